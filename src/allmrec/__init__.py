@@ -1,0 +1,1 @@
+"""allmrec: gives an existing recommender a language model (A-LLMRec, KDD 2024)."""

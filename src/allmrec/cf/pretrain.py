@@ -1,0 +1,181 @@
+"""Trains a backbone on a split's training prefixes; knows the backbones only through their registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from torch import Tensor
+
+from allmrec.cf.backbone import SequenceBackbone, trimmed
+from allmrec.cf.losses import binary_cross_entropy
+from allmrec.cf.registry import backbone_kind
+from allmrec.cf.samples import NegativeSampler, training_windows
+from allmrec.cf.validation import ValidationSample
+from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError
+from allmrec.core.seeding import numpy_generator, seeded_torch
+from allmrec.core.training import TrainingConfig, TrainingLog, fit
+from allmrec.data.batching import SequenceBatch
+from allmrec.data.splitting import Split
+
+__all__ = ["PretrainConfig", "SequenceTask", "pretrain"]
+
+
+class PretrainConfig(Config):
+    """Which backbone is trained, and how. The defaults are the paper's, with validation added."""
+
+    backbone: str = Field("sasrec", description="Name in the registry of backbones.")
+    model: SerializeAsAny[Config] = Field(
+        default_factory=dict,  # type: ignore[arg-type]  # the validator below turns it into the backbone's own config
+        validate_default=True,
+        description="The backbone's own settings, e.g. `SASRecConfig` or a mapping of its fields.",
+    )
+    windows: Literal["last", "all"] = Field(
+        "last",
+        description="Training positions of a long sequence: its last max_length (the paper's), or all of them.",
+    )
+    validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
+    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
+    training: TrainingConfig = Field(
+        TrainingConfig(
+            learning_rate=1e-3, betas=(0.9, 0.98), batch_size=128, epochs=200, validate_every=200, patience=10
+        ),
+        description="The training loop's settings.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_model(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get("backbone", "sasrec")
+        try:
+            kind = backbone_kind(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        model = values.get("model", {})
+        return {**values, "model": kind.config.model_validate(model)}
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: Config, info: Any) -> Config:
+        wanted = backbone_kind(info.data.get("backbone", "sasrec")).config
+        if not isinstance(value, wanted):
+            raise ValueError(f"expected a {wanted.__name__}, found a {type(value).__name__}")
+        return value
+
+
+class SequenceTask:
+    """Next-item prediction at every position with one sampled negative each, for `core.training.fit`.
+
+    Args:
+        backbone: what is trained.
+        split: gives the training prefixes and the validation items.
+        config: windows, batch size, validation.
+        seed: names order, negatives and the validation sample.
+    """
+
+    def __init__(self, backbone: SequenceBackbone, split: Split, config: PretrainConfig, seed: int) -> None:
+        self._backbone = backbone
+        self._seed = seed
+        self.batch_size = config.training.batch_size
+        self.windows = training_windows(split, backbone.max_length, config.windows)
+        self._sampler = NegativeSampler(split)
+        self._validation = ValidationSample(
+            split, config.validation_users, config.validation_negatives, backbone.max_length, seed
+        )
+
+    def batches(self, epoch: int) -> Sequence[SequenceBatch]:
+        """The epoch's rows in its own order; each batch is put together when it is asked for."""
+        order = numpy_generator(self._seed, "cf", "order", epoch).permutation(len(self.windows))
+        return _Batches(self, order, epoch)
+
+    def batch(self, epoch: int, number: int, rows: Int[np.ndarray, " rows"]) -> SequenceBatch:
+        """One batch, trimmed to its longest row; its negatives depend on the epoch and its number alone."""
+        histories = trimmed(self.windows.inputs[rows], self._backbone.max_length)
+        users = self.windows.users[rows]
+        columns = histories.shape[1]
+        rng = numpy_generator(self._seed, "cf", "negatives", epoch, number)
+        return SequenceBatch(
+            users=users,
+            histories=histories.astype(np.int64),
+            targets=self.windows.targets[rows][:, -columns:].astype(np.int64),
+            negatives=self._sampler.draw(users, columns, rng),
+        )
+
+    def losses(self, batch: SequenceBatch) -> Mapping[str, Tensor]:
+        """Binary cross-entropy, averaged over real positions."""
+        assert batch.targets is not None and batch.negatives is not None
+        vectors = self._backbone.item_vectors()
+        histories, users, targets, negatives = (
+            torch.as_tensor(array, device=vectors.device)
+            for array in (batch.histories, batch.users, batch.targets, batch.negatives)
+        )
+        real = targets != 0
+        states = self._backbone.position_vectors(histories, users)[real]
+        positive = (states * vectors[targets[real]]).sum(-1)
+        negative = (states * vectors[negatives[real]]).sum(-1)
+        return {"recommendation": binary_cross_entropy(positive, negative)}
+
+    def validate(self) -> Mapping[str, float]:
+        """NDCG@10 and Hit@1 on the validation sample."""
+        return self._validation.figures(self._validation.user_vectors(self._backbone), self._backbone.item_vectors())
+
+
+class _Batches(Sequence[SequenceBatch]):
+    """An epoch's batches, made when they are looked at."""
+
+    def __init__(self, task: SequenceTask, order: Int[np.ndarray, " rows"], epoch: int) -> None:
+        self._task, self._order, self._epoch = task, order, epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._task.batch_size)
+
+    @overload
+    def __getitem__(self, index: int) -> SequenceBatch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SequenceBatch]: ...
+    def __getitem__(self, index: int | slice) -> SequenceBatch | Sequence[SequenceBatch]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        size = self._task.batch_size
+        return self._task.batch(self._epoch, number, self._order[number * size : (number + 1) * size])
+
+
+def pretrain(
+    split: Split,
+    config: PretrainConfig,
+    seed: int,
+    resume: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[SequenceBackbone, TrainingLog]:
+    """Train a backbone on each user's training prefix (`split.train_end`) and keep the best validation's weights.
+
+    Args:
+        split: the data; with `hold_out` the withheld items are not seen.
+        config: backbone and training.
+        seed: names every draw; it takes the place of the training config's own.
+        resume: file of the resume state, if the run is to survive being killed.
+        device: where to train.
+
+    Returns:
+        The backbone in evaluation mode, and what happened.
+
+    Raises:
+        DataError: there is nothing to train or to validate on.
+    """
+    kind = backbone_kind(config.backbone)
+    with seeded_torch(seed, "cf", "initialisation"):
+        backbone = kind.build(split.dataset.n_items, len(split.train_end), config.model)
+    backbone.to(device)
+    task = SequenceTask(backbone, split, config, seed)
+    training = config.training.model_copy(update={"seed": seed})
+    log = fit(backbone, task, training, f"pre-train {kind.title}", resume)
+    return backbone.eval(), log

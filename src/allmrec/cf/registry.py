@@ -1,0 +1,55 @@
+"""The backbones that `pretrain` can train, by name: the one place where a new one is entered; knows no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.sasrec import SASRec, SASRecConfig
+from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError
+
+__all__ = ["BACKBONES", "BackboneKind", "backbone_kind"]
+
+
+@dataclass(frozen=True)
+class BackboneKind:
+    """How to make one kind of backbone.
+
+    Attributes:
+        title: the name as it stands in a table.
+        config: class of its settings.
+        build: makes an untrained one from the number of items, the number of users and the settings.
+        load: makes a trained one from its stored parameters and the settings.
+    """
+
+    title: str
+    config: type[Config]
+    build: Callable[[int, int, Any], SequenceBackbone]
+    load: Callable[[Mapping[str, np.ndarray | Tensor], Any], SequenceBackbone]
+
+
+BACKBONES: dict[str, BackboneKind] = {
+    "sasrec": BackboneKind(
+        title="SASRec",
+        config=SASRecConfig,
+        build=lambda n_items, n_users, config: SASRec(n_items, config),
+        load=SASRec.from_arrays,
+    ),
+}
+
+
+def backbone_kind(name: str) -> BackboneKind:
+    """Look a backbone up.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"There is no backbone {name!r}; known are {', '.join(sorted(BACKBONES))}.")
+    return BACKBONES[name]

@@ -1,0 +1,67 @@
+"""A fixed validation sample that measures dot-product scores while something trains; judges no finished system."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allmrec.cf.backbone import Backbone
+from allmrec.core.errors import DataError
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.batching import SequenceBatch, left_pad
+from allmrec.data.negatives import sample_negatives
+from allmrec.data.splitting import Split
+
+__all__ = ["ValidationSample"]
+
+
+class ValidationSample:
+    """Users with their validation item among sampled ones, drawn once; measures any scores.
+
+    Args:
+        split: gives validation items and histories.
+        users: users drawn at the most.
+        negatives: items that each validation item is ranked against.
+        length: most recent items of a history that are kept.
+        seed: names the draw.
+
+    Raises:
+        DataError: no user has a validation item.
+    """
+
+    def __init__(self, split: Split, users: int, negatives: int, length: int, seed: int) -> None:
+        having = np.flatnonzero(split.validation)
+        if not len(having):
+            raise DataError("No user has a validation item (that takes three interactions); validation is impossible.")
+        rng = numpy_generator(seed, "cf", "validation")
+        chosen = np.sort(rng.permutation(having)[:users]).astype(np.int64)
+        others = sample_negatives(split.dataset, chosen, negatives, rng)
+        self.candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1).astype(np.int64)
+        self.batch = SequenceBatch(
+            users=chosen,
+            histories=left_pad([split.validation_history(int(user)) for user in chosen], length),
+            targets=None,
+            negatives=None,
+        )
+
+    def figures(self, user_vectors: Tensor, item_vectors: Tensor) -> dict[str, float]:
+        """NDCG@10 and Hit@1 of the dot products; a tie counts against the model.
+
+        NDCG@10 comes first: it moves with every rank, so it tells two checkpoints apart that hit equally often.
+        """
+        chosen = item_vectors[torch.as_tensor(self.candidates, device=item_vectors.device)]
+        scores = torch.einsum("ud,ucd->uc", user_vectors, chosen)
+        rank = (scores[:, 1:] >= scores[:, :1]).sum(1).double()
+        gain = torch.where(rank < 10, 1 / torch.log2(rank + 2), 0.0)
+        return {"ndcg@10": float(gain.mean()), "hit@1": float((rank < 1).double().mean())}
+
+    def user_vectors(self, backbone: Backbone, batch_size: int = 256) -> Tensor:
+        """`x_u` of every drawn user."""
+        parts = []
+        for start in range(0, len(self.batch.users), batch_size):
+            rows = slice(start, start + batch_size)
+            parts.append(
+                backbone.user_vectors(SequenceBatch(self.batch.users[rows], self.batch.histories[rows], None, None))
+            )
+        return torch.cat(parts)

@@ -1,0 +1,64 @@
+"""`allmrec recommend`: items by title for a user or a history."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, chosen_device
+from allmrec.data.interactions import InteractionDataset
+from allmrec.pipeline.run import Run
+from allmrec.recommend.allmrec import Recommendation
+
+__all__ = ["register", "show_history", "show_recommendations"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("recommend", help="Recommend from the whole catalogue, by title.")
+    def recommend(
+        run: RunArgument,
+        user: Annotated[str | None, typer.Option("--user", help="A user id of the data.")] = None,
+        history: Annotated[str | None, typer.Option("--history", help='Item ids, oldest first: "id,id,…"')] = None,
+        k: Annotated[int, typer.Option("--k", min=1, help="How many to recommend.")] = 10,
+        candidates: Annotated[int, typer.Option(min=1, help="Items that the CF model proposes for ranking.")] = 20,
+        seen: Annotated[bool, typer.Option("--seen", help="Allow what the history holds.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        device: DeviceOption = "auto",
+    ) -> None:
+        opened = Run.open(run, chosen_device(device))
+        items = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
+        found = opened.recommender().recommend(items, user, k, max(candidates, k), not seen)
+        if as_json:
+            typer.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False, indent=2))
+            return
+        data = opened.dataset
+        numbers = (
+            data.sequence(data.users.number(user)).tolist()
+            if user is not None
+            else [data.items.number(i) for i in items or ()]
+        )
+        show_history(data, numbers)
+        show_recommendations(found)
+
+
+def show_history(data: InteractionDataset, items: list[int], latest: int = 5) -> None:
+    """Print the end of a history by title."""
+    hidden = len(items) - latest
+    CONSOLE.print(f"History ({len(items)} items)" + (f", the latest {latest}:" if hidden > 0 else ":"), highlight=False)
+    for item in items[-latest:]:
+        title = data.catalogue.titles[item] or "(no title)"
+        CONSOLE.print(f"  {title}  [{data.items.id(item)}]", markup=False, highlight=False)
+
+
+def show_recommendations(found: list[Recommendation]) -> None:
+    """Print recommendations as a table."""
+    table = Table("", "title", "item", "score")
+    for place, item in enumerate(found, start=1):
+        table.add_row(str(place), item.title or "(no title)", item.item_id, f"{item.score:.3f}")
+    CONSOLE.print(table)

@@ -1,0 +1,92 @@
+"""`allmrec train`, and its stages singly: `pretrain`, `align`, `tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allmrec.cli.options import DeviceOption, SeedOption, announce, chosen_device
+from allmrec.core.errors import ConfigError
+from allmrec.pipeline.config import RunConfig, load_recipe, recipe_names
+from allmrec.pipeline.run import Run
+
+__all__ = ["register"]
+
+_HELP = {
+    "train": "Run every stage that is not there already: CF model, alignment, prompts.",
+    "pretrain": "Train the collaborative-filtering model only.",
+    "align": "Stage 1: align the CF item space with the text space.",
+    "tune": "Stage 2: put users and items into the language model's token space.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb, text in _HELP.items():
+        until = {"train": "tune"}.get(verb, verb)
+        app.command(verb, help=text)(_command(until))
+
+
+def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inner function's signature
+    def command(
+        source: Annotated[
+            Path, typer.Argument(help="Prepared data to make a run of, or a run to go on with.", show_default=False)
+        ],
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", help="The run's folder; needed with prepared data.")
+        ] = None,
+        recipe: Annotated[
+            str | None, typer.Option("--recipe", help=f"{', '.join(recipe_names())}, or a TOML file. Default: paper.")
+        ] = None,
+        llm: Annotated[str | None, typer.Option("--llm", help="Causal language model, by name or folder.")] = None,
+        encoder: Annotated[str | None, typer.Option("--encoder", help="Sentence encoder, by name or folder.")] = None,
+        backbone: Annotated[str | None, typer.Option("--backbone", help="CF model, e.g. sasrec.")] = None,
+        words: Annotated[
+            str | None, typer.Option("--words", help="verb,participle,noun of the prompt, e.g. watch,watched,movie.")
+        ] = None,
+        change: Annotated[
+            list[str] | None, typer.Option("--set", help="Change a field, e.g. tune.training.epochs=3; repeatable.")
+        ] = None,
+        seed: SeedOption = None,
+        device: DeviceOption = "auto",
+    ) -> None:
+        overrides = list(change or [])
+        for name, value in (("llm", llm), ("encoder", encoder), ("pretrain.backbone", backbone), ("seed", seed)):
+            if value is not None:
+                overrides.append(f"{name}={value}")
+        overrides += _words(words)
+        place = chosen_device(device)
+        if (source / "run.json").is_file():
+            run = Run.open(source, place)
+            if output is not None:
+                raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
+            if recipe is not None or overrides:
+                run = Run.create(source, source / "data", _config(run, recipe, overrides), place)
+        elif output is None:
+            raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
+        else:
+            run = Run.create(output, source, load_recipe(recipe or "paper", overrides), place)
+        run.train(announce, until)
+        after = {"pretrain": "align", "align": "tune"}.get(until)
+        announce(f"Next: allmrec {after or 'evaluate'} {run.path}")
+
+    return command
+
+
+def _config(run: Run, recipe: str | None, overrides: list[str]) -> RunConfig:
+    """The run's own configuration with changes, or another recipe's."""
+    if recipe is not None:
+        return load_recipe(recipe, overrides)
+    return run.config.changed(overrides)
+
+
+def _words(words: str | None) -> list[str]:
+    if words is None:
+        return []
+    parts = [part.strip() for part in words.split(",")]
+    if len(parts) != 3 or not all(parts):
+        raise ConfigError(f"--words is {words!r}; expected verb,participle,noun such as watch,watched,movie.")
+    names = ("verb", "past", "noun")
+    return [f"tune.prompt.template.words.{name}={part}" for name, part in zip(names, parts, strict=True)]

@@ -1,0 +1,114 @@
+"""Leave one out by time: who trains on what, and what validates and tests; knows no candidates and no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Int64
+
+from allmrec.core.errors import ConfigError
+from allmrec.data.interactions import InteractionDataset
+
+__all__ = ["Split", "leave_one_out"]
+
+# A user needs one item to train, one to validate and one to test.
+_SHORTEST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set with one test item and one validation item per user; see `leave_one_out`.
+
+    Attributes:
+        dataset: what is split.
+        train_end: how many of each user's first interactions train.
+        prefix_end: the same with the held-out items, that is, everything before the validation item.
+        validation, test: item numbers; 0 where the user has fewer than three interactions.
+    """
+
+    dataset: InteractionDataset
+    train_end: Int64[np.ndarray, " users"]
+    prefix_end: Int64[np.ndarray, " users"]
+    validation: Int32[np.ndarray, " users"]
+    test: Int32[np.ndarray, " users"]
+
+    def train(self, user: int) -> Int32[np.ndarray, " length"]:
+        """The items that a user's training may see, oldest first; without the held-out ones."""
+        start = self.dataset.offsets[user]
+        return self.dataset.item_numbers[start : start + self.train_end[user]]
+
+    def held_out(self, user: int) -> Int32[np.ndarray, " held"]:
+        """The last training items, withheld from `train` by `hold_out`, oldest first."""
+        start = self.dataset.offsets[user]
+        return self.dataset.item_numbers[start + self.train_end[user] : start + self.prefix_end[user]]
+
+    def validation_history(self, user: int) -> Int32[np.ndarray, " length"]:
+        """Everything before the validation item, held-out items included."""
+        start = self.dataset.offsets[user]
+        return self.dataset.item_numbers[start : start + self.prefix_end[user]]
+
+    def test_history(self, user: int) -> Int32[np.ndarray, " length"]:
+        """Everything before the test item: as above, and the validation item."""
+        start = self.dataset.offsets[user]
+        return self.dataset.item_numbers[start : start + self.prefix_end[user] + (self.validation[user] != 0)]
+
+    @cached_property
+    def evaluated_users(self) -> Int64[np.ndarray, " evaluated"]:
+        """Users that have a test item."""
+        return np.flatnonzero(self.test).astype(np.int64)
+
+    @cached_property
+    def training_users(self) -> Int64[np.ndarray, " training"]:
+        """Users that have at least one training item."""
+        return np.flatnonzero(self.train_end).astype(np.int64)
+
+    def train_mask(self) -> Bool[np.ndarray, " interactions"]:
+        """Whether each entry of the data set's `item_numbers` trains."""
+        dataset = self.dataset
+        place = np.arange(dataset.n_interactions) - np.repeat(dataset.offsets[:-1], dataset.lengths)
+        trains: Bool[np.ndarray, " interactions"] = place < np.repeat(self.train_end, dataset.lengths)
+        return trains
+
+    def train_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
+        """Training interactions per item number; entry 0 is 0."""
+        items = self.dataset.item_numbers[self.train_mask()]
+        return np.bincount(items, minlength=self.dataset.n_items + 1).astype(np.int64)
+
+
+def leave_one_out(
+    dataset: InteractionDataset, hold_out: int = 0, train_users: Int[np.ndarray, " chosen"] | None = None
+) -> Split:
+    """Split by time: a user's last item tests, the one before validates, the rest train.
+
+    Users with fewer than three interactions have nothing to test; all of theirs trains.
+
+    Args:
+        dataset: what to split.
+        hold_out: withhold that many of each user's last training items from training, so that a later stage can learn
+            on items that the CF model has not seen as targets. One training item always stays, so a short user
+            withholds fewer. Histories for validation and test are unaffected.
+        train_users: only these users train, as in the few-shot and cold-user scenarios; everybody is tested.
+
+    Raises:
+        ConfigError: `hold_out` is negative, or `train_users` leaves the data set.
+    """
+    if hold_out < 0:
+        raise ConfigError(f"hold_out is {hold_out}; expected how many items to withhold, 0 or more.")
+    lengths = dataset.lengths
+    tested = lengths >= _SHORTEST
+    prefix_end = np.where(tested, lengths - 2, lengths)
+    train_end = prefix_end - np.clip(hold_out, 0, np.maximum(prefix_end - 1, 0))
+    if train_users is not None:
+        if len(train_users) and not 0 <= train_users.min() <= train_users.max() < dataset.n_users:
+            raise ConfigError(f"train_users leave 0 to {dataset.n_users - 1}; expected user numbers of the data set.")
+        chosen = np.zeros(dataset.n_users, dtype=bool)
+        chosen[train_users] = True
+        train_end = np.where(chosen, train_end, 0)
+    test = np.zeros(dataset.n_users, dtype=np.int32)
+    validation = np.zeros(dataset.n_users, dtype=np.int32)
+    ends = dataset.offsets[1:][tested]
+    test[tested] = dataset.item_numbers[ends - 1]
+    validation[tested] = dataset.item_numbers[ends - 2]
+    return Split(dataset, train_end, prefix_end, validation, test)

@@ -1,0 +1,101 @@
+"""The language model as the rest sees it: tokens, embeddings, hidden states, logits; knows nothing of users or items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["LanguageModel", "causal_visibility"]
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A frozen causal language model that takes embeddings in place of tokens."""
+
+    @property
+    def name(self) -> str:
+        """The name or folder that it was loaded by."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width of its token embeddings."""
+        ...
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of its hidden states."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Number of its layers."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest input that it has positions for."""
+        ...
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """Tokens that it wants before any text (a BOS token, or none)."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends an answer."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    @property
+    def embedding_scale(self) -> float:
+        """Root mean square of a component of its token embeddings."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        ...
+
+    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape width"]:
+        """Input embeddings of token ids."""
+        ...
+
+    def hidden(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens tokens"] | None,
+        positions: Int[Tensor, "batch tokens"],
+        layers: int | None = None,
+    ) -> Float[Tensor, "batch tokens hidden"]:
+        """Hidden states after the first `layers` layers (all: none) and the final norm.
+
+        Args:
+            embeddings: what stands at each place.
+            visible: which places (last axis) each place sees; none: all before it and itself. Padding on the right
+                then needs no mask, for nothing real comes after it.
+            positions: the position number of each place.
+            layers: how many layers to run.
+        """
+        ...
+
+    def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
+        """Next-token logits at given places only; logits everywhere would cost a third more time and gigabytes."""
+        ...
+
+
+def causal_visibility(tokens: int, device: torch.device | None = None) -> Bool[Tensor, "tokens tokens"]:
+    """Each place sees itself and all before it."""
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()

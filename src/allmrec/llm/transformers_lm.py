@@ -1,0 +1,197 @@
+"""Any Hugging Face causal language model behind the LanguageModel protocol; knows nothing of prompts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from allmrec.core.errors import ConfigError, ModelNotFoundError
+from allmrec.core.frozen import Frozen
+
+__all__ = ["TransformersLM", "load_language_model"]
+
+
+class TransformersLM:
+    """Wraps a transformers model and its tokenizer; the model is frozen from here on.
+
+    Args:
+        model: a causal language model with a body (`base_model`) that takes `inputs_embeds`, `position_ids` and a
+            four-dimensional `attention_mask`, as OPT, Llama, Gemma and their like do.
+        tokenizer: its tokenizer.
+        name: what to call it in manifests.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self._model = Frozen(model)
+        self._tokenizer = tokenizer
+        self._name = name
+        self._bodies: dict[int, nn.Module] = {}
+        config = model.config.get_text_config()
+        self._softcap = getattr(config, "final_logit_softcapping", None)
+        self._depth = int(config.num_hidden_layers)
+        self._max_tokens = int(getattr(config, "max_position_embeddings", 2048))
+        weight = model.get_input_embeddings().weight
+        self._width = int(weight.shape[1])
+        self._hidden_width = int(model.get_output_embeddings().weight.shape[1])
+        self._scale = float(weight.detach().float().square().mean().sqrt())
+        eos = tokenizer.eos_token_id
+        if eos is None:
+            raise ConfigError(f"The tokenizer of {name} has no end-of-text token; a title could not be ended. Set one.")
+        self._eos = int(eos)
+        # What the tokenizer itself puts before any text; a token that it puts behind (EOS) is no prefix.
+        around = tokenizer("", add_special_tokens=True)["input_ids"]
+        probe = tokenizer("a", add_special_tokens=True)["input_ids"]
+        self._prefix = tuple(int(i) for i in around if probe and probe[0] == i)[:1]
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def frozen(self) -> Frozen:
+        """The frozen model, for tests that compare its bytes."""
+        return self._model
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def hidden_width(self) -> int:
+        return self._hidden_width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def max_tokens(self) -> int:
+        return self._max_tokens
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        return self._prefix
+
+    @property
+    def eos_id(self) -> int:
+        return self._eos
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.module.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def embedding_scale(self) -> float:
+        return self._scale
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape width"]:
+        with torch.no_grad():
+            embeddings: Tensor = self._model.module.get_input_embeddings()(ids.to(self.device))
+        return embeddings
+
+    def hidden(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens tokens"] | None,
+        positions: Int[Tensor, "batch tokens"],
+        layers: int | None = None,
+    ) -> Float[Tensor, "batch tokens hidden"]:
+        batch, tokens, _ = embeddings.shape
+        mask: Tensor
+        if visible is None:
+            mask = torch.ones(batch, tokens, dtype=torch.long, device=embeddings.device)
+        else:
+            mask = torch.zeros(batch, 1, tokens, tokens, dtype=embeddings.dtype, device=embeddings.device)
+            mask.masked_fill_(~visible[:, None].to(embeddings.device), torch.finfo(embeddings.dtype).min)
+        body = self._body(self._depth if layers is None else layers)
+        output = body(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False)
+        state: Tensor = output.last_hidden_state
+        return state
+
+    def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
+        logits: Tensor = self._model.module.get_output_embeddings()(hidden)
+        if self._softcap is not None:
+            logits = torch.tanh(logits / self._softcap) * self._softcap
+        return logits
+
+    def _body(self, layers: int) -> nn.Module:
+        """The model's body cut after `layers` layers, sharing every weight with the whole."""
+        if not 1 <= layers <= self._depth:
+            raise ConfigError(f"{self._name} has {self._depth} layers; {layers} cannot be run. Give 1 to {self._depth}.")
+        body: nn.Module = self._model.module.base_model
+        if layers == self._depth:
+            return body
+        if layers not in self._bodies:
+            self._bodies[layers] = _first_layers(body, self._depth, layers)
+        return self._bodies[layers]
+
+
+def _first_layers(body: nn.Module, depth: int, layers: int) -> nn.Module:
+    """A shallow copy of `body` whose list of layers is shorter; weights are shared, nothing is moved."""
+    path = next((n for n, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
+    if path is None:
+        raise ConfigError(f"{type(body).__name__} keeps its {depth} layers in no list; run it with all layers.")
+    twin = _shallow(body)
+    parent = twin
+    *way, last = path.split(".")
+    for name in way:
+        child = _shallow(parent.get_submodule(name))
+        parent._modules[name] = child
+        parent = child
+    whole = parent.get_submodule(last)
+    assert isinstance(whole, nn.ModuleList)
+    parent._modules[last] = whole[:layers]
+    return twin
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """A copy of a module that shares its children and parameters but can be given another child."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
+
+
+def load_language_model(
+    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> TransformersLM:
+    """Load a causal language model by name or folder; GGUF folders and packaged models included.
+
+    Args:
+        name: a packaged model's name, a hub name, or a folder.
+        device: where to put it.
+        dtype: its precision; none: float32 on a CPU, bfloat16 on a GPU.
+
+    Raises:
+        ModelNotFoundError: it is neither on this machine nor reachable.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, needed by this function alone
+
+    from allmrec.llm.gguf import resolve_language_model
+
+    where = resolve_language_model(str(name))
+    device = torch.device(device)
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"The language model {str(name)!r} could not be loaded: {str(error).splitlines()[0]} Give a folder that "
+            "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
+            "(`allmrec doctor` lists them)."
+        ) from error
+    return TransformersLM(model.to(device), tokenizer, str(name))

@@ -1,0 +1,114 @@
+"""One run's whole configuration and the named recipes; knows no stage's inside."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from allmrec.alignment.align import AlignConfig
+from allmrec.cf.pretrain import PretrainConfig
+from allmrec.core.config import Config, parse_config
+from allmrec.core.errors import ConfigError
+from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.tune import TuneConfig
+
+__all__ = ["EvaluationConfig", "RunConfig", "load_recipe", "recipe_names"]
+
+
+class EvaluationConfig(Config):
+    """Whom to judge on, and how the systems answer."""
+
+    users: int | None = Field(None, ge=1, description="Test users; none: all that have a test item.")
+    title_users: int | None = Field(
+        None, ge=1, description="The first so many of them for systems that score titles, which is slow; none: all."
+    )
+    candidates: int = Field(20, ge=2, description="Candidates a user, the target included.")
+    normalisation: Normalisation = Field("sum", description="How a title's token log-probabilities become a score.")
+    batch_size: int = Field(8, ge=1, description="Queries in a forward pass of the language model.")
+
+
+class RunConfig(Config):
+    """A run: three stages and a judgement. The defaults are the paper's; recipes change named fields."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    align: AlignConfig = AlignConfig()
+    tune: TuneConfig = TuneConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    encoder: str = Field("sentence-transformers/all-mpnet-base-v2", description="Sentence encoder, by name or folder.")
+    llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
+    held_out_targets: int = Field(
+        0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."
+    )
+    seed: int = Field(0, ge=0, description="Seed of everything drawn.")
+
+    @model_validator(mode="after")
+    def _held_out_fits(self) -> RunConfig:
+        if self.tune.positions == "held_out" and self.held_out_targets == 0:
+            raise ValueError("tune.positions is 'held_out', which needs held_out_targets of at least 1")
+        return self
+
+    def changed(self, overrides: Sequence[str]) -> RunConfig:
+        """The same configuration with single changes such as `tune.training.epochs=3`."""
+        return _with_changes(self.model_dump(mode="json"), overrides, "The run's configuration")
+
+
+def recipe_names() -> list[str]:
+    """Recipes that come with the package."""
+    folder = resources.files("allmrec.pipeline") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run's configuration from a recipe and single changes.
+
+    Args:
+        recipe: a name of `recipe_names()`, or a path of a TOML file.
+        overrides: changes such as `tune.training.epochs=3`; values are read as TOML, else as text.
+
+    Raises:
+        ConfigError: no such recipe, no such field, or a value that does not fit.
+    """
+    path = Path(recipe)
+    if recipe in recipe_names():
+        text = (resources.files("allmrec.pipeline") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"There is no recipe {recipe!r}: neither a file nor one of {', '.join(recipe_names())}.")
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The recipe {recipe} is no TOML: {error}.") from None
+    return _with_changes(values, overrides, f"The recipe {recipe}")
+
+
+def _with_changes(values: dict[str, Any], overrides: Sequence[str], where: str) -> RunConfig:
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"Cannot read the change {override!r}; expected field=value, e.g. tune.training.epochs=3.")
+        _put(values, name.strip().split("."), _toml_value(value.strip()), override)
+    return parse_config(RunConfig, values, where)
+
+
+def _put(values: dict[str, Any], way: Sequence[str], value: Any, override: str) -> None:
+    *parents, last = way
+    for name in parents:
+        values = values.setdefault(name, {})
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"Cannot apply {override!r}: {name} is a single value, not a group of fields.")
+    values[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    if text == "none":
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,221 @@
+"""A run: the three stages in order, each done once per set of inputs, and the parts loaded back; knows no terminal."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+
+from allmrec.alignment.align import align
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.cf.backbone import Backbone
+from allmrec.cf.pretrain import pretrain
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.artifacts import atomic_directory, read_json, write_json
+from allmrec.core.config import parse_config
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.data.interactions import InteractionDataset
+from allmrec.data.splitting import Split, leave_one_out
+from allmrec.llm.transformers_lm import TransformersLM, load_language_model
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.stages import Stage, StageResult, read_stage, stage_is_current, write_stage
+from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.prompted import PromptedRanker
+from allmrec.recommend.tune import tune
+from allmrec.text.encoder import load_encoder
+
+__all__ = ["STAGE_NAMES", "Run"]
+
+STAGE_NAMES = ("pretrain", "reference", "align", "tune")
+
+Announce = Callable[[str], None]
+
+
+class Run:
+    """A run's folder: `run.json`, a copy of the data, and one folder a stage.
+
+    Args:
+        path: the folder.
+        dataset: its data.
+        config: its configuration.
+        device: where to train and rank.
+    """
+
+    def __init__(self, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu") -> None:
+        self.path, self.dataset, self.config, self.device = path, dataset, config, device
+
+    @classmethod
+    def create(cls, path: Path, data: Path, config: RunConfig, device: str = "cpu") -> Run:
+        """Make a run of prepared data, or take up the one that is there with the configuration given now.
+
+        Raises:
+            ConfigError: the folder is a run of other data, or something else.
+        """
+        dataset = InteractionDataset.load(data)
+        if path.exists() and any(path.iterdir()):
+            if not (path / "run.json").is_file():
+                raise ConfigError(f"{path} exists and is no run of allmrec. Give another folder with -o.")
+            found = read_json(path / "run.json").get("data_hash")
+            if found != dataset.content_hash:
+                raise ConfigError(
+                    f"{path} is a run of other data ({str(found)[:12]}) than {data} ({dataset.content_hash[:12]}). "
+                    "Give another folder with -o."
+                )
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            with atomic_directory(path / "data") as folder:
+                shutil.copytree(data, folder, dirs_exist_ok=True)
+        run = cls(path, dataset, config, device)
+        run._write_config()
+        return run
+
+    @classmethod
+    def open(cls, path: Path, device: str = "cpu") -> Run:
+        """Open a run's folder.
+
+        Raises:
+            ArtifactError: it is no run, or damaged.
+        """
+        if not (path / "run.json").is_file():
+            there = "has no run.json" if path.is_dir() else "does not exist"
+            raise ArtifactError(f"{path} {there}; expected the folder of a run. Make one: allmrec train DATA -o {path}")
+        about = read_json(path / "run.json")
+        config = parse_config(RunConfig, about.get("config", {}), str(path / "run.json"))
+        dataset = InteractionDataset.load(path / "data")
+        if dataset.content_hash != about.get("data_hash"):
+            raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
+        return cls(path, dataset, config, device)
+
+    @cached_property
+    def split(self) -> Split:
+        """What stage 2 and the judges use: leave one out, with the held-out targets marked."""
+        return leave_one_out(self.dataset, hold_out=self.config.held_out_targets)
+
+    def stage(self, name: str) -> Stage:
+        """A stage with everything that decides its result."""
+        config = self.config
+        base = {"data": self.dataset.content_hash, "seed": str(config.seed)}
+        if name == "pretrain":
+            settings = config.pretrain.model_dump(mode="json")
+            return Stage(name, settings, {**base, "held_out_targets": str(config.held_out_targets)})
+        if name == "reference":
+            return Stage(name, config.pretrain.model_dump(mode="json"), {**base, "held_out_targets": "0"})
+        if name == "align":
+            parents = {"pretrain": self.stage("pretrain").key, "encoder": config.encoder}
+            return Stage(name, config.align.model_dump(mode="json"), {**base, **parents})
+        if name == "tune":
+            parents = {"align": self.stage("align").key, "llm": config.llm}
+            return Stage(name, config.tune.model_dump(mode="json"), {**base, **parents})
+        raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that this configuration has, in order."""
+        return [n for n in STAGE_NAMES if n != "reference" or self.config.held_out_targets]
+
+    def train(self, announce: Announce = lambda text: None, until: str = "tune") -> None:
+        """Run every stage up to `until` that is not there already, made of just these inputs."""
+        steps = {
+            "pretrain": lambda: self._pretrain("pretrain", self.split),
+            "reference": lambda: self._pretrain("reference", leave_one_out(self.dataset)),
+            "align": self._align,
+            "tune": self._tune,
+        }
+        wanted = self.stages[: self.stages.index(until) + 1]
+        for name in wanted:
+            if stage_is_current(self.path, self.stage(name)):
+                announce(f"{name}: there already, made of the same inputs")
+                continue
+            started = time.monotonic()
+            result = steps[name]()
+            write_stage(self.path, self.stage(name), result, started)
+            self._resume(name).unlink(missing_ok=True)
+            announce(f"{name}: done in {time.monotonic() - started:.0f} s{_best(result)}")
+
+    def backbone(self, stage: str = "pretrain") -> Backbone:
+        """The trained CF model; `reference` is the one that saw the held-out targets too."""
+        kind = backbone_kind(self.config.pretrain.backbone)
+        if stage == "reference" and not self.config.held_out_targets:
+            stage = "pretrain"
+        backbone = kind.load(read_stage(self.path, self.stage(stage)), self.config.pretrain.model)
+        return backbone.to(self.device)
+
+    def joint(self) -> JointItemTable:
+        """Joint vectors of all items, as stage 1 left them."""
+        return JointItemTable.from_tensors(read_stage(self.path, self.stage("align"), "joint"))
+
+    @cached_property
+    def lm(self) -> TransformersLM:
+        """The frozen language model."""
+        return load_language_model(self.config.llm, self.device)
+
+    def ranker(self, trained: bool = True) -> PromptedRanker:
+        """Stage 2 around the frozen parts.
+
+        Args:
+            trained: with its trained weights; else as it is initialised.
+        """
+        ranker = PromptedRanker(
+            self.lm,
+            self.backbone(),
+            self.joint(),
+            self.dataset.catalogue.titles,
+            self.config.tune.prompt,
+            self.config.seed,
+        )
+        if trained:
+            ranker.load_state_dict(read_stage(self.path, self.stage("tune")))
+        return ranker.to(self.device)
+
+    def recommender(self) -> ALLMRec:
+        """A-LLMRec as this run trained it: by `select` where that was trained, else by `score`."""
+        method = "select" if self.config.tune.select_weight > 0 else "score"
+        evaluation = self.config.evaluation
+        return ALLMRec(
+            self.dataset,
+            self.ranker(),
+            method,
+            normalisation=evaluation.normalisation,
+            batch_size=evaluation.batch_size,
+        )
+
+    def _pretrain(self, name: str, split: Split) -> StageResult:
+        backbone, log = pretrain(split, self.config.pretrain, self.config.seed, self._resume(name), self.device)
+        return StageResult(backbone.state_dict(), log.as_json())
+
+    def _align(self) -> StageResult:
+        encoder = load_encoder(self.config.encoder, self.device)
+        result = align(self.split, self.backbone(), encoder, self.config.align, self.config.seed, self._resume("align"))
+        return StageResult(result.module.state_dict(), result.log.as_json(), {"joint": result.joint.as_tensors()})
+
+    def _tune(self) -> StageResult:
+        ranker = self.ranker(trained=False)
+        config = self.config.tune.model_copy(
+            update={"training": self.config.tune.training.model_copy(update={"seed": self.config.seed})}
+        )
+        log = tune(ranker, self.split, config, self._resume("tune"))
+        budget = {"cut_titles": ranker.builder.titles.cut, "dropped_history": ranker.builder.dropped_history}
+        return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
+
+    def _resume(self, name: str) -> Path:
+        folder = self.path / ".resume"
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob(f"{name}-*.safetensors"):
+            if self.stage(name).key[:16] not in old.name:
+                old.unlink()
+        return folder / f"{name}-{self.stage(name).key[:16]}.safetensors"
+
+    def _write_config(self) -> None:
+        write_json(
+            self.path / "run.json",
+            {"data_hash": self.dataset.content_hash, "config": self.config.model_dump(mode="json")},
+        )
+
+
+def _best(result: StageResult) -> str:
+    """The best validation figure of a stage, in words."""
+    value = result.log.get("best_value")
+    return "" if value is None else f", best validation {value:.4f} at step {result.log['best_step']}"

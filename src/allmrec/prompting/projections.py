@@ -1,0 +1,67 @@
+"""F_U and F_I: from recommendation space into the language model's token space; knows no prompt."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from allmrec.core.config import Config
+
+__all__ = ["Projection", "ProjectionConfig", "seeded_projections"]
+
+
+class ProjectionConfig(Config):
+    """Shape of a projection (paper, section 3.2: a two-layer MLP; its inside is the released program's)."""
+
+    hidden: int | None = Field(None, ge=1, description="Width of the hidden layer; none: the token width.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the second layer.")
+    scale: Literal["none", "tokens"] = Field(
+        "tokens",
+        description="`tokens`: outputs start with the size of a token embedding, so that a slot neither drowns in nor "
+        "drowns the words; `none`: as Xavier's initialisation leaves them (released program).",
+    )
+
+
+class Projection(nn.Module):
+    """Linear, LayerNorm, activation, Linear.
+
+    Args:
+        inputs: width of the vectors that come in.
+        outputs: width of a token embedding.
+        config: shape.
+        activation: LeakyReLU for users, GELU for items in the released program.
+        token_scale: root mean square of a token embedding's component.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, config: ProjectionConfig, activation: nn.Module, token_scale: float
+    ) -> None:
+        super().__init__()
+        hidden = config.hidden or outputs
+        self.first = nn.Linear(inputs, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.activation = activation
+        self.dropout = nn.Dropout(config.dropout)
+        self.second = nn.Linear(hidden, outputs)
+        for layer in (self.first, self.second):
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        # After the norm and the activation a component is about 0.6 in size; Xavier keeps it.
+        self._factor = token_scale / 0.6 if config.scale == "tokens" else 1.0
+
+    def forward(self, vectors: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Project vectors, any number of leading axes."""
+        projected: Tensor = self.second(self.dropout(self.activation(self.norm(self.first(vectors)))))
+        return projected * self._factor
+
+
+def seeded_projections(
+    user_width: int, item_width: int, outputs: int, config: ProjectionConfig, token_scale: float
+) -> tuple[Projection, Projection]:
+    """F_U and F_I, initialised from torch's current stream."""
+    users = Projection(user_width, outputs, config, nn.LeakyReLU(), token_scale)
+    items = Projection(item_width, outputs, config, nn.GELU(), token_scale)
+    return users, items

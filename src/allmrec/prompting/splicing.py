@@ -1,0 +1,87 @@
+"""Puts vectors into the slots of tokenised prompts; knows neither where the vectors come from nor what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from allmrec.llm.language_model import LanguageModel
+from allmrec.prompting.tokenising import TokenisedPrompt
+
+__all__ = ["SplicedPrompts", "splice"]
+
+
+@dataclass(frozen=True)
+class SplicedPrompts:
+    """Prompts as embeddings, users and items in their slots, padded on the right.
+
+    Attributes:
+        embeddings: what the language model reads.
+        positions: the position number of each place; padding goes on counting and is seen by nothing real.
+        lengths: real places of each row; the last one is where the answer begins.
+        user_at: place of the user slot, -1 where there is none.
+        candidates_at: places of the candidates' slots.
+    """
+
+    embeddings: Float[Tensor, "batch tokens width"]
+    positions: Int[Tensor, "batch tokens"]
+    lengths: Int[Tensor, " batch"]
+    user_at: Int[Tensor, " batch"]
+    candidates_at: Int[Tensor, "batch candidates"]
+
+
+def splice(
+    prompts: Sequence[TokenisedPrompt],
+    lm: LanguageModel,
+    users: Float[Tensor, "batch width"] | None,
+    items: Float[Tensor, "slots width"] | None,
+    extra: Sequence[Sequence[int]] | None = None,
+) -> SplicedPrompts:
+    """Put vectors into slots.
+
+    Args:
+        prompts: as many as a batch has; all with the same number of candidate slots.
+        lm: embeds the tokens.
+        users: one vector a prompt; none where the template has no user slot.
+        items: one vector a slot, row after row, in each row the history's slots and then the candidates'.
+        extra: token ids to follow each prompt, the answers.
+
+    Returns:
+        The prompts as embeddings. `lengths` counts the prompt alone, without `extra`.
+    """
+    tails = [np.asarray(tail, dtype=np.int64) for tail in extra] if extra is not None else None
+    rows = [p.ids if tails is None else np.concatenate([p.ids, tails[n]]) for n, p in enumerate(prompts)]
+    width = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+    device = lm.device
+    embeddings = lm.embed(torch.from_numpy(ids))
+    user_at = torch.tensor([p.user_at for p in prompts], device=device)
+    if users is not None:
+        row_numbers = torch.arange(len(prompts), device=device)
+        embeddings = embeddings.index_put((row_numbers, user_at), users.to(embeddings.dtype))
+    if items is not None:
+        places = [np.concatenate([p.history_at, p.candidates_at]) for p in prompts]
+        rows_at = torch.from_numpy(np.repeat(np.arange(len(prompts)), [len(p) for p in places])).to(device)
+        columns = torch.from_numpy(np.concatenate(places)).to(device)
+        embeddings = embeddings.index_put((rows_at, columns), items.to(embeddings.dtype))
+    return SplicedPrompts(
+        embeddings=embeddings,
+        positions=torch.arange(width, device=device).expand(len(rows), width),
+        lengths=torch.tensor([len(p) for p in prompts], device=device),
+        user_at=user_at,
+        candidates_at=_stacked(prompts).to(device),
+    )
+
+
+def _stacked(prompts: Sequence[TokenisedPrompt]) -> Int[Tensor, "batch candidates"]:
+    counts = {len(p.candidates_at) for p in prompts}
+    if len(counts) > 1:
+        raise ValueError(f"prompts of one batch have {sorted(counts)} candidate slots; they must have the same number")
+    return torch.from_numpy(np.stack([p.candidates_at for p in prompts]))

@@ -1,0 +1,63 @@
+"""The words shared by those who rank and those who judge; knows no model, no file and no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+__all__ = ["Query", "Ranking", "Recommender", "ranking_from_scores"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whom to recommend to: a history, and the user's number where the user is known.
+
+    Attributes:
+        history: item numbers, oldest first; may be empty.
+        user: the user's number in the data set, or -1 for somebody the data set does not hold.
+    """
+
+    history: Int[np.ndarray, " length"]
+    user: int = -1
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Item numbers, best first, each with its score. Scores compare only within one ranking."""
+
+    items: Int[np.ndarray, " candidates"]
+    scores: Float[np.ndarray, " candidates"]
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """Anything that can put candidates in order. Every system of the project is one."""
+
+    @property
+    def name(self) -> str:
+        """The system's name as it stands in a table."""
+        ...
+
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]) -> list[Ranking]:
+        """Rank each query's own candidates.
+
+        Args:
+            queries: one per row.
+            candidates: for each query the item numbers to put in order.
+
+        Returns:
+            One Ranking per query, holding exactly that query's candidates.
+        """
+        ...
+
+
+def ranking_from_scores(
+    items: Int[np.ndarray, " candidates"], scores: Float[np.ndarray, " candidates"]
+) -> Ranking:
+    """Order candidates by score, best first; equal scores keep the candidates' order, which the protocol shuffles."""
+    order = np.argsort(-scores, kind="stable")
+    return Ranking(items=items[order], scores=scores[order])

@@ -1,0 +1,248 @@
+"""The trained part of stage 2 with the frozen parts around it: queries in, logits or title likelihoods out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.cf.backbone import Backbone
+from allmrec.core.config import Config
+from allmrec.core.seeding import seeded_torch
+from allmrec.data.batching import SequenceBatch, left_pad
+from allmrec.llm.language_model import LanguageModel
+from allmrec.prompting.projections import ProjectionConfig, seeded_projections
+from allmrec.prompting.splicing import SplicedPrompts, splice
+from allmrec.prompting.template import PromptTemplate
+from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TokenisedPrompt
+from allmrec.ranking import Query
+from allmrec.recommend.score import TitleTree, title_log_likelihoods
+from allmrec.recommend.select import PointerConfig, PointerHead
+
+__all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
+
+
+class PromptConfig(Config):
+    """Everything that decides what the language model reads and how its answer is taken."""
+
+    template: PromptTemplate = PromptTemplate()
+    budget: PromptBudget = PromptBudget()
+    projection: ProjectionConfig = ProjectionConfig()
+    pointer: PointerConfig = PointerConfig()
+    user_vector: bool = Field(True, description="Fill the user slot; off: the prompt has none (paper, Table 9).")
+    item_vectors: bool = Field(True, description="Fill item slots; off: the prompt has none (paper, Table 9).")
+
+
+@dataclass(frozen=True)
+class StageTwoLosses:
+    """The two terms of stage 2, each averaged over the batch; None where it was not asked for."""
+
+    title: Float[Tensor, ""] | None
+    select: Float[Tensor, ""] | None
+
+
+class PromptedRanker(nn.Module):
+    """Stage 2 (paper, section 3.2): F_U, F_I and our pointer head are trained; CF, joint vectors and LLM are frozen.
+
+    Args:
+        lm: the language model.
+        backbone: the frozen CF model.
+        joint: joint vectors of all items.
+        titles: by item number, entry 0 unused.
+        config: prompt, projections and head.
+        seed: of the initialisation.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        backbone: Backbone,
+        joint: JointItemTable,
+        titles: Sequence[str | None],
+        config: PromptConfig,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self._lm, self._backbone = lm, backbone
+        template = config.template
+        if not config.user_vector:
+            template = template.model_copy(update={"head": ""})
+        if not config.item_vectors:
+            template = template.model_copy(update={"item": template.item.replace("{item}", "")})
+        self.builder = PromptBuilder(template, config.budget, lm, titles)
+        self.joint = joint
+        with seeded_torch(seed, "stage 2"):
+            self.users, self.items = seeded_projections(
+                backbone.width, joint.cf.shape[1], lm.width, config.projection, lm.embedding_scale
+            )
+            self.head = PointerHead(lm.hidden_width, config.pointer)
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The frozen language model."""
+        return self._lm
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen CF model."""
+        return self._backbone
+
+    @property
+    def joint(self) -> JointItemTable:
+        """The joint vectors that fill item slots."""
+        return self._joint
+
+    @joint.setter
+    def joint(self, table: JointItemTable) -> None:
+        self._joint = table
+        self._joint_vectors = table.vectors().to(self._lm.device).float()
+
+    def user_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
+        """x_u of each query, from the frozen CF model."""
+        batch = SequenceBatch(
+            users=np.asarray([q.user for q in queries], dtype=np.int64),
+            histories=left_pad([q.history for q in queries], self._backbone.max_length),
+            targets=None,
+            negatives=None,
+        )
+        with torch.no_grad():
+            return self._backbone.user_vectors(batch).to(self._lm.device)
+
+    def prompts(
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]], reserve: int = 0
+    ) -> list[TokenisedPrompt]:
+        """Tokenised prompts, one a query."""
+        return [
+            self.builder.build(q.history.tolist(), c.tolist(), reserve)
+            for q, c in zip(queries, candidates, strict=True)
+        ]
+
+    def spliced(
+        self,
+        prompts: Sequence[TokenisedPrompt],
+        states: Float[Tensor, "batch d"],
+        extra: Sequence[Sequence[int]] | None = None,
+        vectors: Float[Tensor, "items joint"] | None = None,
+    ) -> SplicedPrompts:
+        """Prompts with O_u and O_i in their slots.
+
+        Args:
+            prompts: tokenised prompts.
+            states: x_u of each.
+            extra: answers' tokens to follow each prompt.
+            vectors: joint vectors to use in place of the table's.
+        """
+        users = self.users(states) if self.config.user_vector else None
+        items = None
+        if self.config.item_vectors:
+            numbers = np.concatenate([np.concatenate([p.history, p.candidates]) for p in prompts])
+            table = self._joint_vectors if vectors is None else vectors
+            items = self.items(table[torch.from_numpy(numbers).to(table.device)])
+        return splice(prompts, self._lm, users, items, extra)
+
+    def cf_scores(
+        self, states: Float[Tensor, "batch d"], candidates: Sequence[Int[np.ndarray, " candidates"]]
+    ) -> Float[Tensor, "batch candidates"] | None:
+        """The CF model's own scores x_u · E_i, where the head wants them."""
+        if not self.config.pointer.cf_prior:
+            return None
+        with torch.no_grad():
+            vectors = self._backbone.item_vectors().to(states.device)
+            chosen = vectors[torch.from_numpy(np.stack(candidates)).to(states.device)]
+            return torch.einsum("bd,bcd->bc", states, chosen)
+
+    def select_logits(
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]
+    ) -> Float[Tensor, "batch candidates"]:
+        """The pointer head's logits; every query needs the same number of candidates."""
+        states = self.user_states(queries)
+        prompts = self.spliced(self.prompts(queries, candidates), states)
+        hidden = self._lm.hidden(prompts.embeddings, None, prompts.positions, self.config.pointer.layers)
+        return self._pointed(hidden, prompts, self.cf_scores(states, candidates))
+
+    def title_likelihoods(
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]
+    ) -> list[Float[Tensor, "titles tokens"]]:
+        """Log-probability of each token of each candidate's title, all of a query in one forward pass."""
+        titles = self.builder.titles
+        trees = [TitleTree.build([titles[int(i)] for i in c], self._lm.eos_id) for c in candidates]
+        reserve = max(self.builder.longest_answer(c.tolist()) for c in candidates)
+        prompts = self.prompts(queries, candidates, reserve)
+        return title_log_likelihoods(self._lm, self.spliced(prompts, self.user_states(queries)), trees)
+
+    def losses(
+        self,
+        queries: Sequence[Query],
+        candidates: Sequence[Int[np.ndarray, " candidates"]],
+        targets: Int[np.ndarray, " batch"],
+        title: bool,
+        select: bool,
+        vectors: Float[Tensor, "items joint"] | None = None,
+    ) -> StageTwoLosses:
+        """Both terms, from one forward pass where they read the same layer.
+
+        Args:
+            queries, candidates: the batch.
+            targets: place of the target among each query's candidates.
+            title: compute the paper's loss, cross-entropy on the tokens of the target's title and its EOS.
+            select: compute the pointer head's cross-entropy over the candidates.
+            vectors: joint vectors to use in place of the table's.
+        """
+        states = self.user_states(queries)
+        layers = self.config.pointer.layers
+        shared = title and select and layers in (None, self._lm.depth)
+        title_loss = select_loss = None
+        hidden, spliced = None, None
+        if title:
+            items = [int(c[t]) for c, t in zip(candidates, targets, strict=True)]
+            answers = [[*self.builder.titles[i], self._lm.eos_id] for i in items]
+            prompts = self.prompts(queries, candidates, max(map(len, answers)))
+            spliced = self.spliced(prompts, states, [a[:-1] for a in answers], vectors)
+            hidden = self._lm.hidden(spliced.embeddings, None, spliced.positions)
+            title_loss = self._title_loss(hidden, prompts, answers)
+        if select:
+            if not shared or hidden is None or spliced is None:
+                spliced = self.spliced(self.prompts(queries, candidates), states, None, vectors)
+                hidden = self._lm.hidden(spliced.embeddings, None, spliced.positions, layers)
+            logits = self._pointed(hidden, spliced, self.cf_scores(states, candidates))
+            wanted = torch.from_numpy(targets).to(logits.device)
+            select_loss = nn.functional.cross_entropy(logits, wanted)
+        return StageTwoLosses(title_loss, select_loss)
+
+    def _pointed(
+        self,
+        hidden: Float[Tensor, "batch tokens width"],
+        prompts: SplicedPrompts,
+        cf_scores: Float[Tensor, "batch candidates"] | None,
+    ) -> Float[Tensor, "batch candidates"]:
+        rows = torch.arange(len(hidden), device=hidden.device)
+        hidden = hidden.float()
+        user = None
+        if self.config.pointer.query == "answer+user":
+            # Without a user slot the first place stands in; it sees nothing and is the same for everybody.
+            user = hidden[rows, prompts.user_at.clamp_min(0)]
+        answer = hidden[rows, prompts.lengths - 1]
+        logits: Tensor = self.head(answer, user, hidden[rows[:, None], prompts.candidates_at], cf_scores)
+        return logits
+
+    def _title_loss(
+        self,
+        hidden: Float[Tensor, "batch tokens width"],
+        prompts: Sequence[TokenisedPrompt],
+        answers: Sequence[Sequence[int]],
+    ) -> Float[Tensor, ""]:
+        counts = np.asarray([len(a) for a in answers])
+        rows = np.repeat(np.arange(len(answers)), counts)
+        starts = np.asarray([len(p) - 1 for p in prompts])
+        columns = np.concatenate([start + np.arange(n) for start, n in zip(starts, counts, strict=True)])
+        device = hidden.device
+        places = hidden[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
+        labels = torch.tensor([token for answer in answers for token in answer], device=device)
+        return nn.functional.cross_entropy(self._lm.logits(places).float(), labels)

@@ -1,0 +1,143 @@
+"""Exact likelihood of every candidate's title in one forward pass; knows neither users nor items, only tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from allmrec.llm.language_model import LanguageModel
+from allmrec.prompting.splicing import SplicedPrompts
+
+__all__ = ["TitleTree", "title_log_likelihoods"]
+
+
+@dataclass(frozen=True)
+class TitleTree:
+    """The candidates' titles, each ended by EOS, as a prefix tree behind the prompt.
+
+    A node is a token that something follows; leaves are never read by the model, only predicted. Parents come before
+    their children.
+
+    Attributes:
+        tokens: each node's token.
+        parents: each node's parent node, -1 for the prompt's end.
+        steps_from, steps_token: every predicted token of every title: from which node (-1: the prompt's end), and which.
+        steps_title: to which candidate the step belongs.
+        titles: number of candidates.
+    """
+
+    tokens: Int[np.ndarray, " nodes"]
+    parents: Int[np.ndarray, " nodes"]
+    steps_from: Int[np.ndarray, " steps"]
+    steps_token: Int[np.ndarray, " steps"]
+    steps_title: Int[np.ndarray, " steps"]
+    titles: int
+
+    @classmethod
+    def build(cls, titles: Sequence[Sequence[int]], eos: int) -> TitleTree:
+        """Share the common beginnings of titles; a title that begins another one is told apart by its EOS."""
+        nodes: dict[tuple[int, int], int] = {}
+        tokens, parents = [], []
+        steps_from, steps_token, steps_title = [], [], []
+        for number, title in enumerate(titles):
+            at = -1
+            for token in title:
+                steps_from.append(at)
+                steps_token.append(token)
+                steps_title.append(number)
+                if (at, token) not in nodes:
+                    nodes[at, token] = len(tokens)
+                    tokens.append(token)
+                    parents.append(at)
+                at = nodes[at, token]
+            steps_from.append(at)
+            steps_token.append(eos)
+            steps_title.append(number)
+        arrays = [np.asarray(a, dtype=np.int64) for a in (tokens, parents, steps_from, steps_token, steps_title)]
+        return cls(*arrays, titles=len(titles))
+
+    @property
+    def depths(self) -> Int[np.ndarray, " nodes"]:
+        """How many nodes stand above each node."""
+        depths = np.zeros(len(self.tokens), dtype=np.int64)
+        for node, parent in enumerate(self.parents):
+            depths[node] = 0 if parent < 0 else depths[parent] + 1
+        return depths
+
+    def ancestry(self) -> np.ndarray:
+        """[nodes, nodes]: whether the second is the first or stands above it."""
+        sees = np.eye(len(self.tokens), dtype=bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                sees[node] |= sees[parent]
+        return sees
+
+
+def title_log_likelihoods(
+    lm: LanguageModel, prompts: SplicedPrompts, trees: Sequence[TitleTree]
+) -> list[Float[Tensor, " titles tokens"]]:
+    """Log-probability of each token of each candidate's title and its EOS, after its row's prompt.
+
+    The nodes of a row's tree are put behind its prompt; each sees the prompt and its own ancestors only, at the
+    position that it would have if its title stood there alone. Logits are taken at the nodes and the prompt's end only.
+
+    Args:
+        lm: the language model.
+        prompts: spliced prompts without answers.
+        trees: one a row.
+
+    Returns:
+        For each row a matrix [titles, longest title + 1] with 0 behind a title's end; differentiable.
+    """
+    device, rows = lm.device, len(trees)
+    lengths = prompts.lengths.tolist()
+    total = max(length + len(tree.tokens) for length, tree in zip(lengths, trees, strict=True))
+    ids = np.zeros((rows, total), dtype=np.int64)
+    positions = np.tile(np.arange(total), (rows, 1))
+    visible = np.zeros((rows, total, total), dtype=bool)
+    read_rows, read_columns, starts = [], [], []
+    for row, (length, tree) in enumerate(zip(lengths, trees, strict=True)):
+        nodes = len(tree.tokens)
+        end = length + nodes
+        ids[row, length:end] = tree.tokens
+        positions[row, length:end] = length + tree.depths
+        visible[row, :length, :length] = np.tri(length, dtype=bool)
+        visible[row, length:end, :length] = True
+        visible[row, length:end, length:end] = tree.ancestry()
+        # A padded place sees itself: a row of the softmax may not be empty.
+        visible[row, np.arange(end, total), np.arange(end, total)] = True
+        starts.append(len(read_rows))
+        read_rows += [row] * (nodes + 1)
+        read_columns += range(length - 1, end)
+    positions = np.minimum(positions, lm.max_tokens - 1)
+    embeddings = lm.embed(torch.from_numpy(ids))
+    prompt_width = min(prompts.embeddings.shape[1], total)
+    own = torch.arange(prompt_width, device=device)[None, :] < prompts.lengths[:, None]
+    front = torch.where(own[..., None], prompts.embeddings[:, :prompt_width], embeddings[:, :prompt_width])
+    embeddings = torch.cat([front, embeddings[:, prompt_width:]], dim=1)
+    hidden = lm.hidden(embeddings, torch.from_numpy(visible).to(device), torch.from_numpy(positions).to(device))
+    read = hidden[torch.tensor(read_rows, device=device), torch.tensor(read_columns, device=device)]
+    results = []
+    for row, tree in enumerate(trees):
+        places = read[starts[row] : starts[row] + len(tree.tokens) + 1]
+        logits = lm.logits(places).float()
+        # Place 0 is the prompt's end, so node n is place n + 1.
+        at = torch.from_numpy(tree.steps_from + 1).to(device)
+        token = torch.from_numpy(tree.steps_token).to(device)
+        steps = logits[at, token] - torch.logsumexp(logits, dim=-1)[at]
+        results.append(_by_title(steps, tree))
+    return results
+
+
+def _by_title(steps: Float[Tensor, " steps"], tree: TitleTree) -> Float[Tensor, "titles tokens"]:
+    """Steps in one row a title."""
+    counts = np.bincount(tree.steps_title, minlength=tree.titles)
+    columns = np.arange(len(tree.steps_title)) - np.repeat(np.cumsum(counts) - counts, counts)
+    matrix = steps.new_zeros(tree.titles, int(counts.max()))
+    rows = torch.from_numpy(tree.steps_title).to(steps.device)
+    return matrix.index_put((rows, torch.from_numpy(columns).to(steps.device)), steps)

@@ -1,0 +1,83 @@
+"""The pointer head: picks a candidate from hidden states in one pass; knows no prompt's words and no titles."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from allmrec.core.config import Config
+
+__all__ = ["PointerConfig", "PointerHead"]
+
+
+class PointerConfig(Config):
+    """Shape of the pointer head (ours; the paper has none)."""
+
+    width: int = Field(128, ge=1, description="Width in which query and keys meet.")
+    layers: int | None = Field(None, ge=1, description="Layers of the language model that are run; none: all.")
+    query: Literal["answer", "answer+user"] = Field(
+        "answer+user",
+        description="Hidden states that make the query: the place where the answer begins, alone or with the user's slot.",
+    )
+    cf_prior: bool = Field(
+        False, description="Add the CF model's own score times a learned weight: the head then learns what CF lacks."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on query and keys.")
+
+
+class PointerHead(nn.Module):
+    """Scores candidates by comparing a query with keys, as a pointer network does (Vinyals et al. 2015).
+
+    Query and keys are hidden states of the language model, so titles and neighbours in the prompt have had their say;
+    softmax over the candidates makes an answer valid by construction.
+
+    Args:
+        width: width of the hidden states.
+        config: shape.
+    """
+
+    def __init__(self, width: int, config: PointerConfig) -> None:
+        super().__init__()
+        self.config = config
+        sources = 2 if config.query == "answer+user" else 1
+        self.query_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(sources))
+        self.key_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(sources * width, config.width)
+        self.key = nn.Linear(width, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.cf_weight = nn.Parameter(torch.tensor(1.0)) if config.cf_prior else None
+
+    def forward(
+        self,
+        answer: Float[Tensor, "batch width"],
+        user: Float[Tensor, "batch width"] | None,
+        candidates: Float[Tensor, "batch candidates width"],
+        cf_scores: Float[Tensor, "batch candidates"] | None = None,
+    ) -> Float[Tensor, "batch candidates"]:
+        """Logits of the candidates.
+
+        Args:
+            answer: hidden state where the answer begins.
+            user: hidden state at the user's slot.
+            candidates: hidden states at the candidates' slots.
+            cf_scores: the CF model's scores, read only with `cf_prior`.
+        """
+        states = [answer] if user is None else [answer, user]
+        query = torch.cat([norm(s) for norm, s in zip(self.query_norms, states, strict=True)], dim=-1)
+        query = self.dropout(self.query(query))
+        keys = self.dropout(self.key(self.key_norm(candidates)))
+        logits = torch.einsum("bw,bcw->bc", query, keys) / math.sqrt(self.config.width)
+        if self.cf_weight is not None and cf_scores is not None:
+            logits = logits + self.cf_weight * standardised(cf_scores)
+        return logits
+
+
+def standardised(scores: Float[Tensor, "batch candidates"]) -> Float[Tensor, "batch candidates"]:
+    """Each row with mean 0 and deviation 1, so that one weight fits every backbone's scale."""
+    centred = scores - scores.mean(dim=-1, keepdim=True)
+    return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
