@@ -54,14 +54,16 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: fast slow
+# One after the other even under `make -j`: what is slow wants every core for itself.
+test: setup
+	$(MAKE) fast
+	$(MAKE) slow
 
 # Two workers with one thread each are faster on two cores than one worker with two threads.
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
-# After the fast suite and never beside it: each of these wants both cores for itself.
-slow: fast
+slow: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --durations=10
 
 bench: setup

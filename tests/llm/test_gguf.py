@@ -92,7 +92,7 @@ def test_smollm2_converts_splits_digits_and_knows_the_capital_of_france(
     monkeypatch.setenv("ALLMREC_CACHE", str(tmp_path))
     folder = resolve_language_model("smollm2-135m-instruct")
     assert resolve_language_model("HuggingFaceTB/SmolLM2-135M-Instruct") == folder
-    assert [path for path in tmp_path.iterdir()] == [folder]
+    assert list(tmp_path.iterdir()) == [folder]
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pieces = tokenizer.tokenize("Toy Story (1995)")

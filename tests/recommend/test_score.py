@@ -31,7 +31,9 @@ def one_by_one(lm: LanguageModel, row: dict[str, torch.Tensor], titles: list[tup
 
 
 def check_tree_equals_one_by_one(lm: LanguageModel, tolerance: float) -> None:
-    builder = PromptBuilder(PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie")), PromptBudget(), lm, TITLES)
+    builder = PromptBuilder(
+        PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie")), PromptBudget(), lm, TITLES
+    )
     histories = [[7], [4, 5, 9, 7], []]
     candidates = [[1, 2, 3, 4, 5], [6, 5, 8, 9, 3], [9, 7, 1, 2, 6]]
     prompts = [builder.build(h, c) for h, c in zip(histories, candidates, strict=True)]

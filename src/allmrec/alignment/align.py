@@ -93,7 +93,8 @@ class AlignTask:
         roles = [batch.positives] + ([batch.negatives] if config.reconstructed == "both" else [])
         texts: list[Tensor] = []
         if text:
-            texts = list(self._bank.vectors(np.concatenate(roles)).split(len(batch.rows)))
+            vectors = self._bank.vectors(np.concatenate(roles))
+            texts = [vectors[role * len(batch.rows) :][: len(batch.rows)] for role in range(len(roles))]
         sides = []
         for role, items in enumerate((batch.positives, batch.negatives)):
             cf = self._vectors[torch.from_numpy(items).to(self._vectors.device)]
@@ -109,8 +110,8 @@ class AlignTask:
         """How well items and texts find each other, and how well reconstructed items still recommend.
 
         `matching_mrr`: mean reciprocal rank of an item's own text vector among those of all drawn items, by distance
-        from its CF vector; `matching_accuracy`: share in which it is the nearest. Watched is the first figure:
-        matching, or recommendation where the objective has no matching.
+        from its CF vector; `matching_accuracy`: share in which it is the nearest. The first figure is watched:
+        matching or recommendation as configured; recommendation where the objective has no matching.
         """
         items = self._alignment.items
         decoded = items.decode(items.encode(self._vectors))
@@ -122,7 +123,8 @@ class AlignTask:
         e = items.encode(self._vectors[chosen])
         q = self._alignment.texts.encode(self._bank.all_vectors(self._validation_items))
         matching = _matching_figures(e, q)
-        return matching | recommendation if self._config.matching_weight else recommendation | matching
+        watched = self._config.watch == "matching" and self._config.matching_weight
+        return matching | recommendation if watched else recommendation | matching
 
 
 def _matching_figures(e: Float[Tensor, "items joint"], q: Float[Tensor, "items joint"]) -> dict[str, float]:

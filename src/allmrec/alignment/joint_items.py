@@ -134,7 +134,9 @@ class JointItemTable:
         """
         names = set(cls.__dataclass_fields__)
         if set(tensors) != names:
-            raise ArtifactError(f"A joint item table holds {sorted(names)}; found {sorted(tensors)}. Run stage 1 again.")
+            raise ArtifactError(
+                f"A joint item table holds {sorted(names)}; found {sorted(tensors)}. Run stage 1 again."
+            )
         if len({len(tensor) for tensor in tensors.values()}) != 1 or tensors["cf"].shape != tensors["text"].shape:
             shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             raise ArtifactError(f"The joint item table's rows do not agree: {shapes}. Run stage 1 again.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,16 +23,20 @@ class AlignConfig(Config):
 
     joint_width: int = Field(128, ge=1, description="Length d' of a joint vector.")
     matching_weight: float = Field(1.0, ge=0, description="Weight of MSE(e, q); 0 leaves the term out.")
-    item_reconstruction_weight: float = Field(0.5, ge=0, description="α, weight of MSE(E, Ê); 0 leaves it out.")
+    item_reconstruction_weight: float = Field(0.5, ge=0, description="Alpha, weight of MSE(E, Ê); 0 leaves it out.")
     text_reconstruction_weight: float = Field(
-        0.5, ge=0, description="β, weight of MSE(Q, Q̂): 0.5 for Movies and Games, 0.2 for Beauty and Toys in the paper."
+        0.5,
+        ge=0,
+        description="Beta, weight of MSE(Q, Q̂): 0.5 for Movies and Games, 0.2 for Beauty and Toys in the paper.",
     )
     recommendation_weight: float = Field(1.0, ge=0, description="Weight of the recommendation loss; 0 leaves it out.")
     reconstructed: Literal["positive", "both"] = Field(
         "positive", description="Items that matching and reconstruction see: the positive, or the negative as well."
     )
     text_target: Literal["attached", "detached"] = Field(
-        "attached", description="Whether the text reconstruction's gradient reaches its target Q as well."
+        "detached",
+        description="Whether the text reconstruction's gradient reaches its target Q as well. The paper does not say; "
+        "attached, a tuned encoder makes the loss small by giving every text the same vector.",
     )
     recommendation_score: Literal["sum", "mean"] = Field(
         "sum", description="x · Ê as a dot product, or its mean over the d dimensions."
@@ -41,6 +45,9 @@ class AlignConfig(Config):
         "last", description="Samples of a user: the last training item, or every one that has an item before it."
     )
     samples_per_epoch: int | None = Field(None, ge=1, description="Samples drawn for an epoch; none: all of them.")
+    watch: Literal["matching", "recommendation"] = Field(
+        "matching", description="Which validation figure decides about the best weights: retrieval or recommendation."
+    )
     validation_items: int = Field(1000, ge=2, description="Items with a text drawn to measure matching, at the most.")
     validation_users: int = Field(1000, ge=1, description="Users drawn to measure recommendation, at the most.")
     validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
@@ -50,13 +57,11 @@ class AlignConfig(Config):
     )
 
     @classmethod
-    def of_recipe(cls, recipe: Literal["paper", "released"]) -> Self:
+    def of_recipe(cls, recipe: Literal["paper", "released"]) -> AlignConfig:
         """The settings of one column of the table of differences between the paper and its program."""
         if recipe == "paper":
             return cls()
-        return cls(
-            text_reconstruction_weight=0.2, reconstructed="both", text_target="detached", recommendation_score="mean"
-        )
+        return cls(text_reconstruction_weight=0.2, reconstructed="both", recommendation_score="mean")
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,7 @@ def alignment_terms(
                 found["matching"] = config.matching_weight * _mean_square(e, q)
             if config.text_reconstruction_weight:
                 target = text.detach() if config.text_target == "detached" else text
-                found["text_reconstruction"] = config.text_reconstruction_weight * _mean_square(
-                    target, texts.decode(q)
-                )
+                found["text_reconstruction"] = config.text_reconstruction_weight * _mean_square(target, texts.decode(q))
         for name, value in found.items():
             terms[name] = terms[name] + value if name in terms else value
     if config.recommendation_weight:

@@ -62,7 +62,7 @@ class UserSamples:
         missing = rows[~self._known[rows]]
         for start in range(0, len(missing), batch_size):
             part = missing[start : start + batch_size]
-            batch = SequenceBatch(self.users[part], self.histories(part), None, None)
+            batch = SequenceBatch(self.users[part], self.histories(part))
             self._vectors[torch.from_numpy(part)] = self._backbone.user_vectors(batch)
             self._known[part] = True
         return self._vectors[torch.from_numpy(rows)]

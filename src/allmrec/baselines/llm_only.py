@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from allmrec.core.progress import track
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import splice
 from allmrec.prompting.template import PromptTemplate
@@ -49,10 +48,10 @@ class LLMOnly:
         self._builder = PromptBuilder(template.without_vectors(), budget, lm, titles)
         self._normalisation, self._batch_size = normalisation, batch_size
 
-    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates by their titles' likelihood."""
         rankings = []
-        for start in track(range(0, len(queries), self._batch_size), self.name):
+        for start in range(0, len(queries), self._batch_size):
             chosen = candidates[start : start + self._batch_size]
             reserve = max(self._builder.longest_answer(c.tolist()) for c in chosen)
             prompts = [

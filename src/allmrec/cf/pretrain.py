@@ -32,7 +32,7 @@ class PretrainConfig(Config):
 
     backbone: str = Field("sasrec", description="Name in the registry of backbones.")
     model: SerializeAsAny[Config] = Field(
-        default_factory=dict,  # type: ignore[arg-type]  # the validator below turns it into the backbone's own config
+        default_factory=dict,  # the validator below turns it into the backbone's own config
         validate_default=True,
         description="The backbone's own settings, e.g. `SASRecConfig` or a mapping of its fields.",
     )
@@ -111,7 +111,8 @@ class SequenceTask:
 
     def losses(self, batch: SequenceBatch) -> Mapping[str, Tensor]:
         """Binary cross-entropy, averaged over real positions."""
-        assert batch.targets is not None and batch.negatives is not None
+        if batch.targets is None or batch.negatives is None:
+            raise ValueError("a training batch needs targets and negatives; this one was made for inference.")
         vectors = self._backbone.item_vectors()
         histories, users, targets, negatives = (
             torch.as_tensor(array, device=vectors.device)

@@ -22,8 +22,6 @@ def query_batch(queries: Sequence[Query], length: int) -> SequenceBatch:
     return SequenceBatch(
         users=np.array([query.user for query in queries], dtype=np.int64),
         histories=left_pad([query.history for query in queries], length),
-        targets=None,
-        negatives=None,
     )
 
 
@@ -47,7 +45,7 @@ class BackboneRecommender:
         return self._name
 
     @torch.no_grad()
-    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _"]]) -> list[Ranking]:
         """Rank each query's own candidates by x_u · E_i.
 
         Raises:

@@ -80,17 +80,13 @@ class NegativeSampler:
     def __init__(self, split: Split) -> None:
         dataset = split.dataset
         self._n_items = int(dataset.n_items)
-        lengths = np.diff(dataset.offsets)
-        users = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-        within = np.arange(len(users)) - np.repeat(dataset.offsets[:-1], lengths)
-        trained = within < split.train_end[users]
-        keys = users[trained] * (self._n_items + 1) + dataset.item_numbers[trained]
-        self._seen = np.unique(keys)
+        keys = dataset.user_of_interaction() * (self._n_items + 1) + dataset.item_numbers
+        self._seen = np.unique(keys[split.train_mask()])
         per_user = np.bincount(self._seen // (self._n_items + 1), minlength=1)
         if per_user.max() >= self._n_items:
-            user = int(per_user.argmax())
+            user = dataset.users.id(int(per_user.argmax()))
             raise DataError(
-                f"User number {user} has all {self._n_items} items among the training items, so no negative is left; "
+                f"User {user!r} has all {self._n_items} items among the training items, so no negative is left; "
                 "remove that user or widen the catalogue."
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class SASRecConfig(Config):
     )
 
     @classmethod
-    def of_recipe(cls, recipe: Literal["paper", "released"]) -> Self:
+    def of_recipe(cls, recipe: Literal["paper", "released"]) -> SASRecConfig:
         """The settings of one column of the table of differences between the paper and its program."""
         return cls(mask_padding=recipe == "paper")
 

@@ -27,13 +27,14 @@ class ValidationSample:
         seed: names the draw.
 
     Raises:
-        DataError: no user has a validation item.
+        DataError: no user that trains has a validation item.
     """
 
     def __init__(self, split: Split, users: int, negatives: int, length: int, seed: int) -> None:
-        having = np.flatnonzero(split.validation)
+        # Users that train nothing (few-shot, cold users) are the test's alone.
+        having = np.flatnonzero((split.validation != 0) & (split.train_end > 0))
         if not len(having):
-            raise DataError("No user has a validation item (that takes three interactions); validation is impossible.")
+            raise DataError("No training user has a validation item (that takes three interactions); use more data.")
         rng = numpy_generator(seed, "cf", "validation")
         chosen = np.sort(rng.permutation(having)[:users]).astype(np.int64)
         others = sample_negatives(split.dataset, chosen, negatives, rng)
@@ -41,8 +42,6 @@ class ValidationSample:
         self.batch = SequenceBatch(
             users=chosen,
             histories=left_pad([split.validation_history(int(user)) for user in chosen], length),
-            targets=None,
-            negatives=None,
         )
 
     def figures(self, user_vectors: Tensor, item_vectors: Tensor) -> dict[str, float]:
@@ -61,7 +60,5 @@ class ValidationSample:
         parts = []
         for start in range(0, len(self.batch.users), batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(
-                backbone.user_vectors(SequenceBatch(self.batch.users[rows], self.batch.histories[rows], None, None))
-            )
+            parts.append(backbone.user_vectors(SequenceBatch(self.batch.users[rows], self.batch.histories[rows])))
         return torch.cat(parts)

@@ -53,7 +53,7 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
         device: DeviceOption = "auto",
     ) -> None:
         overrides = list(change or [])
-        for name, value in (("llm", llm), ("encoder", encoder), ("pretrain.backbone", backbone), ("seed", seed)):
+        for name, value in (("llm", llm), ("encoder.name", encoder), ("pretrain.backbone", backbone), ("seed", seed)):
             if value is not None:
                 overrides.append(f"{name}={value}")
         overrides += _words(words)

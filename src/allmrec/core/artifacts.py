@@ -99,7 +99,9 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: Mappin
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, dict(about or {}))
+        save_file(
+            {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, dict(about or {})
+        )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

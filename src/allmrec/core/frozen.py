@@ -39,7 +39,7 @@ class Frozen(nn.Module):
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
-        self._held[0]._apply(fn, recurse)
+        self._held[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         return self
 
     def snapshot(self) -> dict[str, Tensor]:

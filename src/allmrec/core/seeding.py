@@ -35,7 +35,7 @@ def seeded_torch(seed: int, *names: str | int) -> Iterator[None]:
     Dropout takes no generator, so the global one is set for the length of the block and put back after it. A training
     step that runs inside needs no saved random state to be repeated: its name is its state.
     """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derived_seed(seed, *names))
         yield

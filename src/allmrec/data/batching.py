@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -61,5 +60,6 @@ def left_pad(sequences: Sequence[Int[np.ndarray, " _"]], length: int) -> Int64[n
     sizes = np.array([len(sequence) for sequence in kept], dtype=np.int64)
     filled = np.arange(length) >= length - sizes[:, None]
     # Row by row and left to right is the order in which a mask is filled, and the order of the pieces.
-    padded[filled] = np.fromiter(chain.from_iterable(kept), dtype=np.int64, count=int(sizes.sum()))
+    if kept:
+        padded[filled] = np.concatenate(kept)
     return padded

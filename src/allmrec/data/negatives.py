@@ -13,6 +13,9 @@ __all__ = ["sample_negatives"]
 # Above this share of unusable items, drawing again and again costs more than listing what is free.
 _CROWDED = 0.75
 
+# How many rows times items are listed at once.
+_CELLS = 2_000_000
+
 
 def sample_negatives(
     dataset: InteractionDataset,
@@ -54,14 +57,37 @@ def sample_negatives(
             f"User {dataset.users.id(int(users[row]))!r} leaves {dataset.n_items - taken[row]} of {dataset.n_items} "
             f"items untouched; {needed} negatives were asked for. Ask for fewer."
         )
-    # Rejection wins while most draws are good; a row without much room is listed instead.
+    # Rejection wins while most draws are good; rows without much room are drawn from a list of what is free.
     crowded = taken + (n if distinct else 0) > _CROWDED * dataset.n_items
-    for row in np.flatnonzero(crowded).tolist():
-        free = _free_items(dataset, int(users[row]), exclude_extra[row])
-        drawn[row] = rng.choice(free, size=n, replace=not distinct)
     rows = np.flatnonzero(~crowded)
     drawn[rows] = _by_rejection(dataset, users[rows], n, rng, exclude_extra[rows], distinct)
+    rows = np.flatnonzero(crowded)
+    chunk = max(1, _CELLS // dataset.n_items)
+    for part in (rows[start : start + chunk] for start in range(0, len(rows), chunk)):
+        drawn[part] = _by_listing(dataset, users[part], n, rng, exclude_extra[part], distinct)
     return drawn
+
+
+def _by_listing(
+    dataset: InteractionDataset,
+    users: Int64[np.ndarray, " rows"],
+    n: int,
+    rng: np.random.Generator,
+    exclude_extra: Int[np.ndarray, "rows extra"],
+    distinct: bool,
+) -> Int32[np.ndarray, "rows n"]:
+    """Draw from all items at once, unusable ones last."""
+    items = np.broadcast_to(np.arange(1, dataset.n_items + 1), (len(users), dataset.n_items))
+    unusable = _is_touched(dataset, users, items)
+    for column in exclude_extra.T:
+        unusable |= items == column[:, None]
+    # A random key for each item; the n smallest among the usable are a draw without replacement, in random order.
+    order = np.argsort(np.where(unusable, 2.0, rng.random(unusable.shape)), axis=1)
+    if distinct:
+        return (order[:, :n] + 1).astype(np.int32)
+    free = dataset.n_items - unusable.sum(axis=1, keepdims=True)
+    places = rng.integers(0, free, size=(len(users), n))
+    return (np.take_along_axis(order, places, axis=1) + 1).astype(np.int32)
 
 
 def _by_rejection(
@@ -127,14 +153,3 @@ def _taken_per_row(
         new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
         taken = taken + new.sum(axis=1)
     return taken
-
-
-def _free_items(
-    dataset: InteractionDataset, user: int, exclude_extra: Int[np.ndarray, " extra"]
-) -> Int32[np.ndarray, " free"]:
-    """All items that a row may draw."""
-    free = np.ones(dataset.n_items + 1, dtype=bool)
-    free[0] = False
-    free[dataset.sequence(user)] = False
-    free[exclude_extra[(exclude_extra >= 0) & (exclude_extra <= dataset.n_items)]] = False
-    return np.flatnonzero(free).astype(np.int32)

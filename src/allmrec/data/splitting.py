@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,6 +63,18 @@ class Split:
     def training_users(self) -> Int64[np.ndarray, " training"]:
         """Users that have at least one training item."""
         return np.flatnonzero(self.train_end).astype(np.int64)
+
+    def training_part(self) -> InteractionDataset:
+        """The data set without validation and test items, held-out ones included; ids and numbers stay."""
+        dataset = self.dataset
+        place = np.arange(dataset.n_interactions) - np.repeat(dataset.offsets[:-1], dataset.lengths)
+        kept = place < np.repeat(self.prefix_end, dataset.lengths)
+        return replace(
+            dataset,
+            offsets=np.concatenate([[0], np.cumsum(self.prefix_end)]).astype(np.int64),
+            item_numbers=dataset.item_numbers[kept],
+            times=None if dataset.times is None else dataset.times[kept],
+        )
 
     def train_mask(self) -> Bool[np.ndarray, " interactions"]:
         """Whether each entry of the data set's `item_numbers` trains."""

@@ -130,7 +130,9 @@ class TransformersLM:
     def _body(self, layers: int) -> nn.Module:
         """The model's body cut after `layers` layers, sharing every weight with the whole."""
         if not 1 <= layers <= self._depth:
-            raise ConfigError(f"{self._name} has {self._depth} layers; {layers} cannot be run. Give 1 to {self._depth}.")
+            raise ConfigError(
+                f"{self._name} has {self._depth} layers; {layers} cannot be run. Give 1 to {self._depth}."
+            )
         body: nn.Module = self._model.module.base_model
         if layers == self._depth:
             return body
@@ -151,9 +153,7 @@ def _first_layers(body: nn.Module, depth: int, layers: int) -> nn.Module:
         child = _shallow(parent.get_submodule(name))
         parent._modules[name] = child
         parent = child
-    whole = parent.get_submodule(last)
-    assert isinstance(whole, nn.ModuleList)
-    parent._modules[last] = whole[:layers]
+    parent._modules[last] = nn.ModuleList(list(parent.get_submodule(last).children())[:layers])
     return twin
 
 
@@ -194,4 +194,5 @@ def load_language_model(
             "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
             "(`allmrec doctor` lists them)."
         ) from error
-    return TransformersLM(model.to(device), tokenizer, str(name))
+    model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
+    return TransformersLM(model, tokenizer, str(name))

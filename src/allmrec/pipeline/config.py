@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from allmrec.alignment.align import AlignConfig
+from allmrec.alignment.objective import AlignConfig
 from allmrec.cf.pretrain import PretrainConfig
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.recommend.allmrec import Normalisation
 from allmrec.recommend.tune import TuneConfig
+from allmrec.text.encoder import EncoderConfig
 
 __all__ = ["EvaluationConfig", "RunConfig", "load_recipe", "recipe_names"]
 
@@ -39,7 +41,8 @@ class RunConfig(Config):
     align: AlignConfig = AlignConfig()
     tune: TuneConfig = TuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    encoder: str = Field("sentence-transformers/all-mpnet-base-v2", description="Sentence encoder, by name or folder.")
+    encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
+    item_text: ItemTextTemplate = ItemTextTemplate()
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."
@@ -91,7 +94,9 @@ def _with_changes(values: dict[str, Any], overrides: Sequence[str], where: str) 
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals:
-            raise ConfigError(f"Cannot read the change {override!r}; expected field=value, e.g. tune.training.epochs=3.")
+            raise ConfigError(
+                f"Cannot read the change {override!r}; expected field=value, e.g. tune.training.epochs=3."
+            )
         _put(values, name.strip().split("."), _toml_value(value.strip()), override)
     return parse_config(RunConfig, values, where)
 

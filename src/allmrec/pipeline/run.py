@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-
+from typing import Literal
 
 from allmrec.alignment.align import align
 from allmrec.alignment.joint_items import JointItemTable
@@ -104,8 +104,11 @@ class Run:
         if name == "reference":
             return Stage(name, config.pretrain.model_dump(mode="json"), {**base, "held_out_targets": "0"})
         if name == "align":
-            parents = {"pretrain": self.stage("pretrain").key, "encoder": config.encoder}
-            return Stage(name, config.align.model_dump(mode="json"), {**base, **parents})
+            parents = {"pretrain": self.stage("pretrain").key}
+            settings = {
+                part: getattr(config, part).model_dump(mode="json") for part in ("align", "encoder", "item_text")
+            }
+            return Stage(name, settings, {**base, **parents})
         if name == "tune":
             parents = {"align": self.stage("align").key, "llm": config.llm}
             return Stage(name, config.tune.model_dump(mode="json"), {**base, **parents})
@@ -165,6 +168,7 @@ class Run:
             self.dataset.catalogue.titles,
             self.config.tune.prompt,
             self.config.seed,
+            self.backbone("reference") if trained else None,
         )
         if trained:
             ranker.load_state_dict(read_stage(self.path, self.stage("tune")))
@@ -172,7 +176,7 @@ class Run:
 
     def recommender(self) -> ALLMRec:
         """A-LLMRec as this run trained it: by `select` where that was trained, else by `score`."""
-        method = "select" if self.config.tune.select_weight > 0 else "score"
+        method: Literal["select", "score"] = "select" if self.config.tune.select_weight > 0 else "score"
         evaluation = self.config.evaluation
         return ALLMRec(
             self.dataset,
@@ -187,9 +191,19 @@ class Run:
         return StageResult(backbone.state_dict(), log.as_json())
 
     def _align(self) -> StageResult:
-        encoder = load_encoder(self.config.encoder, self.device)
-        result = align(self.split, self.backbone(), encoder, self.config.align, self.config.seed, self._resume("align"))
-        return StageResult(result.module.state_dict(), result.log.as_json(), {"joint": result.joint.as_tensors()})
+        encoder = load_encoder(self.config.encoder)
+        texts = [text or None for text in self.dataset.catalogue.item_texts(self.config.item_text)]
+        alignment, joint, log = align(
+            self.split,
+            self.backbone(),
+            texts,
+            encoder,
+            self.config.align,
+            self.config.seed,
+            self._resume("align"),
+            self.device,
+        )
+        return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
 
     def _tune(self) -> StageResult:
         ranker = self.ranker(trained=False)

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 
 from allmrec.core.errors import ConfigError
-from allmrec.core.progress import track
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.prompted import PromptedRanker
@@ -69,10 +68,13 @@ class ALLMRec:
         """Stage 2 itself."""
         return self._ranker
 
-    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates; queries whose prompts are alike in length share a forward pass."""
         titles = self._ranker.builder.titles
-        sizes = [(len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[-10:]))) for q, c in zip(queries, candidates, strict=True)]
+        sizes = [
+            (len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[-10:])))
+            for q, c in zip(queries, candidates, strict=True)
+        ]
         order = sorted(range(len(queries)), key=lambda n: sizes[n])
         rankings: dict[int, Ranking] = {}
         groups: list[list[int]] = []
@@ -81,8 +83,7 @@ class ALLMRec:
             if full or sizes[groups[-1][-1]][0] != sizes[number][0]:
                 groups.append([])
             groups[-1].append(number)
-        shown = track(groups, self._name) if len(groups) > 8 else groups
-        for group in shown:
+        for group in groups:
             scores = self._scores([queries[n] for n in group], [candidates[n] for n in group])
             for n, row in zip(group, scores, strict=True):
                 rankings[n] = ranking_from_scores(candidates[n], row)
@@ -131,8 +132,8 @@ class ALLMRec:
         ]
 
     def _scores(
-        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]
-    ) -> list[Float[np.ndarray, " candidates"]]:
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
+    ) -> list[Float[np.ndarray, " _candidates"]]:
         with torch.inference_mode():
             if self._method == "select":
                 logits = self._ranker.select_logits(queries, candidates)

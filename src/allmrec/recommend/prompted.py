@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
+from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
+from allmrec.core.frozen import Frozen
 from allmrec.core.seeding import seeded_torch
-from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.projections import ProjectionConfig, seeded_projections
 from allmrec.prompting.splicing import SplicedPrompts, splice
@@ -57,6 +58,8 @@ class PromptedRanker(nn.Module):
         titles: by item number, entry 0 unused.
         config: prompt, projections and head.
         seed: of the initialisation.
+        prior: the CF model whose scores `pointer.cf_prior` adds; none: `backbone`. Where stage 2 learned on targets
+            held out from `backbone`, a CF model trained on everything takes its place in use.
     """
 
     def __init__(
@@ -67,10 +70,15 @@ class PromptedRanker(nn.Module):
         titles: Sequence[str | None],
         config: PromptConfig,
         seed: int = 0,
+        prior: Backbone | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        self._lm, self._backbone = lm, backbone
+        for model in (backbone, prior):
+            if isinstance(model, nn.Module):
+                Frozen(model)
+        # In a tuple so that torch does not take the backbones for children, to be trained and stored with the rest.
+        self._lm, self._backbones = lm, (backbone, prior or backbone)
         template = config.template
         if not config.user_vector:
             template = template.model_copy(update={"head": ""})
@@ -92,7 +100,7 @@ class PromptedRanker(nn.Module):
     @property
     def backbone(self) -> Backbone:
         """The frozen CF model."""
-        return self._backbone
+        return self._backbones[0]
 
     @property
     def joint(self) -> JointItemTable:
@@ -106,17 +114,11 @@ class PromptedRanker(nn.Module):
 
     def user_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
         """x_u of each query, from the frozen CF model."""
-        batch = SequenceBatch(
-            users=np.asarray([q.user for q in queries], dtype=np.int64),
-            histories=left_pad([q.history for q in queries], self._backbone.max_length),
-            targets=None,
-            negatives=None,
-        )
         with torch.no_grad():
-            return self._backbone.user_vectors(batch).to(self._lm.device)
+            return self.backbone.user_vectors(query_batch(queries, self.backbone.max_length)).to(self._lm.device)
 
     def prompts(
-        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]], reserve: int = 0
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]], reserve: int = 0
     ) -> list[TokenisedPrompt]:
         """Tokenised prompts, one a query."""
         return [
@@ -148,28 +150,30 @@ class PromptedRanker(nn.Module):
         return splice(prompts, self._lm, users, items, extra)
 
     def cf_scores(
-        self, states: Float[Tensor, "batch d"], candidates: Sequence[Int[np.ndarray, " candidates"]]
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> Float[Tensor, "batch candidates"] | None:
         """The CF model's own scores x_u · E_i, where the head wants them."""
         if not self.config.pointer.cf_prior:
             return None
+        prior = self._backbones[1]
         with torch.no_grad():
-            vectors = self._backbone.item_vectors().to(states.device)
-            chosen = vectors[torch.from_numpy(np.stack(candidates)).to(states.device)]
-            return torch.einsum("bd,bcd->bc", states, chosen)
+            states = prior.user_vectors(query_batch(queries, prior.max_length))
+            vectors = prior.item_vectors()
+            chosen = vectors[torch.from_numpy(np.stack(candidates)).to(vectors.device)]
+            return torch.einsum("bd,bcd->bc", states, chosen).to(self._lm.device)
 
     def select_logits(
-        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> Float[Tensor, "batch candidates"]:
         """The pointer head's logits; every query needs the same number of candidates."""
         states = self.user_states(queries)
         prompts = self.spliced(self.prompts(queries, candidates), states)
         hidden = self._lm.hidden(prompts.embeddings, None, prompts.positions, self.config.pointer.layers)
-        return self._pointed(hidden, prompts, self.cf_scores(states, candidates))
+        return self._pointed(hidden, prompts, self.cf_scores(queries, candidates))
 
     def title_likelihoods(
-        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " candidates"]]
-    ) -> list[Float[Tensor, "titles tokens"]]:
+        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
+    ) -> list[Float[Tensor, "_titles _tokens"]]:
         """Log-probability of each token of each candidate's title, all of a query in one forward pass."""
         titles = self.builder.titles
         trees = [TitleTree.build([titles[int(i)] for i in c], self._lm.eos_id) for c in candidates]
@@ -180,7 +184,7 @@ class PromptedRanker(nn.Module):
     def losses(
         self,
         queries: Sequence[Query],
-        candidates: Sequence[Int[np.ndarray, " candidates"]],
+        candidates: Sequence[Int[np.ndarray, " _candidates"]],
         targets: Int[np.ndarray, " batch"],
         title: bool,
         select: bool,
@@ -211,7 +215,7 @@ class PromptedRanker(nn.Module):
             if not shared or hidden is None or spliced is None:
                 spliced = self.spliced(self.prompts(queries, candidates), states, None, vectors)
                 hidden = self._lm.hidden(spliced.embeddings, None, spliced.positions, layers)
-            logits = self._pointed(hidden, spliced, self.cf_scores(states, candidates))
+            logits = self._pointed(hidden, spliced, self.cf_scores(queries, candidates))
             wanted = torch.from_numpy(targets).to(logits.device)
             select_loss = nn.functional.cross_entropy(logits, wanted)
         return StageTwoLosses(title_loss, select_loss)

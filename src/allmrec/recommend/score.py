@@ -42,24 +42,28 @@ class TitleTree:
     def build(cls, titles: Sequence[Sequence[int]], eos: int) -> TitleTree:
         """Share the common beginnings of titles; a title that begins another one is told apart by its EOS."""
         nodes: dict[tuple[int, int], int] = {}
-        tokens, parents = [], []
-        steps_from, steps_token, steps_title = [], [], []
+        tokens: list[int] = []
+        parents: list[int] = []
+        steps: list[tuple[int, int, int]] = []
         for number, title in enumerate(titles):
             at = -1
             for token in title:
-                steps_from.append(at)
-                steps_token.append(token)
-                steps_title.append(number)
+                steps.append((at, token, number))
                 if (at, token) not in nodes:
                     nodes[at, token] = len(tokens)
                     tokens.append(token)
                     parents.append(at)
                 at = nodes[at, token]
-            steps_from.append(at)
-            steps_token.append(eos)
-            steps_title.append(number)
-        arrays = [np.asarray(a, dtype=np.int64) for a in (tokens, parents, steps_from, steps_token, steps_title)]
-        return cls(*arrays, titles=len(titles))
+            steps.append((at, eos, number))
+        origins, predicted, owners = np.asarray(steps, dtype=np.int64).reshape(-1, 3).T
+        return cls(
+            tokens=np.asarray(tokens, dtype=np.int64),
+            parents=np.asarray(parents, dtype=np.int64),
+            steps_from=origins,
+            steps_token=predicted,
+            steps_title=owners,
+            titles=len(titles),
+        )
 
     @property
     def depths(self) -> Int[np.ndarray, " nodes"]:
@@ -80,7 +84,7 @@ class TitleTree:
 
 def title_log_likelihoods(
     lm: LanguageModel, prompts: SplicedPrompts, trees: Sequence[TitleTree]
-) -> list[Float[Tensor, " titles tokens"]]:
+) -> list[Float[Tensor, "_titles _tokens"]]:
     """Log-probability of each token of each candidate's title and its EOS, after its row's prompt.
 
     The nodes of a row's tree are put behind its prompt; each sees the prompt and its own ancestors only, at the
@@ -100,7 +104,9 @@ def title_log_likelihoods(
     ids = np.zeros((rows, total), dtype=np.int64)
     positions = np.tile(np.arange(total), (rows, 1))
     visible = np.zeros((rows, total, total), dtype=bool)
-    read_rows, read_columns, starts = [], [], []
+    read_rows: list[int] = []
+    read_columns: list[int] = []
+    starts: list[int] = []
     for row, (length, tree) in enumerate(zip(lengths, trees, strict=True)):
         nodes = len(tree.tokens)
         end = length + nodes

@@ -50,7 +50,12 @@ class PointerHead(nn.Module):
         self.query = nn.Linear(sources * width, config.width)
         self.key = nn.Linear(width, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.cf_weight = nn.Parameter(torch.tensor(1.0)) if config.cf_prior else None
+        self.cf_weight = None
+        if config.cf_prior:
+            self.cf_weight = nn.Parameter(torch.tensor(2.5))
+            # Start as the CF model's own ranking; what the language model adds is learned from there.
+            nn.init.zeros_(self.key.weight)
+            nn.init.zeros_(self.key.bias)
 
     def forward(
         self,

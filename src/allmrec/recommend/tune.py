@@ -17,6 +17,7 @@ from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
+from allmrec.data.interactions import InteractionDataset
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query
@@ -57,7 +58,7 @@ class StageTwoBatch:
     """Queries with candidates, the place of each target among them, and what kind of joint vectors to show."""
 
     queries: Sequence[Query]
-    candidates: Sequence[Int[np.ndarray, " candidates"]]
+    candidates: Sequence[Int[np.ndarray, " _candidates"]]
     targets: Int[np.ndarray, " batch"]
     text: bool
 
@@ -78,6 +79,9 @@ class _StageTwoTask:
                 f"No user has a training position for positions={config.positions!r}. It needs users with at least "
                 "two training items, and 'held_out' needs held_out_targets of at least 1."
             )
+        # Only what training may know is kept out of its negatives: sparing a user's validation and test items would
+        # tell which they are.
+        self._known = split.training_part()
         self._cached: tuple[int, list[StageTwoBatch]] | None = None
         self._text = ranker.joint.with_source("text").vectors().to(ranker.lm.device).float()
         self._validation = self._validation_batches()
@@ -115,7 +119,7 @@ class _StageTwoTask:
             target = scores.gather(1, wanted)
             others = scores.scatter(1, wanted, -torch.inf)
             ranks.append(1 + (others >= target).sum(dim=1))
-            margins.append((target[:, 0] - others.max(dim=1).values))
+            margins.append(target[:, 0] - others.max(dim=1).values)
         rank = torch.cat(ranks).double()
         return {
             "validation/ndcg": float((1 / torch.log2(rank + 1)).mean()),
@@ -128,10 +132,8 @@ class _StageTwoTask:
         order = rng.permutation(len(self._users))[: self._config.samples_per_epoch]
         users, places = self._users[order], self._places[order]
         targets = self._split.dataset.item_numbers[self._split.dataset.offsets[users] + places]
-        queries = [
-            Query(self._split.dataset.sequence(int(u))[:p], int(u)) for u, p in zip(users, places, strict=True)
-        ]
-        return self._bucketed(queries, targets, users, rng, self._config.training.batch_size)
+        queries = [Query(self._split.dataset.sequence(int(u))[:p], int(u)) for u, p in zip(users, places, strict=True)]
+        return self._bucketed(queries, targets, users, rng, self._config.training.batch_size, self._known)
 
     def _validation_batches(self) -> list[StageTwoBatch]:
         rng = numpy_generator(self._seed, "stage 2 validation")
@@ -140,7 +142,7 @@ class _StageTwoTask:
         if len(users) == 0:
             return []
         queries = [Query(self._split.validation_history(int(u)), int(u)) for u in users]
-        batches = self._bucketed(queries, self._split.validation[users], users, rng, 16)
+        batches = self._bucketed(queries, self._split.validation[users], users, rng, 16, self._split.dataset)
         return [StageTwoBatch(b.queries, b.candidates, b.targets, text=False) for b in batches]
 
     def _bucketed(
@@ -150,9 +152,10 @@ class _StageTwoTask:
         users: Int[np.ndarray, " samples"],
         rng: np.random.Generator,
         size: int,
+        source: InteractionDataset,
     ) -> list[StageTwoBatch]:
         """Candidates drawn and shuffled; batches of prompts of like length, in random order."""
-        negatives = sample_negatives(self._split.dataset, users, self._config.candidates - 1, rng)
+        negatives = sample_negatives(source, users, self._config.candidates - 1, rng)
         shown = rng.permuted(np.concatenate([targets[:, None], negatives], axis=1), axis=1)
         places = np.argmax(shown == targets[:, None], axis=1)
         titles, limit = self._ranker.builder.titles, self._config.prompt.budget.history
@@ -169,9 +172,7 @@ class _StageTwoTask:
             for first in range(0, len(by_length), size):
                 rows = by_length[first : first + size]
                 text = bool(rng.random() < self._config.text_share)
-                batches.append(
-                    StageTwoBatch([queries[r] for r in rows], [shown[r] for r in rows], places[rows], text)
-                )
+                batches.append(StageTwoBatch([queries[r] for r in rows], [shown[r] for r in rows], places[rows], text))
         return [batches[n] for n in rng.permutation(len(batches))]
 
 

@@ -36,7 +36,7 @@ def tiny_tokenizer(corpus: Iterable[str] = (), vocabulary: int = 512, bos: bool 
         from tokenizers.processors import TemplateProcessing  # only this branch needs it
 
         tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it without annotations
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     )
 

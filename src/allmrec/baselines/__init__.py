@@ -1,0 +1,1 @@
+"""The systems that A-LLMRec is compared with, behind the same Recommender protocol."""

@@ -1,0 +1,41 @@
+"""Sources: one raw format a file. A new source is a config, a function that reads it, and a line in SOURCES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from allmrec.core.config import Config
+from allmrec.data.sources.base import RawData
+from allmrec.data.sources.movielens import MovieLensConfig, read_movielens_folder
+from allmrec.data.sources.table import TableConfig, read_table_files
+
+__all__ = ["SOURCES", "MovieLensConfig", "RawData", "Source", "TableConfig"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One raw format.
+
+    Attributes:
+        config: what can be set; the paths are among it.
+        read: reads what a config of that class names.
+        path: the config's field that holds the main path.
+        about: one line for people.
+    """
+
+    config: type[Config]
+    read: Callable[[Any], RawData]
+    path: str
+    about: str
+
+
+SOURCES: dict[str, Source] = {
+    "table": Source(
+        TableConfig, read_table_files, "interactions", "CSV, TSV, Parquet, JSON lines or plain text, columns by option"
+    ),
+    "movielens": Source(
+        MovieLensConfig, read_movielens_folder, "directory", "a MovieLens folder from GroupLens or from recbole"
+    ),
+}

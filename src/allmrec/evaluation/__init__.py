@@ -1,0 +1,35 @@
+"""How systems are compared: frozen protocols, metrics with intervals, reports; knows no model."""
+
+from __future__ import annotations
+
+from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
+from allmrec.evaluation.judging import judge
+from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
+from allmrec.evaluation.protocol import EvaluationProtocol, draw_protocol
+from allmrec.evaluation.rendering import markdown, render, verdict
+from allmrec.evaluation.report import PairedDifference, Report, SystemResult, restrict
+from allmrec.evaluation.scenarios import cold_and_warm_items, scenario_masks
+
+__all__ = [
+    "Estimate",
+    "EvaluationProtocol",
+    "PairedDifference",
+    "Report",
+    "SystemResult",
+    "bootstrap_mean",
+    "cold_and_warm_items",
+    "draw_protocol",
+    "hit",
+    "judge",
+    "markdown",
+    "metric_values",
+    "ndcg",
+    "paired_difference",
+    "reciprocal_rank",
+    "render",
+    "restrict",
+    "scenario_masks",
+    "target_rank",
+    "target_ranks",
+    "verdict",
+]

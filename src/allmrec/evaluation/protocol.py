@@ -1,0 +1,201 @@
+"""Who is tested on what: users, targets and candidates drawn once, frozen in a file; knows no system and no metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Int64
+
+from allmrec.core.artifacts import atomic_write, content_hash, read_json
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.negatives import sample_negatives
+from allmrec.data.splitting import Split
+from allmrec.evaluation.files import readable_json
+from allmrec.ranking import Query
+
+__all__ = ["EvaluationProtocol", "Part", "draw_protocol"]
+
+Part = Literal["test", "validation"]
+
+_KIND, _FORMAT = "allmrec evaluation protocol", 1
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationProtocol:
+    """What every system is asked, the same for all of them.
+
+    Attributes:
+        dataset_hash: content hash of the data set that the numbers belong to.
+        part: whether targets are test or validation items.
+        seed: what it was drawn with.
+        users: user numbers in random order, so that the first n are a fair sample of them.
+        targets: the item that each user really took.
+        candidates: in the order in which systems see them; each row contains its target exactly once.
+
+    Raises:
+        DataError: the parts do not fit one another.
+    """
+
+    dataset_hash: str
+    part: Part
+    seed: int
+    users: Int64[np.ndarray, " users"]
+    targets: Int32[np.ndarray, " users"]
+    candidates: Int32[np.ndarray, "users candidates"]
+
+    def __post_init__(self) -> None:
+        if len(np.unique(self.users)) < len(self.users):
+            raise DataError("A protocol asks the same user twice; each user counts once.")
+        ordered = np.sort(self.candidates, axis=1)
+        if np.any(self.candidates < 1) or np.any(ordered[:, 1:] == ordered[:, :-1]):
+            raise DataError("A protocol's candidates hold padding or the same item twice in a row.")
+        if np.any((self.candidates == self.targets[:, None]).sum(axis=1) != 1):
+            raise DataError("A protocol's candidates lack their target; each row contains it exactly once.")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of all of it; figures compare where this is equal."""
+        head = f"{_KIND} {_FORMAT} {self.dataset_hash} {self.part} {self.seed}"
+        return content_hash(head, self.users, self.targets, self.candidates)
+
+    def first(self, n: int) -> EvaluationProtocol:
+        """The first n users, a fair sample; for systems too slow for all of them."""
+        return self.select(np.arange(len(self)) < n)
+
+    def select(self, mask: Bool[np.ndarray, " users"]) -> EvaluationProtocol:
+        """The users where `mask` is true, in the same order."""
+        return EvaluationProtocol(
+            self.dataset_hash, self.part, self.seed, self.users[mask], self.targets[mask], self.candidates[mask]
+        )
+
+    def queries(self, split: Split) -> list[Query]:
+        """What a system is told about each user: the history before the target.
+
+        Raises:
+            ArtifactError: `split` is of another data set than the protocol.
+        """
+        self.check(split.dataset.content_hash)
+        history = split.test_history if self.part == "test" else split.validation_history
+        return [Query(history(user), user) for user in self.users.tolist()]
+
+    def check(self, dataset_hash: str) -> None:
+        """Refuse another data set than the one that this was drawn from.
+
+        Raises:
+            ArtifactError: names both hashes.
+        """
+        if dataset_hash != self.dataset_hash:
+            raise ArtifactError(
+                f"The evaluation protocol belongs to the data set {self.dataset_hash[:12]}, and this one is "
+                f"{dataset_hash[:12]}. Draw a protocol from this data set, or give the one that it was drawn from."
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write it as JSON, a line per list of candidates, whole or not at all."""
+        rows = zip(self.users.tolist(), self.targets.tolist(), self.candidates.tolist(), strict=True)
+        value = {
+            "kind": _KIND,
+            "format": _FORMAT,
+            "hash": self.hash,
+            "dataset_hash": self.dataset_hash,
+            "part": self.part,
+            "seed": self.seed,
+            "rows": [{"user": user, "target": target, "candidates": listed} for user, target, listed in rows],
+        }
+        atomic_write(path, readable_json(value))
+
+    @classmethod
+    def load(cls, path: Path | str, dataset_hash: str | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            dataset_hash: content hash of the data set that it will be used with, where that is known.
+
+        Raises:
+            ArtifactError: the file is missing, foreign or changed, or it belongs to another data set.
+        """
+        value = read_json(path)
+        if value.get("kind") != _KIND or value.get("format") != _FORMAT:
+            raise ArtifactError(
+                f"{path} is {value.get('kind', 'of no kind')!r}, format {value.get('format')!r}; expected {_KIND!r}, "
+                f"format {_FORMAT}. Draw the protocol again."
+            )
+        try:
+            protocol = cls(*_parse(value))
+        except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ArtifactError(f"{path} is damaged ({error}); draw the protocol again or restore the file.") from error
+        if protocol.hash != value.get("hash"):
+            raise ArtifactError(
+                f"{path} has the content {protocol.hash[:12]} and says {str(value.get('hash'))[:12]}: it was changed "
+                "after it was drawn, so figures from it compare with no others. Restore it or draw it again."
+            )
+        if dataset_hash is not None:
+            protocol.check(dataset_hash)
+        return protocol
+
+
+def draw_protocol(
+    split: Split, part: Part = "test", n_users: int | None = None, n_candidates: int = 20, seed: int = 0
+) -> EvaluationProtocol:
+    """Draw users, their candidates and the candidates' order.
+
+    Negatives are items that the user touched nowhere, not even in the held-out parts. Everybody's candidates are drawn
+    before users are chosen, so a protocol of fewer users is the beginning of one of more, and figures on it are a
+    preview of the figures on all.
+
+    Args:
+        split: whose users and targets.
+        part: whether targets are test items (histories then include the validation item) or validation items.
+        n_users: how many users; none: all that have a target.
+        n_candidates: the target and so many less one negatives.
+        seed: what everything random depends on.
+
+    Raises:
+        ConfigError: more users than there are, or fewer than two candidates.
+        DataError: nobody has a target, or a user leaves too few items untouched.
+    """
+    all_targets = split.test if part == "test" else split.validation
+    eligible = np.flatnonzero(all_targets).astype(np.int64)
+    if len(eligible) == 0:
+        raise DataError(f"No user has a {part} item; expected users with at least three interactions.")
+    if n_candidates < 2:
+        raise ConfigError(f"{n_candidates} candidates were asked for; expected the target and at least one negative.")
+    if n_users is not None and not 1 <= n_users <= len(eligible):
+        raise ConfigError(f"{n_users} users were asked for; expected 1 to {len(eligible)}, who have a {part} item.")
+    users = numpy_generator(seed, "protocol", part, "users").permutation(eligible)
+    targets = all_targets[users]
+    negatives = sample_negatives(
+        split.dataset, users, n_candidates - 1, numpy_generator(seed, "protocol", part, "negatives")
+    )
+    rows = np.concatenate([targets[:, None], negatives], axis=1)
+    candidates = numpy_generator(seed, "protocol", part, "order").permuted(rows, axis=1)
+    chosen = slice(n_users)
+    return EvaluationProtocol(
+        split.dataset.content_hash, part, seed, users[chosen], targets[chosen], candidates[chosen]
+    )
+
+
+def _parse(
+    value: dict[str, Any],
+) -> tuple[str, Part, int, Int[np.ndarray, " users"], Int[np.ndarray, " users"], Int[np.ndarray, "users candidates"]]:
+    """The constructor's arguments from JSON."""
+    rows, part = value["rows"], value["part"]
+    if part not in ("test", "validation"):
+        raise ValueError(f"part is {part!r}")
+    return (
+        str(value["dataset_hash"]),
+        part,
+        int(value["seed"]),
+        np.array([row["user"] for row in rows], dtype=np.int64),
+        np.array([row["target"] for row in rows], dtype=np.int32),
+        np.array([row["candidates"] for row in rows], dtype=np.int32),
+    )

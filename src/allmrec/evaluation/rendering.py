@@ -1,0 +1,113 @@
+"""A report for people: a table for the terminal, one for Markdown, and a sentence on who wins; computes no figure."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+
+from allmrec.evaluation.intervals import Estimate
+from allmrec.evaluation.report import Report, SystemResult
+
+__all__ = ["markdown", "render", "verdict"]
+
+
+def render(report: Report) -> Group:
+    """Two tables for the terminal, narrow enough for 80 columns: the figures, then differences, speed and notes."""
+    quality = Table(title=_title(report), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    first, *_ = names = list(report.systems[0].metrics)
+    about = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for table, columns in (
+        (quality, ["users", *names]),
+        (about, [f"{first} [95 %]", f"{first} less {report.reference} [95 %]", "users/s"]),
+    ):
+        table.add_column("system", no_wrap=True)
+        for column in columns:
+            table.add_column(column, justify="right", no_wrap=True)
+    notes = []
+    for system in report.systems:
+        quality.add_row(system.name, str(system.n_users), *(f"{m.value:.3f}" for m in system.metrics.values()))
+        difference = report.difference(system.name)
+        against = "" if difference is None else _figure(difference.estimate, signed=True, digits=3)
+        speed = system.users_per_second
+        leading = _figure(system.metrics[first], digits=3)
+        about.add_row(system.name, leading, against, f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}")
+        if system.note:
+            notes.append(f"  {system.name}: {system.note}")
+    return Group(quality, about, *notes)
+
+
+def markdown(report: Report) -> str:
+    """The same for a document, with every interval, what it was measured on, and the verdict."""
+    header, *rows = _cells(report)
+    ruler = ["---", *["---:"] * (len(header) - 2), "---"]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, ruler, *rows)]
+    about = [
+        _title(report) + ".",
+        f"Device: {report.device}. Date: {report.date}. Commit: {report.git_commit or 'unknown'}.",
+        f"Protocol {report.protocol_hash[:12]}, data {report.dataset_hash[:12]}.",
+        "Brackets: 95 % bootstrap intervals over users.",
+        "Versions: " + ", ".join(f"{package} {version}" for package, version in report.versions.items()) + ".",
+    ]
+    if report.command:
+        about.append(f"Command: `{report.command}`")
+    return "\n".join([*lines, "", verdict(report), "", *about]) + "\n"
+
+
+def verdict(report: Report) -> str:
+    """Who has the highest Hit@1, and whether its difference to the reference can be told from none.
+
+    Where the reference itself is highest, it is compared with the next. A system that was asked about fewer users is
+    compared on these; its own figure and the reference's figure over all users are never set side by side.
+    """
+    ordered = sorted(report.systems, key=lambda s: (-s.metrics["Hit@1"].value, -s.n_users))
+    best = ordered[0]
+    sentence = (
+        f"{best.name} has the highest Hit@1: {_figure(best.metrics['Hit@1'])} over {best.n_users} "
+        f"user{'s' if best.n_users != 1 else ''}."
+    )
+    if len(ordered) == 1:
+        return sentence
+    if report.reference not in report.by_name:
+        return f"{sentence} {report.reference} was not measured, so no difference is tested."
+    challenger = best if best.name != report.reference else ordered[1]
+    return f"{sentence} {_contest(report, challenger)}"
+
+
+def _contest(report: Report, challenger: SystemResult) -> str:
+    """One system against the reference in words."""
+    difference = report.difference(challenger.name)
+    if difference is None:
+        return f"{challenger.name} and {report.reference} share no user, so they cannot be compared."
+    estimate = difference.estimate
+    said = (
+        f"On the {difference.n_users} users that both ranked, {challenger.name} less {report.reference} is "
+        f"{_figure(estimate, signed=True)}: the interval "
+    )
+    if estimate.includes_zero:
+        return said + "includes 0, so neither is shown to be better."
+    ahead = challenger.name if estimate.value > 0 else report.reference
+    return said + f"excludes 0, in favour of {ahead}."
+
+
+def _cells(report: Report) -> list[list[str]]:
+    """Header and rows, as text."""
+    metrics = list(report.systems[0].metrics)
+    header = ["system", "users", *metrics, f"Hit@1 less {report.reference}", "users/s", "note"]
+    rows = []
+    for system in report.systems:
+        figures = [_figure(estimate) for estimate in system.metrics.values()]
+        difference = report.difference(system.name)
+        against = "" if difference is None else _figure(difference.estimate, signed=True)
+        speed = f"{system.users_per_second:.3g}"
+        rows.append([system.name, str(system.n_users), *figures, against, speed, system.note])
+    return [header, *rows]
+
+
+def _figure(estimate: Estimate, signed: bool = False, digits: int = 4) -> str:
+    form = f"{'+' if signed else ''}.{digits}f"
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+
+
+def _title(report: Report) -> str:
+    return f"{report.part.capitalize()} items among {report.n_candidates} candidates, {report.scenario}"

@@ -1,0 +1,240 @@
+"""What an evaluation found, with all that is needed to compare and repeat it; knows no system and no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64
+from pydantic import TypeAdapter, ValidationError
+
+from allmrec.core.artifacts import atomic_write, read_json
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.seeding import numpy_generator
+from allmrec.evaluation.files import readable_json
+from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
+from allmrec.evaluation.metrics import metric_values
+
+__all__ = ["PairedDifference", "Report", "SystemResult", "compare", "restrict", "summarise"]
+
+_KIND, _FORMAT = "allmrec report", 1
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """One system's figures.
+
+    Attributes:
+        name: as it stands in tables.
+        users: whom it was asked about, by number.
+        ranks: the target's rank for each of them, None for a miss.
+        metrics: mean over these users with its interval, by name.
+        seconds: how long it ranked.
+        note: what a reader must know, such as why there are few users.
+    """
+
+    name: str
+    users: tuple[int, ...]
+    ranks: tuple[int | None, ...]
+    metrics: dict[str, Estimate]
+    seconds: float
+    note: str = ""
+
+    @property
+    def n_users(self) -> int:
+        """How many users the figures are means over."""
+        return len(self.users)
+
+    @property
+    def users_per_second(self) -> float:
+        """Speed, warm-up included."""
+        return self.n_users / self.seconds if self.seconds > 0 else np.inf
+
+    def user_array(self) -> Int64[np.ndarray, " users"]:
+        """The users as an array."""
+        return np.array(self.users, dtype=np.int64)
+
+    def rank_array(self) -> Float64[np.ndarray, " users"]:
+        """The ranks as an array, infinity for a miss."""
+        return np.array([np.inf if rank is None else rank for rank in self.ranks], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """`system` less `reference` in one metric, over the users that both were asked about."""
+
+    system: str
+    reference: str
+    metric: str
+    n_users: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of several systems on one protocol.
+
+    Attributes:
+        systems: in the order in which they were given.
+        differences: each system against the reference, per metric; empty where the reference was not measured.
+        reference: name of the system that others are compared with.
+        ks: the k of Hit@k and NDCG@k.
+        scenario: which of the protocol's users count.
+        part, n_candidates, protocol_hash, dataset_hash: what was asked.
+        versions, device, command, git_commit: how it was run; the last two may be unknown.
+        date: when, ISO 8601, UTC.
+    """
+
+    systems: tuple[SystemResult, ...]
+    differences: tuple[PairedDifference, ...]
+    reference: str
+    ks: tuple[int, ...]
+    scenario: str
+    part: str
+    n_candidates: int
+    protocol_hash: str
+    dataset_hash: str
+    versions: dict[str, str]
+    device: str
+    date: str
+    command: str | None = None
+    git_commit: str | None = None
+
+    @cached_property
+    def by_name(self) -> dict[str, SystemResult]:
+        """Systems by name."""
+        return {system.name: system for system in self.systems}
+
+    def difference(self, system: str, metric: str = "Hit@1") -> PairedDifference | None:
+        """A system against the reference, or None where there is no comparison."""
+        wanted = (d for d in self.differences if d.system == system and d.metric == metric)
+        return next(wanted, None)
+
+    def to_json(self) -> str:
+        """As readable JSON; each user's rank is in it, so that later systems can be compared pair by pair."""
+        value = asdict(self)
+        for system, result in zip(value["systems"], self.systems, strict=True):
+            system["n_users"] = result.n_users
+        return readable_json({"kind": _KIND, "format": _FORMAT, **value})
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ArtifactError: it is something else, or damaged.
+        """
+        try:
+            value = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ArtifactError(f"The report is no JSON ({error}); evaluate again or restore it.") from error
+        return _parse(value, "The report")
+
+    def save(self, path: Path | str) -> None:
+        """Write it as JSON, whole or not at all."""
+        atomic_write(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Report:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, something else, or damaged.
+        """
+        return _parse(read_json(path), str(path))
+
+
+def summarise(
+    name: str,
+    users: Int[np.ndarray, " users"],
+    ranks: Float64[np.ndarray, " users"],
+    *,
+    protocol_hash: str,
+    seconds: float,
+    ks: Sequence[int] = (1, 5, 10),
+    note: str = "",
+) -> SystemResult:
+    """Figures and intervals from ranks. Resampling is seeded by the protocol's hash, so it repeats exactly.
+
+    Raises:
+        DataError: there are no users.
+    """
+    metrics = {
+        metric: bootstrap_mean(values, _generator(protocol_hash, metric))
+        for metric, values in metric_values(ranks, ks).items()
+    }
+    listed = tuple(int(rank) if np.isfinite(rank) else None for rank in ranks)
+    return SystemResult(name, tuple(users.tolist()), listed, metrics, seconds, note)
+
+
+def compare(
+    systems: Sequence[SystemResult], reference: str, protocol_hash: str, ks: Sequence[int] = (1, 5, 10)
+) -> tuple[PairedDifference, ...]:
+    """Each system against the reference on the users that both were asked about; systems without any are left out."""
+    against = next((system for system in systems if system.name == reference), None)
+    if against is None:
+        return ()
+    found = []
+    for system in systems:
+        if system is against:
+            continue
+        common, mine, theirs = np.intersect1d(system.user_array(), against.user_array(), True, True)
+        if len(common) == 0:
+            continue
+        theirs_by_metric = metric_values(against.rank_array()[theirs], ks)
+        for metric, values in metric_values(system.rank_array()[mine], ks).items():
+            estimate = paired_difference(values, theirs_by_metric[metric], _generator(protocol_hash, metric))
+            found.append(PairedDifference(system.name, reference, metric, len(common), estimate))
+    return tuple(found)
+
+
+def restrict(report: Report, users: Int[np.ndarray, " chosen"], scenario: str) -> Report:
+    """The same report for some of the users, say those with a cold target; systems without any of them are left out.
+
+    Nothing is ranked again. Time is shared out evenly, so speeds stay what they were.
+
+    Raises:
+        ConfigError: no system was asked about any of these users.
+    """
+    systems = []
+    for system in report.systems:
+        kept = np.isin(system.user_array(), users)
+        if kept.any():
+            systems.append(
+                summarise(
+                    system.name,
+                    system.user_array()[kept],
+                    system.rank_array()[kept],
+                    protocol_hash=report.protocol_hash,
+                    seconds=system.seconds * float(kept.mean()),
+                    ks=report.ks,
+                    note=system.note,
+                )
+            )
+    if not systems:
+        raise ConfigError(f"No system was asked about a user of the scenario {scenario!r}; evaluate more users.")
+    differences = compare(systems, report.reference, report.protocol_hash, report.ks)
+    return replace(report, systems=tuple(systems), differences=differences, scenario=scenario)
+
+
+def _generator(protocol_hash: str, metric: str) -> np.random.Generator:
+    return numpy_generator(0, "bootstrap", protocol_hash, metric)
+
+
+def _parse(value: Any, where: str) -> Report:
+    """A report from JSON values, checked field by field."""
+    if not isinstance(value, dict) or value.get("kind") != _KIND or value.get("format") != _FORMAT:
+        raise ArtifactError(f"{where} is no report of format {_FORMAT}; expected a file that `allmrec evaluate` wrote.")
+    try:
+        report = TypeAdapter(Report).validate_python(value)
+        for system in report.systems:
+            if len(system.ranks) != len(system.users):
+                raise DataError(f"{system.name} has {len(system.ranks)} ranks for {system.n_users} users")
+    except (ValidationError, DataError) as error:
+        raise ArtifactError(f"{where} is damaged ({error}); evaluate again or restore it.") from error
+    return report

@@ -1,0 +1,172 @@
+"""The systems of a run, side by side under one protocol; knows how each is put together and no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from allmrec.baselines.llm_only import LLMOnly
+from allmrec.baselines.popularity import Popularity
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.errors import ConfigError
+from allmrec.data.splitting import leave_one_out
+from allmrec.evaluation import EvaluationProtocol, Report, draw_protocol, judge
+from allmrec.pipeline.run import Run
+from allmrec.ranking import Recommender
+from allmrec.recommend.allmrec import ALLMRec
+
+__all__ = ["SYSTEMS", "System", "evaluate_run", "run_protocol"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of the table.
+
+    Attributes:
+        recommender: what ranks.
+        titles: whether it scores titles, which is slow, so that fewer users may be asked about.
+        note: what a reader must know.
+    """
+
+    recommender: Recommender
+    titles: bool = False
+    note: str = ""
+
+
+def _popularity(run: Run) -> System:
+    return System(Popularity.of(leave_one_out(run.dataset)))
+
+
+def _backbone(run: Run) -> System:
+    name = backbone_kind(run.config.pretrain.backbone).title
+    return System(BackboneRecommender(run.backbone("reference"), name))
+
+
+def _held_out_backbone(run: Run) -> System | None:
+    n = run.config.held_out_targets
+    if not n:
+        return None
+    name = backbone_kind(run.config.pretrain.backbone).title
+    note = f"the CF model inside A-LLMRec: trained without each user's last {n} training items"
+    return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), note=note)
+
+
+def _llm_only(run: Run) -> System:
+    prompt, evaluation = run.config.tune.prompt, run.config.evaluation
+    titles = run.dataset.catalogue.titles
+    batch = max(1, evaluation.batch_size // 2)
+    made = LLMOnly(run.lm, titles, prompt.template, prompt.budget, evaluation.normalisation, batch)
+    return System(made, titles=True, note="nothing trained")
+
+
+def _allmrec(run: Run) -> System:
+    return _by_score(run, "A-LLMRec", text=False)
+
+
+def _allmrec_text(run: Run) -> System:
+    return _by_score(run, "A-LLMRec (SBERT)", text=True)
+
+
+def _by_score(run: Run, name: str, text: bool) -> System:
+    ranker = run.ranker()
+    if text:
+        ranker.joint = ranker.joint.with_source("text")
+    evaluation = run.config.evaluation
+    batch = max(1, evaluation.batch_size // 2)
+    made = ALLMRec(run.dataset, ranker, "score", name, evaluation.normalisation, batch)
+    untrained = run.config.tune.title_weight == 0
+    return System(made, titles=True, note="title loss not trained in this run" if untrained else "")
+
+
+def _allmrec_select(run: Run) -> System | None:
+    return _by_select(run, "A-LLMRec (select)", text=False)
+
+
+def _allmrec_select_text(run: Run) -> System | None:
+    return _by_select(run, "A-LLMRec (select, SBERT)", text=True)
+
+
+def _by_select(run: Run, name: str, text: bool) -> System | None:
+    if run.config.tune.select_weight == 0:
+        return None
+    ranker = run.ranker()
+    if text:
+        ranker.joint = ranker.joint.with_source("text")
+    return System(ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size))
+
+
+# In the order of the table. A maker that returns None says that the run has no such system.
+SYSTEMS = {
+    "popularity": _popularity,
+    "backbone": _backbone,
+    "backbone-held-out": _held_out_backbone,
+    "llm-only": _llm_only,
+    "allmrec": _allmrec,
+    "allmrec-sbert": _allmrec_text,
+    "allmrec-select": _allmrec_select,
+    "allmrec-select-sbert": _allmrec_select_text,
+}
+
+
+def run_protocol(run: Run) -> EvaluationProtocol:
+    """The run's frozen users and candidates: drawn once, then read from `protocol.json`."""
+    path = run.path / "protocol.json"
+    wanted = run.config.evaluation
+    drawn = draw_protocol(run.split, "test", None, wanted.candidates, run.config.seed)
+    if not path.is_file():
+        drawn.save(path)
+    protocol = EvaluationProtocol.load(path, run.dataset.content_hash)
+    if protocol.candidates.shape[1] != wanted.candidates:
+        raise ConfigError(
+            f"{path} has {protocol.candidates.shape[1]} candidates a user and the run now wants {wanted.candidates}. "
+            f"Remove {path} to draw again; figures from before will not compare."
+        )
+    return protocol
+
+
+def evaluate_run(
+    run: Run,
+    systems: Sequence[str] | None = None,
+    command: str | None = None,
+    git_commit: str | None = None,
+) -> Report:
+    """Rank the run's protocol with its systems.
+
+    Args:
+        run: a trained run.
+        systems: names of SYSTEMS; none: all that the run has.
+        command, git_commit: for the report.
+
+    Raises:
+        ConfigError: an unknown system.
+    """
+    unknown = [name for name in systems or () if name not in SYSTEMS]
+    if unknown:
+        raise ConfigError(f"There is no system {unknown[0]!r}; known are {', '.join(SYSTEMS)}.")
+    chosen = [name for name in SYSTEMS if systems is None or name in systems]
+    made = [system for name in chosen if (system := SYSTEMS[name](run)) is not None]
+    protocol, evaluation = run_protocol(run), run.config.evaluation
+    if evaluation.users is not None:
+        protocol = protocol.first(evaluation.users)
+    limits, notes = {}, {}
+    for system in made:
+        name, limit = system.recommender.name, evaluation.title_users
+        parts = [system.note] if system.note else []
+        if system.titles and limit is not None and limit < len(protocol):
+            limits[name] = limit
+            parts.append(f"scores titles: the first {limit} users")
+        if parts:
+            notes[name] = "; ".join(parts)
+    reference = backbone_kind(run.config.pretrain.backbone).title
+    return judge(
+        [system.recommender for system in made],
+        protocol,
+        run.split,
+        limits,
+        reference=reference,
+        notes=notes,
+        device=run.device,
+        command=command,
+        git_commit=git_commit,
+    )

@@ -1,0 +1,19 @@
+"""Sentence encoders: texts to vectors, wholly, partly or not tuned; knows no item and no user."""
+
+from __future__ import annotations
+
+from allmrec.text.bank import TextBank
+from allmrec.text.encoder import EncoderConfig, SentenceEncoder, TransformerEncoder, load_encoder
+from allmrec.text.loading import Parts, load_parts
+from allmrec.text.tokens import TokenisedTexts
+
+__all__ = [
+    "EncoderConfig",
+    "Parts",
+    "SentenceEncoder",
+    "TextBank",
+    "TokenisedTexts",
+    "TransformerEncoder",
+    "load_encoder",
+    "load_parts",
+]

@@ -1,0 +1,80 @@
+"""Windows and negatives against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allmrec.cf import NegativeSampler, training_windows
+from allmrec.core.errors import DataError
+from allmrec.data import InteractionDataset, Split, leave_one_out
+
+ITEMS = [str(number) for number in range(1, 31)]
+
+
+def split_of(sequences: list[list[int]], hold_out: int = 0) -> Split:
+    named = {f"user {n}": [str(item) for item in sequence] for n, sequence in enumerate(sequences)}
+    return leave_one_out(InteractionDataset.from_sequences(named, items=ITEMS), hold_out)
+
+
+def plain_windows(split: Split, length: int, windows: str) -> list[tuple[int, list[int], list[int]]]:
+    rows = []
+    for user in range(split.dataset.n_users):
+        sequence = split.train(user).tolist()
+        inputs, targets = sequence[:-1], sequence[1:]
+        while inputs:
+            pad = [0] * max(0, length - len(inputs))
+            rows.append((user, pad + inputs[-length:], pad + targets[-length:]))
+            inputs, targets = inputs[:-length], targets[:-length]
+            if windows == "last":
+                break
+    return rows
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 30), max_size=14), min_size=1, max_size=5),
+    st.integers(1, 6),
+    st.sampled_from(["last", "all"]),
+    st.integers(0, 2),
+)
+def test_windows_equal_a_plain_loop(sequences: list[list[int]], length: int, windows: str, hold_out: int) -> None:
+    split = split_of(sequences, hold_out)
+    wanted = plain_windows(split, length, windows)
+    if not wanted:
+        with pytest.raises(DataError, match="two training items"):
+            training_windows(split, length, windows)
+        return
+    found = training_windows(split, length, windows)
+    assert list(zip(found.users.tolist(), found.inputs.tolist(), found.targets.tolist(), strict=True)) == wanted
+
+
+def test_all_windows_train_every_position_once() -> None:
+    split = split_of([list(range(1, 28))])
+    rows = training_windows(split, 10, "all")
+    assert sorted(rows.targets[rows.targets != 0].tolist()) == list(range(2, 26))
+    assert len(training_windows(split, 10, "last")) == 1
+
+
+def test_negatives_avoid_training_items_and_nothing_else() -> None:
+    split = split_of([list(range(1, 13)), list(range(20, 25))], hold_out=1)
+    drawn = NegativeSampler(split).draw(np.array([0, 1]), 4000, np.random.default_rng(0))
+    for user in (0, 1):
+        trained = set(split.train(user).tolist())
+        # Held-out, validation and test items must stay possible: sparing them would give the answers away.
+        assert set(drawn[user].tolist()) == set(range(1, 31)) - trained
+
+
+def test_negatives_are_uniform() -> None:
+    split = split_of([list(range(1, 13))])
+    drawn = NegativeSampler(split).draw(np.array([0]), 40_000, np.random.default_rng(1))
+    counts = np.bincount(drawn[0], minlength=31)[11:]
+    assert counts.sum() == 40_000
+    assert np.abs(counts / 2000 - 1).max() < 0.1
+
+
+def test_a_user_without_negatives_is_named() -> None:
+    split = split_of([[*range(1, 31), 1, 2]])
+    with pytest.raises(DataError, match="'user 0' has all 30 items"):
+        NegativeSampler(split)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allmrec.core.errors import DataError
+from allmrec.data import InteractionDataset, sample_negatives
+
+
+def world(rows: list[list[int]], n_items: int) -> InteractionDataset:
+    """Items are called and numbered 1 to n_items."""
+    names = [str(number) for number in range(1, n_items + 1)]
+    return InteractionDataset.from_sequences(
+        {f"u{n}": [str(i) for i in row] for n, row in enumerate(rows)}, items=names
+    )
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 20), max_size=14), min_size=1, max_size=4),
+    st.integers(0, 6),
+    st.lists(st.integers(0, 20), max_size=0) | st.lists(st.integers(0, 20), min_size=1, max_size=1),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_never_touched_never_excluded_never_twice(
+    rows: list[list[int]], n: int, extra: list[int], distinct: bool, seed: int
+) -> None:
+    dataset = world(rows, 21)
+    users = np.tile(np.arange(len(rows)), 3)
+    exclude = np.tile(np.array([extra], dtype=np.int64).reshape(1, len(extra)), (len(users), 1))
+    drawn = sample_negatives(dataset, users, n, np.random.default_rng(seed), exclude, distinct)
+    assert drawn.shape == (len(users), n)
+    assert drawn.dtype == np.int32
+    for user, row in zip(users, drawn.tolist(), strict=True):
+        assert all(1 <= item <= 21 for item in row)
+        assert not set(row) & (set(rows[user]) | set(extra))
+        assert not distinct or len(set(row)) == n
+
+
+@pytest.mark.parametrize("touched", [[1, 2, 3], [1, 2, 3, 4, 5, 6, 7]], ids=["by rejection", "by listing"])
+def test_as_likely_as_drawing_one_by_one(touched: list[int]) -> None:
+    # The plain way: list what is free, draw without replacement.
+    dataset, rows = world([touched, []], 10), 8000
+    free = [item for item in range(1, 11) if item not in touched]
+    drawn = sample_negatives(dataset, np.zeros(rows, dtype=np.int64), 2, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    plain = np.array([rng.choice(free, 2, replace=False) for _ in range(rows)])
+    for ours, theirs in ((drawn, plain), (drawn[:, :1], plain[:, :1]), (drawn[:, 1:], plain[:, 1:])):
+        shares = [np.bincount(array.ravel(), minlength=11) / array.size for array in (ours, theirs)]
+        assert np.abs(shares[0] - shares[1]).max() < 0.02
+    pairs = np.bincount(drawn[:, 0] * 11 + drawn[:, 1], minlength=121).reshape(11, 11)
+    assert np.count_nonzero(pairs) == len(free) * (len(free) - 1)
+    assert pairs[pairs > 0].min() > 0.7 * rows / np.count_nonzero(pairs)
+
+
+def test_all_that_is_free_can_be_drawn() -> None:
+    dataset = world([[2, 4, 4, 2]], 5)
+    drawn = sample_negatives(dataset, np.array([0, 0]), 3, np.random.default_rng(0))
+    assert [sorted(row) for row in drawn.tolist()] == [[1, 3, 5], [1, 3, 5]]
+
+
+def test_too_few_items_is_an_error_that_names_the_user() -> None:
+    dataset = world([[], [2, 4, 4, 2]], 5)
+    with pytest.raises(DataError, match="User 'u1' leaves 3 of 5 items untouched; 4 negatives"):
+        sample_negatives(dataset, np.array([0, 1]), 4, np.random.default_rng(0))
+    with pytest.raises(DataError, match="leaves 2 of 5"):
+        sample_negatives(dataset, np.array([1]), 3, np.random.default_rng(0), np.array([[1, 1, 2, 0]]))
+    assert sample_negatives(dataset, np.array([1]), 9, np.random.default_rng(0), distinct=False).shape == (1, 9)
+
+
+def test_the_same_generator_draws_the_same() -> None:
+    dataset, users = world([[1, 2]], 50), np.zeros(8, dtype=np.int64)
+    first, second = (sample_negatives(dataset, users, 5, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, second)

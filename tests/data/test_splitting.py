@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allmrec.core.errors import ConfigError
+from allmrec.data import InteractionDataset, leave_one_out
+
+lists_of_items = st.lists(st.lists(st.sampled_from("abcdef"), max_size=8), min_size=1, max_size=6)
+
+
+def test_last_tests_and_the_one_before_validates(small: InteractionDataset) -> None:
+    split = leave_one_out(small)
+    assert split.test.tolist() == [5, 1, 0, 0]
+    assert split.validation.tolist() == [4, 3, 0, 0]
+    assert [split.train(user).tolist() for user in range(4)] == [[1, 2, 3], [2], [1, 2], [5]]
+    assert split.validation_history(0).tolist() == [1, 2, 3]
+    assert split.test_history(0).tolist() == [1, 2, 3, 4]
+    assert split.test_history(2).tolist() == [1, 2]
+    assert split.evaluated_users.tolist() == [0, 1]
+    assert split.train_counts().tolist() == [0, 2, 3, 1, 0, 1, 0]
+
+
+def test_held_out_items_leave_training_and_stay_in_histories(small: InteractionDataset) -> None:
+    split = leave_one_out(small, hold_out=1)
+    assert [split.train(user).tolist() for user in range(4)] == [[1, 2], [2], [1], [5]]
+    assert [split.held_out(user).tolist() for user in range(4)] == [[3], [], [2], []]
+    assert split.validation_history(0).tolist() == [1, 2, 3]
+    assert split.test_history(0).tolist() == [1, 2, 3, 4]
+    assert split.train_counts().tolist() == [0, 2, 2, 0, 0, 1, 0]
+
+
+def test_only_chosen_users_train(small: InteractionDataset) -> None:
+    split = leave_one_out(small, train_users=np.array([1, 3]))
+    assert split.train_end.tolist() == [0, 1, 0, 1]
+    assert split.training_users.tolist() == [1, 3]
+    assert split.test.tolist() == [5, 1, 0, 0]
+    assert split.test_history(0).tolist() == [1, 2, 3, 4]
+
+
+def test_impossible_options_are_refused(small: InteractionDataset) -> None:
+    with pytest.raises(ConfigError, match="hold_out is -1"):
+        leave_one_out(small, hold_out=-1)
+    with pytest.raises(ConfigError, match="0 to 3"):
+        leave_one_out(small, train_users=np.array([4]))
+
+
+@given(lists_of_items, st.integers(0, 9))
+def test_parts_make_up_the_sequence(rows: list[list[str]], hold_out: int) -> None:
+    dataset = InteractionDataset.from_sequences({str(n): row for n, row in enumerate(rows)}, items=list("abcdef"))
+    split = leave_one_out(dataset, hold_out)
+    plain = leave_one_out(dataset)
+    counts = [0] * 7
+    for user in range(dataset.n_users):
+        sequence = dataset.sequence(user).tolist()
+        ends = [int(split.validation[user]), int(split.test[user])] if len(sequence) >= 3 else []
+        assert split.train(user).tolist() + split.held_out(user).tolist() + ends == sequence
+        assert (split.test[user] == 0) == (len(sequence) < 3)
+        assert len(split.train(user)) >= min(1, len(sequence))
+        assert len(split.held_out(user)) == min(hold_out, max(0, len(plain.train(user)) - 1))
+        assert split.validation_history(user).tolist() == plain.validation_history(user).tolist()
+        assert (
+            split.test_history(user).tolist()
+            == plain.test_history(user).tolist()
+            == (sequence[:-1] if ends else sequence)
+        )
+        for item in split.train(user):
+            counts[item] += 1
+    assert split.train_counts().tolist() == counts
+
+
+def test_the_training_part_ends_before_the_validation_item() -> None:
+    data = InteractionDataset.from_sequences({"a": ["1", "2", "3", "4", "5"], "b": ["2", "3"]})
+    part = leave_one_out(data, hold_out=1).training_part()
+    assert part.sequence(0).tolist() == data.sequence(0)[:3].tolist()
+    assert part.sequence(1).tolist() == data.sequence(1).tolist()
+    assert part.items == data.items

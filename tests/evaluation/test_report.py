@@ -1,0 +1,186 @@
+"""Reports: they survive the disk, restrict to scenarios, and say who wins without saying too much."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.evaluation.files import readable_json
+from allmrec.evaluation.rendering import markdown, render, verdict
+from allmrec.evaluation.report import Report, compare, restrict, summarise
+
+HASH = "abc"
+
+
+def report(reference: str = "SASRec", **ranks: list[float]) -> Report:
+    """A report of systems with given ranks of users 0, 1, 2 …"""
+    systems = tuple(
+        summarise(name, np.arange(len(r)), np.array(r, dtype=np.float64), protocol_hash=HASH, seconds=2.0)
+        for name, r in ranks.items()
+    )
+    return Report(
+        systems=systems,
+        differences=compare(systems, reference, HASH),
+        reference=reference,
+        ks=(1, 5, 10),
+        scenario="all users",
+        part="test",
+        n_candidates=20,
+        protocol_hash=HASH,
+        dataset_hash="def",
+        versions={"allmrec": "0.1.0"},
+        device="a machine",
+        date="2025-01-01T00:00:00+00:00",
+    )
+
+
+GOOD, POOR = [1.0] * 80 + [2.0] * 20, [1.0] * 40 + [3.0] * 60
+
+
+def test_survives_the_disk_exactly(tmp_path: Path) -> None:
+    before = replace(report(SASRec=POOR, Ours=[*GOOD[:99], np.inf]), command="allmrec evaluate", git_commit="1234")
+    before.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == before
+    assert Report.from_json(before.to_json()) == before
+    value = json.loads(before.to_json())
+    assert value["systems"][0]["n_users"] == 100
+    assert value["systems"][1]["ranks"][-1] is None
+    assert len(before.to_json().splitlines()) < 200, "ranks stand on one line each"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda value: value.pop("kind"),
+        lambda value: value.update(format=2),
+        lambda value: value.pop("systems"),
+        lambda value: value["systems"][0].update(ranks=[1]),
+        lambda value: value["systems"][0].update(users=["x"]),
+        lambda value: value["systems"][0]["metrics"].update({"Hit@1": 0.5}),
+    ],
+)
+def test_damage_is_noticed(damage) -> None:
+    value = json.loads(report(SASRec=POOR).to_json())
+    damage(value)
+    with pytest.raises(ArtifactError, match=r"The report is (no report|damaged)"):
+        Report.from_json(json.dumps(value))
+
+
+def test_text_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no JSON"):
+        Report.from_json("[")
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Report.load(tmp_path / "none.json")
+
+
+def test_figures_repeat_and_do_not_depend_on_the_other_systems() -> None:
+    alone, together = report(SASRec=POOR), report(Ours=GOOD, SASRec=POOR)
+    assert alone.by_name["SASRec"] == together.by_name["SASRec"]
+
+
+def test_differences_use_common_users_only() -> None:
+    found = report(SASRec=POOR, Few=[1.0] * 50).difference("Few")
+    assert found is not None
+    assert found.n_users == 50
+    assert found.estimate.value == pytest.approx(1 - 40 / 50)
+
+
+def test_users_are_paired_by_number_not_by_place() -> None:
+    users = np.arange(10)
+    ranks = np.where(users < 5, 1.0, 2.0)
+    systems = [
+        summarise("SASRec", users, ranks, protocol_hash=HASH, seconds=1.0),
+        summarise("Same", users[::-1].copy(), ranks[::-1].copy(), protocol_hash=HASH, seconds=1.0),
+        summarise("Elsewhere", users + 100, ranks, protocol_hash=HASH, seconds=1.0),
+    ]
+    found = compare(systems, "SASRec", HASH, (1,))
+    assert {(d.system, d.metric, d.estimate.value, d.estimate.high) for d in found} == {
+        ("Same", "Hit@1", 0.0, 0.0),
+        ("Same", "MRR", 0.0, 0.0),
+    }
+
+
+def test_restricting_recomputes_everything_from_the_ranks() -> None:
+    whole = report(SASRec=POOR, Ours=GOOD, Few=GOOD[:30])
+    part = restrict(whole, np.arange(30, 100), "cold items")
+    assert part.scenario == "cold items"
+    assert [system.name for system in part.systems] == ["SASRec", "Ours"]
+    assert part.by_name["Ours"].metrics["Hit@1"].value == pytest.approx(50 / 70)
+    assert part.by_name["SASRec"].metrics["Hit@1"].value == pytest.approx(10 / 70)
+    assert part.difference("Ours").estimate.value == pytest.approx(40 / 70)
+    assert part.by_name["Ours"].users_per_second == pytest.approx(whole.by_name["Ours"].users_per_second)
+    with pytest.raises(ConfigError, match="No system was asked"):
+        restrict(whole, np.array([1000]), "nobody")
+
+
+def test_verdict_names_a_winner_whose_interval_excludes_zero() -> None:
+    said = verdict(report(SASRec=POOR, Ours=GOOD))
+    assert said.startswith("Ours has the highest Hit@1: 0.8000 [")
+    assert "over 100 users." in said
+    assert "Ours less SASRec is +0.4000 [" in said
+    assert said.endswith("excludes 0, in favour of Ours.")
+
+
+def test_verdict_says_when_nothing_is_shown() -> None:
+    said = verdict(report(SASRec=POOR, Ours=[1.0] * 41 + [3.0] * 59))
+    assert said.startswith("Ours has the highest")
+    assert "includes 0, so neither is shown to be better" in verdict(
+        report(SASRec=[1.0, 2.0] * 20, Ours=[2.0, 1.0] * 19 + [1.0, 1.0])
+    )
+
+
+def test_verdict_compares_a_winning_reference_with_the_next() -> None:
+    said = verdict(report(SASRec=GOOD, Worst=[5.0] * 100, Ours=POOR))
+    assert said.startswith("SASRec has the highest Hit@1")
+    assert "Ours less SASRec is -0.4000" in said
+    assert said.endswith("in favour of SASRec.")
+
+
+def test_verdict_on_few_users_is_a_verdict_on_these() -> None:
+    # On its ten users the newcomer is perfect, and so is the reference there: nothing is won.
+    said = verdict(report(SASRec=POOR, Few=[1.0] * 10))
+    assert said.startswith("Few has the highest Hit@1: 1.0000 [1.0000, 1.0000] over 10 users.")
+    assert "On the 10 users that both ranked" in said
+    assert "neither is shown" in said
+
+
+def test_verdict_without_a_comparison_says_so() -> None:
+    assert "SASRec was not measured" in verdict(report(A=GOOD, B=POOR))
+    assert verdict(report(A=GOOD)).endswith("over 100 users.")
+    systems = [
+        summarise(name, users, np.ones(5), protocol_hash=HASH, seconds=1.0)
+        for name, users in (("SASRec", np.arange(5)), ("Ours", np.arange(5, 10)))
+    ]
+    apart = replace(report(SASRec=POOR), systems=tuple(systems), differences=compare(systems, "SASRec", HASH))
+    assert "share no user" in verdict(apart)
+
+
+def test_tables_hold_every_system_and_the_verdict() -> None:
+    found = report(SASRec=POOR, Ours=GOOD, Few=GOOD[:40])
+    found = replace(found, systems=(*found.systems[:2], replace(found.systems[2], note="40 users: decodes titles")))
+    console = Console(width=240, record=True, file=StringIO())
+    console.print(render(found))
+    text = console.export_text()
+    parts = ("SASRec", "Ours", "Few", "40 users: decodes titles", "Hit@1 less SASRec")
+    for table, figures in ((text, ("0.800 [", "+0.400 [")), (markdown(found), ("0.8000 [", "+0.4000 ["))):
+        for part in (*parts, *figures):
+            assert part in table
+    assert verdict(found).split(".")[0] in markdown(found)
+    rows = [line for line in markdown(found).splitlines() if line.startswith("|")]
+    assert len(rows) == 5
+    assert len({line.count("|") for line in rows}) == 1
+    assert "Protocol abc, data def." in markdown(found)
+
+
+def test_readable_json_changes_the_layout_and_nothing_else() -> None:
+    value = {"a": [1, -2.5, None, 1e-9], "b": [[1, 2], [3]], "c": ["[\n 1,\n 2\n]", "x"], "d": [], "e": {"f": [True]}}
+    text = readable_json(value)
+    assert json.loads(text) == value
+    assert '"a": [1, -2.5, null, 1e-09]' in text
