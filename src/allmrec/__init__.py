@@ -1,1 +1,47 @@
-"""allmrec: gives an existing recommender a language model (A-LLMRec, KDD 2024)."""
+"""allmrec: gives an existing recommender a language model (A-LLMRec, KDD 2024).
+
+Names are imported when they are first used, so that `import allmrec` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allmrec.data import InteractionDataset
+    from allmrec.data.build import read_movielens, read_table
+    from allmrec.evaluation import Report
+    from allmrec.library import evaluate, open_run, train
+    from allmrec.pipeline.run import Run
+    from allmrec.recommend.allmrec import ALLMRec
+
+__all__ = [
+    "ALLMRec",
+    "InteractionDataset",
+    "Report",
+    "Run",
+    "evaluate",
+    "open_run",
+    "read_movielens",
+    "read_table",
+    "train",
+]
+
+_HOMES = {
+    "ALLMRec": "allmrec.recommend.allmrec",
+    "InteractionDataset": "allmrec.data",
+    "Report": "allmrec.evaluation",
+    "Run": "allmrec.pipeline.run",
+    "evaluate": "allmrec.library",
+    "open_run": "allmrec.library",
+    "read_movielens": "allmrec.data.build",
+    "read_table": "allmrec.data.build",
+    "train": "allmrec.library",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'allmrec' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

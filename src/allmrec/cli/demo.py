@@ -14,7 +14,7 @@ from allmrec.cli.prepare import show_summary
 from allmrec.cli.recommend import show_history, show_recommendations
 from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
-from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import run_protocol
 
@@ -33,13 +33,13 @@ def register(app: typer.Typer) -> None:
         device: DeviceOption = "auto",
     ) -> None:
         started = time.monotonic()
-        overrides = [*(change or []), *([] if seed is None else [f"seed={seed}"])]
+        changes = ({} if seed is None else {"seed": seed}) | parse_changes(change or [])
         CONSOLE.rule("Data: MovieLens-100K")
         dataset = prepare_source("movielens", {"directory": packaged_path("movielens-100k")})
         dataset.save(data)
         show_summary(dataset)
         CONSOLE.rule("Training")
-        run = Run.create(output, data, load_recipe("demo", overrides), chosen_device(device))
+        run = Run.create(output, dataset, load_recipe("demo", changes), chosen_device(device))
         run.train(announce)
         CONSOLE.rule("Who ranks best?")
         show_evaluation(run)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from allmrec.cli.options import DeviceOption, SeedOption, announce, chosen_device
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.config import RunConfig, load_recipe, recipe_names
+from allmrec.data.interactions import InteractionDataset
+from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
 
 __all__ = ["register"]
@@ -52,22 +54,20 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
         seed: SeedOption = None,
         device: DeviceOption = "auto",
     ) -> None:
-        overrides = list(change or [])
-        for name, value in (("llm", llm), ("encoder.name", encoder), ("pretrain.backbone", backbone), ("seed", seed)):
-            if value is not None:
-                overrides.append(f"{name}={value}")
-        overrides += _words(words)
+        named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone, "seed": seed}
+        changes = {name: value for name, value in named.items() if value is not None}
+        changes |= _words(words) | parse_changes(change or [])
         place = chosen_device(device)
         if (source / "run.json").is_file():
             run = Run.open(source, place)
             if output is not None:
                 raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
-            if recipe is not None or overrides:
-                run = Run.create(source, source / "data", _config(run, recipe, overrides), place)
+            if recipe is not None or changes:
+                run = Run.create(source, run.dataset, _config(run, recipe, changes), place)
         elif output is None:
             raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
         else:
-            run = Run.create(output, source, load_recipe(recipe or "paper", overrides), place)
+            run = Run.create(output, InteractionDataset.load(source), load_recipe(recipe or "paper", changes), place)
         run.train(announce, until)
         after = {"pretrain": "align", "align": "tune"}.get(until)
         announce(f"Next: allmrec {after or 'evaluate'} {run.path}")
@@ -75,18 +75,18 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
     return command
 
 
-def _config(run: Run, recipe: str | None, overrides: list[str]) -> RunConfig:
+def _config(run: Run, recipe: str | None, changes: Mapping[str, Any]) -> RunConfig:
     """The run's own configuration with changes, or another recipe's."""
     if recipe is not None:
-        return load_recipe(recipe, overrides)
-    return run.config.changed(overrides)
+        return load_recipe(recipe, changes)
+    return run.config.changed(changes)
 
 
-def _words(words: str | None) -> list[str]:
+def _words(words: str | None) -> dict[str, str]:
     if words is None:
-        return []
+        return {}
     parts = [part.strip() for part in words.split(",")]
     if len(parts) != 3 or not all(parts):
         raise ConfigError(f"--words is {words!r}; expected verb,participle,noun such as watch,watched,movie.")
     names = ("verb", "past", "noun")
-    return [f"tune.prompt.template.words.{name}={part}" for name, part in zip(names, parts, strict=True)]
+    return {f"tune.prompt.template.words.{name}": part for name, part in zip(names, parts, strict=True)}

@@ -19,7 +19,7 @@ from allmrec.recommend.allmrec import Normalisation
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
 
-__all__ = ["EvaluationConfig", "RunConfig", "load_recipe", "recipe_names"]
+__all__ = ["EvaluationConfig", "RunConfig", "load_recipe", "parse_changes", "recipe_names"]
 
 
 class EvaluationConfig(Config):
@@ -55,9 +55,9 @@ class RunConfig(Config):
             raise ValueError("tune.positions is 'held_out', which needs held_out_targets of at least 1")
         return self
 
-    def changed(self, overrides: Sequence[str]) -> RunConfig:
-        """The same configuration with single changes such as `tune.training.epochs=3`."""
-        return _with_changes(self.model_dump(mode="json"), overrides, "The run's configuration")
+    def changed(self, changes: Mapping[str, Any]) -> RunConfig:
+        """The same configuration with single fields, such as `tune.training.epochs`, changed."""
+        return _with_changes(self.model_dump(mode="json"), changes, "The run's configuration")
 
 
 def recipe_names() -> list[str]:
@@ -66,12 +66,12 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
+def load_recipe(recipe: str, changes: Mapping[str, Any] | None = None) -> RunConfig:
     """A run's configuration from a recipe and single changes.
 
     Args:
         recipe: a name of `recipe_names()`, or a path of a TOML file.
-        overrides: changes such as `tune.training.epochs=3`; values are read as TOML, else as text.
+        changes: fields such as `tune.training.epochs` with their values; see `parse_changes`.
 
     Raises:
         ConfigError: no such recipe, no such field, or a value that does not fit.
@@ -87,27 +87,34 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"The recipe {recipe} is no TOML: {error}.") from None
-    return _with_changes(values, overrides, f"The recipe {recipe}")
+    return _with_changes(values, changes or {}, f"The recipe {recipe}")
 
 
-def _with_changes(values: dict[str, Any], overrides: Sequence[str], where: str) -> RunConfig:
-    for override in overrides:
-        name, equals, value = override.partition("=")
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Changes from the command line: `field=value`, the value as TOML, else as text; `none` for nothing.
+
+    Raises:
+        ConfigError: a text without an equals sign.
+    """
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(
-                f"Cannot read the change {override!r}; expected field=value, e.g. tune.training.epochs=3."
-            )
-        _put(values, name.strip().split("."), _toml_value(value.strip()), override)
+            raise ConfigError(f"Cannot read the change {text!r}; expected field=value, e.g. tune.training.epochs=3.")
+        changes[name.strip()] = _toml_value(value.strip())
+    return changes
+
+
+def _with_changes(values: dict[str, Any], changes: Mapping[str, Any], where: str) -> RunConfig:
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"Cannot change {name}: {parent} is a single value, not a group of fields.")
+        place[last] = value
     return parse_config(RunConfig, values, where)
-
-
-def _put(values: dict[str, Any], way: Sequence[str], value: Any, override: str) -> None:
-    *parents, last = way
-    for name in parents:
-        values = values.setdefault(name, {})
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"Cannot apply {override!r}: {name} is a single value, not a group of fields.")
-    values[last] = value
 
 
 def _toml_value(text: str) -> Any:

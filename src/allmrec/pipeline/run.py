@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +13,7 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.pretrain import pretrain
 from allmrec.cf.registry import backbone_kind
-from allmrec.core.artifacts import atomic_directory, read_json, write_json
+from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.interactions import InteractionDataset
@@ -48,26 +47,23 @@ class Run:
         self.path, self.dataset, self.config, self.device = path, dataset, config, device
 
     @classmethod
-    def create(cls, path: Path, data: Path, config: RunConfig, device: str = "cpu") -> Run:
-        """Make a run of prepared data, or take up the one that is there with the configuration given now.
+    def create(cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu") -> Run:
+        """Make a run of a data set, or take up the one that is there with the configuration given now.
 
         Raises:
             ConfigError: the folder is a run of other data, or something else.
         """
-        dataset = InteractionDataset.load(data)
         if path.exists() and any(path.iterdir()):
             if not (path / "run.json").is_file():
                 raise ConfigError(f"{path} exists and is no run of allmrec. Give another folder with -o.")
             found = read_json(path / "run.json").get("data_hash")
             if found != dataset.content_hash:
                 raise ConfigError(
-                    f"{path} is a run of other data ({str(found)[:12]}) than {data} ({dataset.content_hash[:12]}). "
-                    "Give another folder with -o."
+                    f"{path} is a run of other data ({str(found)[:12]}) than the data given "
+                    f"({dataset.content_hash[:12]}). Give another folder with -o."
                 )
         else:
-            path.mkdir(parents=True, exist_ok=True)
-            with atomic_directory(path / "data") as folder:
-                shutil.copytree(data, folder, dirs_exist_ok=True)
+            dataset.save(path / "data")
         run = cls(path, dataset, config, device)
         run._write_config()
         return run
