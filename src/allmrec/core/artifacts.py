@@ -41,20 +41,35 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
-        # mkdtemp makes a private folder; a result is as readable as anything else that the user writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            os.replace(path, retired / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(retired)
-        else:
-            os.replace(temporary, path)
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder
+        _replace(path, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Put `new` in the place of `path`; should that fail, what was there comes back."""
+    if not path.exists():
+        os.replace(new, path)
+        return
+    retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        os.replace(path, retired / path.name)
+        os.replace(new, path)
+    except BaseException:
+        if (retired / path.name).exists() and not path.exists():
+            os.replace(retired / path.name, path)
+        raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _umask() -> int:
+    """What the user's umask takes away: a result is as readable as anything else that the user writes."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def atomic_write(path: Path | str, content: str | bytes) -> None:
@@ -102,6 +117,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: Mappin
         save_file(
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, dict(about or {})
         )
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes a private file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,20 +49,21 @@ def read_resume(
         with safe_open(path, framework="pt") as handle:
             state = json.loads(handle.metadata()["state"])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  # not a mapping
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"The resume state {path} is damaged ({error}). {advice}") from error
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"The resume state {path} is damaged or no resume state ({error}). {advice}") from error
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "best": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = tensor
-    layout = optimizer.state_dict()
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        number, _, moment = name.partition("/")
-        moments.setdefault(int(number), {})[moment] = tensor
     try:
+        if not isinstance(state, dict):
+            raise TypeError(f"its state is a {type(state).__name__}")
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        for name, tensor in parts["optimizer"].items():
+            number, _, moment = name.partition("/")
+            moments.setdefault(int(number), {})[moment] = tensor
         module.load_state_dict(parts["module"])
-        optimizer.load_state_dict({"state": moments, "param_groups": layout["param_groups"]})
-    except (RuntimeError, ValueError) as error:
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ArtifactError(f"The resume state {path} belongs to another model ({error}). {advice}") from error
     return state, parts["best"] or None

@@ -14,6 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.core.config import Config
+from allmrec.core.errors import ArtifactError
+from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import read_resume, write_resume
 from allmrec.core.seeding import seeded_torch
@@ -84,6 +86,7 @@ class _Position:
 
     epoch: int = 0
     batch: int = 0
+    due: bool = False
     since_best: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counted: int = 0
@@ -108,10 +111,13 @@ def fit(
         config: rates, sizes and patience.
         description: the progress bar's label.
         resume: file to keep the resume state in; read first if it exists, removed at the end by the caller.
-        resume_every: seconds between two writes of that file.
+        resume_every: seconds between two writes of that file. Ctrl-C writes it as well.
 
     Returns:
         The log, one record per validation.
+
+    Raises:
+        ArtifactError: the resume state is damaged or another model's.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -123,7 +129,7 @@ def fit(
     best: dict[str, Tensor] | None = None
     if resume is not None and resume.exists():
         state, best = read_resume(resume, module, optimizer)
-        log, at = TrainingLog(**state["log"]), _Position(**state["at"])
+        log, at = _restored(state, resume)
     started = time.monotonic() - log.seconds
     saved = time.monotonic()
 
@@ -132,49 +138,54 @@ def fit(
         if resume is not None:
             write_resume(resume, module, optimizer, best, {"log": vars(log), "at": vars(at)})
 
-    def validate() -> bool:
-        """Record a validation; true when patience has run out."""
+    def validate() -> None:
         nonlocal best
         module.eval()
         with torch.no_grad(), seeded_torch(config.seed, "validate", log.steps):
             figures = dict(task.validate())
         module.train()
-        means = {f"loss/{name}": value / max(1, at.counted) for name, value in at.sums.items()}
-        at.sums, at.counted = {}, 0
-        log.records.append({"step": log.steps, "epoch": at.epoch + 1, **means, **figures})
-        watched = next(iter(figures.values()), float(log.steps))
-        if watched > log.best_value:
-            log.best_value, log.best_step, at.since_best = watched, log.steps, 0
-            best = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-        else:
-            at.since_best += 1
+        with interrupts_postponed():
+            means = {f"loss/{name}": value / max(1, at.counted) for name, value in at.sums.items()}
+            log.records.append({"step": log.steps, "epoch": at.epoch + 1, **means, **figures})
+            watched = next(iter(figures.values()), float(log.steps))
+            at.sums, at.counted, at.due = {}, 0, False
+            if watched > log.best_value:
+                log.best_value, log.best_step, at.since_best = watched, log.steps, 0
+                best = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+            else:
+                at.since_best += 1
+
+    def stopped() -> bool:
         return config.patience is not None and at.since_best >= config.patience
 
     module.train()
-    stopped = False
     with progress_bar(description, total, log.steps) as bar:
         try:
-            while at.epoch < config.epochs and not stopped:
+            if at.due:
+                validate()
+            while at.epoch < config.epochs and not stopped():
                 batches = task.batches(at.epoch)
-                while at.batch < len(batches) and not stopped:
+                while at.batch < len(batches) and not stopped():
                     group = batches[at.batch : at.batch + config.accumulation]
                     _set_rate(optimizer, config, log.steps, total)
-                    terms = _step(task, group, optimizer, parameters, config, log.steps)
-                    for name, value in terms.items():
-                        at.sums[name] = at.sums.get(name, 0.0) + value
-                    at.counted += 1
-                    at.batch += len(group)
-                    log.steps += 1
+                    terms = _gradients(task, group, optimizer, parameters, config, log.steps)
+                    # Weights and position move together, or a resumed run would do a step twice or not at all.
+                    with interrupts_postponed():
+                        optimizer.step()
+                        for name, value in terms.items():
+                            at.sums[name] = at.sums.get(name, 0.0) + value
+                        at.counted += 1
+                        at.batch += len(group)
+                        log.steps += 1
+                        at.due = _validation_is_due(config, log.steps, at.epoch, at.batch >= len(batches))
                     bar.advance(1, _status(at, log))
-                    if config.validate_every is not None and log.steps % config.validate_every == 0:
-                        stopped = validate()
-                    if resume is not None and time.monotonic() - saved > resume_every:
+                    if at.due:
+                        validate()
+                    if resume is not None and time.monotonic() - saved >= resume_every:
                         save()
                         saved = time.monotonic()
-                last = at.epoch + 1 == config.epochs
-                if not stopped and at.counted > 0 and (config.validate_every is None or last):
-                    stopped = validate()
-                at.epoch, at.batch = at.epoch + 1, 0
+                with interrupts_postponed():
+                    at.epoch, at.batch = at.epoch + 1, 0
         except KeyboardInterrupt:
             save()
             raise
@@ -185,7 +196,24 @@ def fit(
     return log
 
 
-def _step(
+def _restored(state: Mapping[str, Any], resume: Path) -> tuple[TrainingLog, _Position]:
+    """Log and position from a resume file's state."""
+    try:
+        return TrainingLog(**state["log"]), _Position(**state["at"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"The resume state {resume} is of another version of allmrec ({error}). Remove it to start this stage anew."
+        ) from error
+
+
+def _validation_is_due(config: TrainingConfig, step: int, epoch: int, epoch_ends: bool) -> bool:
+    """At its time, and in any case behind the last step."""
+    if config.validate_every is None:
+        return epoch_ends
+    return step % config.validate_every == 0 or (epoch_ends and epoch + 1 == config.epochs)
+
+
+def _gradients(
     task: Task[B],
     group: Sequence[B],
     optimizer: torch.optim.Optimizer,
@@ -193,7 +221,7 @@ def _step(
     config: TrainingConfig,
     step: int,
 ) -> dict[str, float]:
-    """One optimiser step over a group of batches; the terms of the loss, averaged over the group."""
+    """Gradients of a group of batches, clipped, ready for a step; the terms of the loss, averaged over the group."""
     sums: dict[str, float] = {}
     optimizer.zero_grad(set_to_none=True)
     for number, batch in enumerate(group):
@@ -205,7 +233,6 @@ def _step(
             sums[name] = sums.get(name, 0.0) + float(term.detach()) / len(group)
     if config.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-    optimizer.step()
     return sums
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,6 +19,12 @@ class ProjectionConfig(Config):
 
     hidden: int | None = Field(None, ge=1, description="Width of the hidden layer; none: the token width.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the second layer.")
+    standardise: bool = Field(
+        True,
+        description="Give the first layer inputs of mean 0 and deviation 1 over the items. Stage 1's vectors differ from "
+        "item to item by a few hundredths around a common value, which a layer norm would take for all there is. A "
+        "linear layer could undo it, so what can be learned is the same (ours; off in the released program).",
+    )
     scale: Literal["none", "tokens"] = Field(
         "tokens",
         description="`tokens`: outputs start with the size of a token embedding, so that a slot neither drowns in nor "
@@ -36,11 +43,16 @@ class Projection(nn.Module):
         token_scale: root mean square of a token embedding's component.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(
         self, inputs: int, outputs: int, config: ProjectionConfig, activation: nn.Module, token_scale: float
     ) -> None:
         super().__init__()
         hidden = config.hidden or outputs
+        self.register_buffer("centre", torch.zeros(inputs))
+        self.register_buffer("spread", torch.ones(inputs))
         self.first = nn.Linear(inputs, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.activation = activation
@@ -54,8 +66,14 @@ class Projection(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Project vectors, any number of leading axes."""
-        projected: Tensor = self.second(self.dropout(self.activation(self.norm(self.first(vectors)))))
+        inputs = (vectors - self.centre) / self.spread
+        projected: Tensor = self.second(self.dropout(self.activation(self.norm(self.first(inputs)))))
         return projected * self._factor
+
+    def standardise(self, vectors: Float[Tensor, "items inputs"]) -> None:
+        """Take mean and deviation of inputs from these vectors; a component that never varies is only centred."""
+        spread, self.centre = torch.std_mean(vectors.to(self.centre), dim=0)
+        self.spread = torch.where(spread > 1e-8, spread, 1.0)
 
 
 def seeded_projections(

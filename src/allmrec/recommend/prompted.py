@@ -90,6 +90,8 @@ class PromptedRanker(nn.Module):
             self.users, self.items = seeded_projections(
                 backbone.width, joint.cf.shape[1], lm.width, config.projection, lm.embedding_scale
             )
+            if config.projection.standardise:
+                self.items.standardise(joint.cf[1:])
             self.head = PointerHead(lm.hidden_width, config.pointer)
 
     @property
