@@ -29,7 +29,9 @@ def cf_table(backbone: Backbone) -> JointItemTable:
     return JointItemTable.of(vectors, torch.zeros_like(vectors), torch.ones(len(vectors), dtype=torch.bool))
 
 
-def stage_two(lm: TransformersLM, backbone: Backbone, data: InteractionDataset, joint: JointItemTable, **prompt: object) -> PromptedRanker:
+def stage_two(
+    lm: TransformersLM, backbone: Backbone, data: InteractionDataset, joint: JointItemTable, **prompt: object
+) -> PromptedRanker:
     return PromptedRanker(lm, backbone, joint, data.catalogue.titles, PromptConfig.model_validate(prompt))
 
 
@@ -38,7 +40,9 @@ def hit_at_1(system: Recommender, queries: Sequence[Query], targets: np.ndarray,
     return float(np.mean([r.items[0] == t for r, t in zip(rankings, targets, strict=True)]))
 
 
-def test_part(split: Split, users: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> tuple[list[Query], np.ndarray, np.ndarray]:
+def test_part(
+    split: Split, users: np.ndarray, others: np.ndarray, rng: np.random.Generator
+) -> tuple[list[Query], np.ndarray, np.ndarray]:
     """Queries, targets and shuffled candidates of users' test items."""
     targets = split.test[users]
     candidates = rng.permuted(np.concatenate([targets[:, None], others], axis=1), axis=1)

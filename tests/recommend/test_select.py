@@ -35,7 +35,7 @@ def test_pointer_logits_by_hand() -> None:
             linear.weight.copy_(torch.eye(2))
             linear.bias.zero_()
     # LayerNorm makes (1, -1) of any falling and (-1, 1) of any rising pair: products 2 and -2, over the root of 2.
-    states = torch.tensor([[3.0, 1.0]]), None, torch.tensor([[[5.0, 1.0], [0.0, 4.0]]])
+    states = torch.tensor([[3.0, 1.0]]), [], torch.tensor([[[5.0, 1.0], [0.0, 4.0]]])
     logits = head(*states, torch.tensor([[7.0, 3.0]]))
     expected = np.array([2, -2]) / np.sqrt(2) + 3 * np.array([1, -1])
     np.testing.assert_allclose(logits[0].detach(), expected, atol=1e-4)
@@ -44,7 +44,7 @@ def test_pointer_logits_by_hand() -> None:
 def test_with_the_cf_prior_it_starts_as_the_cf_models_ranking() -> None:
     head = PointerHead(4, PointerConfig(width=3, query="answer", cf_prior=True))
     scores = torch.randn(2, 6)
-    logits = head(torch.randn(2, 4), None, torch.randn(2, 6, 4), scores)
+    logits = head(torch.randn(2, 4), [], torch.randn(2, 6, 4), scores)
     assert torch.equal(logits.argsort(), scores.argsort())
 
 

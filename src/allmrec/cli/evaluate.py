@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
     """Judge, print the table and who wins, write `report.json` and `report.md`."""
-    command = " ".join(["allmrec", *sys.argv[1:]])
+    command = shlex.join(["allmrec", *sys.argv[1:]])
     report = evaluate_run(run, systems, command)
     report.save(run.path / "report.json")
     atomic_write(run.path / "report.md", markdown(report))

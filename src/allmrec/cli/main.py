@@ -2,48 +2,102 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import os
+import shlex
 import sys
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
-from allmrec.cli import demo, doctor, evaluate, prepare, recommend, train
 from allmrec.core.errors import AllmrecError
 
 __all__ = ["app", "main"]
 
+# What `allmrec --help` lists: a verb, its file here, and a line about it. The file is imported when the verb is called:
+# torch and transformers take seconds to import, and neither help nor a typing error should wait for them.
+_VERBS = {
+    "prepare": ("prepare", "Make a data set of raw files."),
+    "train": ("train", "Train every stage that is not there yet."),
+    "pretrain": ("train", "Train the collaborative-filtering (CF) model only."),
+    "align": ("train", "Stage 1: align the CF item space with the text space."),
+    "tune": ("train", "Stage 2: put users and items into the LLM's token space."),
+    "evaluate": ("evaluate", "Rank frozen users and candidates with every system."),
+    "recommend": ("recommend", "Recommend from the whole catalogue, by title."),
+    "demo": ("demo", "Train, judge and recommend on MovieLens-100K."),
+    "doctor": ("doctor", "Show what is installed and which models can be reached."),
+}
+_SETTINGS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+
+
+class _Verbs(TyperGroup):
+    """Loads a verb when it is called, and ends our errors with a message and status 1, Ctrl-C with 130."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, stub if name is None else _load(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        errors = Console(stderr=True, soft_wrap=True)
+        try:
+            return super().invoke(ctx)
+        except AllmrecError as error:
+            errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            # A full disk or a folder that may not be written to is nothing that a traceback would explain.
+            if error.errno == errno.EPIPE or error.filename is None:
+                raise
+            errors.print(f"[bold red]error:[/] {escape(f'{error.filename}: {error.strerror}.')}", highlight=False)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            again = escape(shlex.join(["allmrec", *sys.argv[1:]]))
+            errors.print(f"\nStopped. What is finished is kept; to go on: {again}", highlight=False)
+            raise typer.Exit(130) from None
+
+
+def _load(name: str) -> Any:
+    """The command itself, from its file."""
+    verbs = typer.Typer(**_SETTINGS)
+    importlib.import_module(f"allmrec.cli.{_VERBS[name][0]}").register(verbs)
+    return typer.main.get_group(verbs).commands[name]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"allmrec {metadata.version('allmrec')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show it.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 app = typer.Typer(
     name="allmrec",
-    help="Give an existing recommender a language model (A-LLMRec, KDD 2024).",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=_Verbs,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    **_SETTINGS,
 )
-prepare.register(app)
-train.register(app)
-evaluate.register(app)
-recommend.register(app)
-doctor.register(app)
-demo.register(app)
+app.callback(help="Give an existing recommender a language model (A-LLMRec, KDD 2024).")(_options)
+for _name, (_, _help) in _VERBS.items():
+    app.command(_name, help=_help)(lambda: None)
 
 
 def main() -> None:
-    """Run the command line. Our errors end it with a message and status 1, Ctrl-C with 130."""
-    # Loaders of other libraries draw bars of their own, one a file; ours say what matters.
+    """Run the command line."""
+    # Loaders of other libraries draw bars of their own, one a file; ours say what matters. Each library reads these when
+    # it is imported, and no verb has been so far.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    errors = Console(stderr=True, soft_wrap=True)
-    try:
-        app()
-    except AllmrecError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        again = " ".join(["allmrec", *sys.argv[1:]])
-        errors.print(f"\nStopped. Finished stages and the resume state are kept; to go on: {escape(again)}")
-        sys.exit(130)
+    app()

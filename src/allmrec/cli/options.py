@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
@@ -31,6 +30,8 @@ def chosen_device(device: str) -> str:
     Raises:
         ConfigError: torch does not know it or cannot reach it.
     """
+    import torch  # slow to import, and verbs that need no device use this file too
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, chosen_device
+from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import Recommendation
@@ -31,18 +32,24 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         device: DeviceOption = "auto",
     ) -> None:
+        if (user is None) == (history is None):
+            raise ConfigError("Give either --user ID or --history ID,ID,…")
         opened = Run.open(run, chosen_device(device))
+        data = opened.dataset
         items = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
-        found = opened.recommender().recommend(items, user, k, max(candidates, k), not seen)
+        # Looked up before the language model is loaded: a wrong id is told at once.
+        if user is not None:
+            numbers = data.sequence(data.users.number(user)).tolist()
+        else:
+            numbers = data.items.numbers(items or ())
+        left = data.n_items - (0 if seen else len(set(numbers)))
+        if left == 0:
+            raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
+        k = min(k, left)
+        found = opened.recommender().recommend(items, user, k, min(max(candidates, k), left), not seen)
         if as_json:
             typer.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False, indent=2))
             return
-        data = opened.dataset
-        numbers = (
-            data.sequence(data.users.number(user)).tolist()
-            if user is not None
-            else [data.items.number(i) for i in items or ()]
-        )
         show_history(data, numbers)
         show_recommendations(found)
 

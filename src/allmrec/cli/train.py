@@ -64,6 +64,8 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
                 raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
             if recipe is not None or changes:
                 run = Run.create(source, run.dataset, _config(run, recipe, changes), place)
+        elif not source.exists():
+            raise ConfigError(f"{source} does not exist; expected prepared data (allmrec prepare) or a run.")
         elif output is None:
             raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
         else:

@@ -60,9 +60,9 @@ def _replace(path: Path, new: Path) -> None:
     except BaseException:
         if (retired / path.name).exists() and not path.exists():
             os.replace(retired / path.name, path)
-        raise
-    finally:
         shutil.rmtree(retired, ignore_errors=True)
+        raise
+    shutil.rmtree(retired)
 
 
 def _umask() -> int:

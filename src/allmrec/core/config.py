@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,28 +30,48 @@ def parse_config(kind: type[C], values: Mapping[str, Any], where: str) -> C:
         where: what the values came from, for the message.
 
     Raises:
-        ConfigError: names each field that is unknown or wrong, with the nearest known name.
+        ConfigError: names each field that is unknown or wrong by its path, with the nearest known one.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            name = ".".join(map(str, problem["loc"]))
-            if problem["type"] == "extra_forbidden":
-                close = difflib.get_close_matches(str(problem["loc"][-1]), _field_names(kind), n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                lines.append(f"  {name}: no such field{hint}")
-            else:
-                lines.append(f"  {name}: {problem['msg']} (found {problem['input']!r})")
-        raise ConfigError(f"{where} does not fit {kind.__name__}:\n" + "\n".join(lines)) from None
+        problems = list(_problems(error, _field_paths(kind)))
+        start = " " if len(problems) == 1 else "\n  "
+        raise ConfigError(f"{where} does not fit {kind.__name__}:" + "".join(start + p for p in problems)) from None
 
 
-def _field_names(kind: type[BaseModel]) -> list[str]:
-    """Names of a config's fields and of its nested configs' fields."""
-    names = []
+def _problems(error: ValidationError, known: Sequence[str]) -> Iterator[str]:
+    """One line a wrong field, named by its whole path."""
+    for problem in error.errors():
+        name, found = ".".join(map(str, problem["loc"])), problem["input"]
+        message = problem["msg"].removeprefix("Value error, ")
+        while name not in known and name.rpartition(".")[0] in known and problem["type"] != "extra_forbidden":
+            name = name.rpartition(".")[0]  # pydantic adds the member of a union
+        if problem["type"] == "extra_forbidden":
+            near = _nearest(name, known)
+            yield f"{name}: no such field" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        elif isinstance(found, Mapping):
+            # The rule is about several fields, and its message says which; all their values would hide it.
+            yield f"{name}: {message}" if name else message
+        else:
+            yield f"{name}: {message} (found {found!r})"
+
+
+def _nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The field that was probably meant: a neighbour spelled alike, else the same name in another place."""
+    parent, _, last = name.rpartition(".")
+    beside = [path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == parent]
+    close = difflib.get_close_matches(last, beside, n=1)
+    if close:
+        return [f"{parent}.{close[0]}" if parent else close[0]]
+    return [path for path in known if path.rpartition(".")[2] == last][:3]
+
+
+def _field_paths(kind: type[BaseModel], parent: str = "") -> list[str]:
+    """Paths of a config's fields and of its nested configs' fields, such as `training.epochs`."""
+    paths = []
     for name, info in kind.model_fields.items():
-        names.append(name)
+        paths.append(parent + name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            names.extend(_field_names(info.annotation))
-    return names
+            paths.extend(_field_paths(info.annotation, f"{parent}{name}."))
+    return paths

@@ -87,19 +87,20 @@ def load_recipe(recipe: str, changes: Mapping[str, Any] | None = None) -> RunCon
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"The recipe {recipe} is no TOML: {error}.") from None
-    return _with_changes(values, changes or {}, f"The recipe {recipe}")
+    given = " with the changes given" if changes else ""
+    return _with_changes(values, changes or {}, f"The recipe {recipe}{given}")
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     """Changes from the command line: `field=value`, the value as TOML, else as text; `none` for nothing.
 
     Raises:
-        ConfigError: a text without an equals sign.
+        ConfigError: a text without a name or an equals sign.
     """
     changes = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise ConfigError(f"Cannot read the change {text!r}; expected field=value, e.g. tune.training.epochs=3.")
         changes[name.strip()] = _toml_value(value.strip())
     return changes

@@ -20,7 +20,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.stages import Stage, StageResult, read_stage, stage_is_current, write_stage
+from allmrec.pipeline.stages import Stage, StageResult, damaged_files, read_stage, stage_is_current, write_stage
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
@@ -62,10 +62,11 @@ class Run:
                     f"{path} is a run of other data ({str(found)[:12]}) than the data given "
                     f"({dataset.content_hash[:12]}). Give another folder with -o."
                 )
-        else:
-            dataset.save(path / "data")
         run = cls(path, dataset, config, device)
         run._write_config()
+        # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
+        if not (path / "data" / "manifest.json").is_file():
+            dataset.save(path / "data")
         return run
 
     @classmethod
@@ -123,11 +124,16 @@ class Run:
             "align": self._align,
             "tune": self._tune,
         }
+        if until == "pretrain" and "reference" in self.stages:
+            until = "reference"  # a CF model too
         wanted = self.stages[: self.stages.index(until) + 1]
         for name in wanted:
             if stage_is_current(self.path, self.stage(name)):
-                announce(f"{name}: there already, made of the same inputs")
-                continue
+                damaged = damaged_files(self.path, self.stage(name))
+                if not damaged:
+                    announce(f"{name}: there already, made of the same inputs")
+                    continue
+                announce(f"{name}: {damaged[0]} is missing or damaged; training it again")
             started = time.monotonic()
             result = steps[name]()
             write_stage(self.path, self.stage(name), result, started)

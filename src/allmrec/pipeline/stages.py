@@ -24,7 +24,7 @@ from allmrec.core.artifacts import (
 )
 from allmrec.core.errors import ArtifactError
 
-__all__ = ["FORMAT_VERSION", "Stage", "StageResult", "read_stage", "stage_is_current", "write_stage"]
+__all__ = ["FORMAT_VERSION", "Stage", "StageResult", "damaged_files", "read_stage", "stage_is_current", "write_stage"]
 
 FORMAT_VERSION = 1
 
@@ -65,6 +65,13 @@ def stage_is_current(run: Path, stage: Stage) -> bool:
     return manifest.is_file() and read_json(manifest).get("key") == stage.key
 
 
+def damaged_files(run: Path, stage: Stage) -> list[Path]:
+    """Files of a stage that are not what its manifest says; all of them are read."""
+    folder = run / stage.name
+    expected = read_json(folder / "manifest.json").get("files", {})
+    return [path for name in expected if not _is_whole(path := folder / name, expected[name])]
+
+
 def write_stage(run: Path, stage: Stage, result: StageResult, started: float) -> None:
     """Write a stage's folder, whole or not at all.
 
@@ -102,9 +109,8 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
         ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
     """
     folder = run / stage.name
-    verb = {"reference": "pretrain"}.get(stage.name, stage.name)
     if not (folder / "manifest.json").is_file():
-        raise ArtifactError(f"{run} has no stage {stage.name!r}. Run: allmrec {verb} {run}")
+        raise ArtifactError(f"{run} has no stage {stage.name!r}. Run: allmrec train {run}")
     manifest = read_json(folder / "manifest.json")
     found = manifest.get("format")
     if found != FORMAT_VERSION:
@@ -115,10 +121,16 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
     if manifest.get("key") != stage.key:
         raise ArtifactError(
             f"{folder} was made of other inputs than the run now has (its config, its data or an earlier stage "
-            f"changed). Run: allmrec {verb} {run}"
+            f"changed). Run: allmrec train {run}"
         )
     path = folder / f"{name}.safetensors"
-    expected = manifest.get("files", {}).get(path.name)
-    if not path.is_file() or file_hash(path) != expected:
-        raise ArtifactError(f"{path} is missing or damaged: its content is not what the manifest says. Train it again.")
+    if not _is_whole(path, manifest.get("files", {}).get(path.name)):
+        raise ArtifactError(
+            f"{path} is missing or damaged: its content is not what the manifest says. To train that stage again, run: "
+            f"allmrec train {run}"
+        )
     return read_tensors(path)
+
+
+def _is_whole(path: Path, expected: str | None) -> bool:
+    return path.is_file() and file_hash(path) == expected

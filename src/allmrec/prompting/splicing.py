@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from allmrec.llm.language_model import LanguageModel
@@ -25,6 +25,7 @@ class SplicedPrompts:
         positions: the position number of each place; padding goes on counting and is seen by nothing real.
         lengths: real places of each row; the last one is where the answer begins.
         user_at: place of the user slot, -1 where there is none.
+        history_at: whether each place is a slot of the history.
         candidates_at: places of the candidates' slots.
     """
 
@@ -32,7 +33,13 @@ class SplicedPrompts:
     positions: Int[Tensor, "batch tokens"]
     lengths: Int[Tensor, " batch"]
     user_at: Int[Tensor, " batch"]
+    history_at: Bool[Tensor, "batch tokens"]
     candidates_at: Int[Tensor, "batch candidates"]
+
+    def mean_over_history(self, hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
+        """Mean of hidden states over the history's slots; 0 where there are none."""
+        weights = self.history_at.to(hidden) / self.history_at.sum(dim=1, keepdim=True).clamp_min(1)
+        return torch.einsum("bt,btw->bw", weights, hidden)
 
 
 def splice(
@@ -60,6 +67,9 @@ def splice(
     ids = np.zeros((len(rows), width), dtype=np.int64)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = row
+    history_at = np.zeros((len(rows), width), dtype=bool)
+    for number, prompt in enumerate(prompts):
+        history_at[number, prompt.history_at] = True
     device = lm.device
     embeddings = lm.embed(torch.from_numpy(ids))
     user_at = torch.tensor([p.user_at for p in prompts], device=device)
@@ -76,6 +86,7 @@ def splice(
         positions=torch.arange(width, device=device).expand(len(rows), width),
         lengths=torch.tensor([len(p) for p in prompts], device=device),
         user_at=user_at,
+        history_at=torch.from_numpy(history_at).to(device),
         candidates_at=_stacked(prompts).to(device),
     )
 

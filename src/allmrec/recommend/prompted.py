@@ -230,12 +230,14 @@ class PromptedRanker(nn.Module):
     ) -> Float[Tensor, "batch candidates"]:
         rows = torch.arange(len(hidden), device=hidden.device)
         hidden = hidden.float()
-        user = None
-        if self.config.pointer.query == "answer+user":
+        others = []
+        if "user" in self.config.pointer.query:
             # Without a user slot the first place stands in; it sees nothing and is the same for everybody.
-            user = hidden[rows, prompts.user_at.clamp_min(0)]
+            others.append(hidden[rows, prompts.user_at.clamp_min(0)])
+        if "history" in self.config.pointer.query:
+            others.append(prompts.mean_over_history(hidden))
         answer = hidden[rows, prompts.lengths - 1]
-        logits: Tensor = self.head(answer, user, hidden[rows[:, None], prompts.candidates_at], cf_scores)
+        logits: Tensor = self.head(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores)
         return logits
 
     def _title_loss(

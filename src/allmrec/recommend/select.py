@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -20,9 +21,10 @@ class PointerConfig(Config):
 
     width: int = Field(128, ge=1, description="Width in which query and keys meet.")
     layers: int | None = Field(None, ge=1, description="Layers of the language model that are run; none: all.")
-    query: Literal["answer", "answer+user"] = Field(
-        "answer+user",
-        description="Hidden states that make the query: the place where the answer begins, alone or with the user's slot.",
+    query: Literal["answer", "answer+user", "answer+user+history"] = Field(
+        "answer+user+history",
+        description="Hidden states that make the query: the place where the answer begins, alone or with the user's "
+        "slot and the mean over the history's slots.",
     )
     cf_prior: bool = Field(
         False, description="Add the CF model's own score times a learned weight: the head then learns what CF lacks."
@@ -44,7 +46,7 @@ class PointerHead(nn.Module):
     def __init__(self, width: int, config: PointerConfig) -> None:
         super().__init__()
         self.config = config
-        sources = 2 if config.query == "answer+user" else 1
+        sources = 1 + config.query.count("+")
         self.query_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(sources))
         self.key_norm = nn.LayerNorm(width)
         self.query = nn.Linear(sources * width, config.width)
@@ -60,7 +62,7 @@ class PointerHead(nn.Module):
     def forward(
         self,
         answer: Float[Tensor, "batch width"],
-        user: Float[Tensor, "batch width"] | None,
+        others: Sequence[Float[Tensor, "batch width"]],
         candidates: Float[Tensor, "batch candidates width"],
         cf_scores: Float[Tensor, "batch candidates"] | None = None,
     ) -> Float[Tensor, "batch candidates"]:
@@ -68,11 +70,11 @@ class PointerHead(nn.Module):
 
         Args:
             answer: hidden state where the answer begins.
-            user: hidden state at the user's slot.
+            others: further hidden states that the query is made of, as many as the config names.
             candidates: hidden states at the candidates' slots.
             cf_scores: the CF model's scores, read only with `cf_prior`.
         """
-        states = [answer] if user is None else [answer, user]
+        states = [answer, *others]
         query = torch.cat([norm(s) for norm, s in zip(self.query_norms, states, strict=True)], dim=-1)
         query = self.dropout(self.query(query))
         keys = self.dropout(self.key(self.key_norm(candidates)))
