@@ -22,10 +22,10 @@ _HEAD = """\
 
 Written by `python docs/generate_cli.py` from the program's own help. Do not edit it by hand.
 
-Every verb prints what to do next. A mistake ends a command with one message and status 1, Ctrl-C with status 130; the
-finished stages and the state of the unfinished one are kept, and the same command goes on from there.
+A mistake ends a command with one message and status 1. Ctrl-C ends it with status 130: finished stages and the state of
+the unfinished one are kept, and the same command goes on from there.
 
-`--set` names any field of a run's configuration: [recipes.md](recipes.md) lists them. [data.md](data.md) says what
+`--set` names any field of a run's configuration: [configuration.md](configuration.md) lists them. [data.md](data.md) says what
 `prepare` reads, [measuring.md](measuring.md) what `evaluate` prints.
 """
 

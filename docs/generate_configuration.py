@@ -28,7 +28,8 @@ Written by `python docs/generate_configuration.py` from the config classes. Do n
 
 The fields of a run are what a recipe's TOML file and `--set` name; in Python they are the keys of `changes`. An unknown
 field is an error that names the nearest known one. `none` stands for nothing. [recipes.md](recipes.md) explains the
-choices; the last column says which recipe has another value than the default.
+choices; the last column says which recipe has another value than the default. A run's `seed` takes the place of each
+stage's own `training.seed`.
 """
 
 

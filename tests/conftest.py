@@ -1,14 +1,17 @@
-"""Shared by all tests: axis types checked at run time, threads kept few, no network for models."""
+"""Shared by all tests: axis types checked at run time, threads kept few, no network for models, real data's folders."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from pathlib import Path
 
 # Before torch or transformers is imported anywhere: workers share the cores, and every model is in a package.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -18,3 +21,32 @@ install_import_hook("allmrec", "axis_checks.check")
 # Shared machines make deadlines flaky; a fixed seed makes a failure repeatable.
 settings.register_profile("allmrec", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("allmrec")
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> Path:
+    """MovieLens-100K as the recbole package carries it; ALLMREC_ML100K names another copy."""
+    named = os.environ.get("ALLMREC_ML100K")
+    if named:
+        return Path(named)
+    # find_spec imports no top-level package, and recbole's own dependencies need not be installed.
+    package = importlib.util.find_spec("recbole")
+    for place in package.submodule_search_locations or () if package else ():
+        folder = Path(place) / "dataset_example" / "ml-100k"
+        if folder.is_dir():
+            return folder
+    message = "MovieLens-100K is missing: pip install --no-deps recbole==1.2.1, or set ALLMREC_ML100K to its folder"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The project's shared data sets, which are not part of the repository; ALLMREC_SHARED names another folder."""
+    folder = Path(os.environ.get("ALLMREC_SHARED", _REPOSITORY.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}: set ALLMREC_SHARED to the folder that holds the shared data")
+    return folder

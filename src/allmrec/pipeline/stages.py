@@ -60,9 +60,11 @@ class StageResult:
 
 
 def stage_is_current(run: Path, stage: Stage) -> bool:
-    """Whether the stage stands there, made of just these inputs."""
-    manifest = run / stage.name / "manifest.json"
-    return manifest.is_file() and read_json(manifest).get("key") == stage.key
+    """Whether the stage stands there, made of just these inputs; with a manifest that cannot be read it does not."""
+    try:
+        return read_json(run / stage.name / "manifest.json").get("key") == stage.key
+    except ArtifactError:
+        return False
 
 
 def damaged_files(run: Path, stage: Stage) -> list[Path]:

@@ -46,7 +46,7 @@ class TokenisedPrompt:
     user_at: int
     history_at: Int[np.ndarray, " history"]
     history: Int[np.ndarray, " history"]
-    candidates_at: Int[np.ndarray, " candidates"]
+    candidates_at: Int[np.ndarray, " slots"]
     candidates: Int[np.ndarray, " candidates"]
     dropped: int
 

@@ -23,7 +23,7 @@ from allmrec.data.splitting import Split
 from allmrec.ranking import Query
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 
-__all__ = ["StageTwoBatch", "TuneConfig", "tune"]
+__all__ = ["StageTwoBatch", "TuneConfig", "stage_two_batches", "training_positions", "tune"]
 
 
 class TuneConfig(Config):
@@ -195,6 +195,11 @@ def training_positions(
     users = np.repeat(np.arange(len(ends)), counts)
     places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
     return users, places
+
+
+def stage_two_batches(ranker: PromptedRanker, split: Split, config: TuneConfig, epoch: int) -> Sequence[StageTwoBatch]:
+    """The batches that `tune` trains on in an epoch, counted from 0."""
+    return _StageTwoTask(ranker, split, config).batches(epoch)
 
 
 def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Path | None = None) -> TrainingLog:

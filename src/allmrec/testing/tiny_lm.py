@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from allmrec.core.seeding import seeded_torch
 from allmrec.llm.transformers_lm import TransformersLM
 
-__all__ = ["tiny_language_model", "tiny_tokenizer"]
+__all__ = ["save_tiny_language_model", "tiny_language_model", "tiny_tokenizer"]
 
 _WORDS = (
     " is a user representation. This user has watched played bought used in the past. Recommend a movie for this user "
@@ -45,6 +52,27 @@ def tiny_language_model(
     kind: Literal["opt", "llama"] = "llama", corpus: Iterable[str] = (), width: int = 32, layers: int = 3, seed: int = 0
 ) -> TransformersLM:
     """A random OPT (learned positions, BOS) or Llama (rotary positions, no BOS) that runs in milliseconds."""
+    return TransformersLM(*_parts(kind, corpus, width, layers, seed), f"tiny-{kind}")
+
+
+def save_tiny_language_model(
+    folder: Path,
+    kind: Literal["opt", "llama"] = "llama",
+    corpus: Iterable[str] = (),
+    width: int = 32,
+    layers: int = 3,
+    seed: int = 0,
+) -> Path:
+    """Write the same model as `tiny_language_model` for `load_language_model` to find; returns the folder."""
+    model, tokenizer = _parts(kind, corpus, width, layers, seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _parts(
+    kind: Literal["opt", "llama"], corpus: Iterable[str], width: int, layers: int, seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     tokenizer = tiny_tokenizer(corpus, bos=kind == "opt")
     size = len(tokenizer)
     with seeded_torch(seed, "tiny language model"):
@@ -54,7 +82,7 @@ def tiny_language_model(
                 max_position_embeddings=2048, word_embed_proj_dim=width, pad_token_id=0, bos_token_id=1, eos_token_id=2,
                 dropout=0.1, init_std=0.2,
             )  # fmt: skip
-            model: torch.nn.Module = OPTForCausalLM(config)
+            model: PreTrainedModel = OPTForCausalLM(config)
         else:
             model = LlamaForCausalLM(
                 LlamaConfig(
@@ -63,4 +91,4 @@ def tiny_language_model(
                     bos_token_id=1, eos_token_id=2, initializer_range=0.2,
                 )
             )  # fmt: skip
-    return TransformersLM(model, tokenizer, f"tiny-{kind}")
+    return model, tokenizer
