@@ -4,6 +4,7 @@
 #   make check   formatting, lint, types, layers
 #   make test    the fast suite, then what needs real models
 #   make bench   the benchmarks
+#   make docs    the pages that are generated from the code
 #   make clean   remove what the above built, .venv too
 
 SHELL := /bin/bash
@@ -26,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo test fast slow bench: export HF_HUB_OFFLINE := 1
 demo test fast slow bench: export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo check format test fast slow bench clean
+.PHONY: help setup demo check format test fast slow bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +69,10 @@ slow: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_configuration.py
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info

@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from allmrec.cli.main import app
 
@@ -30,26 +30,25 @@ the unfinished one are kept, and the same command goes on from there.
 """
 
 
-def verbs(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The program and all its verbs, sub-verbs behind their verb."""
-    found = [path]
-    for name, child in getattr(command, "commands", {}).items():
-        found += verbs(child, (*path, name))
-    return found
+def loaded(group: Any, name: str) -> Any:
+    """A verb of a group. What the group lists may be a stub until the verb is called."""
+    return group.resolve_command(group.context_class(group), [name])[1]
+
+
+def sections(command: Any, name: str = "allmrec", parent: Any = None) -> Iterator[str]:
+    """The help of a command, then that of its verbs."""
+    # A fixed width, so that the page does not depend on the terminal it was made in.
+    settings = {**command.context_settings, "terminal_width": 100}
+    context = command.context_class(command, info_name=name, parent=parent, **settings)
+    lines = "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
+    yield f"## `{context.command_path}`\n\n```text\n{lines}\n```\n"
+    for verb in getattr(command, "commands", {}):
+        yield from sections(loaded(command, verb), verb, context)
 
 
 def reference() -> str:
     """The whole page."""
-    # A fixed width, so that the page does not depend on the terminal it was made in.
-    runner, parts = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}), [_HEAD]
-    for path in verbs(get_command(app)):
-        name = " ".join(("allmrec", *path))
-        result = runner.invoke(app, [*path, "--help"], prog_name="allmrec", terminal_width=100)
-        if result.exit_code != 0:
-            raise RuntimeError(f"{name} --help ended with status {result.exit_code}: {result.output}")
-        lines = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
-        parts.append(f"## `{name}`\n\n```text\n{lines}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([_HEAD, *sections(get_command(app))])
 
 
 if __name__ == "__main__":

@@ -18,11 +18,19 @@ from jaxtyping import install_import_hook
 # Every function of the package checks its arguments' types and axes while the tests run; in production none does.
 install_import_hook("allmrec", "axis_checks.check")
 
+from tiny_world import TinyWorld, make_tiny_world
+
 # Shared machines make deadlines flaky; a fixed seed makes a failure repeatable.
 settings.register_profile("allmrec", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("allmrec")
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    """Raw files, models and a recipe on which every verb takes about a second."""
+    return make_tiny_world(tmp_path_factory.mktemp("tiny world"))
 
 
 @pytest.fixture(scope="session")

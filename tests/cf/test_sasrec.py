@@ -153,11 +153,6 @@ def test_heads_must_divide_the_width() -> None:
         SASRec(10, SASRecConfig(width=16, heads=3))
 
 
-def test_recipes_differ_in_the_padding_mask_only() -> None:
-    assert SASRecConfig.of_recipe("paper") == SASRecConfig()
-    assert SASRecConfig.of_recipe("released") == SASRecConfig(mask_padding=False)
-
-
 def test_padding_row_starts_at_zero_and_gets_no_gradient() -> None:
     with seeded_torch(0, "padding"):
         model = SASRec(10, SASRecConfig(width=8, max_length=4))

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, nothing elsewhere, the work the same."""
+"""Progress: a bar on a terminal, a line now and then elsewhere, the work the same."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def test_nothing_is_shown_where_there_is_no_terminal(capfd: pytest.CaptureFixtur
         bar.advance(1, "loss 0.5")
     assert list(track([1, 2, 3], "items")) == [1, 2, 3]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_log_shows_that_long_work_goes_on(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    with progress_bar("pre-train", 10, done=4) as bar:
+        bar.advance(2, "loss 0.125")
+    assert capfd.readouterr().err == "pre-train: 6/10 loss 0.125\n"
 
 
 def test_a_terminal_shows_how_far_it_is_and_how_well_it_goes(terminal: io.StringIO) -> None:

@@ -28,7 +28,7 @@ def test_the_tokens_around_slots_say_the_prompt() -> None:
     assert prompt.user_at == 0
     texts = np.delete(prompt.ids, [prompt.user_at, *prompt.history_at, *prompt.candidates_at])
     assert LM.detokenize(texts.tolist()) == (
-        " is a user representation. This user has used [ Heat] in the past. Recommend a item for this user to use next "
+        " is a user representation. This user has used [ Heat] in the past. Recommend an item for this user to use next "
         "from the following set of item titles, [ The Matrix, Up]. The recommendation is"
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from allmrec.llm.language_model import LanguageModel
+from allmrec.llm.transformers_lm import load_language_model
 from allmrec.prompting.splicing import splice
 from allmrec.prompting.template import DomainWords, PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
@@ -62,6 +63,11 @@ def _slots_of(items: torch.Tensor, histories: list[list[int]], candidates: list[
 @pytest.mark.parametrize("kind", ["opt", "llama"])
 def test_tree_equals_one_by_one_tiny(kind: str) -> None:
     check_tree_equals_one_by_one(tiny_language_model(kind), 1e-4)
+
+
+@pytest.mark.slow
+def test_tree_equals_one_by_one_smollm2() -> None:
+    check_tree_equals_one_by_one(load_language_model("smollm2-135m-instruct"), 1e-4)
 
 
 def test_tree_shares_beginnings_and_ends_titles() -> None:

@@ -56,13 +56,6 @@ class AlignConfig(Config):
         TrainingConfig(learning_rate=1e-4, batch_size=32, epochs=10), description="The training loop's settings."
     )
 
-    @classmethod
-    def of_recipe(cls, recipe: Literal["paper", "released"]) -> AlignConfig:
-        """The settings of one column of the table of differences between the paper and its program."""
-        if recipe == "paper":
-            return cls()
-        return cls(text_reconstruction_weight=0.2, reconstructed="both", recommendation_score="mean")
-
 
 @dataclass(frozen=True)
 class ItemSide:

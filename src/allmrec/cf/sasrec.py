@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,11 +34,6 @@ class SASRecConfig(Config):
         description="Keep attention off padding, as in the original SASRec. False as in A-LLMRec's released program, "
         "whose output then depends on how much padding there is.",
     )
-
-    @classmethod
-    def of_recipe(cls, recipe: Literal["paper", "released"]) -> SASRecConfig:
-        """The settings of one column of the table of differences between the paper and its program."""
-        return cls(mask_padding=recipe == "paper")
 
 
 class SASRec(SequenceBackbone):

@@ -68,10 +68,11 @@ def _load(name: str) -> Any:
     return typer.main.get_group(verbs).commands[name]
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"allmrec {metadata.version('allmrec')}")
         raise typer.Exit
+    return wanted
 
 
 def _options(

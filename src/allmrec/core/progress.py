@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,28 +22,37 @@ __all__ = ["Bar", "progress_bar", "track"]
 
 T = TypeVar("T")
 
+SECONDS_BETWEEN_LINES = 30.0
+
 # Bars go to standard error so that what a command prints can be piped.
 _console = Console(stderr=True)
 
 
 class Bar:
-    """One line of progress: how far, what is known of the quality so far, and the time left."""
+    """One line of progress: how far, what is known of the quality so far, and the time left.
+
+    Where there is no terminal, a plain line once in a while says the same, so that a log shows that work goes on.
+    """
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._said = time.monotonic()
 
     def advance(self, steps: int = 1, status: str | None = None) -> None:
         """Move on by `steps`; `status` is a short text such as the current loss."""
-        if status is None:
-            self._progress.update(self._task, advance=steps)
-        else:
-            self._progress.update(self._task, advance=steps, status=status)
+        fields: dict[str, Any] = {} if status is None else {"status": status}
+        self._progress.update(self._task, advance=steps, **fields)
+        if self._progress.disable and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            task = self._progress.tasks[0]
+            total = "" if task.total is None else f"/{task.total:.0f}"
+            _console.print(f"{task.description}: {task.completed:.0f}{total} {task.fields['status']}", highlight=False)
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
-    """Show a bar for the length of the block. Silent where standard error is not a terminal."""
+    """Show a bar for the length of the block; without a terminal a line every SECONDS_BETWEEN_LINES."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -20,6 +20,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.models import check_encoder, check_language_model
 from allmrec.pipeline.stages import Stage, StageResult, damaged_files, read_stage, stage_is_current, write_stage
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptedRanker
@@ -117,7 +118,11 @@ class Run:
         return [n for n in STAGE_NAMES if n != "reference" or self.config.held_out_targets]
 
     def train(self, announce: Announce = lambda text: None, until: str = "tune") -> None:
-        """Run every stage up to `until` that is not there already, made of just these inputs."""
+        """Run every stage up to `until` that is not there already, made of just these inputs.
+
+        Raises:
+            ModelNotFoundError: the encoder or the language model, before anything is trained.
+        """
         steps = {
             "pretrain": lambda: self._pretrain("pretrain", self.split),
             "reference": lambda: self._pretrain("reference", leave_one_out(self.dataset)),
@@ -127,6 +132,11 @@ class Run:
         if until == "pretrain" and "reference" in self.stages:
             until = "reference"  # a CF model too
         wanted = self.stages[: self.stages.index(until) + 1]
+        # A model's name may hold a typing error, and its stage may be hours away.
+        if "align" in wanted and not stage_is_current(self.path, self.stage("align")):
+            check_encoder(self.config.encoder.name)
+        if "tune" in wanted and not stage_is_current(self.path, self.stage("tune")):
+            check_language_model(self.config.llm)
         for name in wanted:
             if stage_is_current(self.path, self.stage(name)):
                 damaged = damaged_files(self.path, self.stage(name))

@@ -48,7 +48,8 @@ def _held_out_backbone(run: Run) -> System | None:
     if not n:
         return None
     name = backbone_kind(run.config.pretrain.backbone).title
-    note = f"the CF model inside A-LLMRec: trained without each user's last {n} training items"
+    last = "last training item" if n == 1 else f"last {n} training items"
+    note = f"the CF model inside A-LLMRec: trained without each user's {last}"
     return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), note=note)
 
 

@@ -51,13 +51,17 @@ class DomainWords(Config):
     past: str = Field("used", min_length=1, description="The verb's participle: watched, played, bought.")
     noun: str = Field("item", min_length=1, description="What an item is called: movie, game, item.")
 
+    def places(self) -> dict[str, str]:
+        """What the template's words are filled with; the article goes by the noun's first letter."""
+        return {**self.model_dump(), "article": "an" if self.noun[0].lower() in "aeiou" else "a"}
+
 
 class PromptTemplate(Config):
     """The paper's prompt (section 3.2), part by part.
 
     `{user}` is the user slot; in `item` `{title}` is the title and `{item}` the item slot; `{history}` and
-    `{candidates}` are lists of items; `{verb}`, `{past}` and `{noun}` are the domain's words. A system without
-    vectors is the same template without `{user}` and `{item}`.
+    `{candidates}` are lists of items; `{verb}`, `{past}` and `{noun}` are the domain's words, `{article}` is a or an. A
+    system without vectors is the same template without `{user}` and `{item}`.
     """
 
     words: DomainWords = DomainWords()
@@ -65,7 +69,7 @@ class PromptTemplate(Config):
     history: str = Field("This user has {past} [{history}] in the past. ", description="The history's part.")
     no_history: str = Field("This user has {past} nothing so far. ", description="Said when the history is empty.")
     question: str = Field(
-        "Recommend a {noun} for this user to {verb} next from the following set of {noun} titles, [{candidates}]. ",
+        "Recommend {article} {noun} for this user to {verb} next from the following set of {noun} titles, [{candidates}]. ",
         description="The candidates' part.",
     )
     answer: str = Field("The recommendation is", description="What the answer follows.")
@@ -75,7 +79,7 @@ class PromptTemplate(Config):
 
     @model_validator(mode="after")
     def _known_places(self) -> PromptTemplate:
-        words = {"verb", "past", "noun"}
+        words = {"verb", "past", "noun", "article"}
         allowed = {
             "head": words | {"user"},
             "history": words | {"history"},
@@ -101,7 +105,7 @@ class PromptTemplate(Config):
     @property
     def untitled_words(self) -> str:
         """What stands for a missing title."""
-        return self.untitled.format(**self.words.model_dump())
+        return self.untitled.format(**self.words.places())
 
     def pieces(self, history: Sequence[int], candidates: Sequence[int]) -> list[Piece]:
         """The prompt for one query as typed pieces, the answer's words last.
@@ -129,7 +133,7 @@ class PromptTemplate(Config):
         return parts
 
     def _fill(self, part: str, places: dict[str, list[Piece]]) -> list[Piece]:
-        words = self.words.model_dump()
+        words = self.words.places()
         pieces: list[Piece] = []
         for text, name, _, _ in string.Formatter().parse(part):
             if text:

@@ -105,6 +105,11 @@ class PromptedRanker(nn.Module):
         return self._backbones[0]
 
     @property
+    def prior(self) -> Backbone:
+        """The CF model that knows most: it proposes candidates, and its scores are the head's prior."""
+        return self._backbones[1]
+
+    @property
     def joint(self) -> JointItemTable:
         """The joint vectors that fill item slots."""
         return self._joint
@@ -157,7 +162,7 @@ class PromptedRanker(nn.Module):
         """The CF model's own scores x_u · E_i, where the head wants them."""
         if not self.config.pointer.cf_prior:
             return None
-        prior = self._backbones[1]
+        prior = self.prior
         with torch.no_grad():
             states = prior.user_vectors(query_batch(queries, prior.max_length))
             vectors = prior.item_vectors()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from allmrec.cf.recommender import query_batch
 from allmrec.core.errors import ConfigError
 from allmrec.ranking import Query
 from allmrec.recommend.prompted import PromptedRanker
@@ -22,8 +23,8 @@ def retrieve(
         ConfigError: fewer items are left than were asked for.
     """
     with torch.no_grad():
-        state = ranker.user_states([query])[0]
-        scores = ranker.backbone.item_vectors().to(state.device) @ state
+        state = ranker.prior.user_vectors(query_batch([query], ranker.prior.max_length))[0]
+        scores = ranker.prior.item_vectors() @ state
     scores[0] = -torch.inf
     scores[torch.from_numpy(np.unique(exclude).astype(np.int64)).to(scores.device)] = -torch.inf
     left = int(torch.isfinite(scores).sum())

@@ -1,0 +1,1 @@
+"""Speed as ratios: ours against a named alternative, both in one run on the same inputs."""

@@ -1,0 +1,44 @@
+"""Judge a trained run and keep the figures: `python -m benchmarks.quality runs/long --name movielens-long`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from allmrec.core.artifacts import read_json, write_json
+from allmrec.evaluation import render, verdict
+from allmrec.pipeline.run import Run
+from allmrec.pipeline.systems import SYSTEMS, evaluate_run
+from benchmarks.about import measured_on
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", required=True, help="name of the file under benchmarks/results")
+    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--title-users", type=int, help="users for systems that score titles; default: the recipe's")
+    arguments = parser.parse_args()
+    command = " ".join(["python -m benchmarks.quality", *sys.argv[1:]])
+    run = Run.open(arguments.run)
+    if arguments.title_users is not None:
+        wanted = run.config.evaluation.model_copy(update={"title_users": arguments.title_users})
+        run.config = run.config.model_copy(update={"evaluation": wanted})
+    about = measured_on(command)
+    report = evaluate_run(run, arguments.systems.split(","), command, str(about["commit"]))
+    Console().print(render(report))
+    print(verdict(report))
+    logs = {name: read_json(run.path / name / "log.json") for name in run.stages}
+    made = {name: read_json(run.path / name / "manifest.json")["created"] for name in run.stages}
+    path = Path(__file__).parent / "results" / f"{arguments.name}.json"
+    config = run.config.model_dump(mode="json")
+    write_json(path, about | {"config": config, "stages": made, "logs": logs, "report": json.loads(report.to_json())})
+    print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()

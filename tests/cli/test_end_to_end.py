@@ -1,0 +1,140 @@
+"""From raw files to recommendations through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from allmrec.evaluation import Report
+from tests.cli.conftest import call
+from tiny_world import TinyWorld
+
+STAGES = ["pretrain", "reference", "align", "tune"]
+
+
+def heads(output: str) -> list[str]:
+    """Each line up to the first figure: what a stage announces without its time."""
+    return [line.split(" in ")[0] for line in output.splitlines()]
+
+
+def test_preparing_shows_what_there_is_and_what_comes_next(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    result = call(
+        "prepare", "table", "--interactions", tiny_world.interactions, "--items", tiny_world.items, "-o", tmp_path / "d"
+    )
+    assert result.exit_code == 0
+    cells = [cell.strip() for cell in result.stdout.splitlines()[3].strip("│").split("│")]
+    assert cells == ["24", "36", "144", "6.00", "16.667%", "1", "2"]
+    assert f"Next: allmrec train {tmp_path / 'd'} -o runs/d" in result.stdout
+    # The same files again give the same data in the same place.
+    hashed = json.loads((tmp_path / "d" / "manifest.json").read_text())["content_hash"]
+    call(
+        "prepare", "table", "--interactions", tiny_world.interactions, "--items", tiny_world.items, "-o", tmp_path / "d"
+    )
+    assert json.loads((tmp_path / "d" / "manifest.json").read_text())["content_hash"] == hashed
+
+
+def test_training_announces_each_stage_and_what_comes_next(workplace: Path) -> None:
+    lines = heads((workplace / "trained.txt").read_text())
+    assert lines == [*(f"{stage}: done" for stage in STAGES), f"Next: allmrec evaluate {workplace / 'run'}"]
+
+
+def test_training_again_does_nothing(workplace: Path, tiny_world: TinyWorld) -> None:
+    run = workplace / "run"
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*.safetensors")}
+    there = [f"{stage}: there already, made of the same inputs" for stage in STAGES]
+    for arguments in ([workplace / "data", "-o", run, "--recipe", tiny_world.recipe], [run]):
+        result = call("train", *arguments)
+        assert result.stdout.splitlines()[:-1] == there
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*.safetensors")} == before
+
+
+def test_a_changed_field_trains_again_what_depends_on_it(copy: Path) -> None:
+    result = call("train", copy, "--set", "tune.training.epochs=2")
+    assert heads(result.stdout)[2:4] == ["align: there already, made of the same inputs", "tune: done"]
+    assert json.loads((copy / "run.json").read_text())["config"]["tune"]["training"]["epochs"] == 2
+    # The run remembers; nothing needs to be said twice.
+    assert heads(call("train", copy).stdout)[3] == "tune: there already, made of the same inputs"
+
+
+def test_stages_one_by_one_are_the_same_as_all_at_once(workplace: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = call("pretrain", workplace / "data", "-o", run, "--recipe", tiny_world.recipe)
+    assert heads(first.stdout) == ["pretrain: done", "reference: done", f"Next: allmrec align {run}"]
+    assert heads(call("align", run).stdout)[-2:] == ["align: done", f"Next: allmrec tune {run}"]
+    assert heads(call("tune", run).stdout)[-2:] == ["tune: done", f"Next: allmrec evaluate {run}"]
+    for stage in STAGES:
+        files = [folder / stage / "weights.safetensors" for folder in (run, workplace / "run")]
+        assert files[0].read_bytes() == files[1].read_bytes(), stage
+
+
+def test_evaluating_prints_and_writes_one_report(copy: Path) -> None:
+    result = call("evaluate", copy, "--users", "5", "--title-users", "2")
+    assert result.exit_code == 0, result.output
+    report = Report.load(copy / "report.json")
+    users = {system.name: system.n_users for system in report.systems}
+    assert len(users) == 8
+    assert (users["Popularity"], users["A-LLMRec"], users["A-LLMRec (select)"]) == (5, 2, 5)
+    for name in users:
+        assert name in result.stdout
+        assert name in (copy / "report.md").read_text()
+    assert "Written: " in result.stdout
+    # For one evaluation only: the run's own settings stay.
+    assert json.loads((copy / "run.json").read_text())["config"]["evaluation"]["users"] == 6
+
+
+def test_evaluating_twice_gives_the_same_figures(copy: Path) -> None:
+    figures = []
+    for _ in range(2):
+        call("evaluate", copy, "--systems", "popularity, backbone,allmrec-select")
+        figures.append([(s.name, s.users, s.ranks) for s in Report.load(copy / "report.json").systems])
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 3
+
+
+def test_recommending_for_a_user_shows_the_history_and_new_items(workplace: Path) -> None:
+    result = call("recommend", workplace / "run", "--user", "u3", "--k", "4")
+    assert result.exit_code == 0, result.output
+    history, _, table = result.stdout.partition("┏")
+    assert history.startswith("History (6 items), the latest 5:")
+    assert table.count("Item ") + table.count("(no title)") == 4
+
+
+def test_json_is_all_that_is_printed_and_holds_nothing_seen(workplace: Path, tiny_world: TinyWorld) -> None:
+    rows = [line.split(",") for line in tiny_world.interactions.read_text().splitlines()[1:]]
+    taken = [item for user, item, _ in rows if user == "u3"]
+    by_user = call("recommend", workplace / "run", "--user", "u3", "--k", "4", "--json")
+    found = json.loads(by_user.stdout)
+    assert len(found) == 4
+    assert not {entry["item_id"] for entry in found} & set(taken)
+    assert [entry["score"] for entry in found] == sorted((entry["score"] for entry in found), reverse=True)
+    assert all(set(entry) == {"item_id", "title", "score"} for entry in found)
+    # A history of a user's items is that user.
+    by_history = call("recommend", workplace / "run", "--history", ", ".join(taken), "--k", "4", "--json")
+    assert json.loads(by_history.stdout) == found
+
+
+def test_more_than_is_left_gives_what_is_left(workplace: Path) -> None:
+    result = call("recommend", workplace / "run", "--history", "i1,i2", "--k", "1000", "--json")
+    assert len(json.loads(result.stdout)) == 34
+    result = call("recommend", workplace / "run", "--history", "i1,i2", "--k", "1000", "--seen", "--json")
+    assert len(json.loads(result.stdout)) == 36
+
+
+def test_options_of_their_own_name_the_common_changes(workplace: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    encoder = shutil.copytree(tiny_world.folder / "encoder", tmp_path / "encoder")
+    result = call(
+        "pretrain", workplace / "data", "-o", tmp_path / "run", "--recipe", tiny_world.recipe, "--seed", "3",
+        "--words", "watch, watched,movie", "--encoder", encoder, "--backbone", "sasrec", "--llm", "mine",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert (config["seed"], config["llm"], config["encoder"]["name"]) == (3, "mine", str(encoder))
+    assert config["tune"]["prompt"]["template"]["words"] == {"verb": "watch", "past": "watched", "noun": "movie"}
+
+
+def test_doctor_tells_of_packages_models_and_the_device() -> None:
+    result = call("doctor")
+    assert result.exit_code == 0
+    for word in ("torch", "transformers", "device", "cache", "smollm2-135m-instruct", "movielens-100k"):
+        assert word in result.stdout

@@ -1,0 +1,118 @@
+"""A run's configuration: the recipes, single changes, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allmrec.core.errors import ConfigError
+from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
+
+
+def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
+    """Nested fields by their paths."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{parent}{name}.") if isinstance(value, dict) else {parent + name: value}
+    return found
+
+
+def test_there_are_recipes_and_each_fits() -> None:
+    assert {"cpu", "demo", "paper", "released"} <= set(recipe_names())
+    for name in recipe_names():
+        config = load_recipe(name)
+        # What is written to run.json gives the same configuration back.
+        assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_paper_is_the_default() -> None:
+    assert load_recipe("paper") == RunConfig()
+
+
+def test_released_differs_from_paper_in_the_named_fields_only() -> None:
+    paper, released = (flat(load_recipe(name).model_dump(mode="json")) for name in ("paper", "released"))
+    assert paper.keys() == released.keys()
+    assert {name: (paper[name], released[name]) for name in paper if paper[name] != released[name]} == {
+        "encoder.name": (
+            "sentence-transformers/all-mpnet-base-v2",
+            "sentence-transformers/nq-distilbert-base-v1",
+        ),
+        "item_text.full": ("Title: {title}, Description: {description}", '"{title}, {description}"'),
+        "item_text.title_only": ("Title: {title}", '"{title}"'),
+        "pretrain.model.mask_padding": (True, False),
+        "align.reconstructed": ("positive", "both"),
+        "align.recommendation_score": ("sum", "mean"),
+        "align.text_reconstruction_weight": (0.5, 0.2),
+        "tune.prompt.template.item": ("{title}{item}", '"{title}"{item}'),
+        "tune.prompt.budget.user_before_bos": (False, True),
+        "tune.prompt.projection.scale": ("tokens", "none"),
+        "tune.prompt.projection.standardise": (True, False),
+        "tune.training.batch_size": (4, 2),
+        "tune.training.epochs": (5, 10),
+        "evaluation.users": (None, 10000),
+    }
+
+
+def test_changes_are_read_as_toml_else_as_text() -> None:
+    texts = ["tune.training.epochs=3", "llm = a/b=c ", "align.samples_per_epoch=none", "x=true", "y=[1, 2.5]", "z=1e-3"]
+    assert parse_changes(texts) == {
+        "tune.training.epochs": 3,
+        "llm": "a/b=c",
+        "align.samples_per_epoch": None,
+        "x": True,
+        "y": [1, 2.5],
+        "z": 1e-3,
+    }
+
+
+@pytest.mark.parametrize("text", ["tune.training.epochs", "=3", " = 3"])
+def test_a_change_without_a_name_or_a_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected field=value, e\.g\. tune\.training\.epochs=3"):
+        parse_changes([text])
+
+
+def test_a_change_takes_the_place_of_the_recipes_value() -> None:
+    config = load_recipe("cpu", {"tune.training.epochs": 7, "encoder.name": "other"})
+    assert (config.tune.training.epochs, config.encoder.name) == (7, "other")
+    rest = load_recipe("cpu")
+    assert config.tune.training.learning_rate == rest.tune.training.learning_rate
+    assert config.encoder.tune == rest.encoder.tune
+    assert rest.changed({"tune.training.epochs": 7, "encoder.name": "other"}) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tune.traning.epochs=3", "tune.traning: no such field; did you mean tune.training?"),
+        ("epochs=3", "did you mean pretrain.training.epochs or align.training.epochs or tune.training.epochs?"),
+        ("tune.training.epochs=0", "tune.training.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ("encoder.tune=half", "encoder.tune: Input should be 'full' or 'frozen' (found 'half')"),
+        ("pretrain.backbone=sasreq", "There is no backbone 'sasreq'; known are sasrec"),
+        ("tune.positions=held_out", "tune.positions is 'held_out', which needs held_out_targets of at least 1"),
+        ("seed.x=1", "seed: Input should be a valid integer"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_explained(change: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("paper", parse_changes([change]))
+    assert str(caught.value).startswith("The recipe paper with the changes given does not fit RunConfig:")
+    assert message in str(caught.value)
+
+
+def test_a_change_inside_a_single_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Cannot change seed\.x: seed is a single value"):
+        RunConfig().changed({"seed.x": 1})
+
+
+def test_a_recipe_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('llm = "mine"\n[tune]\ncandidates = 5\n')
+    assert load_recipe(str(file)) == RunConfig().changed({"llm": "mine", "tune.candidates": 5})
+    file.write_text("x = 1\nllm = [\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml is no TOML"):
+        load_recipe(str(file))
+    with pytest.raises(ConfigError, match=r"There is no recipe 'papre': neither a file nor one of .*paper"):
+        load_recipe("papre")
