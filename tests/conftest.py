@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch or transformers is imported anywhere: workers share the cores, and every model is in a package.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,11 +19,12 @@ from jaxtyping import install_import_hook
 # Every function of the package checks its arguments' types and axes while the tests run; in production none does.
 install_import_hook("allmrec", "axis_checks.check")
 
-from tiny_world import TinyWorld, make_tiny_world
-
 # Shared machines make deadlines flaky; a fixed seed makes a failure repeatable.
 settings.register_profile("allmrec", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("allmrec")
+
+if TYPE_CHECKING:
+    from tiny_world import TinyWorld
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -30,6 +32,8 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     """Raw files, models and a recipe on which every verb takes about a second."""
+    from tiny_world import make_tiny_world  # imports torch, which many tests can do without
+
     return make_tiny_world(tmp_path_factory.mktemp("tiny world"))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_world import TinyWorld
 from typer.testing import CliRunner
 
 from allmrec.cli.main import app
-from tiny_world import TinyWorld
 
 Allmrec = Callable[..., Any]
 

@@ -6,9 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-from allmrec.evaluation import Report
 from tests.cli.conftest import call
 from tiny_world import TinyWorld
+
+from allmrec.evaluation import Report
 
 STAGES = ["pretrain", "reference", "align", "tune"]
 

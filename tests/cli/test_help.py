@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.cli.conftest import call
 
 from allmrec.cli.main import _VERBS
-from tests.cli.conftest import call
 
 VERBS = ["align", "demo", "doctor", "evaluate", "prepare", "pretrain", "recommend", "train", "tune"]
 
@@ -49,7 +49,7 @@ def test_training_names_the_recipes() -> None:
         (["train", "data", "--recipee", "cpu"], "No such option: --recipee"),
         (["prepare", "tabel"], "No such command 'tabel'. Did you mean 'table'?"),
         (["prepare", "table", "--interactions", "x.csv"], "Missing option"),
-        (["recommend", "run", "--k", "0"], "0 is not in the range x>=1"),
+        (["recommend", "run", "--k", "0"], "Invalid value for '--k'"),
         (["train"], "Missing argument"),
     ],
 )

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_world import TinyWorld
 
 from allmrec.core.artifacts import read_json
-from tiny_world import TinyWorld
 
 pty = pytest.importorskip("pty", reason="a terminal is needed to see the bar move")
 

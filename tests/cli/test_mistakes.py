@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import call, fails
 from tiny_world import TinyWorld
 

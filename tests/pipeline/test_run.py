@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_world import TinyWorld
 
 from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
@@ -16,7 +17,6 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import SYSTEMS, evaluate_run, run_protocol
-from tiny_world import TinyWorld
 
 
 @pytest.fixture(scope="module")

@@ -40,15 +40,15 @@ SHORT = {
 
 
 @pytest.mark.parametrize(
-    ("method", "epochs", "prompt"),
+    ("method", "batch_size", "epochs", "prompt"),
     [
-        ("select", 50, {"budget": {"history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
+        ("select", 8, 50, {"budget": {"history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
         # All layers and the paper's title loss: a short template keeps it within minutes on a CPU.
-        ("score", 60, {"budget": {"history": 0, "title_tokens": 4}, "template": SHORT}),
+        ("score", 4, 50, {"budget": {"history": 0, "title_tokens": 4}, "template": SHORT}),
     ],
 )
 def test_thirty_two_users_by_heart(
-    smollm2: TransformersLM, method: Literal["select", "score"], epochs: int, prompt: dict[str, object]
+    smollm2: TransformersLM, method: Literal["select", "score"], batch_size: int, epochs: int, prompt: dict[str, object]
 ) -> None:
     data = few_users()
     with seeded_torch(0, "overfit"):
@@ -62,7 +62,7 @@ def test_thirty_two_users_by_heart(
             "validation_users": 0,
             "training": {
                 "learning_rate": 2e-3,
-                "batch_size": 8,
+                "batch_size": batch_size,
                 "epochs": epochs,
                 "clip_norm": 1.0,
                 "schedule": "cosine",

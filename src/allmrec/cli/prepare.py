@@ -100,7 +100,7 @@ def _prepare(source: str, options: Mapping[str, Any], output: Path, filters: Pre
         dataset = prepare_source(source, options, filters)
         dataset.save(output)
     show_summary(dataset)
-    announce(f"Written: {output}\nNext: allmrec train {output} -o runs/{output.name}")
+    announce(f"Written: {output}\nNext: allmrec train {output} -o runs/{output.name}   # without a GPU: --recipe cpu")
 
 
 def show_summary(dataset: InteractionDataset) -> None:

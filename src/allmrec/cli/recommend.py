@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, chosen_device
+from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import Run
@@ -60,7 +60,7 @@ def show_history(data: InteractionDataset, items: list[int], latest: int = 5) ->
     CONSOLE.print(f"History ({len(items)} items)" + (f", the latest {latest}:" if hidden > 0 else ":"), highlight=False)
     for item in items[-latest:]:
         title = data.catalogue.titles[item] or "(no title)"
-        CONSOLE.print(f"  {title}  [{data.items.id(item)}]", markup=False, highlight=False)
+        announce(f"  {title}  [{data.items.id(item)}]")
 
 
 def show_recommendations(found: list[Recommendation]) -> None:

@@ -39,5 +39,6 @@ def _check(kind: str, name: str, place: str | Path) -> None:
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"The {kind} {name!r} is no folder here, comes in no installed package (`allmrec doctor` lists them), and "
-            f"the model hub did not give it: {str(error).strip().splitlines()[0]}"
+            f"the model hub did not give it: {str(error).strip().splitlines()[0]} The recipe cpu takes its models from "
+            "packages."
         ) from error

@@ -21,7 +21,15 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.models import check_encoder, check_language_model
-from allmrec.pipeline.stages import Stage, StageResult, damaged_files, read_stage, stage_is_current, write_stage
+from allmrec.pipeline.stages import (
+    Stage,
+    StageResult,
+    check_stage,
+    damaged_files,
+    read_stage,
+    stage_is_current,
+    write_stage,
+)
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
@@ -150,6 +158,15 @@ class Run:
             self._resume(name).unlink(missing_ok=True)
             announce(f"{name}: done in {time.monotonic() - started:.0f} s{_best(result)}")
 
+    def check_trained(self) -> None:
+        """Make sure that every stage can be read, before a large language model is loaded for nothing.
+
+        Raises:
+            ArtifactError: a stage is missing, of other inputs, or damaged.
+        """
+        for name in self.stages:
+            check_stage(self.path, self.stage(name))
+
     def backbone(self, stage: str = "pretrain") -> Backbone:
         """The trained CF model; `reference` is the one that saw the held-out targets too."""
         kind = backbone_kind(self.config.pretrain.backbone)
@@ -187,7 +204,12 @@ class Run:
         return ranker.to(self.device)
 
     def recommender(self) -> ALLMRec:
-        """A-LLMRec as this run trained it: by `select` where that was trained, else by `score`."""
+        """A-LLMRec as this run trained it: by `select` where that was trained, else by `score`.
+
+        Raises:
+            ArtifactError: the run is not trained, or damaged.
+        """
+        self.check_trained()
         method: Literal["select", "score"] = "select" if self.config.tune.select_weight > 0 else "score"
         evaluation = self.config.evaluation
         return ALLMRec(
@@ -243,5 +265,10 @@ class Run:
 
 def _best(result: StageResult) -> str:
     """The best validation figure of a stage, in words."""
-    value = result.log.get("best_value")
-    return "" if value is None else f", best validation {value:.4f} at step {result.log['best_step']}"
+    value, records = result.log.get("best_value"), result.log.get("records")
+    if value is None or not records:
+        return ""
+    names = [name for name in records[-1] if name not in ("step", "epoch") and not name.startswith("loss/")]
+    return (
+        f", best {names[0].removeprefix('validation/')} {value:.4f} at step {result.log['best_step']}" if names else ""
+    )

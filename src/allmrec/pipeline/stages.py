@@ -24,7 +24,16 @@ from allmrec.core.artifacts import (
 )
 from allmrec.core.errors import ArtifactError
 
-__all__ = ["FORMAT_VERSION", "Stage", "StageResult", "damaged_files", "read_stage", "stage_is_current", "write_stage"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Stage",
+    "StageResult",
+    "check_stage",
+    "damaged_files",
+    "read_stage",
+    "stage_is_current",
+    "write_stage",
+]
 
 FORMAT_VERSION = 1
 
@@ -104,12 +113,31 @@ def write_stage(run: Path, stage: Stage, result: StageResult, started: float) ->
         )
 
 
+def check_stage(run: Path, stage: Stage) -> None:
+    """Make sure that a stage can be read, without reading its tensors.
+
+    Raises:
+        ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
+    """
+    _manifest(run, stage)
+    for path in damaged_files(run, stage):
+        raise _damaged(run, path)
+
+
 def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tensor]:
     """Read one of a stage's files after checking that it is what the manifest says.
 
     Raises:
         ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
     """
+    path = run / stage.name / f"{name}.safetensors"
+    if not _is_whole(path, _manifest(run, stage).get("files", {}).get(path.name)):
+        raise _damaged(run, path)
+    return read_tensors(path)
+
+
+def _manifest(run: Path, stage: Stage) -> dict[str, Any]:
+    """The manifest of a stage that was made of just these inputs."""
     folder = run / stage.name
     if not (folder / "manifest.json").is_file():
         raise ArtifactError(f"{run} has no stage {stage.name!r}. Run: allmrec train {run}")
@@ -125,13 +153,14 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
             f"{folder} was made of other inputs than the run now has (its config, its data or an earlier stage "
             f"changed). Run: allmrec train {run}"
         )
-    path = folder / f"{name}.safetensors"
-    if not _is_whole(path, manifest.get("files", {}).get(path.name)):
-        raise ArtifactError(
-            f"{path} is missing or damaged: its content is not what the manifest says. To train that stage again, run: "
-            f"allmrec train {run}"
-        )
-    return read_tensors(path)
+    return manifest
+
+
+def _damaged(run: Path, path: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is missing or damaged: its content is not what the manifest says. To train that stage again, run: "
+        f"allmrec train {run}"
+    )
 
 
 def _is_whole(path: Path, expected: str | None) -> bool:

@@ -141,11 +141,14 @@ def evaluate_run(
 
     Raises:
         ConfigError: an unknown system.
+        ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
     unknown = [name for name in systems or () if name not in SYSTEMS]
     if unknown:
         raise ConfigError(f"There is no system {unknown[0]!r}; known are {', '.join(SYSTEMS)}.")
     chosen = [name for name in SYSTEMS if systems is None or name in systems]
+    if any(name.startswith("allmrec") for name in chosen):
+        run.check_trained()
     made = [system for name in chosen if (system := SYSTEMS[name](run)) is not None]
     protocol, evaluation = run_protocol(run), run.config.evaluation
     if evaluation.users is not None:
