@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In CI what is missing is a failure: a test that skips for want of a model would say nothing."""
+    from allmrec.core.packaged import find_packaged  # after the hook above, so that its types are checked too
+
+    needed = ("smollm2-135m-instruct", "all-MiniLM-L6-v2", "movielens-100k")
+    missing = [name for name in needed if find_packaged(name) is None]
+    if missing and os.environ.get("CI") == "true":
+        raise pytest.UsageError(f"CI=true, and not installed: {', '.join(missing)}. Run: make setup")
+
+
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     """Raw files, models and a recipe on which every verb takes about a second."""

@@ -17,7 +17,7 @@ from allmrec.cf.losses import binary_cross_entropy
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.samples import NegativeSampler, training_windows
 from allmrec.cf.validation import ValidationSample
-from allmrec.core.config import Config
+from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
@@ -60,7 +60,10 @@ class PretrainConfig(Config):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         model = values.get("model", {})
-        return {**values, "model": kind.config.model_validate(model)}
+        return {
+            **values,
+            "model": parse_config(kind.config, model, "pretrain.model") if isinstance(model, Mapping) else model,
+        }
 
     @field_validator("model")
     @classmethod

@@ -88,7 +88,7 @@ def judge(
         differences=compare(results, reference, protocol.hash, ks),
         reference=reference,
         ks=tuple(ks),
-        scenario="all users",
+        scenario=f"{len(protocol):,} users",
         part=protocol.part,
         n_candidates=protocol.candidates.shape[1],
         protocol_hash=protocol.hash,

@@ -19,7 +19,7 @@ def render(report: Report) -> Group:
     about = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for table, columns in (
         (quality, ["users", *names]),
-        (about, [f"{first} [95 %]", f"{first} less {report.reference} [95 %]", "users/s"]),
+        (about, [f"{first} [95 %]", f"less {report.reference} [95 %]", "users/s"]),
     ):
         table.add_column("system", no_wrap=True)
         for column in columns:

@@ -156,7 +156,7 @@ class Run:
             result = steps[name]()
             write_stage(self.path, self.stage(name), result, started)
             self._resume(name).unlink(missing_ok=True)
-            announce(f"{name}: done in {time.monotonic() - started:.0f} s{_best(result)}")
+            announce(f"{name}: done in {time.monotonic() - started:.0f} s{_best(result)}{_given_way(result)}")
 
     def check_trained(self) -> None:
         """Make sure that every stage can be read, before a large language model is loaded for nothing.
@@ -245,7 +245,11 @@ class Run:
             update={"training": self.config.tune.training.model_copy(update={"seed": self.config.seed})}
         )
         log = tune(ranker, self.split, config, self._resume("tune"))
-        budget = {"cut_titles": ranker.builder.titles.cut, "dropped_history": ranker.builder.dropped_history}
+        budget = {
+            "title_tokens": config.prompt.budget.title_tokens,
+            "cut_titles": ranker.builder.titles.cut,
+            "dropped_history": ranker.builder.dropped_history,
+        }
         return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
 
     def _resume(self, name: str) -> Path:
@@ -261,6 +265,17 @@ class Run:
             self.path / "run.json",
             {"data_hash": self.dataset.content_hash, "config": self.config.model_dump(mode="json")},
         )
+
+
+def _given_way(result: StageResult) -> str:
+    """What the prompt's budget had no room for, in words."""
+    budget = result.log.get("budget", {})
+    parts = []
+    if budget.get("cut_titles"):
+        parts.append(f"{budget['cut_titles']:,} titles cut to {budget['title_tokens']} tokens")
+    if budget.get("dropped_history"):
+        parts.append(f"{budget['dropped_history']:,} history items dropped")
+    return f"; prompts: {', '.join(parts)}" if parts else ""
 
 
 def _best(result: StageResult) -> str:
