@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="name of the file under benchmarks/results")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     parser.add_argument("--title-users", type=int, help="users for systems that score titles; default: the recipe's")
+    parser.add_argument("--note", default="", help="what else a reader must know, e.g. the commit that trained the run")
     arguments = parser.parse_args()
     command = " ".join(["python -m benchmarks.quality", *sys.argv[1:]])
     run = Run.open(arguments.run)
@@ -36,7 +37,7 @@ def main() -> None:
     made = {name: read_json(run.path / name / "manifest.json")["created"] for name in run.stages}
     path = Path(__file__).parent / "results" / f"{arguments.name}.json"
     config = run.config.model_dump(mode="json")
-    write_json(path, about | {"config": config, "stages": made, "logs": logs, "report": json.loads(report.to_json())})
+    write_json(path, about | {"note": arguments.note, "config": config, "stages": made, "logs": logs, "report": json.loads(report.to_json())})
     print(f"Written: {path}")
 
 
