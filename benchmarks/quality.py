@@ -37,7 +37,17 @@ def main() -> None:
     made = {name: read_json(run.path / name / "manifest.json")["created"] for name in run.stages}
     path = Path(__file__).parent / "results" / f"{arguments.name}.json"
     config = run.config.model_dump(mode="json")
-    write_json(path, about | {"note": arguments.note, "config": config, "stages": made, "logs": logs, "report": json.loads(report.to_json())})
+    write_json(
+        path,
+        about
+        | {
+            "note": arguments.note,
+            "config": config,
+            "stages": made,
+            "logs": logs,
+            "report": json.loads(report.to_json()),
+        },
+    )
     print(f"Written: {path}")
 
 

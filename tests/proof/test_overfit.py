@@ -42,9 +42,9 @@ SHORT = {
 @pytest.mark.parametrize(
     ("method", "rate", "epochs", "prompt"),
     [
-        ("select", 2e-3, 50, {"budget": {"history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
+        ("select", 2e-3, 40, {"budget": {"history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
         # All layers and the paper's title loss: a short template keeps it within minutes on a CPU.
-        ("score", 4e-3, 60, {"budget": {"history": 1, "title_tokens": 4}, "template": SHORT}),
+        ("score", 3e-3, 40, {"budget": {"history": 1, "title_tokens": 4}, "template": SHORT}),
     ],
 )
 def test_thirty_two_users_by_heart(
@@ -59,6 +59,7 @@ def test_thirty_two_users_by_heart(
             "title_weight": float(method == "score"),
             "select_weight": float(method == "select"),
             "candidates": 3,
+            "redraw": False,
             "validation_users": 0,
             "training": {
                 "learning_rate": rate,

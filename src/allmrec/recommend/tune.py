@@ -40,6 +40,7 @@ class TuneConfig(Config):
     )
     users: int | None = Field(None, ge=1, description="Train on a sample of so many users; none: all.")
     samples_per_epoch: int | None = Field(None, ge=1, description="Samples drawn anew each epoch; none: all.")
+    redraw: bool = Field(True, description="Draw negatives and order anew each epoch; off: every epoch is the first.")
     text_share: float = Field(
         0.0, ge=0, le=1, description="Share of batches whose item slots carry text vectors, so that both kinds work."
     )
@@ -128,7 +129,7 @@ class _StageTwoTask:
         }
 
     def _draw(self, epoch: int) -> list[StageTwoBatch]:
-        rng = numpy_generator(self._seed, "stage 2", epoch)
+        rng = numpy_generator(self._seed, "stage 2", epoch if self._config.redraw else 0)
         order = rng.permutation(len(self._users))[: self._config.samples_per_epoch]
         users, places = self._users[order], self._places[order]
         targets = self._split.dataset.item_numbers[self._split.dataset.offsets[users] + places]
