@@ -169,7 +169,7 @@ def test_tables_hold_every_system_and_the_verdict() -> None:
     console.print(render(found))
     text = console.export_text()
     parts = ("SASRec", "Ours", "Few", "40 users: decodes titles", "less SASRec")
-    for table, figures in ((text, ("0.800 [", "+0.400 [")), (markdown(found), ("0.8000 [", "+0.4000 ["))):
+    for table, figures in ((text, ("0.800", "+0.400 [")), (markdown(found), ("0.8000 [", "+0.4000 ["))):
         for part in (*parts, *figures):
             assert part in table
     assert verdict(found).split(".")[0] in markdown(found)

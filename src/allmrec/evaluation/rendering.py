@@ -19,7 +19,7 @@ def render(report: Report) -> Group:
     about = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for table, columns in (
         (quality, ["users", *names]),
-        (about, [f"{first} [95 %]", f"less {report.reference} [95 %]", "users/s"]),
+        (about, [f"{first} 95 %", f"less {report.reference} [95 %]", "users/s"]),
     ):
         table.add_column("system", no_wrap=True)
         for column in columns:
@@ -30,7 +30,7 @@ def render(report: Report) -> Group:
         difference = report.difference(system.name)
         against = "" if difference is None else _figure(difference.estimate, signed=True, digits=3)
         speed = system.users_per_second
-        leading = _figure(system.metrics[first], digits=3)
+        leading = f"{system.metrics[first].low:.3f}–{system.metrics[first].high:.3f}"
         about.add_row(system.name, leading, against, f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}")
         if system.note:
             notes.append(f"  {system.name}: {system.note}")
