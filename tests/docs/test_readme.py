@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -137,5 +138,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-def test_the_measured_table_has_its_place() -> None:
-    assert "<!-- demo-table -->" in (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "result"), [("README.md", "demo.json"), ("docs/recipes.md", "movielens-long.json")])
+def test_measured_tables_are_what_was_measured(page: str, result: str) -> None:
+    written = (ROOT / page).read_text(encoding="utf-8")
+    report = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))["report"]
+    for system in report["systems"]:
+        first = system["metrics"]["Hit@1"]
+        row = f"| {system['name']} | {len(system['users'])} | {first['value']:.3f} [{first['low']:.3f}, {first['high']:.3f}] |"
+        assert row in written
