@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# A shell starts a background job with SIGINT ignored, and CI may be one; the tests of Ctrl-C need it heard, in child
+# processes too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Every function of the package checks its arguments' types and axes while the tests run; in production none does.
 install_import_hook("allmrec", "axis_checks.check")
