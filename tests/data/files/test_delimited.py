@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
         ("a::b::c\n1::x::\x1f\n2::y::.\n", {"delimiter": "::", "quoting": False}),
         ("a§b§c\n1§x§.\n2§y§.\n", {"delimiter": "§"}),
         ("a  b\tc\n 1 x .\n2\t y . \n", {"delimiter": WHITE_SPACE, "quoting": False}),
-        (gzip.compress(b"a,b,c\n1,x,.\n2,y,.\n"), {}),
+        (gzip.compress(b"a,b,c\n1,x,.\n2,y,.\n", mtime=0), {}),
         ("a,b,c\n1,x,.\n2,y,.\n".encode("utf-16"), {"encoding": "utf-16"}),
     ],
 )
@@ -90,7 +90,7 @@ def test_latin_1_and_its_absence(file: Path) -> None:
         ('a,b\n1,x\n2,"y\n3,z\n', r"file\.csv:3: a double quote opens here and is never closed"),
         ('a,b\n1,x"\n2,"y\n3,z\n', r"file\.csv:3: a double quote opens here and is never closed"),
         ("a,b\n1,2\n".encode("utf-16"), r"file\.csv: begins with the mark of UTF-16"),
-        (gzip.compress(b"a,b\n1,2\n")[:-4], r"file\.csv: the gzip data is damaged"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-4], r"file\.csv: the gzip data is damaged"),
     ],
 )
 def test_what_is_wrong_names_file_and_line(file: Path, content: str | bytes, message: str) -> None:
