@@ -40,7 +40,7 @@ def hit_at_1(system: Recommender, queries: Sequence[Query], targets: np.ndarray,
     return float(np.mean([r.items[0] == t for r, t in zip(rankings, targets, strict=True)]))
 
 
-def test_part(
+def asked_about(
     split: Split, users: np.ndarray, others: np.ndarray, rng: np.random.Generator
 ) -> tuple[list[Query], np.ndarray, np.ndarray]:
     """Queries, targets and shuffled candidates of users' test items."""

@@ -22,7 +22,7 @@ from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.worlds import taste_world, title_world
 from allmrec.text.encoder import EncoderConfig, load_encoder
-from tests.proof.conftest import hit_at_1, stage_two, test_part
+from tests.proof.conftest import asked_about, hit_at_1, stage_two
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
     config = tuning(400, 4)
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     tune(ranker, split, config)
-    asked = test_part(split, np.arange(100), *others(split, 100))
+    asked = asked_about(split, np.arange(100), *others(split, 100))
     ours = hit_at_1(ALLMRec(split.dataset, ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     few = tuple(part[:40] for part in asked)
@@ -94,7 +94,7 @@ def test_only_text_knows(smollm2: TransformersLM) -> None:
     by_text = joint.with_source("text")
     ranker = stage_two(smollm2, backbone, split.dataset, by_text, **dict(config.prompt))
     tune(ranker, split, config)
-    asked = test_part(split, np.arange(100), *others(split, 100))
+    asked = asked_about(split, np.arange(100), *others(split, 100))
     ours = hit_at_1(ALLMRec(split.dataset, ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     ranker.joint = joint.with_source("cf")
