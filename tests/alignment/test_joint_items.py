@@ -57,7 +57,7 @@ def test_new_items_count_by_their_text_whatever_is_asked(table: JointItemTable) 
 
 def test_it_does_not_change(table: JointItemTable) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        table.cf = torch.zeros(1, 2)  # type: ignore[misc]
+        table.cf = torch.zeros(1, 2)  # type: ignore[misc]  # the point of the test
 
 
 def test_it_is_stored_and_read(table: JointItemTable, tmp_path: Path) -> None:

@@ -75,4 +75,4 @@ def test_several_wrong_fields_stand_on_lines_of_their_own() -> None:
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Run().seed = 3  # type: ignore[misc]
+        Run().seed = 3  # type: ignore[misc]  # the point of the test

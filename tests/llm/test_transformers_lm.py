@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
-from allmrec.llm.language_model import causal_visibility
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.testing.tiny_lm import tiny_language_model
 
@@ -31,7 +30,7 @@ def test_a_visibility_mask_equals_plain_causality(lm: TransformersLM) -> None:
     rows = inputs(lm, 2, 7)
     positions = torch.arange(7).expand(2, 7)
     plain = lm.hidden(rows, None, positions)
-    masked = lm.hidden(rows, causal_visibility(7).expand(2, 7, 7), positions)
+    masked = lm.hidden(rows, torch.ones(7, 7, dtype=torch.bool).tril().expand(2, 7, 7), positions)
     torch.testing.assert_close(plain, masked, atol=1e-5, rtol=0)
 
 

@@ -120,12 +120,12 @@ def small(**changes: object) -> TuneConfig:
 def test_frozen_parts_keep_every_byte_and_the_rest_moves(lm: TransformersLM) -> None:
     made = ranker(lm)
     language = lm.frozen.snapshot()
-    backbone = {n: t.clone() for n, t in made.backbone.state_dict().items()}  # type: ignore[attr-defined]
+    backbone = {n: t.clone() for n, t in made.backbone.state_dict().items()}  # type: ignore[attr-defined]  # SASRec is a torch module
     trained = {n: t.clone() for n, t in made.state_dict().items()}
     log = tune(made, leave_one_out(WORLD), small())
     assert all(torch.equal(language[n], t) for n, t in lm.frozen.module.state_dict().items())
-    assert all(torch.equal(backbone[n], t) for n, t in made.backbone.state_dict().items())  # type: ignore[attr-defined]
-    assert not made.backbone.training  # type: ignore[attr-defined]
+    assert all(torch.equal(backbone[n], t) for n, t in made.backbone.state_dict().items())  # type: ignore[attr-defined]  # SASRec is a torch module
+    assert not made.backbone.training  # type: ignore[attr-defined]  # SASRec is a torch module
     assert {n.split(".")[0] for n in trained} == {"users", "items", "head"}
     moved = [n for n, t in made.state_dict().items() if not torch.equal(trained[n], t)]
     assert {n.split(".")[0] for n in moved} == {"users", "items", "head"}

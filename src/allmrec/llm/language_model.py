@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["LanguageModel", "causal_visibility"]
+__all__ = ["LanguageModel"]
 
 
 @runtime_checkable
@@ -94,8 +94,3 @@ class LanguageModel(Protocol):
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
         """Next-token logits at given places only; logits everywhere would cost a third more time and gigabytes."""
         ...
-
-
-def causal_visibility(tokens: int, device: torch.device | None = None) -> Bool[Tensor, "tokens tokens"]:
-    """Each place sees itself and all before it."""
-    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
