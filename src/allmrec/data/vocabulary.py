@@ -15,6 +15,9 @@ __all__ = ["Vocabulary"]
 # Comparing one id with every other is slow in a large vocabulary, and only a hint comes of it.
 _COMPARED = 5000
 
+# Unknown ids that a message names.
+_NAMED = 10
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -73,7 +76,16 @@ class Vocabulary:
         raise UnknownIdError(f"There is no {self.kind} {name!r} among {len(self.ids)}.{hint}")
 
     def numbers(self, names: Iterable[str]) -> list[int]:
-        """The numbers of several ids, see `number`."""
+        """The numbers of several ids.
+
+        Raises:
+            UnknownIdError: some are not there; the message counts and names them.
+        """
+        names = list(names)
+        unknown = [name for name in names if name not in self._numbers]
+        if len(unknown) > 1:
+            shown = ", ".join(map(repr, unknown[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
+            raise UnknownIdError(f"{len(unknown)} of {len(names)} {self.kind}s are not among {len(self.ids)}: {shown}.")
         return [self.number(name) for name in names]
 
     def id(self, number: int) -> str:

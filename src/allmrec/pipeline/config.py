@@ -16,6 +16,7 @@ from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
 
@@ -43,6 +44,7 @@ class RunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
     item_text: ItemTextTemplate = ItemTextTemplate()
+    retrieve: RetrieveConfig = RetrieveConfig()
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from allmrec.alignment.align import align
+from allmrec.alignment.autoencoders import Alignment
 from allmrec.alignment.joint_items import JointItemTable
+from allmrec.alignment.text_side import TextSide
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.pretrain import pretrain
 from allmrec.cf.registry import backbone_kind
@@ -218,7 +220,17 @@ class Run:
             method,
             normalisation=evaluation.normalisation,
             batch_size=evaluation.batch_size,
+            retrieve=self.config.retrieve,
+            prompt_candidates=self.config.tune.candidates,
+            text_side=self.text_side,
         )
+
+    def text_side(self) -> TextSide:
+        """The text half of stage 1 with its encoder, for items that come later."""
+        encoder = load_encoder(self.config.encoder)
+        alignment = Alignment(self.backbone().width, encoder, self.config.align.joint_width)
+        alignment.load_state_dict(read_stage(self.path, self.stage("align")))
+        return TextSide(alignment.to(self.device), encoder, self.config.item_text)
 
     def _pretrain(self, name: str, split: Split) -> StageResult:
         backbone, log = pretrain(split, self.config.pretrain, self.config.seed, self._resume(name), self.device)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 
+from allmrec.alignment.text_side import TextSide
+from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.prompted import PromptedRanker
-from allmrec.recommend.retrieve import retrieve
+from allmrec.recommend.retrieve import RetrieveConfig, Retriever
+from allmrec.recommend.rounds import rank_in_rounds
 
-__all__ = ["ALLMRec", "Normalisation", "Recommendation", "normalised"]
+__all__ = ["ALLMRec", "NewItem", "Normalisation", "Recommendation", "normalised"]
 
 Normalisation = Literal["sum", "mean"]
 
@@ -30,6 +35,15 @@ class Recommendation:
     score: float
 
 
+class NewItem(Config):
+    """An item that comes after training, known by its texts."""
+
+    item_id: str = Field(min_length=1, description="Its id.")
+    title: str | None = Field(None, description="Its title, where it has one.")
+    description: str | None = Field(None, description="Its description, where it has one.")
+    categories: tuple[str, ...] = Field((), description="Its categories.")
+
+
 class ALLMRec:
     """The assembled recommender.
 
@@ -41,6 +55,9 @@ class ALLMRec:
         name: what a table calls it.
         normalisation: how a title's token log-probabilities become one score: their sum (exact likelihood) or mean.
         batch_size: queries in a forward pass.
+        retrieve: how candidates are proposed from the whole catalogue.
+        prompt_candidates: candidates in one prompt; stage 2 is trained on 20.
+        text_side: gives the text half of stage 1 when new items come; none: there can be none.
     """
 
     def __init__(
@@ -51,17 +68,28 @@ class ALLMRec:
         name: str = "A-LLMRec",
         normalisation: Normalisation = "sum",
         batch_size: int = 8,
+        retrieve: RetrieveConfig | None = None,
+        prompt_candidates: int = 20,
+        text_side: Callable[[], TextSide] | None = None,
     ) -> None:
         if method == "select" and not ranker.config.item_vectors:
             raise ConfigError("select reads item slots, but the prompt has none; rank by score instead.")
         self._dataset, self._ranker = dataset, ranker
         self._method, self._name = method, name
         self._normalisation, self._batch_size = normalisation, batch_size
+        self._retrieve, self._prompt_candidates = retrieve or RetrieveConfig(), prompt_candidates
+        self._text_side = text_side
+        self._retriever = Retriever(ranker, self._retrieve)
         ranker.eval()
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def dataset(self) -> InteractionDataset:
+        """Vocabularies, catalogue and known histories, new items included."""
+        return self._dataset
 
     @property
     def ranker(self) -> PromptedRanker:
@@ -96,40 +124,103 @@ class ALLMRec:
         k: int = 10,
         candidates: int = 20,
         exclude_seen: bool = True,
+        skip_unknown: bool = False,
     ) -> list[Recommendation]:
-        """Recommend from the whole catalogue: the CF model proposes, the language model ranks.
+        """Recommend from the whole catalogue: retrieval proposes, the language model ranks.
 
         Args:
             history: item ids, oldest first; or
             user: a user id of the data set, whose whole history is used.
             k: how many to return, at most `candidates`.
-            candidates: how many the CF model proposes; 20 is what stage 2 is trained on.
+            candidates: how many are proposed. More than a prompt holds are ranked in rounds (`rank_in_rounds`).
             exclude_seen: leave out what the history holds.
+            skip_unknown: leave out of the history what the catalogue does not hold, instead of failing.
 
         Returns:
             The best first.
 
         Raises:
-            UnknownIdError: an id that the data set does not hold.
+            UnknownIdError: ids that the data set does not hold; the message counts and names them.
             ConfigError: neither or both of history and user, or k above candidates.
         """
-        if (history is None) == (user is None):
-            raise ConfigError("Give either a history or a user, not both and not neither.")
         if not 1 <= k <= candidates:
             raise ConfigError(f"k is {k}; it must lie between 1 and the {candidates} candidates that are ranked.")
-        if user is not None:
-            number = self._dataset.users.number(user)
-            query = Query(self._dataset.sequence(number), number)
-        else:
-            items = [self._dataset.items.number(i) for i in history or ()]
-            query = Query(np.asarray(items, dtype=np.int64))
+        query = self.query(history, user, skip_unknown)
         seen = query.history if exclude_seen else np.empty(0, dtype=np.int64)
-        proposed = retrieve(self._ranker, query, candidates, seen)
-        ranking = self.rank([query], [proposed])[0]
+        ranking = self.rank_proposed([query], candidates, [seen])[0]
         return [
             Recommendation(self._dataset.items.id(int(i)), self._dataset.catalogue.titles[int(i)], float(s))
             for i, s in zip(ranking.items[:k], ranking.scores[:k], strict=True)
         ]
+
+    def query(
+        self, history: Sequence[str] | None = None, user: str | None = None, skip_unknown: bool = False
+    ) -> Query:
+        """A query from ids; see `recommend`.
+
+        Raises:
+            UnknownIdError: ids that the data set does not hold.
+            ConfigError: neither or both of history and user.
+        """
+        if (history is None) == (user is None):
+            raise ConfigError("Give either a history or a user, not both and not neither.")
+        if user is not None:
+            number = self._dataset.users.number(user)
+            return Query(self._dataset.sequence(number), number)
+        items = self._dataset.items
+        found = [n for i in history or () if (n := items.get(i)) is not None] if skip_unknown else None
+        return Query(np.asarray(items.numbers(history or ()) if found is None else found, dtype=np.int64))
+
+    def rank_proposed(
+        self, queries: Sequence[Query], candidates: int, exclude: Sequence[Int[np.ndarray, " _seen"]]
+    ) -> list[Ranking]:
+        """Retrieve candidates from the whole catalogue for each query and rank them, in rounds where they are many.
+
+        Args:
+            queries: whom for.
+            candidates: how many to retrieve for each.
+            exclude: for each, items to leave out.
+
+        Raises:
+            ConfigError: fewer items are left than were asked for.
+        """
+        pairs = zip(queries, exclude, strict=True)
+        proposed = [self._retriever.propose(query, candidates, without) for query, without in pairs]
+        if candidates <= self._prompt_candidates:
+            return self.rank(queries, proposed)
+        size = self._prompt_candidates
+        return [rank_in_rounds(self.rank, query, items, size) for query, items in zip(queries, proposed, strict=True)]
+
+    def add_items(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Take up new items from their texts alone; they can be ranked, retrieved and named in histories at once.
+
+        Args:
+            items: for each `item_id`, and `title`, `description`, `categories` where there are any.
+
+        Raises:
+            ConfigError: an item without an id, with an unknown field or of a known id; or this model came without
+                its sentence encoder. Then none is added.
+        """
+        if self._text_side is None:
+            raise ConfigError("New items need the sentence encoder, and this model was put together without one.")
+        rows = [parse_config(NewItem, item, f"new item {place}") for place, item in enumerate(items, start=1)]
+        if not rows:
+            return
+        ids = [row.item_id for row in rows]
+        known = [i for i in ids if i in self._dataset.items] + [i for i, n in Counter(ids).items() if n > 1]
+        if known:
+            raise ConfigError(f"{len(known)} of the new items are there already or given twice, e.g. {known[0]!r}.")
+        titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
+        categories = [tuple(row.categories) for row in rows]
+        q, has_text = self._text_side().vectors(titles, descriptions, categories)
+        data = self._dataset
+        self._dataset = replace(
+            data,
+            items=data.items.extended(ids),
+            catalogue=data.catalogue.extended(titles, descriptions, categories),
+        )
+        self._ranker.add_items(self._ranker.joint.with_text_rows(q, has_text), titles)
+        self._retriever = Retriever(self._ranker, self._retrieve)
 
     def _scores(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]

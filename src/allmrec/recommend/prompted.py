@@ -119,10 +119,23 @@ class PromptedRanker(nn.Module):
         self._joint = table
         self._joint_vectors = table.vectors().to(self._lm.device).float()
 
+    def add_items(self, joint: JointItemTable, titles: Sequence[str | None]) -> None:
+        """Take up new items behind the others.
+
+        Args:
+            joint: the table with their rows.
+            titles: of the new items only.
+        """
+        self.joint = joint
+        self.builder.titles.extend(titles)
+
     def user_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
-        """x_u of each query, from the frozen CF model."""
-        with torch.no_grad():
-            return self.backbone.user_vectors(query_batch(queries, self.backbone.max_length)).to(self._lm.device)
+        """x_u of each query, from the frozen CF model. Items that it does not know are no part of its history."""
+        return _states(self.backbone, queries).to(self._lm.device)
+
+    def prior_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
+        """The same from the CF model that knows most."""
+        return _states(self.prior, queries)
 
     def prompts(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]], reserve: int = 0
@@ -159,15 +172,23 @@ class PromptedRanker(nn.Module):
     def cf_scores(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> Float[Tensor, "batch candidates"] | None:
-        """The CF model's own scores x_u · E_i, where the head wants them."""
+        """The CF model's own scores x_u · E_i, where the head wants them.
+
+        An item that the CF model does not know gets the mean of the query's other candidates, which says nothing.
+        """
         if not self.config.pointer.cf_prior:
             return None
-        prior = self.prior
+        numbers = np.stack(candidates)
+        known = torch.from_numpy(numbers <= self.prior.n_items)
         with torch.no_grad():
-            states = prior.user_vectors(query_batch(queries, prior.max_length))
-            vectors = prior.item_vectors()
-            chosen = vectors[torch.from_numpy(np.stack(candidates)).to(vectors.device)]
-            return torch.einsum("bd,bcd->bc", states, chosen).to(self._lm.device)
+            vectors = self.prior.item_vectors()
+            chosen = vectors[torch.from_numpy(numbers * known.numpy()).to(vectors.device)]
+            scores = torch.einsum("bd,bcd->bc", self.prior_states(queries), chosen).to(self._lm.device)
+        if bool(known.all()):
+            return scores
+        known = known.to(scores.device)
+        mean = (scores * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1)
+        return torch.where(known, scores, mean)
 
     def select_logits(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
@@ -259,3 +280,9 @@ class PromptedRanker(nn.Module):
         places = hidden[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
         labels = torch.tensor([token for answer in answers for token in answer], device=device)
         return nn.functional.cross_entropy(self._lm.logits(places).float(), labels)
+
+
+@torch.no_grad()
+def _states(backbone: Backbone, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
+    known = [Query(q.history[q.history <= backbone.n_items], q.user) for q in queries]
+    return backbone.user_vectors(query_batch(known, backbone.max_length))

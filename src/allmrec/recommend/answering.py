@@ -1,0 +1,176 @@
+"""Recommenders that answer in words; knows no file and no metric."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from allmrec.prompting.splicing import SplicedPrompts
+from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.generate import (
+    Answer,
+    Choice,
+    GenerateConfig,
+    constrained_choices,
+    greedy_answers,
+)
+from allmrec.recommend.prompted import PromptedRanker
+from allmrec.recommend.resolve import AnswerStatistics, TitleResolver
+from allmrec.recommend.score import TitleTree
+
+__all__ = ["ConstrainedRecommender", "GeneratingRecommender", "answers", "choices"]
+
+
+def answers(
+    ranker: PromptedRanker,
+    queries: Sequence[Query],
+    candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    config: GenerateConfig,
+) -> list[Answer]:
+    """What the language model writes for each query; every query needs the same number of candidates."""
+    builder = ranker.builder
+    limits = [config.max_new_tokens or builder.longest_answer(c.tolist()) for c in candidates]
+    return greedy_answers(ranker.lm, _spliced(ranker, queries, candidates, limits), limits, config.repetition_penalty)
+
+
+def choices(
+    ranker: PromptedRanker, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
+) -> list[Choice]:
+    """Which candidate the language model writes when it may write nothing else; as many candidates for every query."""
+    builder = ranker.builder
+    trees = [TitleTree.build([builder.titles[int(i)] for i in c], ranker.lm.eos_id) for c in candidates]
+    limits = [builder.longest_answer(c.tolist()) for c in candidates]
+    return constrained_choices(ranker.lm, _spliced(ranker, queries, candidates, limits), trees)
+
+
+class GeneratingRecommender:
+    """Answers in words, as the paper's model does, and counts what is no candidate's title as no answer.
+
+    Its ranking is the candidate that it named and then the others in the order in which they were given, which says
+    nothing: Hit@1 is its figure, Hit@k above 1 means nothing for it. Where the answer names no candidate the ranking is
+    empty, a miss at every k.
+
+    Args:
+        ranker: stage 2 with the frozen parts around it.
+        resolver: knows the catalogue's titles.
+        config: how to decode.
+        name: what a table calls it.
+        batch_size: queries that are decoded together.
+    """
+
+    def __init__(
+        self,
+        ranker: PromptedRanker,
+        resolver: TitleResolver,
+        config: GenerateConfig | None = None,
+        name: str = "A-LLMRec (generate)",
+        batch_size: int = 8,
+    ) -> None:
+        self._ranker, self._resolver = ranker, resolver
+        self._config, self._name, self._batch_size = config or GenerateConfig(), name, batch_size
+        self._statistics = AnswerStatistics()
+        ranker.eval()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def statistics(self) -> AnswerStatistics:
+        """What the answers so far named."""
+        return self._statistics
+
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
+        """One answer a query as a ranking."""
+        ranker = self._ranker
+        rankings: dict[int, Ranking] = {}
+        for numbers in _alike(ranker, queries, candidates, self._batch_size):
+            chosen = [candidates[n] for n in numbers]
+            for n, answer in zip(
+                numbers, answers(ranker, [queries[n] for n in numbers], chosen, self._config), strict=True
+            ):
+                items = candidates[n].tolist()
+                shown = [ranker.lm.detokenize(ranker.builder.titles[item]) for item in items]
+                resolution = self._resolver.resolve(answer.text, items, shown)
+                self._statistics += AnswerStatistics.of([resolution])
+                found = items.index(resolution.item) if resolution.kind == "candidate" else None
+                rankings[n] = _ranking(candidates[n], found)
+        return [rankings[n] for n in range(len(queries))]
+
+
+class ConstrainedRecommender:
+    """Answers in words that are always a candidate's title, by decoding along the candidates' titles.
+
+    Its ranking is the candidate that it named and then the others in the order in which they were given: Hit@1 is its
+    figure, Hit@k above 1 means nothing for it.
+
+    Args:
+        ranker: stage 2 with the frozen parts around it.
+        name: what a table calls it.
+        batch_size: queries that are decoded together.
+    """
+
+    def __init__(self, ranker: PromptedRanker, name: str = "A-LLMRec (constrained)", batch_size: int = 8) -> None:
+        self._ranker, self._name, self._batch_size = ranker, name, batch_size
+        ranker.eval()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
+        """One answer a query as a ranking."""
+        rankings: dict[int, Ranking] = {}
+        for numbers in _alike(self._ranker, queries, candidates, self._batch_size):
+            chosen = choices(self._ranker, [queries[n] for n in numbers], [candidates[n] for n in numbers])
+            for n, choice in zip(numbers, chosen, strict=True):
+                rankings[n] = _ranking(candidates[n], choice.candidate)
+        return [rankings[n] for n in range(len(queries))]
+
+
+def _ranking(items: Int[np.ndarray, " candidates"], first: int | None) -> Ranking:
+    """The answer, then the rest as given; nothing where there is no answer."""
+    if first is None:
+        return Ranking(items[:0], np.empty(0, dtype=np.float32))
+    return ranking_from_scores(items, (np.arange(len(items)) == first).astype(np.float32))
+
+
+def _alike(
+    ranker: PromptedRanker,
+    queries: Sequence[Query],
+    candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    size: int,
+) -> Iterator[list[int]]:
+    """Numbers of queries in batches: as many candidates each, prompts of like length, so that little is padding."""
+    titles, shown = ranker.builder.titles, ranker.builder.budget.history
+
+    def extent(n: int) -> tuple[int, int]:
+        history = queries[n].history[max(0, len(queries[n].history) - shown) :]
+        return len(candidates[n]), sum(len(titles[int(item)]) for item in (*candidates[n], *history))
+
+    if len(queries) != len(candidates):
+        raise ValueError(f"{len(queries)} queries came with {len(candidates)} candidate sets; give one for each.")
+    order = sorted(range(len(queries)), key=extent)
+    for _, group in itertools.groupby(order, key=lambda n: len(candidates[n])):
+        numbers = list(group)
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size]
+
+
+def _spliced(
+    ranker: PromptedRanker,
+    queries: Sequence[Query],
+    candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    reserves: Sequence[int],
+) -> SplicedPrompts:
+    """Each prompt with room for its own answer, whatever its neighbours in the batch need."""
+    prompts = [
+        ranker.builder.build(query.history.tolist(), items.tolist(), reserve)
+        for query, items, reserve in zip(queries, candidates, reserves, strict=True)
+    ]
+    with torch.inference_mode():
+        return ranker.spliced(prompts, ranker.user_states(queries))

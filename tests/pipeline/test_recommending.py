@@ -1,0 +1,134 @@
+"""Recommending from a trained run: retrieval, rounds, unknown ids, items that come after training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_world import TinyWorld
+
+from allmrec.core.errors import ConfigError, UnknownIdError
+from allmrec.data.build import read_table
+from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.run import Run
+from allmrec.ranking import Query, Ranking
+from allmrec.recommend.allmrec import ALLMRec
+
+
+@pytest.fixture(scope="module")
+def run(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder: Path = tmp_path_factory.mktemp("run") / "run"
+    config = load_recipe(str(tiny_world.recipe))
+    made = Run.create(folder, read_table(tiny_world.interactions, tiny_world.items), config)
+    made.train()
+    return made
+
+
+@pytest.fixture
+def model(run: Run) -> ALLMRec:
+    return run.recommender()
+
+
+NEW = [
+    {"item_id": "new1", "title": "Item 3", "description": "A thing."},
+    {"item_id": "new2", "title": "A wholly other story"},
+    {"item_id": "new3"},
+]
+
+
+def test_new_items_can_be_ranked_named_and_proposed_at_once(model: ALLMRec) -> None:
+    before = model.dataset.n_items
+    model.add_items(NEW)
+    assert [model.dataset.items.number(f"new{n}") for n in (1, 2, 3)] == [before + 1, before + 2, before + 3]
+    found = model.recommend(history=["new1", "i2"], k=20, candidates=20)
+    assert len({item.item_id for item in found}) == 20
+    assert "new1" not in {item.item_id for item in found}, "it was seen"
+    # Both ways propose in turn, and 38 candidates are all that there is: nothing new is left out.
+    everything = {item.item_id for item in model.recommend(history=["i2"], k=38, candidates=38)}
+    assert {"new1", "new2", "new3"} <= everything
+
+
+def test_a_new_item_with_a_known_items_text_gets_its_text_vector(model: ALLMRec) -> None:
+    model.add_items(NEW)
+    table = model.ranker.joint.with_source("text")
+    known, twin = model.dataset.items.number("i3"), model.dataset.items.number("new1")
+    np.testing.assert_allclose(table.vectors()[twin], table.vectors()[known], atol=1e-5)
+    assert not table.has_cf[twin] and table.has_text[twin]
+    assert not table.has_text[model.dataset.items.number("new3")]
+
+
+def test_old_answers_stay_when_items_are_added(model: ALLMRec) -> None:
+    query = model.query(user="u3")
+    old = np.arange(1, 11)
+    before = model.rank([query], [old])[0]
+    model.add_items(NEW)
+    after = model.rank([query], [old])[0]
+    assert after.items.tolist() == before.items.tolist()
+    np.testing.assert_allclose(after.scores, before.scores, atol=1e-6)
+
+
+def test_a_new_item_in_the_history_is_shown_but_unknown_to_cf(model: ALLMRec) -> None:
+    model.add_items(NEW)
+    number = model.dataset.items.number("new2")
+    known = Query(np.array([1, 2]))
+    states = model.ranker.user_states([known, Query(np.array([1, number, 2]))])
+    assert np.array_equal(states[0], states[1])
+    shown = model.ranker.prompts([Query(np.array([1, number, 2]))], [np.array([3, 4])])[0]
+    assert shown.history.tolist() == [1, number, 2]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([{"item_id": "i3", "title": "x"}], "there already"),
+        ([{"item_id": "a"}, {"item_id": "a"}], "given twice"),
+        ([{"title": "x"}], "item_id"),
+        ([{"item_id": "a", "titel": "x"}], "title"),
+    ],
+)
+def test_wrong_new_items_are_refused_as_a_whole(model: ALLMRec, items: list[dict[str, str]], message: str) -> None:
+    before = model.dataset.n_items
+    with pytest.raises(ConfigError, match=message):
+        model.add_items([{"item_id": "fine", "title": "fine"}, *items])
+    assert model.dataset.n_items == before
+
+
+def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run) -> None:
+    model = run.recommender()
+    asked: list[int] = []
+    rank = model.rank
+
+    def counting(queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
+        asked.extend(len(c) for c in candidates)
+        return rank(queries, candidates)
+
+    model.rank = counting  # type: ignore[method-assign]
+    found = model.recommend(history=["i1", "i2"], k=30, candidates=30)
+    assert len({item.item_id for item in found}) == 30
+    assert asked == [15, 15, 16]
+
+
+def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
+    with pytest.raises(UnknownIdError, match=r"2 of 3 items are not among 36: 'x', 'y'"):
+        model.recommend(history=["x", "i1", "y"])
+    skipped = model.recommend(history=["x", "i1", "y"], skip_unknown=True)
+    assert skipped == model.recommend(history=["i1"])
+
+
+@pytest.mark.parametrize("by", ["cf", "joint", "both"])
+def test_each_way_of_retrieval_proposes_unseen_items(run: Run, by: str) -> None:
+    run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": by}))
+    found = {item.item_id for item in run.recommender().recommend(history=["i1", "i2"], k=10, candidates=10)}
+    assert len(found) == 10 and not found & {"i1", "i2"}
+
+
+def test_an_approximate_index_proposes_too(run: Run) -> None:
+    run = Run(run.path, run.dataset, run.config.changed({"retrieve.approximate_above": 5}))
+    assert len(run.recommender().recommend(history=["i1"], k=5)) == 5
+
+
+def test_more_than_there_is_cannot_be_proposed(model: ALLMRec) -> None:
+    with pytest.raises(ConfigError, match="only 35 items are left"):
+        model.recommend(history=["i1"], k=1, candidates=36)
