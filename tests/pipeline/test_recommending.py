@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from tiny_world import TinyWorld
 
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
+from allmrec.evaluation import EveryItem
 from allmrec.pipeline.config import load_recipe
 from allmrec.pipeline.run import Run
+from allmrec.pipeline.systems import evaluate_catalogue, evaluate_run, run_protocol
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 
@@ -55,7 +59,8 @@ def test_a_new_item_with_a_known_items_text_gets_its_text_vector(model: ALLMRec)
     table = model.ranker.joint.with_source("text")
     known, twin = model.dataset.items.number("i3"), model.dataset.items.number("new1")
     np.testing.assert_allclose(table.vectors()[twin], table.vectors()[known], atol=1e-5)
-    assert not table.has_cf[twin] and table.has_text[twin]
+    assert not table.has_cf[twin]
+    assert table.has_text[twin]
     assert not table.has_text[model.dataset.items.number("new3")]
 
 
@@ -121,7 +126,8 @@ def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
 def test_each_way_of_retrieval_proposes_unseen_items(run: Run, by: str) -> None:
     run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": by}))
     found = {item.item_id for item in run.recommender().recommend(history=["i1", "i2"], k=10, candidates=10)}
-    assert len(found) == 10 and not found & {"i1", "i2"}
+    assert len(found) == 10
+    assert not found & {"i1", "i2"}
 
 
 def test_an_approximate_index_proposes_too(run: Run) -> None:
@@ -132,3 +138,36 @@ def test_an_approximate_index_proposes_too(run: Run) -> None:
 def test_more_than_there_is_cannot_be_proposed(model: ALLMRec) -> None:
     with pytest.raises(ConfigError, match="only 35 items are left"):
         model.recommend(history=["i1"], k=1, candidates=36)
+
+
+def test_the_whole_catalogue_is_judged_in_one_stage_and_in_two(run: Run) -> None:
+    report = evaluate_catalogue(run)
+    assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec, 20 proposed"]
+    assert report.n_candidates == run.dataset.n_items
+    # What the second stage ranks is what the CF model proposed: it finds no target that is not among the first 20.
+    whole = EveryItem(BackboneRecommender(run.backbone("reference")), run.dataset.n_items)
+    protocol = run_protocol(run).first(6)
+    for query, target, rank in zip(protocol.queries(run.split), protocol.targets, report.systems[2].ranks, strict=True):
+        proposed = whole.top([query], [np.setdiff1d(query.history, [target])], 20)[0].items
+        assert rank is None or target in proposed
+
+
+def test_the_cold_rule_is_chosen_on_validation_once_and_kept(run: Run) -> None:
+    report = evaluate_run(run, ["allmrec-select", "allmrec-cold"])
+    cold = report.by_name["A-LLMRec (select, cold rule)"]
+    assert "chosen on validation items" in cold.note
+    kept = read_json(run.path / "cold.json")["select"]
+    figures = {int(below): value for below, value in kept["NDCG@10"].items()}
+    assert kept["below"] == max(figures, key=lambda below: (figures[below], -below))
+    before = (run.path / "cold.json").stat().st_mtime_ns
+    evaluate_run(run, ["allmrec-cold"])
+    assert (run.path / "cold.json").stat().st_mtime_ns == before
+
+
+def test_a_stated_cold_rule_counts_in_recommendations_too(run: Run) -> None:
+    run = Run(run.path, run.dataset, run.config.changed({"evaluation.cold_below": 3}))
+    counts = run.split.train_counts()
+    wanted = [bool(n) and int(counts[n]) < 3 for n in range(len(counts))]
+    assert any(wanted)
+    assert not all(wanted[1:])
+    assert run.recommender().ranker.joint.from_text.tolist() == wanted

@@ -10,9 +10,10 @@ import typer
 
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.artifacts import atomic_write
-from allmrec.evaluation import markdown, render, verdict
+from allmrec.core.errors import ConfigError
+from allmrec.evaluation import Report, markdown, render, verdict
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS, evaluate_run
+from allmrec.pipeline.systems import SYSTEMS, evaluate_catalogue, evaluate_run
 
 __all__ = ["register", "show_evaluation"]
 
@@ -28,21 +29,36 @@ def register(app: typer.Typer) -> None:
             int | None, typer.Option(min=1, help="Users for systems that score titles, which is slow.")
         ] = None,
         systems: Annotated[str | None, typer.Option(help=f"Some of: {', '.join(SYSTEMS)}.")] = None,
+        catalogue: Annotated[
+            bool, typer.Option("--catalogue", help="Rank the whole catalogue instead of the candidates.")
+        ] = False,
         device: DeviceOption = "auto",
     ) -> None:
         opened = Run.open(run, chosen_device(device))
         changes = {"users": users, "title_users": title_users}
         wanted = opened.config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
         opened.config = opened.config.model_copy(update={"evaluation": wanted})
-        show_evaluation(opened, None if systems is None else [name.strip() for name in systems.split(",")])
+        if catalogue:
+            if systems is not None:
+                raise ConfigError("--catalogue asks popularity, the CF model and A-LLMRec; leave --systems out.")
+            show_report(opened, evaluate_catalogue(opened, _command()), "report-catalogue")
+        else:
+            show_evaluation(opened, None if systems is None else [name.strip() for name in systems.split(",")])
 
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
-    """Judge, print the table and who wins, write `report.json` and `report.md`."""
-    command = shlex.join(["allmrec", *sys.argv[1:]])
-    report = evaluate_run(run, systems, command)
-    report.save(run.path / "report.json")
-    atomic_write(run.path / "report.md", markdown(report))
+    """Judge on the frozen candidates; print the table and who wins, write `report.json` and `report.md`."""
+    show_report(run, evaluate_run(run, systems, _command()), "report")
+
+
+def show_report(run: Run, report: Report, name: str) -> None:
+    """Print a report and write it into the run's folder as JSON and Markdown."""
+    report.save(run.path / f"{name}.json")
+    atomic_write(run.path / f"{name}.md", markdown(report))
     CONSOLE.print(render(report))
     announce(verdict(report))
-    announce(f"Written: {run.path / 'report.json'} and {run.path / 'report.md'}")
+    announce(f"Written: {run.path / f'{name}.json'} and {run.path / f'{name}.md'}")
+
+
+def _command() -> str:
+    return shlex.join(["allmrec", *sys.argv[1:]])

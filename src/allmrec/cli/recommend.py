@@ -27,7 +27,12 @@ def register(app: typer.Typer) -> None:
         user: Annotated[str | None, typer.Option("--user", help="A user id of the data.")] = None,
         history: Annotated[str | None, typer.Option("--history", help='Item ids, oldest first: "id,id,…"')] = None,
         k: Annotated[int, typer.Option("--k", min=1, help="How many to recommend.")] = 10,
-        candidates: Annotated[int, typer.Option(min=1, help="Items that the CF model proposes for ranking.")] = 20,
+        candidates: Annotated[
+            int, typer.Option(min=1, help="Items that are proposed for ranking; many go in rounds.")
+        ] = 20,
+        skip_unknown: Annotated[
+            bool, typer.Option("--skip-unknown", help="Leave out of --history what the catalogue does not hold.")
+        ] = False,
         seen: Annotated[bool, typer.Option("--seen", help="Allow what the history holds.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         device: DeviceOption = "auto",
@@ -41,6 +46,11 @@ def register(app: typer.Typer) -> None:
         if user is not None:
             numbers = data.sequence(data.users.number(user)).tolist()
         else:
+            if skip_unknown:
+                unknown = [item for item in items or () if item not in data.items]
+                items = [item for item in items or () if item in data.items]
+                if unknown:
+                    announce(f"Left out of the history, not in the catalogue: {', '.join(unknown)}")
             numbers = data.items.numbers(items or ())
         left = data.n_items - (0 if seen else len(set(numbers)))
         if left == 0:

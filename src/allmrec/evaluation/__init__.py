@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allmrec.evaluation.catalogue import CatalogueRecommender, EveryItem, judge_catalogue
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.judging import judge
 from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
@@ -11,8 +12,10 @@ from allmrec.evaluation.report import PairedDifference, Report, SystemResult, re
 from allmrec.evaluation.scenarios import cold_and_warm_items, scenario_masks
 
 __all__ = [
+    "CatalogueRecommender",
     "Estimate",
     "EvaluationProtocol",
+    "EveryItem",
     "PairedDifference",
     "Report",
     "SystemResult",
@@ -21,6 +24,7 @@ __all__ = [
     "draw_protocol",
     "hit",
     "judge",
+    "judge_catalogue",
     "markdown",
     "metric_values",
     "ndcg",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,7 +19,7 @@ from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Report, compare, summarise
 from allmrec.ranking import Query, Ranking, Recommender
 
-__all__ = ["judge"]
+__all__ = ["assemble", "judge"]
 
 
 def judge(
@@ -55,8 +56,52 @@ def judge(
         ConfigError: names repeat, a limit or note names no system, a limit is below 1, or `ks` lacks 1.
         DataError: a system's answer holds an item that was no candidate, or an item twice, or is missing.
     """
+    return assemble(
+        {system.name: partial(_ask, system) for system in systems},
+        [system.name for system in systems],
+        protocol,
+        split,
+        users_limit,
+        reference=reference,
+        notes=notes,
+        ks=ks,
+        batch_size=batch_size,
+        device=device,
+        command=command,
+        git_commit=git_commit,
+    )
+
+
+Ask = Callable[[EvaluationProtocol, Sequence[Query], int], tuple[Float64[np.ndarray, " users"], float]]
+
+
+def assemble(
+    asks: Mapping[str, Ask],
+    names: Sequence[str],
+    protocol: EvaluationProtocol,
+    split: Split,
+    users_limit: Mapping[str, int] | None = None,
+    *,
+    reference: str,
+    notes: Mapping[str, str] | None,
+    ks: Sequence[int],
+    batch_size: int,
+    device: str,
+    command: str | None,
+    git_commit: str | None,
+    n_candidates: int | None = None,
+    scenario: str | None = None,
+) -> Report:
+    """Ask each system in its own way and report; `judge` and `judge_catalogue` differ in the asking alone.
+
+    Args:
+        asks: gives a system's target ranks and seconds, by name.
+        names: in the order of the table.
+        n_candidates, scenario: for the report; none: the protocol's.
+
+    The other arguments and the errors are those of `judge`.
+    """
     limits, remarks = dict(users_limit or {}), dict(notes or {})
-    names = [system.name for system in systems]
     if len(set(names)) < len(names):
         raise ConfigError(f"Systems share a name ({', '.join(names)}); give each its own.")
     for name in (*limits, *remarks):
@@ -69,18 +114,18 @@ def judge(
             raise ConfigError(f"{name} is limited to {limit} users; expected at least one.")
     queries = protocol.queries(split)
     results = []
-    for system in systems:
-        n = min(len(protocol), limits.get(system.name, len(protocol)))
-        ranks, seconds = _ask(system, protocol, queries[:n], batch_size)
+    for name in names:
+        n = min(len(protocol), limits.get(name, len(protocol)))
+        ranks, seconds = asks[name](protocol, queries[:n], batch_size)
         results.append(
             summarise(
-                system.name,
+                name,
                 protocol.users[:n],
                 ranks,
                 protocol_hash=protocol.hash,
                 seconds=seconds,
                 ks=ks,
-                note=remarks.get(system.name, ""),
+                note=remarks.get(name, ""),
             )
         )
     return Report(
@@ -88,9 +133,9 @@ def judge(
         differences=compare(results, reference, protocol.hash, ks),
         reference=reference,
         ks=tuple(ks),
-        scenario=f"{len(protocol):,} users",
+        scenario=scenario or f"{len(protocol):,} users",
         part=protocol.part,
-        n_candidates=protocol.candidates.shape[1],
+        n_candidates=n_candidates or protocol.candidates.shape[1],
         protocol_hash=protocol.hash,
         dataset_hash=protocol.dataset_hash,
         versions=versions(),

@@ -33,6 +33,16 @@ class EvaluationConfig(Config):
     candidates: int = Field(20, ge=2, description="Candidates a user, the target included.")
     normalisation: Normalisation = Field("sum", description="How a title's token log-probabilities become a score.")
     batch_size: int = Field(8, ge=1, description="Queries in a forward pass of the language model.")
+    cold_below: int | None = Field(
+        None,
+        ge=0,
+        description="Cold by rule (ours): items with fewer training interactions take their text vector; none: the row "
+        "of the table chooses on validation items, and recommendations use CF vectors.",
+    )
+    proposals: int = Field(
+        20, ge=10, description="Candidates that are proposed for ranking where the whole catalogue is judged."
+    )
+    cold_users: int = Field(200, ge=1, description="Validation users by which cold_below is chosen.")
 
 
 class RunConfig(Config):

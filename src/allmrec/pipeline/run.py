@@ -8,6 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
 from allmrec.alignment.align import align
 from allmrec.alignment.autoencoders import Alignment
 from allmrec.alignment.joint_items import JointItemTable
@@ -213,10 +217,12 @@ class Run:
         """
         self.check_trained()
         method: Literal["select", "score"] = "select" if self.config.tune.select_weight > 0 else "score"
-        evaluation = self.config.evaluation
+        evaluation, ranker = self.config.evaluation, self.ranker()
+        if evaluation.cold_below:
+            ranker.joint = ranker.joint.with_source(self.cold_rows(evaluation.cold_below))
         return ALLMRec(
             self.dataset,
-            self.ranker(),
+            ranker,
             method,
             normalisation=evaluation.normalisation,
             batch_size=evaluation.batch_size,
@@ -224,6 +230,12 @@ class Run:
             prompt_candidates=self.config.tune.candidates,
             text_side=self.text_side,
         )
+
+    def cold_rows(self, below: int) -> Bool[Tensor, " rows"]:
+        """Which items have fewer training interactions than `below`, as the CF model inside A-LLMRec saw them."""
+        rows: Bool[Tensor, " rows"] = torch.from_numpy(self.split.train_counts() < below)
+        rows[0] = False
+        return rows
 
     def text_side(self) -> TextSide:
         """The text half of stage 1 with its encoder, for items that come later."""

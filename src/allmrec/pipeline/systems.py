@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
 
 from allmrec.baselines.llm_only import LLMOnly
 from allmrec.baselines.popularity import Popularity
@@ -11,12 +15,21 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.errors import ConfigError
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import EvaluationProtocol, Report, draw_protocol, judge
+from allmrec.evaluation import (
+    CatalogueRecommender,
+    EvaluationProtocol,
+    EveryItem,
+    Report,
+    draw_protocol,
+    judge,
+    judge_catalogue,
+)
+from allmrec.pipeline.cold import cold_threshold
 from allmrec.pipeline.run import Run
-from allmrec.ranking import Recommender
+from allmrec.ranking import Query, Ranking, Recommender
 from allmrec.recommend.allmrec import ALLMRec
 
-__all__ = ["SYSTEMS", "System", "evaluate_run", "run_protocol"]
+__all__ = ["SYSTEMS", "System", "TwoStage", "evaluate_catalogue", "evaluate_run", "run_protocol"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,27 @@ def _by_select(run: Run, name: str, text: bool) -> System | None:
     return System(ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size))
 
 
+def _allmrec_cold(run: Run) -> System:
+    """The third variant: `e` or `q` by the number of interactions, the threshold chosen on validation items."""
+    method: Literal["select", "score"] = "select" if run.config.tune.select_weight > 0 else "score"
+    ranker, evaluation = run.ranker(), run.config.evaluation
+    table = ranker.joint
+    name = "A-LLMRec (select, cold rule)" if method == "select" else "A-LLMRec (cold rule)"
+    made = ALLMRec(run.dataset, ranker, method, name, evaluation.normalisation, evaluation.batch_size)
+
+    def with_threshold(below: int) -> ALLMRec:
+        ranker.joint = table.with_source(run.cold_rows(below))
+        return made
+
+    below = cold_threshold(run, with_threshold, method)
+    with_threshold(below)
+    chosen = "" if evaluation.cold_below is not None else ", chosen on validation items"
+    note = (
+        f"text vectors for the {int(run.cold_rows(below).sum()):,} items with fewer than {below} interactions{chosen}"
+    )
+    return System(made, titles=method == "score", note=note)
+
+
 # In the order of the table. A maker that returns None says that the run has no such system.
 SYSTEMS = {
     "popularity": _popularity,
@@ -107,7 +141,51 @@ SYSTEMS = {
     "allmrec-sbert": _allmrec_text,
     "allmrec-select": _allmrec_select,
     "allmrec-select-sbert": _allmrec_select_text,
+    "allmrec-cold": _allmrec_cold,
 }
+
+
+class TwoStage:
+    """A-LLMRec over the whole catalogue: retrieval proposes, the language model ranks what was proposed."""
+
+    def __init__(self, model: ALLMRec, proposals: int) -> None:
+        self._model, self._proposals = model, proposals
+
+    @property
+    def name(self) -> str:
+        return f"{self._model.name}, {self._proposals} proposed"
+
+    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
+        found = self._model.rank_proposed(queries, self._proposals, exclude)
+        return [Ranking(r.items[:k], r.scores[:k]) for r in found]
+
+
+def evaluate_catalogue(run: Run, command: str | None = None, git_commit: str | None = None) -> Report:
+    """Hit@k and NDCG@k over the whole catalogue: popularity, the CF model, and A-LLMRec in two stages.
+
+    Raises:
+        ArtifactError: a stage is missing, of other inputs, or damaged.
+    """
+    run.check_trained()
+    protocol, evaluation = run_protocol(run), run.config.evaluation
+    if evaluation.users is not None:
+        protocol = protocol.first(evaluation.users)
+    cheap = [_popularity(run).recommender, _backbone(run).recommender]
+    systems: list[CatalogueRecommender] = [EveryItem(s, run.dataset.n_items, run.config.seed) for s in cheap]
+    two_stage = TwoStage(run.recommender(), min(evaluation.proposals, run.dataset.n_items))
+    limits = {}
+    if run.config.tune.select_weight == 0 and evaluation.title_users is not None:
+        limits = {two_stage.name: evaluation.title_users}
+    return judge_catalogue(
+        [*systems, two_stage],
+        protocol,
+        run.split,
+        limits,
+        reference=cheap[1].name,
+        device=run.device,
+        command=command,
+        git_commit=git_commit,
+    )
 
 
 def run_protocol(run: Run) -> EvaluationProtocol:

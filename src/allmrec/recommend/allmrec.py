@@ -153,9 +153,7 @@ class ALLMRec:
             for i, s in zip(ranking.items[:k], ranking.scores[:k], strict=True)
         ]
 
-    def query(
-        self, history: Sequence[str] | None = None, user: str | None = None, skip_unknown: bool = False
-    ) -> Query:
+    def query(self, history: Sequence[str] | None = None, user: str | None = None, skip_unknown: bool = False) -> Query:
         """A query from ids; see `recommend`.
 
         Raises:

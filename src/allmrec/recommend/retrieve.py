@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int
 from pydantic import Field
 
@@ -52,24 +51,18 @@ class Retriever:
             return self._config.by
         return "both" if bool((~self._joint_table.has_cf[1:]).any()) else "cf"
 
-    def propose(
-        self, query: Query, count: int, exclude: Int[np.ndarray, " seen"], allowed: Int[np.ndarray, " allowed"] | None = None
-    ) -> Int[np.ndarray, " count"]:
+    def propose(self, query: Query, count: int, exclude: Int[np.ndarray, " seen"]) -> Int[np.ndarray, " count"]:
         """The `count` most likely items, best first.
 
         Args:
             query: whom for.
             count: how many.
             exclude: item numbers to leave out.
-            allowed: propose only these; none: any.
 
         Raises:
             ConfigError: fewer items are left than were asked for.
         """
         exclude = np.unique(exclude).astype(np.int64)
-        if allowed is not None:
-            everything = np.arange(1, self._joint_table.n_items + 1)
-            exclude = np.union1d(exclude, np.setdiff1d(everything, allowed))
         lists = []
         if self.by in ("cf", "both"):
             state = self._ranker.prior_states([query])[0].float().cpu().numpy()
