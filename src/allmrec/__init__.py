@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from allmrec.evaluation import Report
     from allmrec.library import evaluate, open_run, train
     from allmrec.pipeline.run import Run
-    from allmrec.recommend.allmrec import ALLMRec
+    from allmrec.pipeline.run import TrainedALLMRec as ALLMRec
 
 __all__ = [
     "ALLMRec",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ALLMRec": "allmrec.recommend.allmrec",
+    "ALLMRec": "allmrec.pipeline.run:TrainedALLMRec",
     "InteractionDataset": "allmrec.data",
     "Report": "allmrec.evaluation",
     "Run": "allmrec.pipeline.run",
@@ -44,4 +44,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'allmrec' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, there = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), there or name)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
+from torch import Tensor
 
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.config import Config, parse_config
@@ -79,6 +80,7 @@ class ALLMRec:
         self._normalisation, self._batch_size = normalisation, batch_size
         self._retrieve, self._prompt_candidates = retrieve or RetrieveConfig(), prompt_candidates
         self._text_side = text_side
+        self.added: tuple[NewItem, ...] = ()
         self._retriever = Retriever(ranker, self._retrieve)
         ranker.eval()
 
@@ -209,8 +211,18 @@ class ALLMRec:
         if known:
             raise ConfigError(f"{len(known)} of the new items are there already or given twice, e.g. {known[0]!r}.")
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
-        categories = [tuple(row.categories) for row in rows]
-        q, has_text = self._text_side().vectors(titles, descriptions, categories)
+        q, has_text = self._text_side().vectors(titles, descriptions, [row.categories for row in rows])
+        self.take_up(rows, q, has_text)
+
+    def take_up(self, rows: Sequence[NewItem], q: Float[Tensor, "new joint"], has_text: Bool[Tensor, " new"]) -> None:
+        """`add_items` behind the encoder: with the joint text vectors at hand.
+
+        Args:
+            rows: the items; their ids are new.
+            q, has_text: what `TextSide.vectors` gives for them.
+        """
+        ids, categories = [row.item_id for row in rows], [tuple(row.categories) for row in rows]
+        titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
         data = self._dataset
         self._dataset = replace(
             data,
@@ -218,6 +230,7 @@ class ALLMRec:
             catalogue=data.catalogue.extended(titles, descriptions, categories),
         )
         self._ranker.add_items(self._ranker.joint.with_text_rows(q, has_text), titles)
+        self.added = (*self.added, *rows)
         self._retriever = Retriever(self._ranker, self._retrieve)
 
     def _scores(
