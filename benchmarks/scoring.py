@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,33 +19,58 @@ from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.prompting.template import DomainWords, PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
-from allmrec.ranking import Query
+from allmrec.ranking import Query, Ranking
+
+__all__ = ["Workload", "check_same_scores", "movielens_workload", "one_at_a_time", "title_scoring"]
 
 
-def title_scoring(users: int = 24) -> dict[str, Any]:
-    """Users a second with SmolLM2, prompts with 10 history items and 20 candidates of MovieLens-100K."""
+@dataclass(frozen=True)
+class Workload:
+    """SmolLM2 and prompts with 10 history items and 20 candidates of MovieLens-100K, without vectors.
+
+    Attributes:
+        lm, builder: the language model, and what makes its prompts.
+        tree: `score` on them.
+        queries, candidates: one each a user; the first candidate is the target.
+    """
+
+    lm: TransformersLM
+    builder: PromptBuilder
+    tree: LLMOnly
+    queries: list[Query]
+    candidates: list[np.ndarray]
+
+
+def movielens_workload(users: int) -> Workload:
+    """The first users of a random order."""
     split = leave_one_out(read_movielens(movielens_100k()))
     rng = numpy_generator(0, "benchmark")
     chosen = rng.permutation(split.dataset.n_users)[:users]
     negatives = sample_negatives(split.dataset, chosen, 19, rng)
-    candidates = list(np.concatenate([split.test[chosen][:, None], negatives], axis=1))
-    queries = [Query(split.test_history(int(u)), int(u)) for u in chosen]
     lm = load_language_model("smollm2-135m-instruct")
     template = PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie"))
     titles, budget = split.dataset.catalogue.titles, PromptBudget()
-    tree = LLMOnly(lm, titles, template, budget)
-    builder = PromptBuilder(template.without_vectors(), budget, lm, titles)
-    _cached(lm, builder, queries[:2], candidates[:2])
-    tree.rank(queries[:2], candidates[:2])
+    return Workload(
+        lm=lm,
+        builder=PromptBuilder(template.without_vectors(), budget, lm, titles),
+        tree=LLMOnly(lm, titles, template, budget),
+        queries=[Query(split.test_history(int(u)), int(u)) for u in chosen],
+        candidates=list(np.concatenate([split.test[chosen][:, None], negatives], axis=1)),
+    )
+
+
+def title_scoring(users: int = 24) -> dict[str, Any]:
+    """Users a second with SmolLM2, prompts with 10 history items and 20 candidates of MovieLens-100K."""
+    work = movielens_workload(users)
+    one_at_a_time(work.lm, work.builder, work.queries[:2], work.candidates[:2])
+    work.tree.rank(work.queries[:2], work.candidates[:2])
     started = time.perf_counter()
-    ours = tree.rank(queries, candidates)
+    ours = work.tree.rank(work.queries, work.candidates)
     tree_seconds = time.perf_counter() - started
     started = time.perf_counter()
-    theirs = _cached(lm, builder, queries, candidates)
+    theirs = one_at_a_time(work.lm, work.builder, work.queries, work.candidates)
     cached_seconds = time.perf_counter() - started
-    for ranking, scores, items in zip(ours, theirs, candidates, strict=True):
-        expected = dict(zip(items.tolist(), scores, strict=True))
-        np.testing.assert_allclose(ranking.scores, [expected[int(i)] for i in ranking.items], atol=1e-3)
+    check_same_scores(ours, theirs, work.candidates)
     return {
         "what": "score, SmolLM2, MovieLens-100K: users/s",
         "ours": users / tree_seconds,
@@ -55,7 +81,14 @@ def title_scoring(users: int = 24) -> dict[str, Any]:
     }
 
 
-def _cached(
+def check_same_scores(ours: list[Ranking], theirs: list[list[float]], candidates: list[np.ndarray]) -> None:
+    """Both must have computed the same."""
+    for ranking, scores, items in zip(ours, theirs, candidates, strict=True):
+        expected = dict(zip(items.tolist(), scores, strict=True))
+        np.testing.assert_allclose(ranking.scores, [expected[int(i)] for i in ranking.items], atol=1e-3)
+
+
+def one_at_a_time(
     lm: TransformersLM, builder: PromptBuilder, queries: list[Query], candidates: list[np.ndarray]
 ) -> list[list[float]]:
     """The comparator: the prompt once, then each title alone behind its cache, logits at the title's places only."""
@@ -74,7 +107,7 @@ def _cached(
                     ids = torch.tensor([title[:-1]])
                     output = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
                     states = torch.cat([last, output.last_hidden_state], dim=1)
-                    cache.crop(prompt.shape[1])
+                    cache.crop(1 - len(title))
                 steps = torch.log_softmax(lm.logits(states[0]), dim=-1)
                 scores.append(float(steps[torch.arange(len(title)), torch.tensor(title)].sum()))
             results.append(scores)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from allmrec.cf import BACKBONES, BackboneKind, PretrainConfig, SequenceBackbone, pretrain
 from allmrec.core.config import Config
 from allmrec.data.splitting import leave_one_out
+from allmrec.testing.conformance import check_backbone
 from allmrec.testing.worlds import taste_world
 
 
@@ -63,6 +64,9 @@ def main() -> float:
     settings = {"epochs": 40, "batch_size": 32, "learning_rate": 1e-2, "validate_every": 20}
     split = leave_one_out(taste_world())
     _, log = pretrain(split, PretrainConfig.model_validate({"backbone": "mean", "training": settings}), seed=0)
+    # What every backbone must keep: causality, padding, saving, stage 1 and more; raises where it does not.
+    checks = check_backbone("mean", training=settings)
+    print(f"{len(checks)} checks passed")
     print(f"NDCG@10 on validation items: {log.records[0]['ndcg@10']:.3f} at first, {log.best_value:.3f} at best")
     return log.best_value
 

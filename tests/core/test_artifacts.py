@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from allmrec.core import artifacts
 from allmrec.core.artifacts import (
@@ -21,11 +23,14 @@ from allmrec.core.artifacts import (
     file_hash,
     read_json,
     read_tensors,
+    recover,
+    space_checked,
+    sweep,
     versions,
     write_json,
     write_tensors,
 )
-from allmrec.core.errors import ArtifactError
+from allmrec.core.errors import ArtifactError, NoSpaceError
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])
@@ -91,6 +96,121 @@ def test_when_renaming_fails_the_old_content_comes_back(
         (folder / "new").write_text("new")
     assert os.listdir(tmp_path / "run") == ["old"]
     assert os.listdir(tmp_path) == ["run"]
+
+
+class Killed(BaseException):
+    """Nothing behind this is run, as with `kill -9`."""
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_between_the_renames_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("old")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "new").write_text("new")
+    calls, rename = [0], os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if calls[0] == renames:
+            raise Killed
+        calls[0] += 1
+        rename(source, target)
+
+    monkeypatch.setattr(artifacts.os, "replace", replace)
+    if renames == 2:
+        monkeypatch.setattr(artifacts.shutil, "rmtree", lambda path, **_: replace(path, path))
+    monkeypatch.setattr(artifacts, "recover", lambda path: None)  # a killed process recovers nothing
+    with pytest.raises(Killed):
+        artifacts._replace(tmp_path / "run", tmp_path / "new")
+    monkeypatch.undo()
+    assert (tmp_path / "run").exists() == (renames != 1)
+
+    recover(tmp_path / "run")
+    assert os.listdir(tmp_path / "run") == (["new"] if renames == 2 else ["old"])
+    assert not (tmp_path / ".run.retired").exists()
+    # What comes next works as ever.
+    with atomic_directory(tmp_path / "run") as folder:
+        (folder / "newer").write_text("newer")
+    assert os.listdir(tmp_path / "run") == ["newer"]
+
+
+def test_content_reaches_the_disk_before_its_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut between the two must not leave an empty file under the final name."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(
+        artifacts.os,
+        "fsync",
+        lambda handle: (done.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))), fsync(handle)),
+    )
+    monkeypatch.setattr(artifacts.os, "replace", lambda a, b: (done.append(f"rename to {Path(b).name}"), rename(a, b)))
+    atomic_write(tmp_path / "f", b"bytes")
+    assert done == [f".f.{os.getpid()}.tmp", "rename to f", tmp_path.name]
+    done.clear()
+    with atomic_directory(tmp_path / "d") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_bytes(b"a")
+    assert done == [folder.name, "a", "deep", "rename to d", tmp_path.name] or done == [
+        folder.name, "deep", "a", "rename to d", tmp_path.name,
+    ]  # fmt: skip
+
+
+def test_sweeping_takes_what_was_half_written_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".a.b.json.12.tmp", ".c.xy_z.tmp", "c.tmp", ".hidden", "a.b.json"):
+        (tmp_path / name).touch()
+    (tmp_path / ".c.folder.tmp").mkdir()
+    (tmp_path / ".c.folder.tmp" / "x").touch()
+    sweep(tmp_path, ["nothing"])
+    sweep(tmp_path, ["c"], older_than=60)
+    assert len(os.listdir(tmp_path)) == 6
+    sweep(tmp_path, ["c"])
+    assert sorted(os.listdir(tmp_path)) == [".a.b.json.12.tmp", ".hidden", "a.b.json", "c.tmp"]
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.b.json", "c.tmp"]
+    # What safetensors leaves when it is killed: whose it is cannot be told.
+    (tmp_path / ".tmpIRtCfm").touch()
+    sweep(tmp_path, ["c"])
+    assert (tmp_path / ".tmpIRtCfm").exists()
+    sweep(tmp_path)
+    assert not (tmp_path / ".tmpIRtCfm").exists()
+    sweep(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EFBIG, "File too large"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_the_errors_of_a_full_disk_say_what_to_do(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(NoSpaceError) as raised, space_checked(tmp_path / "file", 3_000_000):
+        raise error
+    assert str(raised.value).startswith(f"{tmp_path / 'file'} could not be written: no space is left (")
+    assert "3.0 MB" in str(raised.value)
+    assert "Free some space, then run the same command again" in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), SafetensorError("x (os error 13)")])
+def test_other_errors_pass(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as raised, space_checked(tmp_path):
+        raise error
+    assert raised.value is error
+
+
+def test_a_full_disk_inside_a_folder_is_told_by_the_folders_final_name(tmp_path: Path) -> None:
+    with (
+        pytest.raises(NoSpaceError) as raised,
+        atomic_directory(tmp_path / "run") as folder,
+        space_checked(folder / "weights"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert raised.value.path == tmp_path / "run" / "weights"
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_written_is_as_readable_as_the_umask_says(tmp_path: Path, umask: int) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from allmrec.core import training
-from allmrec.core.errors import ArtifactError
+from allmrec.core.errors import AllmrecWarning
+from allmrec.core.resume import Checkpoint, write_resume
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 
 
@@ -229,9 +229,9 @@ def test_a_run_that_was_stopped_and_started_again_is_the_same_run(
     every = 0.0 if error is Stopped else math.inf
     stopped = Regression(tripwire=tripwire(where, count, error))
     with pytest.raises(error):
-        fit(stopped.net, stopped, CONFIG, "stopped", file, every)
+        fit(stopped.net, stopped, CONFIG, "stopped", Checkpoint(file, every))
     again = Regression()
-    log = fit(again.net, again, CONFIG, "again", file)
+    log = fit(again.net, again, CONFIG, "again", Checkpoint(file))
     assert_same_run(again, log, CONFIG)
 
 
@@ -240,9 +240,9 @@ def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     for _ in range(5):
         task = Regression(tripwire=tripwire("losses", 5, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            fit(task.net, task, CONFIG, "again and again", file, math.inf)
+            fit(task.net, task, CONFIG, "again and again", Checkpoint(file, math.inf))
     last = Regression()
-    assert_same_run(last, fit(last.net, last, CONFIG, "for good", file), CONFIG)
+    assert_same_run(last, fit(last.net, last, CONFIG, "for good", Checkpoint(file)), CONFIG)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 8, 15])
@@ -258,12 +258,12 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(step: int, tmp_path: P
     try:
         task = Regression()
         with pytest.raises(KeyboardInterrupt):
-            fit(task.net, task, CONFIG, "interrupted", file, math.inf)
+            fit(task.net, task, CONFIG, "interrupted", Checkpoint(file, math.inf))
     finally:
         hook.remove()
     assert taken == [step]
     again = Regression()
-    assert_same_run(again, fit(again.net, again, CONFIG, "again", file), CONFIG)
+    assert_same_run(again, fit(again.net, again, CONFIG, "again", Checkpoint(file)), CONFIG)
 
 
 def test_a_run_out_of_patience_does_not_go_on_when_started_again(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_run_out_of_patience_does_not_go_on_when_started_again(tmp_path: Path)
     for _ in range(2):
         module = Parabola()
         task = ParabolaTask(module, points, script=[5, 4, 3, 2, 1])
-        logs.append(fit(module, task, config, "patience", file, 0.0))
+        logs.append(fit(module, task, config, "patience", Checkpoint(file, 0.0)))
     assert logs[0].steps == 3
     assert outcome(logs[1]) == outcome(logs[0])
     assert task.validated == []
@@ -282,21 +282,49 @@ def test_a_run_out_of_patience_does_not_go_on_when_started_again(tmp_path: Path)
 def test_a_finished_run_started_again_gives_its_weights_at_once(tmp_path: Path) -> None:
     file = tmp_path / "resume.safetensors"
     first = Regression()
-    fit(first.net, first, CONFIG, "finished", file, 0.0)
+    fit(first.net, first, CONFIG, "finished", Checkpoint(file, 0.0))
     again = Regression(tripwire=tripwire("losses", 1, Stopped))
-    log = fit(again.net, again, CONFIG, "finished", file, 0.0)
+    log = fit(again.net, again, CONFIG, "finished", Checkpoint(file, 0.0))
     assert_same_run(again, log, CONFIG)
 
 
-@pytest.mark.parametrize("state", [{}, {"log": {}}, {"log": {"loops": 3}, "at": {}}, {"log": [], "at": {}}])
-def test_a_resume_state_of_another_version_is_refused(
-    state: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def damaged(file: Path) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def of_another_model(file: Path) -> None:
+    net = nn.Linear(2, 2)
+    write_resume(file, net, torch.optim.AdamW(net.parameters()), None, {"log": {}, "at": {}})
+
+
+def of_another_version(file: Path) -> None:
+    net = Regression().net
+    optimizer = torch.optim.AdamW(net.parameters())
+    net(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    write_resume(file, net, optimizer, None, {"log": {"loops": 3}, "at": {}})
+
+
+@pytest.mark.parametrize("spoil", [damaged, cut, of_another_model, of_another_version])
+def test_with_a_resume_state_that_cannot_be_used_training_starts_anew_and_says_so(
+    spoil: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    (tmp_path / "resume").touch()
-    monkeypatch.setattr(training, "read_resume", lambda *_: (state, None))
-    task = Regression()
-    with pytest.raises(ArtifactError, match=r"resume is of another version of allmrec .* Remove it"):
-        fit(task.net, task, CONFIG, "versions", tmp_path / "resume")
+    file = tmp_path / "resume"
+    stopped = Regression(tripwire=tripwire("losses", 7, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped.net, stopped, CONFIG, "stopped", Checkpoint(file, math.inf))
+    spoil(file)
+    spoilt = file.read_bytes()
+    again = Regression()
+    with pytest.warns(AllmrecWarning, match=r"resume state .*resume .*It now lies in .*resume\.unusable.* starts anew"):
+        log = fit(again.net, again, CONFIG, "again", Checkpoint(file, math.inf))
+    assert_same_run(again, log, CONFIG)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("resume.unusable", spoilt)]
 
 
 def test_the_log_as_json_has_no_infinity() -> None:

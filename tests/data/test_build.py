@@ -1,19 +1,32 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import allmrec.data
 from allmrec.core.errors import AllmrecError, ConfigError, DataError
-from allmrec.data import InteractionDataset, PrepareConfig, prepare, prepare_source, read_movielens, read_table
+from allmrec.data import (
+    InteractionDataset,
+    PrepareConfig,
+    RawData,
+    build_dataset,
+    prepare,
+    prepare_source,
+    read_movielens,
+    read_table,
+)
 from allmrec.data.provenance import Step
+from allmrec.data.sources.base import RawInteractions
 
 LOG = """user_id,item_id,rating,time
 bob,b,5,30
@@ -169,6 +182,70 @@ def test_the_order_of_lines_decides_ties_only(folder: Path, shuffle: random.Rand
     shuffle.shuffle(lines)
     log.write_text("\n".join(["user_id,item_id,time", *lines]))
     assert read(folder).content_hash == before
+
+
+_logs = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "B", "é", "\U0001f600", "\uffff", "10", "9"]),
+        st.sampled_from(["x", "y", "z", "ż", "2"]),
+        st.integers(1, 5),
+        st.integers(-2, 2) | st.floats(-2, 2).map(lambda time: round(time, 1)),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(
+    log=_logs,
+    min_rating=st.sampled_from([None, 3]),
+    repeats=st.sampled_from(["keep", "first", "last"]),
+    core=st.integers(0, 3),
+)
+@settings(max_examples=150)
+def test_a_data_set_equals_one_made_step_by_step(
+    log: list[tuple[str, str, int, float]], min_rating: int | None, repeats: str, core: int
+) -> None:
+    users, items, ratings, times = map(list, zip(*log, strict=True))
+    interactions = RawInteractions(
+        pa.array(users, pa.large_string()),
+        pa.array(items, pa.large_string()).dictionary_encode(),
+        np.array(ratings, dtype=np.float64),
+        np.array(times, dtype=np.int64 if all(isinstance(time, int) for time in times) else np.float64),
+    )
+    rows = [row for row in log if min_rating is None or row[2] >= min_rating]
+    rows.sort(key=lambda row: row[3])
+    pairs = [(user, item) for user, item, _, _ in rows]
+    if repeats == "first":
+        rows = [row for place, row in enumerate(rows) if pairs[place] not in pairs[:place]]
+    elif repeats == "last":
+        rows = [row for place, row in enumerate(rows) if pairs[place] not in pairs[place + 1 :]]
+    per_user, per_item = Counter(row[0] for row in rows), Counter(row[1] for row in rows)
+    rows = [row for row in rows if per_user[row[0]] >= core and per_item[row[1]] >= core]
+    raw = RawData(interactions, None, (), {})
+    config = PrepareConfig(min_rating=min_rating, repeats=repeats, core=core)
+    if not rows:
+        with pytest.raises(DataError, match="nothing remains"):
+            build_dataset(raw, config)
+        return
+    expected = {user: [row for row in rows if row[0] == user] for user in sorted({row[0] for row in rows})}
+    dataset = build_dataset(raw, config)
+    assert dataset.users.ids == tuple(expected)
+    assert dataset.items.ids == tuple(sorted({row[1] for row in rows}))
+    assert by_id(dataset) == {user: [item for _, item, _, _ in mine] for user, mine in expected.items()}
+    assert dataset.times is not None
+    assert dataset.times.tolist() == [math.floor(row[3]) for mine in expected.values() for row in mine]
+    last = dataset.provenance.steps[-1]
+    assert (last.users, last.items, last.interactions) == (dataset.n_users, dataset.n_items, dataset.n_interactions)
+
+
+@pytest.mark.parametrize("repeats", ["keep", "last"])
+@pytest.mark.parametrize("unit", [1, 2**40, 2**60])
+def test_order_by_any_size_of_time(repeats: str, unit: int) -> None:
+    times = np.array([3, 1, 2, 0, 3], dtype=np.int64) * unit
+    log = RawInteractions(pa.array(list("uvuvu")), pa.array(list("abcde")), None, times)
+    dataset = build_dataset(RawData(log, None, (), {}), PrepareConfig(repeats=repeats))
+    assert by_id(dataset) == {"u": ["c", "a", "e"], "v": ["d", "b"]}
 
 
 def test_provenance_says_how(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,17 @@ import pytest
 import torch
 
 from allmrec.core.errors import ArtifactError
-from allmrec.pipeline.stages import Stage, StageResult, damaged_files, read_stage, stage_is_current, write_stage
+from allmrec.pipeline.migration import FORMAT_VERSION
+from allmrec.pipeline.stages import (
+    Stage,
+    StageResult,
+    check_stage,
+    damaged_files,
+    read_stage,
+    stage_is_current,
+    tidy,
+    write_stage,
+)
 
 STAGE = Stage("align", {"width": 8, "training": {"epochs": 2}}, {"data": "abc", "seed": "0"})
 RESULT = StageResult({"w": torch.arange(4.0)}, {"steps": 3}, {"joint": {"cf": torch.ones(2)}})
@@ -65,7 +76,7 @@ def test_a_stage_of_other_inputs_is_not_loaded(run: Path) -> None:
 
 def test_a_missing_stage_names_the_command(tmp_path: Path) -> None:
     assert not stage_is_current(tmp_path, STAGE)
-    with pytest.raises(ArtifactError, match=r"has no stage 'align'\. Run: allmrec train"):
+    with pytest.raises(ArtifactError, match=r"has no stage 'align': .*manifest\.json does not exist\. Run: allmrec"):
         read_stage(tmp_path, STAGE)
 
 
@@ -93,10 +104,44 @@ def test_a_file_that_the_manifest_does_not_know_is_not_loaded(run: Path) -> None
         read_stage(run, STAGE, "other")
 
 
-def test_a_newer_format_is_refused(run: Path) -> None:
-    manifest(run).write_text(json.dumps(json.loads(manifest(run).read_text()) | {"format": 2}))
-    with pytest.raises(ArtifactError, match="has format 2; this version of allmrec reads format 1"):
+@pytest.mark.parametrize("found", [FORMAT_VERSION + 1, 0, "2", None, True])
+def test_a_format_that_is_not_known_is_refused_and_never_trained_over(run: Path, found: object) -> None:
+    manifest(run).write_text(json.dumps(json.loads(manifest(run).read_text()) | {"format": found}))
+    message = rf"manifest\.json has format {found!r}; this version of allmrec reads formats 1 to {FORMAT_VERSION}"
+    with pytest.raises(ArtifactError, match=message):
         read_stage(run, STAGE)
+    with pytest.raises(ArtifactError, match=message):
+        stage_is_current(run, STAGE)
+
+
+@pytest.mark.parametrize("files", [{}, [], None, {"other.safetensors": "0"}])
+def test_a_manifest_that_names_no_weights_is_damaged_itself(run: Path, files: object) -> None:
+    manifest(run).write_text(json.dumps(json.loads(manifest(run).read_text()) | {"files": files}))
+    assert damaged_files(run, STAGE) == [manifest(run)]
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        check_stage(run, STAGE)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        read_stage(run, STAGE)
+
+
+def test_what_killed_processes_left_is_swept_and_a_retired_stage_comes_back(run: Path) -> None:
+    whole = {path.name: path.read_bytes() for path in (run / "align").iterdir()}
+    (run / "align").rename(run / ".align.retired")
+    (run / ".tune.ab_1.tmp").mkdir()
+    (run / ".tune.ab_1.tmp" / "weights.safetensors").touch()
+    (run / ".run.json.12.tmp").touch()
+    (run / ".resume").mkdir()
+    (run / ".resume" / ".tune-0.safetensors.12.tmp").touch()
+    # Somebody may be writing it just now.
+    (run / ".report.json.12.tmp").touch()
+    (run / ".resume" / "tune-0.safetensors").touch()
+    tidy(run, ["align", "tune", "run.json"])
+    assert {path.name: path.read_bytes() for path in (run / "align").iterdir()} == whole
+    left = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.parent != run / "align")
+    assert left == [".report.json.12.tmp", ".resume", ".resume/tune-0.safetensors", "align"]
+    os.utime(run / ".report.json.12.tmp", (0, 0))
+    tidy(run, ["align"])
+    assert not (run / ".report.json.12.tmp").exists()
 
 
 def test_with_a_manifest_that_cannot_be_read_the_stage_is_not_there(run: Path) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from allmrec.prompting.template import DomainWords, ItemSlot, PromptTemplate, Text, Title, UserSlot
+from allmrec.prompting.template import (
+    GENRES,
+    DomainWords,
+    ItemQuestion,
+    ItemSlot,
+    PromptTemplate,
+    Text,
+    Title,
+    UserSlot,
+)
 
 MOVIES = PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie"))
 TITLES = {1: " Heat", 2: " {user} [ItemEmb] </s>", 3: " Alien"}
@@ -54,3 +63,23 @@ def test_without_vectors_has_the_same_words_and_no_slot() -> None:
 def test_a_typo_in_a_template_is_an_error(part: str, text: str) -> None:
     with pytest.raises(ValidationError, match=part):
         PromptTemplate.model_validate({part: text})
+
+
+def test_another_question_keeps_head_and_history() -> None:
+    assert spoken(MOVIES.asking(GENRES).pieces([3], [1])) == (
+        "<U> is a user representation. This user has watched [ Alien<3>] in the past. The movie Heat<1> is recommended "
+        "to this user. The genres of this movie are:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "fields"),
+    [
+        ("question", {"question": "Why?"}),
+        ("question", {"question": "{chosen} {user}"}),
+        ("answer", {"answer": "{item}"}),
+    ],
+)
+def test_a_typo_in_a_question_is_an_error(part: str, fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=part):
+        ItemQuestion.model_validate({"answer": "Because", **fields})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +17,10 @@ from allmrec.alignment.samples import UserSamples
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.samples import NegativeSampler
 from allmrec.cf.validation import ValidationSample
+from allmrec.core.distributed import slices
 from allmrec.core.errors import DataError
 from allmrec.core.frozen import Frozen
+from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingLog, fit
 from allmrec.data.splitting import Split
@@ -106,6 +107,35 @@ class AlignTask:
         users = self._samples.user_vectors(batch.rows)
         return alignment_terms(self._alignment.items, self._alignment.texts, users, sides[0], sides[1], config)
 
+    def shares(self, batch: AlignBatch, count: int) -> list[tuple[AlignBatch, dict[str, float]]] | None:
+        """The batch's rows for `count` processes: the text terms are means over rows that have a text, others over all.
+
+        With `reconstructed = "both"` the text terms are sums of two means, over positives and over negatives. Where some
+        item lacks a text these have different divisors, and a part has no one share of them.
+        """
+        config, present = self._config, self._bank.present
+        having = present[batch.positives]
+        if config.reconstructed == "both" and not (having.all() and present[batch.negatives].all()):
+            return None
+        weights = {
+            "item_reconstruction": config.item_reconstruction_weight,
+            "matching": config.matching_weight,
+            "text_reconstruction": config.text_reconstruction_weight,
+            "recommendation": config.recommendation_weight,
+        }
+        shared = []
+        for rows in slices(len(batch.rows), count):
+            part = AlignBatch(batch.rows[rows], batch.positives[rows], batch.negatives[rows])
+            of_all = len(part.rows) / len(batch.rows)
+            of_texts = float(having[rows].sum() / max(1, having.sum()))
+            shares = {
+                name: of_texts if name in ("matching", "text_reconstruction") else of_all
+                for name, weight in weights.items()
+                if weight
+            }
+            shared.append((part, shares))
+        return shared
+
     def validate(self) -> Mapping[str, float]:
         """How well items and texts find each other, and how well reconstructed items still recommend.
 
@@ -142,7 +172,7 @@ def align(
     encoder: SentenceEncoder,
     config: AlignConfig,
     seed: int,
-    resume: Path | None = None,
+    resume: Checkpoint | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Alignment, JointItemTable, TrainingLog]:
     """Train stage 1 and make the joint item table.
@@ -155,7 +185,7 @@ def align(
         encoder: the sentence encoder; its tunable part is trained in place.
         config: objective, samples and training.
         seed: names every draw; it takes the place of the training config's own.
-        resume: file of the resume state, if the run is to survive being killed.
+        resume: where to keep the resume state, if the run is to survive being killed.
         device: where to train.
 
     Returns:

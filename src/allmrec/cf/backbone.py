@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from allmrec.cf.losses import Objective
+from allmrec.core.errors import ArtifactError, UnknownIdError
 from allmrec.data.batching import SequenceBatch
 
-__all__ = ["Backbone", "SequenceBackbone"]
+__all__ = ["Backbone", "SequenceBackbone", "check_numbers", "row_count", "trimmed", "with_parameters"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @runtime_checkable
@@ -58,11 +64,20 @@ class SequenceBackbone(nn.Module):
         max_length: how many of the most recent items are looked at.
     """
 
+    # The parameter that has a row for each item and is only ever looked up by item number, where there is one: training
+    # then puts a smaller one, of a batch's own items, in its place. None is always right.
+    item_table: ClassVar[str | None] = None
+
     def __init__(self, n_items: int, width: int, max_length: int) -> None:
         super().__init__()
         self.n_items = n_items
         self.width = width
         self.max_length = max_length
+
+    @property
+    def objective(self) -> Objective:
+        """What `pretrain` minimises; SASRec's binary cross-entropy unless a backbone says otherwise."""
+        return Objective()
 
     @abstractmethod
     def item_vectors(self) -> Float[Tensor, "rows d"]:
@@ -81,8 +96,20 @@ class SequenceBackbone(nn.Module):
         """
         raise NotImplementedError
 
+    def trained_on(self, users: Int[np.ndarray, " users"]) -> None:
+        """Hear which users training has rows of, before the first step. A model with a table of users needs to know."""
+
+    def vectors_of(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """`E` of some items; worth overriding where `item_vectors` computes the whole catalogue anew."""
+        return F.embedding(items, self.item_vectors())
+
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
-        """`x_u`: the vector after the last position of each history."""
+        """`x_u`: the vector after the last position of each history.
+
+        Raises:
+            UnknownIdError: a history holds a number that is no item of the model.
+        """
+        check_numbers(batch, self.n_items)
         histories = trimmed(np.asarray(batch.histories), self.max_length)
         device = self.item_vectors().device
         items = torch.as_tensor(histories, dtype=torch.long, device=device)
@@ -97,3 +124,69 @@ def trimmed(histories: Int[np.ndarray, "batch length"], length: int) -> Int[np.n
     # One column stays where nothing is real, so that an empty history still has a last position.
     first = int(used.argmax()) if used.any() else recent.shape[1] - 1
     return recent[:, first:]
+
+
+def check_numbers(batch: SequenceBatch, n_items: int, n_users: int | None = None) -> None:
+    """Make sure that a batch holds numbers that a model knows; an index error of torch's would not say which.
+
+    Args:
+        batch: histories and users.
+        n_items: items go from 1 to this, 0 pads.
+        n_users: users go from 0 to one less; none: the model has no table of users, so any number will do.
+
+    Raises:
+        UnknownIdError: an item or a user outside.
+    """
+    items, users = batch.histories, batch.users
+    wrong = items[(items < 0) | (items > n_items)]
+    if len(wrong):
+        raise UnknownIdError(
+            f"A history holds item number {int(wrong[0])}; this model knows items 1 to {n_items} (0 pads). Number the "
+            "items by the data set that the model was trained on."
+        )
+    if n_users is not None:
+        wrong = users[(users < -1) | (users >= n_users)]
+        if len(wrong):
+            raise UnknownIdError(
+                f"User number {int(wrong[0])} came; this model knows users 0 to {n_users - 1}. Give -1 for somebody "
+                "whom the data set does not hold."
+            )
+
+
+def with_parameters(model: M, arrays: Mapping[str, np.ndarray | Tensor], name: str) -> M:
+    """Give a model its trained parameters, in evaluation mode.
+
+    Args:
+        model: an untrained one of the right sizes.
+        arrays: parameter name to values.
+        name: what the model is, for the message.
+
+    Raises:
+        ArtifactError: a parameter is missing, superfluous or of another shape.
+    """
+    wanted = model.state_dict()
+    given = {key: torch.as_tensor(np.asarray(values)) for key, values in arrays.items()}
+    problems = [f"{key} is missing" for key in wanted if key not in given]
+    problems += [f"{key} is unknown" for key in given if key not in wanted]
+    problems += [
+        f"{key} has shape {tuple(given[key].shape)}, expected {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in given and given[key].shape != tensor.shape
+    ]
+    if problems:
+        raise ArtifactError(
+            f"These weights are no {name}: {'; '.join(problems)}. Give the config they were trained with."
+        )
+    model.load_state_dict({key: tensor.to(wanted[key].dtype) for key, tensor in given.items()})
+    return model.eval()
+
+
+def row_count(arrays: Mapping[str, np.ndarray | Tensor], key: str, name: str) -> int:
+    """Rows of the table that tells a model's size.
+
+    Raises:
+        ArtifactError: there is no such table.
+    """
+    if key not in arrays:
+        raise ArtifactError(f"These weights have no {key}; expected the parameters of a {name}.")
+    return int(arrays[key].shape[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -13,15 +12,16 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
 from allmrec.cf.backbone import SequenceBackbone, trimmed
-from allmrec.cf.losses import binary_cross_entropy
+from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
-from allmrec.cf.samples import NegativeSampler, training_windows
+from allmrec.cf.samples import NegativeSampler, TrainingBatch, training_windows
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
+from allmrec.core.distributed import slices
 from allmrec.core.errors import ConfigError
+from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
-from allmrec.data.batching import SequenceBatch
 from allmrec.data.splitting import Split
 
 __all__ = ["PretrainConfig", "SequenceTask", "pretrain"]
@@ -75,7 +75,9 @@ class PretrainConfig(Config):
 
 
 class SequenceTask:
-    """Next-item prediction at every position with one sampled negative each, for `core.training.fit`.
+    """Next-item prediction at every position with sampled negatives, for `core.training.fit`.
+
+    The backbone's `objective` says which loss, and how many negatives.
 
     Args:
         backbone: what is trained.
@@ -89,50 +91,52 @@ class SequenceTask:
         self._seed = seed
         self.batch_size = config.training.batch_size
         self.windows = training_windows(split, backbone.max_length, config.windows)
+        backbone.trained_on(np.unique(self.windows.users))
         self._sampler = NegativeSampler(split)
+        self._negatives = backbone.objective.negatives
+        self._loss = NextItemLoss(backbone)
         self._validation = ValidationSample(
             split, config.validation_users, config.validation_negatives, backbone.max_length, seed
         )
 
-    def batches(self, epoch: int) -> Sequence[SequenceBatch]:
+    def batches(self, epoch: int) -> Sequence[TrainingBatch]:
         """The epoch's rows in its own order; each batch is put together when it is asked for."""
         order = numpy_generator(self._seed, "cf", "order", epoch).permutation(len(self.windows))
         return _Batches(self, order, epoch)
 
-    def batch(self, epoch: int, number: int, rows: Int[np.ndarray, " rows"]) -> SequenceBatch:
+    def batch(self, epoch: int, number: int, rows: Int[np.ndarray, " rows"]) -> TrainingBatch:
         """One batch, trimmed to its longest row; its negatives depend on the epoch and its number alone."""
         histories = trimmed(self.windows.inputs[rows], self._backbone.max_length)
         users = self.windows.users[rows]
-        columns = histories.shape[1]
+        targets = self.windows.targets[rows][:, -histories.shape[1] :].astype(np.int64)
         rng = numpy_generator(self._seed, "cf", "negatives", epoch, number)
-        return SequenceBatch(
-            users=users,
-            histories=histories.astype(np.int64),
-            targets=self.windows.targets[rows][:, -columns:].astype(np.int64),
-            negatives=self._sampler.draw(users, columns, rng),
-        )
+        if self._negatives is None:
+            real = np.nonzero(targets)
+            negatives = np.zeros_like(targets)
+            negatives[real] = self._sampler.draw(users[real[0]], 1, rng)[:, 0]
+        else:
+            negatives = self._sampler.draw(users, self._negatives, rng)
+        return TrainingBatch(users, histories.astype(np.int64), targets, negatives)
 
-    def losses(self, batch: SequenceBatch) -> Mapping[str, Tensor]:
-        """Binary cross-entropy, averaged over real positions."""
-        if batch.targets is None or batch.negatives is None:
-            raise ValueError("a training batch needs targets and negatives; this one was made for inference.")
-        vectors = self._backbone.item_vectors()
-        histories, users, targets, negatives = (
-            torch.as_tensor(array, device=vectors.device)
-            for array in (batch.histories, batch.users, batch.targets, batch.negatives)
-        )
-        real = targets != 0
-        states = self._backbone.position_vectors(histories, users)[real]
-        positive = (states * vectors[targets[real]]).sum(-1)
-        negative = (states * vectors[negatives[real]]).sum(-1)
-        return {"recommendation": binary_cross_entropy(positive, negative)}
+    def losses(self, batch: TrainingBatch) -> Mapping[str, Tensor]:
+        """The backbone's objective, averaged over real positions."""
+        return {"recommendation": self._loss.of(batch)}
+
+    def shares(self, batch: TrainingBatch, count: int) -> list[tuple[TrainingBatch, dict[str, float]]]:
+        """The batch's rows for `count` processes; every loss is a mean over the rows' real positions."""
+        positions = (batch.targets != 0).sum(axis=1)
+        shared = []
+        for rows in slices(len(batch), count):
+            part = TrainingBatch(batch.users[rows], batch.histories[rows], batch.targets[rows], batch.negatives[rows])
+            shared.append((part, {"recommendation": float(positions[rows].sum() / positions.sum())}))
+        return shared
 
     def validate(self) -> Mapping[str, float]:
         """NDCG@10 and Hit@1 on the validation sample."""
         return self._validation.figures(self._validation.user_vectors(self._backbone), self._backbone.item_vectors())
 
 
-class _Batches(Sequence[SequenceBatch]):
+class _Batches(Sequence[TrainingBatch]):
     """An epoch's batches, made when they are looked at."""
 
     def __init__(self, task: SequenceTask, order: Int[np.ndarray, " rows"], epoch: int) -> None:
@@ -142,10 +146,10 @@ class _Batches(Sequence[SequenceBatch]):
         return -(-len(self._order) // self._task.batch_size)
 
     @overload
-    def __getitem__(self, index: int) -> SequenceBatch: ...
+    def __getitem__(self, index: int) -> TrainingBatch: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[SequenceBatch]: ...
-    def __getitem__(self, index: int | slice) -> SequenceBatch | Sequence[SequenceBatch]:
+    def __getitem__(self, index: slice) -> Sequence[TrainingBatch]: ...
+    def __getitem__(self, index: int | slice) -> TrainingBatch | Sequence[TrainingBatch]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
@@ -157,16 +161,18 @@ def pretrain(
     split: Split,
     config: PretrainConfig,
     seed: int,
-    resume: Path | None = None,
+    resume: Checkpoint | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """Train a backbone on each user's training prefix (`split.train_end`) and keep the best validation's weights.
+
+    A kind that needs no training, such as `imported`, is made, checked and measured on the validation sample.
 
     Args:
         split: the data; with `hold_out` the withheld items are not seen.
         config: backbone and training.
         seed: names every draw; it takes the place of the training config's own.
-        resume: file of the resume state, if the run is to survive being killed.
+        resume: where to keep the resume state, if the run is to survive being killed.
         device: where to train.
 
     Returns:
@@ -176,6 +182,8 @@ def pretrain(
         DataError: there is nothing to train or to validate on.
     """
     kind = backbone_kind(config.backbone)
+    if kind.ready is not None:
+        return _checked(kind.ready(split, config.model).to(device), split, config, seed)
     with seeded_torch(seed, "cf", "initialisation"):
         backbone = kind.build(split.dataset.n_items, len(split.train_end), config.model)
     backbone.to(device)
@@ -183,3 +191,15 @@ def pretrain(
     training = config.training.model_copy(update={"seed": seed})
     log = fit(backbone, task, training, f"pre-train {kind.title}", resume)
     return backbone.eval(), log
+
+
+def _checked(
+    backbone: SequenceBackbone, split: Split, config: PretrainConfig, seed: int
+) -> tuple[SequenceBackbone, TrainingLog]:
+    """A backbone that came trained, with its validation figures as the only record."""
+    backbone.eval()
+    sample = ValidationSample(split, config.validation_users, config.validation_negatives, backbone.max_length, seed)
+    with torch.no_grad():
+        figures = sample.figures(sample.user_vectors(backbone), backbone.item_vectors())
+    record = {"step": 0.0, "epoch": 0.0, **figures}
+    return backbone, TrainingLog(records=[record], best_value=next(iter(figures.values())))

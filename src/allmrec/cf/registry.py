@@ -10,9 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.gru4rec import GRU4Rec, GRU4RecConfig
+from allmrec.cf.imported import Imported, ImportedConfig
+from allmrec.cf.ncf import NCF, NCFConfig
+from allmrec.cf.nextitnet import NextItNet, NextItNetConfig
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
+from allmrec.data.splitting import Split
 
 __all__ = ["BACKBONES", "BackboneKind", "backbone_kind"]
 
@@ -26,12 +31,15 @@ class BackboneKind:
         config: class of its settings.
         build: makes an untrained one from the number of items, the number of users and the settings.
         load: makes a trained one from its stored parameters and the settings.
+        ready: makes one that needs no training from the split and the settings; none: `pretrain` trains what `build`
+            made.
     """
 
     title: str
     config: type[Config]
     build: Callable[[int, int, Any], SequenceBackbone]
     load: Callable[[Mapping[str, np.ndarray | Tensor], Any], SequenceBackbone]
+    ready: Callable[[Split, Any], SequenceBackbone] | None = None
 
 
 BACKBONES: dict[str, BackboneKind] = {
@@ -40,6 +48,31 @@ BACKBONES: dict[str, BackboneKind] = {
         config=SASRecConfig,
         build=lambda n_items, n_users, config: SASRec(n_items, config),
         load=SASRec.from_arrays,
+    ),
+    "gru4rec": BackboneKind(
+        title="GRU4Rec",
+        config=GRU4RecConfig,
+        build=lambda n_items, n_users, config: GRU4Rec(n_items, config),
+        load=GRU4Rec.from_arrays,
+    ),
+    "nextitnet": BackboneKind(
+        title="NextItNet",
+        config=NextItNetConfig,
+        build=lambda n_items, n_users, config: NextItNet(n_items, config),
+        load=NextItNet.from_arrays,
+    ),
+    "ncf": BackboneKind(
+        title="NCF",
+        config=NCFConfig,
+        build=NCF,
+        load=NCF.from_arrays,
+    ),
+    "imported": BackboneKind(
+        title="Imported CF",
+        config=ImportedConfig,
+        build=Imported.empty,
+        load=Imported.from_arrays,
+        ready=Imported.of_config,
     ),
 }
 

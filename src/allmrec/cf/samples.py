@@ -6,12 +6,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.splitting import Split
 
-__all__ = ["NegativeSampler", "TrainingWindows", "training_windows"]
+__all__ = ["NegativeSampler", "TrainingBatch", "TrainingWindows", "length_groups", "training_windows"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """Rows of one step. Users and histories as in `SequenceBatch`.
+
+    Attributes:
+        users: user numbers.
+        histories: item numbers, 0 on the left where a history is short.
+        targets: the item after each of them, 0 at padding.
+        negatives: items that the user does not train on: one for each position, or a number of them for all of a
+            row's positions together.
+    """
+
+    users: Int64[np.ndarray, " batch"]
+    histories: Int64[np.ndarray, "batch length"]
+    targets: Int64[np.ndarray, "batch length"]
+    negatives: Int64[np.ndarray, "batch drawn"]
+
+    def __len__(self) -> int:
+        return len(self.users)
 
 
 @dataclass(frozen=True)
@@ -109,3 +130,25 @@ class NegativeSampler:
             return np.zeros(keys.shape, dtype=bool)
         at = np.searchsorted(self._seen, keys)
         return np.asarray(self._seen[np.minimum(at, len(self._seen) - 1)] == keys)
+
+
+def length_groups(lengths: Int[np.ndarray, " rows"], worth: int) -> list[Int[np.ndarray, " _rows"]]:
+    """Divide rows into groups of like length, so that short rows need not be as wide as the longest.
+
+    Args:
+        lengths: real positions of each row.
+        worth: padding positions that a further group must save.
+
+    Returns:
+        The rows of each group, shorter ones first; every row is in one group.
+    """
+
+    def cut(rows: Int[np.ndarray, " part"]) -> list[Int[np.ndarray, " _rows"]]:
+        sizes = lengths[rows]
+        saved = np.arange(1, len(rows)) * (sizes[-1] - sizes[:-1])
+        if not len(saved) or saved.max() < worth:
+            return [rows]
+        at = int(saved.argmax()) + 1
+        return cut(rows[:at]) + cut(rows[at:])
+
+    return cut(np.argsort(lengths, kind="stable"))

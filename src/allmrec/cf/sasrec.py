@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
 from allmrec.core.config import Config
-from allmrec.core.errors import ArtifactError
 
 __all__ = ["SASRec", "SASRecConfig"]
 
@@ -53,6 +52,8 @@ class SASRec(SequenceBackbone):
         ValueError: the heads do not divide the width.
     """
 
+    item_table = "item_emb.weight"
+
     def __init__(self, n_items: int, config: SASRecConfig) -> None:
         super().__init__(n_items, config.width, config.max_length)
         if config.width % config.heads:
@@ -84,24 +85,8 @@ class SASRec(SequenceBackbone):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
-        if "item_emb.weight" not in arrays:
-            raise ArtifactError("These weights have no item_emb.weight; expected the parameters of a SASRec.")
-        given = {name: torch.as_tensor(np.asarray(values), dtype=torch.float32) for name, values in arrays.items()}
-        model = cls(given["item_emb.weight"].shape[0] - 1, config)
-        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        problems = [f"{name} is missing" for name in wanted if name not in given]
-        problems += [f"{name} is unknown" for name in given if name not in wanted]
-        problems += [
-            f"{name} has shape {tuple(given[name].shape)}, expected {shape}"
-            for name, shape in wanted.items()
-            if name in given and tuple(given[name].shape) != shape
-        ]
-        if problems:
-            raise ArtifactError(
-                f"These weights are no SASRec of {config!r}: {'; '.join(problems)}. Give the config they were trained with."
-            )
-        model.load_state_dict(given)
-        return model.eval()
+        model = cls(row_count(arrays, "item_emb.weight", "SASRec") - 1, config)
+        return with_parameters(model, arrays, f"SASRec of {config!r}")
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""

@@ -18,6 +18,14 @@ from allmrec.core.packaged import PACKAGED, cache_root, find_packaged
 __all__ = ["register"]
 
 
+_EXTRAS = (
+    ("gguf", "gguf", "language models that come as GGUF files"),
+    ("bitsandbytes", "quantised", "language models in int8 and int4"),
+    ("faiss", "index", "an approximate index of a large catalogue"),
+    ("bm25s", "bm25", "the BM25 baseline"),
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
@@ -42,7 +50,7 @@ def register(app: typer.Typer) -> None:
             shipped.add_row(name, state)
         CONSOLE.print(shipped)
         extras = Table("extra", "for", "state")
-        for module, extra, purpose in (("gguf", "gguf", "language models that come as GGUF files"),):
+        for module, extra, purpose in _EXTRAS:
             there = importlib.util.find_spec(module) is not None
             extras.add_row(extra, purpose, "installed" if there else f"missing; pip install 'allmrec[{extra}]'")
         CONSOLE.print(extras)

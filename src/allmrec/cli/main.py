@@ -7,6 +7,9 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -15,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from allmrec.core.errors import AllmrecError
+from allmrec.core.errors import AllmrecError, AllmrecWarning
 
 __all__ = ["app", "main"]
 
@@ -45,7 +48,8 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         errors = Console(stderr=True, soft_wrap=True)
         try:
-            return super().invoke(ctx)
+            with _warnings_shown_by(errors):
+                return super().invoke(ctx)
         except AllmrecError as error:
             errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(1) from None
@@ -59,6 +63,22 @@ class _Verbs(TyperGroup):
             again = escape(shlex.join(["allmrec", *sys.argv[1:]]))
             errors.print(f"\nStopped. What is finished is kept; to go on: {again}", highlight=False)
             raise typer.Exit(130) from None
+
+
+@contextmanager
+def _warnings_shown_by(console: Console) -> Iterator[None]:
+    """Our own warnings as a line; other libraries' stay as they are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+            if issubclass(category, AllmrecWarning):
+                console.print(f"[bold yellow]warning:[/] {escape(str(message))}", highlight=False)
+            else:
+                show(message, category, *rest, **named)
+
+        warnings.showwarning = shown
+        yield
 
 
 def _load(name: str) -> Any:

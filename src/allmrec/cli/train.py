@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from allmrec.cli.options import DeviceOption, SeedOption, announce, chosen_device
+from allmrec.core.artifacts import recover
+from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
@@ -53,26 +55,36 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
         ] = None,
         seed: SeedOption = None,
         device: DeviceOption = "auto",
+        save_every: Annotated[
+            float,
+            typer.Option("--save-every", min=0, help="Seconds between two savings of a stage that is not finished."),
+        ] = 60.0,
     ) -> None:
         named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone, "seed": seed}
         changes = {name: value for name, value in named.items() if value is not None}
         changes |= _words(words) | parse_changes(change or [])
-        place = chosen_device(device)
+        here = processes(chosen_device(device))
+        place = here.device(chosen_device(device))
+        if here.is_main:
+            recover(source)  # `prepare` may have been killed while it put new data in the place of old
+        here.wait()
         if (source / "run.json").is_file():
-            run = Run.open(source, place)
+            run = Run.open(source, place, save_every)
             if output is not None:
                 raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
             if recipe is not None or changes:
-                run = Run.create(source, run.dataset, _config(run, recipe, changes), place)
+                run = Run.create(source, run.dataset, _config(run, recipe, changes), place, save_every)
         elif not source.exists():
             raise ConfigError(f"{source} does not exist; expected prepared data (allmrec prepare) or a run.")
         elif output is None:
             raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
         else:
-            run = Run.create(output, InteractionDataset.load(source), load_recipe(recipe or "paper", changes), place)
-        run.train(announce, until)
+            data, config = InteractionDataset.load(source), load_recipe(recipe or "paper", changes)
+            run = Run.create(output, data, config, place, save_every)
+        tell = announce if here.is_main else lambda text: None
+        run.train(tell, until)
         after = {"pretrain": "align", "align": "tune"}.get(until)
-        announce(f"Next: allmrec {after or 'evaluate'} {run.path}")
+        tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
 
     return command
 

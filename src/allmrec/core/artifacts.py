@@ -1,13 +1,21 @@
-"""Files and folders on disk: written whole or not at all, hashed, checked on reading; knows no model."""
+"""Files and folders on disk: written whole or not at all, hashed, checked on reading; knows no model.
+
+What is being written has a temporary name, `.NAME.XXXX.tmp`, until it is whole and on the disk itself; then it is renamed.
+A process that is killed leaves such a name behind, which `sweep` removes. While a folder takes another's place, the other
+is called `.NAME.retired` for a moment; `recover` brings it back if the process was killed just then.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from allmrec.core.errors import ArtifactError
+from allmrec.core.errors import ArtifactError, NoSpaceError
 
 __all__ = [
     "atomic_directory",
@@ -27,25 +35,43 @@ __all__ = [
     "file_hash",
     "read_json",
     "read_tensors",
+    "recover",
+    "space_checked",
+    "sweep",
     "versions",
     "write_json",
     "write_tensors",
 ]
 
 
+# No room on the device, none within the user's quota, larger than a file may be.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes the place of `path` when the block ends without an error."""
+    """Give a temporary folder to fill; it takes the place of `path` when the block ends without an error.
+
+    Raises:
+        NoSpaceError: the disk is full; what stood at `path` is untouched.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder
-        _replace(path, temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    recover(path)
+    with space_checked(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
+            yield temporary
+            for folder, _, files in os.walk(temporary):
+                for name in files:
+                    _to_disk(Path(folder, name))
+                _to_disk(Path(folder))
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder
+            _replace(path, temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _to_disk(path.parent)
 
 
 def _replace(path: Path, new: Path) -> None:
@@ -53,16 +79,116 @@ def _replace(path: Path, new: Path) -> None:
     if not path.exists():
         os.replace(new, path)
         return
-    retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    retired = _retired(path)
     try:
-        os.replace(path, retired / path.name)
+        os.replace(path, retired)
         os.replace(new, path)
     except BaseException:
-        if (retired / path.name).exists() and not path.exists():
-            os.replace(retired / path.name, path)
-        shutil.rmtree(retired, ignore_errors=True)
+        recover(path)
         raise
-    shutil.rmtree(retired)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def recover(path: Path | str) -> None:
+    """Bring back a folder whose replacement was cut off between its two renames; remove it if the new one is there."""
+    path = Path(path)
+    retired = _retired(path)
+    if not retired.exists():
+        return
+    if path.exists():
+        shutil.rmtree(retired)
+    else:
+        os.replace(retired, path)
+
+
+def _retired(path: Path) -> Path:
+    return path.with_name(f".{path.name}.retired")
+
+
+def sweep(folder: Path | str, names: Collection[str] | None = None, older_than: float = 0.0) -> None:
+    """Remove what killed processes left half written in a folder.
+
+    Args:
+        folder: where they wrote; need not exist.
+        names: files and folders that nobody else is writing at present; none: whatever stands there.
+        older_than: seconds since the last change; for names that somebody else may be writing.
+    """
+    folder = Path(folder)
+    # safetensors writes to a temporary name of its own first.
+    for entry in (*folder.glob(".*.tmp"), *folder.glob(".tmp??????")):
+        name = entry.name[1:].removesuffix(".tmp").rpartition(".")[0]
+        if (names is None or name in names) and time.time() - entry.stat().st_mtime >= older_than:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+@contextmanager
+def space_checked(path: Path | str, needed: int | None = None) -> Iterator[None]:
+    """Turn the errors of a full disk, whoever raises them, into one that says what to do.
+
+    Args:
+        path: what is being written, for the message.
+        needed: its bytes, where that is known.
+
+    Raises:
+        NoSpaceError: the disk, the quota or the limit on a file's size is exhausted.
+    """
+    path = Path(path)
+    try:
+        yield
+    except NoSpaceError as error:
+        # A part of this, which still had its temporary name.
+        inner = [part for part in error.path.parts if part.startswith(f".{path.name}.") and part.endswith(".tmp")]
+        if not inner:
+            raise
+        rest = error.path.parts[error.path.parts.index(inner[0]) + 1 :]
+        raise NoSpaceError(path.joinpath(*rest), error.reason) from error
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        if number not in _NO_SPACE:
+            raise
+        raise NoSpaceError(path, _space(number, path, needed)) from error
+
+
+def _number_in(message: str) -> int | None:
+    """The system's error number in a message of a library that keeps it nowhere else."""
+    found = re.search(r"\(os error (\d+)\)", message)
+    return None if found is None else int(found[1])
+
+
+def _space(number: int, path: Path, needed: int | None) -> str:
+    """What was needed and what there is, in words."""
+    if number == errno.EFBIG:
+        reason = "it is larger than a file may be here (see `ulimit -f`)"
+        return reason if needed is None else f"{reason}: about {_size(needed)}"
+    place = next((folder for folder in path.parents if folder.is_dir()), Path())
+    free = shutil.disk_usage(place).free
+    there = f"{_size(free)} are free in {place}"
+    if number == errno.EDQUOT:
+        there += ", but the quota is used up"
+    return there if needed is None else f"about {_size(needed)} are needed, and {there}"
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
+
+
+def _to_disk(path: Path) -> None:
+    """Make sure that a power cut leaves a file or folder as it is now; renaming alone may outrun the content."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know no such thing for a folder.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
@@ -72,17 +198,30 @@ def _umask() -> int:
     return umask
 
 
+@contextmanager
+def _atomic_file(path: Path, needed: int) -> Iterator[Path]:
+    """Give a temporary name to write to; the file takes the place of `path` when the block ends without an error."""
+    with space_checked(path, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _to_disk(path.parent)
+
+
 def atomic_write(path: Path | str, content: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file under a temporary name, then rename it into place.
+
+    Raises:
+        NoSpaceError: the disk is full; what stood at `path` is untouched.
+    """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _atomic_file(Path(path), len(data)) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
@@ -109,18 +248,16 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors, whole or not at all; shared storage is written once per name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write tensors as safetensors, whole or not at all; shared storage is written once per name.
+
+    Raises:
+        NoSpaceError: the disk is full; what stood at `path` is untouched.
+    """
+    with _atomic_file(Path(path), sum(t.numel() * t.element_size() for t in tensors.values())) as temporary:
         save_file(
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, dict(about or {})
         )
         temporary.chmod(0o666 & ~_umask())  # safetensors makes a private file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:

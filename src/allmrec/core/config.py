@@ -34,6 +34,9 @@ def parse_config(kind: type[C], values: Mapping[str, Any], where: str) -> C:
     """
     try:
         return kind.model_validate(values)
+    except ConfigError as error:
+        # From a part that a validator parsed by itself, which does not know what it came from.
+        raise ConfigError(f"{where}: {error}") from None
     except ValidationError as error:
         problems = list(_problems(error, _field_paths(kind)))
         start = " " if len(problems) == 1 else "\n  "

@@ -6,7 +6,11 @@
     ├── UnknownIdError      a user or an item id that the data set does not hold
     ├── ArtifactError       a file of ours is damaged, foreign, or of a newer format
     ├── ModelNotFoundError  weights that are neither installed nor reachable
-    └── MissingExtraError   an optional package is not installed
+    ├── MissingExtraError   an optional package is not installed
+    ├── NoSpaceError        a file could not be written because the disk is full
+    └── RunInUseError       another process is training the run
+
+Beside it stands `AllmrecWarning`: something was not as it should be, and the work goes on.
 
 A message says what was found, what was expected and what to do.
 """
@@ -17,11 +21,14 @@ from pathlib import Path
 
 __all__ = [
     "AllmrecError",
+    "AllmrecWarning",
     "ArtifactError",
     "ConfigError",
     "DataError",
     "MissingExtraError",
     "ModelNotFoundError",
+    "NoSpaceError",
+    "RunInUseError",
     "UnknownIdError",
 ]
 
@@ -73,3 +80,27 @@ class MissingExtraError(AllmrecError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed. Run: pip install 'allmrec[{extra}]'")
+
+
+class NoSpaceError(AllmrecError):
+    """A file could not be written for want of space; what was there before is untouched.
+
+    Args:
+        path: the file or folder.
+        reason: how much is needed and how much there is.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} could not be written: no space is left ({reason}). Nothing that was there is lost. Free some space, "
+            "then run the same command again: it goes on from what is kept."
+        )
+
+
+class RunInUseError(AllmrecError):
+    """Another process is training the run."""
+
+
+class AllmrecWarning(UserWarning):
+    """Something was not as it should be, and the work goes on; the message says how."""

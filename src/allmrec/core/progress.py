@@ -34,8 +34,8 @@ class Bar:
     Where there is no terminal, a plain line once in a while says the same, so that a log shows that work goes on.
     """
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, task: TaskID, silent: bool = False) -> None:
+        self._progress, self._silent = progress, silent
         self._task = task
         self._said = time.monotonic()
 
@@ -43,7 +43,7 @@ class Bar:
         """Move on by `steps`; `status` is a short text such as the current loss."""
         fields: dict[str, Any] = {} if status is None else {"status": status}
         self._progress.update(self._task, advance=steps, **fields)
-        if self._progress.disable and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+        if self._progress.disable and not self._silent and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             task = self._progress.tasks[0]
             total = "" if task.total is None else f"/{task.total:.0f}"
@@ -51,8 +51,15 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
-    """Show a bar for the length of the block; without a terminal a line every SECONDS_BETWEEN_LINES."""
+def progress_bar(description: str, total: int | None, done: int = 0, silent: bool = False) -> Iterator[Bar]:
+    """Show a bar for the length of the block; without a terminal a line every SECONDS_BETWEEN_LINES.
+
+    Args:
+        description: what is being done.
+        total: how many steps there are, where that is known.
+        done: how many lie behind.
+        silent: show nothing, because another process does.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -62,8 +69,8 @@ def progress_bar(description: str, total: int | None, done: int = 0) -> Iterator
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
-    with Progress(*columns, console=_console, disable=not _console.is_terminal) as progress:
-        yield Bar(progress, progress.add_task(description, total=total, completed=done, status=""))
+    with Progress(*columns, console=_console, disable=silent or not _console.is_terminal) as progress:
+        yield Bar(progress, progress.add_task(description, total=total, completed=done, status=""), silent)
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -1,12 +1,16 @@
-"""The one training loop; knows a task that yields batches and losses, and nothing of what is being learned."""
+"""The one training loop; knows a task that yields batches and losses, and nothing of what is being learned.
+
+Several processes may train together (`core.distributed`). Each then computes its part of every batch, and the gradients
+add up to those that one process would have had.
+"""
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -14,13 +18,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.core.config import Config
-from allmrec.core.errors import ArtifactError
+from allmrec.core.distributed import Processes, processes
+from allmrec.core.errors import AllmrecWarning, ArtifactError
 from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
-from allmrec.core.resume import read_resume, write_resume
+from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
 from allmrec.core.seeding import seeded_torch
 
-__all__ = ["Task", "TrainingConfig", "TrainingLog", "fit"]
+__all__ = ["SharedTask", "Task", "TrainingConfig", "TrainingLog", "fit"]
 
 B = TypeVar("B")
 
@@ -56,6 +61,20 @@ class Task(Protocol[B]):
 
     def validate(self) -> Mapping[str, float]:
         """Figures on validation data; the first one is watched and higher is better. Empty: the last step counts."""
+        ...
+
+
+@runtime_checkable
+class SharedTask(Protocol[B]):
+    """A `Task` whose batches several processes can share; of any other each process computes every batch whole."""
+
+    def shares(self, batch: B, count: int) -> Sequence[tuple[B, Mapping[str, float]]] | None:
+        """A batch in `count` parts, each with its share of what every term of the loss is divided by.
+
+        A term that is a mean over rows has a part's share of the rows, one that is a mean over positions its share of
+        the positions, and so on: the parts' terms times these shares add up to the batch's term. A part may be empty; its
+        shares are 0 then. None where a term is no such mean: then each process computes the batch whole.
+        """
         ...
 
 
@@ -97,27 +116,29 @@ def fit(
     task: Task[B],
     config: TrainingConfig,
     description: str,
-    resume: Path | None = None,
-    resume_every: float = 60.0,
+    resume: Checkpoint | None = None,
 ) -> TrainingLog:
     """Train `module` on `task` and leave it with the weights of the best validation.
 
     Every step draws its randomness from a stream named by its number, so a run that was killed and started again goes
     through the same numbers as one that was not.
 
+    With several processes all validate and the main one's figures count; it alone writes and shows progress. Their
+    dropout differs: each part of a batch has a stream of its own. A resume state that cannot be used is set aside with a
+    warning that names it, and training starts anew.
+
     Args:
         module: whatever is trained; frozen parts are no part of its parameters.
         task: batches, losses and validation.
         config: rates, sizes and patience.
         description: the progress bar's label.
-        resume: file to keep the resume state in; read first if it exists, removed at the end by the caller.
-        resume_every: seconds between two writes of that file. Ctrl-C writes it as well.
+        resume: where to keep the resume state; read first if it exists, removed at the end by the caller.
 
     Returns:
         The log, one record per validation.
 
     Raises:
-        ArtifactError: the resume state is damaged or another model's.
+        NoSpaceError: the disk has no room for the resume state; the one before is untouched.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -125,24 +146,21 @@ def fit(
     )
     steps_per_epoch = math.ceil(len(task.batches(0)) / config.accumulation)
     total = max(1, steps_per_epoch * config.epochs)
-    log, at = TrainingLog(), _Position()
-    best: dict[str, Tensor] | None = None
-    if resume is not None and resume.exists():
-        state, best = read_resume(resume, module, optimizer)
-        log, at = _restored(state, resume)
+    here = processes(next((p.device for p in parameters), "cpu"))
+    log, at, best = _begun(resume, module, optimizer, here)
     started = time.monotonic() - log.seconds
     saved = time.monotonic()
 
     def save() -> None:
         log.seconds = time.monotonic() - started
-        if resume is not None:
-            write_resume(resume, module, optimizer, best, {"log": vars(log), "at": vars(at)})
+        if resume is not None and here.is_main:
+            write_resume(resume.path, module, optimizer, best, {"log": vars(log), "at": vars(at)})
 
     def validate() -> None:
         nonlocal best
         module.eval()
         with torch.no_grad(), seeded_torch(config.seed, "validate", log.steps):
-            figures = dict(task.validate())
+            figures = here.from_main(dict(task.validate()))
         module.train()
         with interrupts_postponed():
             means = {f"loss/{name}": value / max(1, at.counted) for name, value in at.sums.items()}
@@ -159,7 +177,7 @@ def fit(
         return config.patience is not None and at.since_best >= config.patience
 
     module.train()
-    with progress_bar(description, total, log.steps) as bar:
+    with progress_bar(description, total, log.steps, silent=not here.is_main) as bar:
         try:
             if at.due:
                 validate()
@@ -168,7 +186,7 @@ def fit(
                 while at.batch < len(batches) and not stopped():
                     group = batches[at.batch : at.batch + config.accumulation]
                     _set_rate(optimizer, config, log.steps, total)
-                    terms = _gradients(task, group, optimizer, parameters, config, log.steps)
+                    terms = _gradients(task, group, optimizer, parameters, config, log.steps, here)
                     # Weights and position move together, or a resumed run would do a step twice or not at all.
                     with interrupts_postponed():
                         optimizer.step()
@@ -181,7 +199,7 @@ def fit(
                     bar.advance(1, _status(at, log))
                     if at.due:
                         validate()
-                    if resume is not None and time.monotonic() - saved >= resume_every:
+                    if resume is not None and time.monotonic() - saved >= resume.every:
                         save()
                         saved = time.monotonic()
                 with interrupts_postponed():
@@ -196,14 +214,28 @@ def fit(
     return log
 
 
-def _restored(state: Mapping[str, Any], resume: Path) -> tuple[TrainingLog, _Position]:
+def _begun(
+    resume: Checkpoint | None, module: nn.Module, optimizer: torch.optim.Optimizer, here: Processes
+) -> tuple[TrainingLog, _Position, dict[str, Tensor] | None]:
+    """Log, position and best weights to go on from: those of the resume state, or of a beginning."""
+    with here.main_first():
+        if resume is not None and resume.path.exists():
+            try:
+                (log, at), best = read_resume(resume.path, module, optimizer, _restored)
+                return log, at, best
+            except ArtifactError as error:
+                if not here.is_main:
+                    raise
+                place = set_aside(resume.path)
+                warnings.warn(
+                    f"{error} It now lies in {place}, and this stage starts anew.", AllmrecWarning, stacklevel=3
+                )
+    return TrainingLog(), _Position(), None
+
+
+def _restored(state: Mapping[str, Any]) -> tuple[TrainingLog, _Position]:
     """Log and position from a resume file's state."""
-    try:
-        return TrainingLog(**state["log"]), _Position(**state["at"])
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"The resume state {resume} is of another version of allmrec ({error}). Remove it to start this stage anew."
-        ) from error
+    return TrainingLog(**state["log"]), _Position(**state["at"])
 
 
 def _validation_is_due(config: TrainingConfig, step: int, epoch: int, epoch_ends: bool) -> bool:
@@ -220,20 +252,44 @@ def _gradients(
     parameters: list[nn.Parameter],
     config: TrainingConfig,
     step: int,
+    here: Processes,
 ) -> dict[str, float]:
     """Gradients of a group of batches, clipped, ready for a step; the terms of the loss, averaged over the group."""
     sums: dict[str, float] = {}
     optimizer.zero_grad(set_to_none=True)
     for number, batch in enumerate(group):
-        with seeded_torch(config.seed, "step", step, number):
-            terms = task.losses(batch)
-            loss = torch.stack(list(terms.values())).sum() / len(group)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(term.detach()) / len(group)
+        part, shares, stream = _part(task, batch, here)
+        terms: Mapping[str, Tensor] = {}
+        if shares is None or any(shares.values()):
+            with seeded_torch(config.seed, "step", step, number, *stream):
+                terms = task.losses(part)
+                if here.count > 1:
+                    terms = {
+                        name: term * (1 / here.count if shares is None else shares[name])
+                        for name, term in terms.items()
+                    }
+                loss = torch.stack(list(terms.values())).sum() / len(group)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        for name in shares or terms:
+            value = float(terms[name].detach()) if name in terms else 0.0
+            sums[name] = sums.get(name, 0.0) + value / len(group)
+    here.sum_gradients(parameters)
     if config.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-    return sums
+    return here.sum_values(sums, parameters[0].device)
+
+
+def _part(task: Task[B], batch: B, here: Processes) -> tuple[B, Mapping[str, float] | None, tuple[str | int, ...]]:
+    """This process's part of a batch, its shares of the terms, and what tells its random stream from the others'.
+
+    Without shares it is the whole batch, and every process draws alike.
+    """
+    if here.count > 1 and isinstance(task, SharedTask):
+        parts = task.shares(batch, here.count)
+        if parts is not None:
+            part, shares = parts[here.index]
+            return part, shares, ("process", here.index)
+    return batch, None, ()
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int, total: int) -> None:

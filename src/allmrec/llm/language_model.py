@@ -9,7 +9,29 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["LanguageModel"]
+__all__ = ["Decoding", "LanguageModel"]
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """Texts that are being continued, one row each; what was read is kept, so that a step costs one token a row."""
+
+    @property
+    def logits(self) -> Float[Tensor, "rows vocabulary"]:
+        """Logits of each row's next token."""
+        ...
+
+    def append(self, tokens: Int[Tensor, " rows"]) -> None:
+        """Read one more token in each row.
+
+        Raises:
+            ConfigError: a row has no positions left.
+        """
+        ...
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows alone, in this order; a row may be named several times."""
+        ...
 
 
 @runtime_checkable
@@ -93,4 +115,13 @@ class LanguageModel(Protocol):
 
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
         """Next-token logits at given places only; logits everywhere would cost a third more time and gigabytes."""
+        ...
+
+    def decode(self, embeddings: Float[Tensor, "batch tokens width"], lengths: Int[Tensor, " batch"]) -> Decoding:
+        """Begin to continue texts; nothing of it is differentiable.
+
+        Args:
+            embeddings: what stands at each place, padded on the right.
+            lengths: real places of each row, at least one. Padding changes no row's logits.
+        """
         ...

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.frozen import Frozen
+from allmrec.llm.decoding import CachedDecoding
+from allmrec.llm.precision import Precision, loading_arguments
 
 __all__ = ["TransformersLM", "load_language_model"]
 
@@ -95,7 +97,8 @@ class TransformersLM:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        # Some tokenizers tidy blanks before punctuation away; a title must come back as it was written.
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape width"]:
         with torch.no_grad():
@@ -126,6 +129,9 @@ class TransformersLM:
         if self._softcap is not None:
             logits = torch.tanh(logits / self._softcap) * self._softcap
         return logits
+
+    def decode(self, embeddings: Float[Tensor, "batch tokens width"], lengths: Int[Tensor, " batch"]) -> CachedDecoding:
+        return CachedDecoding(self, self._body(self._depth), embeddings, lengths)
 
     def _body(self, layers: int) -> nn.Module:
         """The model's body cut after `layers` layers, sharing every weight with the whole."""
@@ -165,17 +171,19 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 def load_language_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path, device: str | torch.device = "cpu", precision: Precision = "auto"
 ) -> TransformersLM:
     """Load a causal language model by name or folder; GGUF folders and packaged models included.
 
     Args:
         name: a packaged model's name, a hub name, or a folder.
         device: where to put it.
-        dtype: its precision; none: float32 on a CPU, bfloat16 on a GPU.
+        precision: how its weights are held; auto: float32 on a CPU, bfloat16 on a GPU.
 
     Raises:
         ModelNotFoundError: it is neither on this machine nor reachable.
+        MissingExtraError: int8 or int4 without their package.
+        ConfigError: int8 or int4 on a device that cannot.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, needed by this function alone
 
@@ -183,16 +191,16 @@ def load_language_model(
 
     where = resolve_language_model(str(name))
     device = torch.device(device)
-    if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    arguments = loading_arguments(precision, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(where, **arguments)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"The language model {str(name)!r} could not be loaded: {str(error).splitlines()[0]} Give a folder that "
             "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
             "(`allmrec doctor` lists them)."
         ) from error
-    model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
+    if "quantization_config" not in arguments:
+        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
     return TransformersLM(model, tokenizer, str(name))

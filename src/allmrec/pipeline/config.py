@@ -15,6 +15,7 @@ from allmrec.cf.pretrain import PretrainConfig
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.catalogue import ItemTextTemplate
+from allmrec.llm.precision import Precision
 from allmrec.recommend.allmrec import Normalisation
 from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
@@ -56,6 +57,11 @@ class RunConfig(Config):
     item_text: ItemTextTemplate = ItemTextTemplate()
     retrieve: RetrieveConfig = RetrieveConfig()
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
+    llm_precision: Precision = Field(
+        "auto",
+        description="How the frozen language model is held: auto is float32 on a CPU and bfloat16 on a GPU; int8 and int4 "
+        "need the extra `quantised`.",
+    )
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."
     )

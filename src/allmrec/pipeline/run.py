@@ -160,7 +160,9 @@ class Run:
             return Stage(name, settings, base, {"pretrain": self.stage("pretrain")})
         if name == "tune":
             settings = config.tune.model_dump(mode="json")
-            return Stage(name, settings, {**base, "llm": config.llm}, {"align": self.stage("align")}, "tune")
+            # Devices differ in what `auto` is and count as little as ever; a precision that was asked for counts.
+            held = "" if config.llm_precision == "auto" else f" in {config.llm_precision}"
+            return Stage(name, settings, {**base, "llm": config.llm + held}, {"align": self.stage("align")}, "tune")
         raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
 
     @property
@@ -256,7 +258,7 @@ class Run:
     @cached_property
     def lm(self) -> TransformersLM:
         """The frozen language model."""
-        lm = load_language_model(self.config.llm, self.device)
+        lm = load_language_model(self.config.llm, self.device, self.config.llm_precision)
         if self._published is not None:
             wanted = self._published["frozen"]["llm"]["fingerprint"]
             if fingerprint(lm.frozen.module) != wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,24 +18,27 @@ from allmrec.core.artifacts import (
     file_hash,
     read_json,
     read_tensors,
+    recover,
+    sweep,
     versions,
     write_json,
     write_tensors,
 )
 from allmrec.core.errors import ArtifactError
+from allmrec.pipeline.migration import FORMAT_VERSION, downgraded
 
 __all__ = [
     "FORMAT_VERSION",
     "Stage",
     "StageResult",
+    "check_format",
     "check_stage",
     "damaged_files",
     "read_stage",
     "stage_is_current",
+    "tidy",
     "write_stage",
 ]
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,42 @@ class Stage:
     Attributes:
         name: the stage's folder.
         config: its settings.
-        inputs: what else decides the result: the data's hash, the parents' keys, names of frozen models, the seed.
+        inputs: what else decides the result: the data's hash, names of frozen models, the seed.
+        parents: the stages that it reads, by name; their keys are inputs too.
+        section: where the settings stand in the run's config; empty if they hold whole sections of it.
     """
 
     name: str
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
+    parents: Mapping[str, Stage] = field(default_factory=dict)
+    section: str = ""
 
     @property
     def key(self) -> str:
         """A hash over all of it; equal keys mean equal results."""
-        parts = {"format": FORMAT_VERSION, "name": self.name, "config": self.config, "inputs": self.inputs}
-        return content_hash(json.dumps(parts, sort_keys=True))
+        return _key(FORMAT_VERSION, self.name, self.config, self.all_inputs)
+
+    @property
+    def all_inputs(self) -> dict[str, str]:
+        """The inputs with the parents' keys."""
+        return {**self.inputs, **{name: parent.key for name, parent in self.parents.items()}}
+
+    def key_in(self, number: int) -> str | None:
+        """The key that an earlier format gave to the same stage; none where it could not say what this one says."""
+        if number == FORMAT_VERSION:
+            return self.key
+        config = downgraded(self.config, self.section, number)
+        parents = {name: parent.key_in(number) for name, parent in self.parents.items()}
+        known = {name: key for name, key in parents.items() if key is not None}
+        if config is None or len(known) < len(parents):
+            return None
+        return _key(number, self.name, config, {**self.inputs, **known})
+
+
+def _key(number: int, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    parts = {"format": number, "name": name, "config": config, "inputs": inputs}
+    return content_hash(json.dumps(parts, sort_keys=True))
 
 
 @dataclass(frozen=True)
@@ -69,17 +96,40 @@ class StageResult:
 
 
 def stage_is_current(run: Path, stage: Stage) -> bool:
-    """Whether the stage stands there, made of just these inputs; with a manifest that cannot be read it does not."""
+    """Whether the stage stands there, made of just these inputs; with a manifest that cannot be read it does not.
+
+    Raises:
+        ArtifactError: it has a newer format, which must not be trained over.
+    """
+    path = run / stage.name / "manifest.json"
     try:
-        return read_json(run / stage.name / "manifest.json").get("key") == stage.key
+        manifest = read_json(path)
     except ArtifactError:
         return False
+    return _has_key(manifest, stage, check_format(manifest, path))
+
+
+def check_format(about: Mapping[str, Any], path: Path) -> int:
+    """The format that a file names, 1 where it names none.
+
+    Raises:
+        ArtifactError: this version of allmrec does not know that format.
+    """
+    found = about.get("format", 1)
+    if type(found) is not int or not 1 <= found <= FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has format {found!r}; this version of allmrec reads formats 1 to {FORMAT_VERSION}. Update allmrec; "
+            "or, if the file was damaged, remove it and train again."
+        )
+    return found
 
 
 def damaged_files(run: Path, stage: Stage) -> list[Path]:
     """Files of a stage that are not what its manifest says; all of them are read."""
     folder = run / stage.name
-    expected = read_json(folder / "manifest.json").get("files", {})
+    expected = read_json(folder / "manifest.json").get("files")
+    if not isinstance(expected, dict) or "weights.safetensors" not in expected:
+        return [folder / "manifest.json"]
     return [path for name in expected if not _is_whole(path := folder / name, expected[name])]
 
 
@@ -104,13 +154,28 @@ def write_stage(run: Path, stage: Stage, result: StageResult, started: float) ->
                 "format": FORMAT_VERSION,
                 "stage": stage.name,
                 "key": stage.key,
-                "inputs": dict(stage.inputs),
+                "inputs": stage.all_inputs,
                 "files": {f"{name}.safetensors": file_hash(folder / f"{name}.safetensors") for name in files},
                 "versions": versions(),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - started, 1),
             },
         )
+
+
+def tidy(run: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left in a run's folder, and bring back a stage whose replacement was cut off.
+
+    Args:
+        run: the run's folder, which the caller holds (`core.locking`).
+        names: its files and folders that nobody writes who does not hold it.
+    """
+    for name in names:
+        recover(run / name)
+    sweep(run, names)
+    sweep(run / ".resume")
+    # Reports and protocols are written without holding the run, and in a moment.
+    sweep(run, older_than=3600)
 
 
 def check_stage(run: Path, stage: Stage) -> None:
@@ -131,7 +196,8 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
         ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
     """
     path = run / stage.name / f"{name}.safetensors"
-    if not _is_whole(path, _manifest(run, stage).get("files", {}).get(path.name)):
+    files = _manifest(run, stage).get("files")
+    if not isinstance(files, dict) or not _is_whole(path, files.get(path.name)):
         raise _damaged(run, path)
     return read_tensors(path)
 
@@ -139,29 +205,29 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
 def _manifest(run: Path, stage: Stage) -> dict[str, Any]:
     """The manifest of a stage that was made of just these inputs."""
     folder = run / stage.name
-    if not (folder / "manifest.json").is_file():
-        raise ArtifactError(f"{run} has no stage {stage.name!r}. Run: allmrec train {run}")
-    manifest = read_json(folder / "manifest.json")
-    found = manifest.get("format")
-    if found != FORMAT_VERSION:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArtifactError(f"{run} has no stage {stage.name!r}: {path} does not exist. Run: allmrec train {run}")
+    manifest = read_json(path)
+    if not _has_key(manifest, stage, check_format(manifest, path)):
         raise ArtifactError(
-            f"{folder} has format {found}; this version of allmrec reads format {FORMAT_VERSION}. "
-            "Update allmrec, or train the stage again."
-        )
-    if manifest.get("key") != stage.key:
-        raise ArtifactError(
-            f"{folder} was made of other inputs than the run now has (its config, its data or an earlier stage "
-            f"changed). Run: allmrec train {run}"
+            f"{folder} was made of other inputs than the run now has: {path} names another key than {run / 'run.json'}, "
+            f"the data and the earlier stages give. Run: allmrec train {run}"
         )
     return manifest
 
 
+def _has_key(manifest: Mapping[str, Any], stage: Stage, found: int) -> bool:
+    wanted = stage.key_in(found)
+    return wanted is not None and manifest.get("key") == wanted
+
+
 def _damaged(run: Path, path: Path) -> ArtifactError:
     return ArtifactError(
-        f"{path} is missing or damaged: its content is not what the manifest says. To train that stage again, run: "
-        f"allmrec train {run}"
+        f"{path} is missing or damaged: its content is not what {path.with_name('manifest.json')} says. To train that "
+        f"stage again, run: allmrec train {run}"
     )
 
 
-def _is_whole(path: Path, expected: str | None) -> bool:
+def _is_whole(path: Path, expected: object) -> bool:
     return path.is_file() and file_hash(path) == expected

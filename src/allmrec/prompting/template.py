@@ -11,7 +11,18 @@ from pydantic import Field, model_validator
 
 from allmrec.core.config import Config
 
-__all__ = ["DomainWords", "ItemSlot", "Piece", "PromptTemplate", "Text", "Title", "UserSlot"]
+__all__ = [
+    "GENRES",
+    "REASON",
+    "DomainWords",
+    "ItemQuestion",
+    "ItemSlot",
+    "Piece",
+    "PromptTemplate",
+    "Text",
+    "Title",
+    "UserSlot",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,15 @@ class ItemSlot:
 Piece = Text | Title | UserSlot | ItemSlot
 
 
+_WORDS = frozenset({"verb", "past", "noun", "article"})
+
+
+def _check_places(part: str, text: str, names: frozenset[str]) -> None:
+    found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    if found - names:
+        raise ValueError(f"{part} holds {{{sorted(found - names)[0]}}}; it may hold {sorted(names)}")
+
+
 class DomainWords(Config):
     """The words that follow the domain; the data set's name decides nothing."""
 
@@ -54,6 +74,29 @@ class DomainWords(Config):
     def places(self) -> dict[str, str]:
         """What the template's words are filled with; the article goes by the noun's first letter."""
         return {**self.model_dump(), "article": "an" if self.noun[0].lower() in "aeiou" else "a"}
+
+
+class ItemQuestion(Config):
+    """What is asked of one item in place of a recommendation, after the same head and history.
+
+    `{chosen}` is the item as a list shows it, its leading blank included; `{verb}`, `{past}`, `{noun}` and `{article}`
+    are the domain's words.
+    """
+
+    question: str = Field("The {noun}{chosen} is recommended to this user. ", description="The item's part.")
+    answer: str = Field(description="What the answer follows.")
+
+    @model_validator(mode="after")
+    def _known_places(self) -> ItemQuestion:
+        _check_places("question", self.question, _WORDS | {"chosen"})
+        _check_places("answer", self.answer, _WORDS)
+        if "{chosen}" not in self.question:
+            raise ValueError("question must hold {chosen}")
+        return self
+
+
+GENRES = ItemQuestion(answer="The genres of this {noun} are:")
+REASON = ItemQuestion(answer="This {noun} fits this user because")
 
 
 class PromptTemplate(Config):
@@ -79,21 +122,18 @@ class PromptTemplate(Config):
 
     @model_validator(mode="after")
     def _known_places(self) -> PromptTemplate:
-        words = {"verb", "past", "noun", "article"}
         allowed = {
-            "head": words | {"user"},
-            "history": words | {"history"},
-            "no_history": words,
-            "question": words | {"candidates"},
-            "answer": words,
-            "item": words | {"title", "item"},
-            "separator": set[str](),
-            "untitled": words,
+            "head": _WORDS | {"user"},
+            "history": _WORDS | {"history"},
+            "no_history": _WORDS,
+            "question": _WORDS | {"candidates"},
+            "answer": _WORDS,
+            "item": _WORDS | {"title", "item"},
+            "separator": frozenset[str](),
+            "untitled": _WORDS,
         }
         for part, names in allowed.items():
-            found = {name for _, name, _, _ in string.Formatter().parse(getattr(self, part)) if name is not None}
-            if found - names:
-                raise ValueError(f"{part} holds {{{sorted(found - names)[0]}}}; it may hold {sorted(names)}")
+            _check_places(part, getattr(self, part), names)
         if "{candidates}" not in self.question:
             raise ValueError("question must hold {candidates}")
         return self
@@ -101,6 +141,11 @@ class PromptTemplate(Config):
     def without_vectors(self) -> PromptTemplate:
         """The same words without user and item slots: what LLM-Only and TALLRec read."""
         return self.model_copy(update={"head": "", "item": self.item.replace("{item}", "")})
+
+    def asking(self, question: ItemQuestion) -> PromptTemplate:
+        """The same head and history with another question, to be asked of one candidate."""
+        words = question.question.replace("{chosen}", "{candidates}")
+        return self.model_copy(update={"question": words, "answer": question.answer})
 
     @property
     def untitled_words(self) -> str:

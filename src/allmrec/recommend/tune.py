@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from allmrec.core.config import Config
+from allmrec.core.distributed import slices
 from allmrec.core.errors import ConfigError
+from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.interactions import InteractionDataset
@@ -104,6 +105,22 @@ class _StageTwoTask:
         if found.select is not None:
             terms["select"] = config.select_weight * found.select
         return terms
+
+    def shares(self, batch: StageTwoBatch, count: int) -> list[tuple[StageTwoBatch, dict[str, float]]]:
+        """The batch's queries for `count` processes: `title` is a mean over the targets' tokens, `select` over queries."""
+        titles = self._ranker.builder.titles
+        # With the token that ends each title.
+        tokens = [len(titles[int(c[t])]) + 1 for c, t in zip(batch.candidates, batch.targets, strict=True)]
+        shared = []
+        for rows in slices(len(batch.queries), count):
+            part = StageTwoBatch(batch.queries[rows], batch.candidates[rows], batch.targets[rows], batch.text)
+            shares = {}
+            if self._config.title_weight > 0:
+                shares["title"] = sum(tokens[rows]) / sum(tokens)
+            if self._config.select_weight > 0:
+                shares["select"] = len(part.queries) / len(batch.queries)
+            shared.append((part, shares))
+        return shared
 
     def validate(self) -> Mapping[str, float]:
         """Mean NDCG, Hit@1 and margin of the target over the validation users, by `select` where it is trained."""
@@ -203,14 +220,14 @@ def stage_two_batches(ranker: PromptedRanker, split: Split, config: TuneConfig, 
     return _StageTwoTask(ranker, split, config).batches(epoch)
 
 
-def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Path | None = None) -> TrainingLog:
+def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Checkpoint | None = None) -> TrainingLog:
     """Train stage 2 in place.
 
     Args:
         ranker: projections and head, with the frozen parts around them.
         split: its training part is learned from, its validation items are watched.
         config: samples, losses, rates.
-        resume: file for the resume state.
+        resume: where to keep the resume state.
 
     Returns:
         Losses and validation figures over the steps.

@@ -6,7 +6,7 @@ import numpy as np
 
 from allmrec.data.interactions import InteractionDataset
 
-__all__ = ["THEMES", "taste_world", "title_world"]
+__all__ = ["THEMES", "ring_world", "taste_world", "title_world"]
 
 THEMES = (
     "jazz trumpet record", "horror vampire film", "garden tulip bulb", "football training shirt",
@@ -32,6 +32,17 @@ def taste_world(
     return InteractionDataset.from_sequences(
         sequences, items=items, titles={f"i{n}": f"Item {n}" for n in range(len(items))}
     )
+
+
+def ring_world(users: int = 80, items: int = 40, length: int = 12, seed: int = 0) -> InteractionDataset:
+    """Item i is always followed by i + 1 and the last by the first, which only a model of order can know.
+
+    Items of a user's history are never negatives in training, so a model says nothing about them: rank all others.
+    """
+    starts = np.random.default_rng(seed).integers(0, items, users)
+    names = [f"{number:03d}" for number in range(items)]
+    named = {f"u{n}": [names[(start + step) % items] for step in range(length)] for n, start in enumerate(starts)}
+    return InteractionDataset.from_sequences(named, items=names)
 
 
 def title_world(users: int = 200, length: int = 6, seed: int = 0) -> InteractionDataset:

@@ -85,7 +85,7 @@ def test_latin_1_and_its_absence(file: Path) -> None:
         ("a,b,a\n1,2,3\n", r"file\.csv:1: two columns are called 'a'"),
         ('"a,b\n1,2\n', r"file\.csv:1: a double quote opens here"),
         (b"a,\xff\n1,2\n", r"file\.csv:1: found bytes"),
-        ('a,b\n1,"x\ny"\n\n2,x,y\n', r"file\.csv:5: found 3 columns, expected 2 \(a, b\)"),
+        ('a,b\n1,"x\ny"\n\n2,x,y\n', r"file\.csv:5: found 3 columns, expected 2 \('a', 'b'\)"),
         ("a,b\n1,x\n2\n", r"file\.csv:3: found 1 column, expected 2"),
         ('a,b\n1,x\n2,"y\n3,z\n', r"file\.csv:3: a double quote opens here and is never closed"),
         ('a,b\n1,x"\n2,"y\n3,z\n', r"file\.csv:3: a double quote opens here and is never closed"),

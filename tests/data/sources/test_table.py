@@ -218,7 +218,7 @@ def test_a_parquet_row_has_no_line(folder: Path) -> None:
 
 
 def test_every_source_is_registered_with_its_path() -> None:
-    assert list(SOURCES) == ["table", "movielens"]
+    assert list(SOURCES) == ["table", "movielens", "amazon", "movietweetings", "recbole"]
     for source in SOURCES.values():
         assert source.path in source.config.model_fields
         assert source.config.model_fields[source.path].is_required()

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
+from allmrec.data.files import records
 from allmrec.data.files.delimited import WHITE_SPACE, read_delimited
-from allmrec.data.files.json_lines import read_json_lines
+from allmrec.data.files.json_lines import parse_json, read_json_lines
+from allmrec.data.files.literal_lines import parse_literal, read_literal_lines
 from allmrec.data.files.parquet import read_parquet
-from allmrec.data.files.rows import OnError, Problems, Role, Rows
+from allmrec.data.files.rows import OnError, Problems, Role, Rows, shown, shown_all
 
-__all__ = ["FileFormat", "FileLayout", "OnError", "Problems", "Role", "Rows", "read_rows"]
+__all__ = [
+    "FileFormat",
+    "FileLayout",
+    "OnError",
+    "Problems",
+    "Role",
+    "Rows",
+    "first_record",
+    "read_rows",
+    "shown",
+    "shown_all",
+]
 
-FileFormat = Literal["csv", "tsv", "plain", "jsonl", "parquet"]
+FileFormat = Literal["csv", "tsv", "plain", "jsonl", "literal", "parquet"]
 
 _ENDINGS: dict[str, FileFormat] = {
     ".csv": "csv",
@@ -37,7 +51,9 @@ class FileLayout(Config):
     """How records lie in a file. What is None follows from the format, and the format from the file's ending."""
 
     format: FileFormat | None = Field(
-        None, description="csv, tsv, plain (white space, no header), jsonl (an object a line) or parquet."
+        None,
+        description="csv, tsv, plain (white space, no header), jsonl (an object a line), literal (a Python dict a line) "
+        "or parquet.",
     )
     delimiter: str | None = Field(None, min_length=1, description="Between columns, one or several characters.")
     header: bool | None = Field(
@@ -98,6 +114,8 @@ def read_rows(path: Path, layout: FileLayout, wanted: Mapping[str, Role], proble
         return read_parquet(path, wanted)
     if kind == "jsonl":
         return read_json_lines(path, wanted, problems)
+    if kind == "literal":
+        return read_literal_lines(path, wanted, problems)
     delimiter = layout.delimiter or {"csv": ",", "tsv": "\t", "plain": WHITE_SPACE}[kind]
     quoting = kind == "csv" and len(delimiter) == 1 if layout.quoting is None else layout.quoting
     if quoting and len(delimiter) != 1:
@@ -111,3 +129,17 @@ def read_rows(path: Path, layout: FileLayout, wanted: Mapping[str, Role], proble
         quoting=quoting,
         encoding=layout.encoding,
     )
+
+
+def first_record(
+    path: Path, usable: Callable[[dict[str, Any]], bool]
+) -> tuple[Literal["jsonl", "literal"], dict[str, Any]] | None:
+    """The first usable record of a file with an object a line, and its syntax; None if there is none near its beginning.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    parsers: dict[Literal["jsonl", "literal"], records.Parser] = {"jsonl": parse_json, "literal": parse_literal}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return records.first_record(path, parsers, usable)

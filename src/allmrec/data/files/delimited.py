@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from allmrec.core.errors import ConfigError, DataError
-from allmrec.data.files.rows import Problems, Role, Rows, read_bytes
+from allmrec.data.files.rows import Problems, Role, Rows, read_bytes, shown, shown_all
 
 __all__ = ["WHITE_SPACE", "read_delimited"]
 
@@ -149,7 +149,7 @@ def _slow(
         elif len(fields) != len(names):
             problems.add(
                 "wrong number of columns",
-                f"found {_counted(len(fields), 'column')}, expected {len(names)} ({', '.join(names)})",
+                f"found {_counted(len(fields), 'column')}, expected {len(names)} ({shown_all(names)})",
                 path,
                 line,
             )
@@ -177,7 +177,7 @@ def _column_names(records: Iterator[_Record], path: Path, header: bool) -> tuple
     names = tuple(field.strip() for field in fields)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DataError(f"two columns are called {twice[0]!r}; expected different names in the header", path, line)
+        raise DataError(f"two columns are called {shown(twice[0])}; expected different names in the header", path, line)
     # A quoted header over several lines is the plain reader's.
     return names, line if all("\n" not in field and "\r" not in field for field in fields) else line + 1
 

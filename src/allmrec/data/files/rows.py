@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from allmrec.core.errors import DataError
 
-__all__ = ["OnError", "Problems", "Role", "Rows", "open_failure", "read_bytes"]
+__all__ = ["OnError", "Problems", "Role", "Rows", "open_failure", "read_bytes", "shown", "shown_all"]
 
 OnError = Literal["fail", "skip"]
 
@@ -55,8 +55,8 @@ class Rows:
     Attributes:
         path: the file.
         names: every column that the file has.
-        columns: those that were asked for and exist, as Arrow arrays of text; numbers and lists of texts where the
-            format itself has them.
+        columns: those that were asked for and exist, as Arrow arrays of text, those of ids perhaps dictionary-encoded;
+            numbers and lists of texts where the format itself has them.
         n_rows: how many rows.
         lines: gives the line in the file for each row, or None where the format has no lines. Called only to report.
     """
@@ -99,3 +99,15 @@ def open_failure(path: Path, error: Exception) -> DataError:
     if isinstance(error, (gzip.BadGzipFile, EOFError, zlib.error)):
         return DataError(f"the gzip data is damaged or cut off ({error}); get the file again", path)
     return DataError(f"the file cannot be read ({error})", path)
+
+
+def shown(value: object) -> str:
+    """A value for a message, of bearable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def shown_all(names: Iterable[str], most: int = 30) -> str:
+    """Names for a message: the first ones, each of bearable length."""
+    known = list(names)
+    return ", ".join([*map(shown, known[:most]), *["..."] * (len(known) > most)]) or "none"

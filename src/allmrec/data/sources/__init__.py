@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from allmrec.core.config import Config
+from allmrec.data.sources.amazon import AmazonConfig, read_amazon_files
 from allmrec.data.sources.base import RawData
 from allmrec.data.sources.movielens import MovieLensConfig, read_movielens_folder
+from allmrec.data.sources.movietweetings import MovieTweetingsConfig, read_movietweetings_folder
+from allmrec.data.sources.recbole import RecBoleConfig, read_recbole_folder
 from allmrec.data.sources.table import TableConfig, read_table_files
 
-__all__ = ["SOURCES", "MovieLensConfig", "RawData", "Source", "TableConfig"]
+__all__ = [
+    "SOURCES",
+    "AmazonConfig",
+    "MovieLensConfig",
+    "MovieTweetingsConfig",
+    "RawData",
+    "RecBoleConfig",
+    "Source",
+    "TableConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -37,5 +49,14 @@ SOURCES: dict[str, Source] = {
     ),
     "movielens": Source(
         MovieLensConfig, read_movielens_folder, "directory", "a MovieLens folder from GroupLens or from recbole"
+    ),
+    "amazon": Source(
+        AmazonConfig, read_amazon_files, "reviews", "raw Amazon reviews and metadata as of 2014, 2018 or 2023"
+    ),
+    "movietweetings": Source(
+        MovieTweetingsConfig, read_movietweetings_folder, "directory", "a snapshot of MovieTweetings"
+    ),
+    "recbole": Source(
+        RecBoleConfig, read_recbole_folder, "directory", "RecBole's atomic files, NAME.inter and NAME.item"
     ),
 }

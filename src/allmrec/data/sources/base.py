@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64
 
 from allmrec.core.errors import DataError
-from allmrec.data.files import Problems, Rows
+from allmrec.data.files import Problems, Rows, shown, shown_all
 
 __all__ = [
     "Checks",
@@ -47,7 +47,7 @@ class RawInteractions:
     """Interactions in the order of their file.
 
     Attributes:
-        user_ids, item_ids: Arrow arrays of text.
+        user_ids, item_ids: Arrow arrays of text, dictionary-encoded or plain.
         ratings: how much the user liked it, or None where the source has none.
         times: Unix seconds, possibly with fractions, or None.
         positions: the place in the user's order, or None. It decides between equal times; file order decides the rest.
@@ -132,29 +132,48 @@ def require_columns(rows: Rows, needed: Sequence[tuple[str, str]]) -> None:
     """
     for option, name in needed:
         if name not in rows.names:
-            found = ", ".join(map(repr, rows.names)) or "none"
             hint = ""
             if len(rows.names) == 1:
                 marks = [mark for mark in (";", ",", "\t", "|", "::") if mark in rows.names[0]]
                 hint = f" The one column looks like several; set delimiter to {marks[0]!r}." if marks else ""
-            raise DataError(f"no column {name!r}; found {found}. Name the right one with {option}.{hint}", rows.path)
+            raise DataError(
+                f"no column {name!r}; found {shown_all(rows.names)}. Name the right one with {option}.{hint}", rows.path
+            )
 
 
-def id_column(checks: Checks, name: str, word: str) -> pa.Array:
-    """Ids without white space around them; empty ids and control characters are refused."""
-    ids = pc.utf8_trim_whitespace(checks.rows.columns[name])
-    ids = pc.fill_null(ids, "")
-    checks.reject(
-        _mask(pc.equal(ids, "")),
-        f"empty {word} id",
-        lambda row: f"column {name!r} is empty; expected the id of the {word}",
-    )
-    checks.reject(
-        _mask(pc.match_substring_regex(ids, r"[\x00-\x1f\x7f]")),
-        f"control character in {word} id",
-        lambda row: f"column {name!r} holds {ids[row].as_py()!r}; expected an id without control characters",
-    )
+def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
+    """Ids without white space around them, each kept once; empty ids and control characters are refused."""
+    ids = _encoded(checks.rows.columns[name])
+    known = ids.dictionary
+    trimmed = pc.utf8_trim_whitespace(known)
+    if not trimmed.equals(known):
+        ids = _encoded(trimmed.take(ids.indices))
+        known = ids.dictionary
+    # What holds for an id holds for all its rows, and there are far fewer ids than rows.
+    for bad, kind, describe in (
+        (
+            pc.equal(known, ""),
+            f"empty {word} id",
+            lambda row: f"column {name!r} is empty; expected the id of the {word}",
+        ),
+        (
+            pc.match_substring_regex(known, r"[\x00-\x1f\x7f]"),
+            f"control character in {word} id",
+            lambda row: f"column {name!r} holds {shown(ids[row].as_py())}; expected an id without control characters",
+        ),
+    ):
+        if _mask(bad).any():
+            checks.reject(_mask(bad)[ids.indices.to_numpy()], kind, describe)
     return ids
+
+
+def _encoded(ids: pa.Array) -> pa.DictionaryArray:
+    """Each id once, and which one each row has; a missing id is an empty one."""
+    if pa.types.is_dictionary(ids.type):
+        if not ids.null_count:
+            return ids
+        ids = ids.dictionary_decode()
+    return pc.fill_null(ids, "").dictionary_encode()
 
 
 def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, " rows"]:
@@ -175,7 +194,7 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
     checks.reject(
         ~np.isfinite(numbers),
         f"{word} is no number",
-        lambda row: f"column {name!r} holds {_shown(column, row)}; expected a number as the {word}",
+        lambda row: f"column {name!r} holds {shown(column[row].as_py())}; expected a number as the {word}",
     )
     return numbers
 
@@ -208,7 +227,7 @@ def time_column(checks: Checks, name: str, word: str = "time") -> Numbers:
     checks.reject(
         bad,
         f"{word} is no {'date' if use_dates else 'number'}",
-        lambda row: f"column {name!r} holds {_shown(column, row)}; expected {expected} as the {word}",
+        lambda row: f"column {name!r} holds {shown(column[row].as_py())}; expected {expected} as the {word}",
     )
     values = np.where(bad, 0.0, values)
     if all(number is not None for number, refused in zip(exactly, bad, strict=True) if not refused) and not use_dates:
@@ -225,25 +244,19 @@ def text_column(checks: Checks, name: str | None) -> list[str | None]:
     return [text if text else None for text in joined]
 
 
-def list_column(checks: Checks, name: str | None, separator: str) -> list[tuple[str, ...]]:
-    """Lists of texts of the good rows. One text is split at the separator, several are taken as they are."""
+def list_column(checks: Checks, name: str | None, separator: str | None) -> list[tuple[str, ...]]:
+    """Lists of texts of the good rows. One text is split at the separator, if any; several are taken as they are."""
     if name is None:
         return [()] * int(checks.good.sum())
     values = checks.keep(checks.rows.columns[name]).to_pylist()
     lists = (value if isinstance(value, list) else [value] for value in values)
-    split = (texts[0].split(separator) if len(texts) == 1 and texts[0] else texts for texts in lists)
+    split = (texts[0].split(separator) if separator and len(texts) == 1 and texts[0] else texts for texts in lists)
     return [tuple(text for text in texts if text) for texts in split]
 
 
 def _mask(array: pa.Array) -> Bool[np.ndarray, " rows"]:
     mask: Bool[np.ndarray, " rows"] = array.to_numpy(zero_copy_only=False).astype(bool)
     return mask
-
-
-def _shown(column: pa.Array, row: int) -> str:
-    """A value for a message, of bearable length."""
-    text = repr(column[row].as_py())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _number(text: str | None) -> float:

@@ -14,8 +14,9 @@ from pydantic import Field
 
 from allmrec.core.config import Config
 from allmrec.core.errors import DataError
-from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows
+from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows, shown_all
 from allmrec.data.sources.base import RawData, RawInteractions
+from allmrec.data.sources.recbole import read_atomic_file
 from allmrec.data.sources.table import interactions_of, items_of
 
 __all__ = ["ARTICLES", "MovieLensConfig", "MovieLensLayout", "article_first", "read_movielens_folder"]
@@ -56,12 +57,15 @@ class MovieLensConfig(Config):
 
 @dataclass(frozen=True)
 class _Layout:
-    """One layout: the two files' name patterns, how records lie, which columns there are, and what they mean."""
+    """One layout: the two files' name patterns, how records lie, which columns there are, and what they mean.
+
+    A layout of None stands for RecBole's atomic files.
+    """
 
     ratings: str
     films: str
-    ratings_layout: FileLayout
-    films_layout: FileLayout
+    ratings_layout: FileLayout | None
+    films_layout: FileLayout | None
     rating_columns: tuple[str, str, str, str]
     film_columns: Mapping[str, Role]
     item: str
@@ -87,14 +91,14 @@ def _genres_of_flags(rows: Rows) -> Rows:
 
 def _year_into_title(rows: Rows) -> Rows:
     """recbole keeps the year in a column of its own; it goes behind the title, where GroupLens has it."""
-    titles = rows.columns["movie_title:token_seq"].to_pylist()
-    years = rows.columns["release_year:token"].to_pylist()
+    titles = rows.columns["movie_title"].to_pylist()
+    years = rows.columns["release_year"].to_pylist()
     # One film has "V" (video) for a year and the year in its title.
     dated = [
         f"{title} ({year})" if re.fullmatch(r"\d{4}", year) else title
         for title, year in zip(titles, years, strict=True)
     ]
-    return replace(rows, columns={**rows.columns, "movie_title:token_seq": pa.array(dated, pa.large_string())})
+    return replace(rows, columns={**rows.columns, "movie_title": pa.array(dated, pa.large_string())})
 
 
 def _as_it_is(rows: Rows) -> Rows:
@@ -147,18 +151,18 @@ _LAYOUTS: dict[MovieLensLayout, _Layout] = {
     "recbole": _Layout(
         ratings="*.inter",
         films="*.item",
-        ratings_layout=FileLayout(format="tsv"),
-        films_layout=FileLayout(format="tsv"),
-        rating_columns=("user_id:token", "item_id:token", "rating:float", "timestamp:float"),
+        ratings_layout=None,
+        films_layout=None,
+        rating_columns=("user_id", "item_id", "rating", "timestamp"),
         film_columns={
-            "item_id:token": "id",
-            "movie_title:token_seq": "text",
-            "release_year:token": "text",
-            "class:token_seq": "text",
+            "item_id": "id",
+            "movie_title": "text",
+            "release_year": "text",
+            "class": "text",
         },
-        item="item_id:token",
-        title="movie_title:token_seq",
-        genres="class:token_seq",
+        item="item_id",
+        title="movie_title",
+        genres="class",
         separator=" ",
         derive=_year_into_title,
     ),
@@ -175,8 +179,8 @@ def read_movielens_folder(config: MovieLensConfig) -> RawData:
     layout = _LAYOUTS[kind]
     problems = Problems(config.on_error)
     interactions = _read_ratings(ratings, layout, problems)
-    film_layout = layout.films_layout.model_copy(update={"encoding": config.encoding or _encoding(films)})
-    rows = read_rows(films, film_layout, layout.film_columns, problems)
+    encoding = config.encoding or _encoding(films)
+    rows = _read(films, layout.films_layout, layout.film_columns, problems, encoding)
     _expect(rows, layout.film_columns)
     items = items_of(
         layout.derive(rows),
@@ -225,9 +229,18 @@ def _read_ratings(path: Path, layout: _Layout, problems: Problems) -> RawInterac
     """The ratings file of a layout."""
     user, item, rating, time = layout.rating_columns
     roles: dict[str, Role] = {user: "id", item: "id", rating: "number", time: "number"}
-    rows = read_rows(path, layout.ratings_layout, roles, problems)
+    rows = _read(path, layout.ratings_layout, roles, problems)
     _expect(rows, roles)
     return interactions_of(rows, problems, user=user, item=item, rating=rating, time=time)
+
+
+def _read(
+    path: Path, layout: FileLayout | None, columns: Mapping[str, Role], problems: Problems, encoding: str = "utf-8"
+) -> Rows:
+    """A file of either kind."""
+    if layout is None:
+        return read_atomic_file(path, columns, problems, encoding)
+    return read_rows(path, layout.model_copy(update={"encoding": encoding}), columns, problems)
 
 
 def _expect(rows: Rows, columns: Iterable[str]) -> None:
@@ -235,9 +248,8 @@ def _expect(rows: Rows, columns: Iterable[str]) -> None:
     expected = list(columns)
     missing = [name for name in expected if name not in rows.names]
     if missing:
-        found = ", ".join(map(repr, rows.names))
         raise DataError(
-            f"no column {missing[0]!r}; found {found}; MovieLens has {', '.join(map(repr, expected))} here. "
+            f"no column {missing[0]!r}; found {shown_all(rows.names)}; MovieLens has {', '.join(map(repr, expected))} here. "
             "Read other files with the source table",
             rows.path,
         )

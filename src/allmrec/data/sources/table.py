@@ -11,7 +11,7 @@ from pydantic import Field
 
 from allmrec.core.config import Config
 from allmrec.core.errors import DataError
-from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows
+from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows, shown
 from allmrec.data.sources.base import (
     Checks,
     RawData,
@@ -137,7 +137,7 @@ def items_of(
     title: str | None,
     description: str | None = None,
     categories: str | None = None,
-    category_separator: str = "|",
+    category_separator: str | None = "|",
     duplicates: Literal["fail", "first", "last"] = "fail",
 ) -> RawItems:
     """Items from the named columns of any file.
@@ -155,7 +155,7 @@ def items_of(
             repeated,
             "duplicate item",
             lambda row: (
-                f"item {ids[row].as_py()!r} has a row already; expected one row for each item, or duplicate_items"
+                f"item {shown(ids[row].as_py())} has a row already; expected one row for each item, or duplicate_items"
             ),
         )
     else:

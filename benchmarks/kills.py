@@ -1,0 +1,247 @@
+"""Kill training at random moments, go on, compare: `python -m benchmarks.kills --kills 200`.
+
+A run in a tiny world (models of random weights, every stage) is trained in a process of its own, which is killed with
+SIGKILL after a random delay; then the same command is given again, until the run is done. Its weights must be those of a
+run that nobody disturbed, bit for bit. Runs follow one another until enough processes were killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from allmrec.core.artifacts import file_hash, write_json
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.interactions import InteractionDataset
+from allmrec.pipeline.run import STAGE_NAMES
+from allmrec.testing.tiny_encoder import save_tiny_encoder
+from allmrec.testing.tiny_lm import save_tiny_language_model
+from allmrec.testing.worlds import taste_world
+from benchmarks.about import measured_on
+
+__all__ = ["Kills", "World", "kill_and_go_on", "make_world", "start", "weights"]
+
+_RECIPE = """
+llm = "{folder}/language model"
+held_out_targets = 1
+
+[encoder]
+name = "{folder}/encoder"
+tune = 1
+
+[pretrain]
+model = {{ width = 8, blocks = 1, heads = 1, max_length = 8 }}
+training = {{ epochs = 12, batch_size = 12, validate_every = 5 }}
+
+[align]
+joint_width = 8
+training = {{ epochs = 8, batch_size = 12 }}
+
+[tune]
+select_weight = 1.0
+positions = "held_out"
+validation_users = 4
+prompt.budget = {{ history = 3, title_tokens = 6 }}
+prompt.projection = {{ hidden = 8 }}
+prompt.pointer = {{ width = 8, layers = 1, cf_prior = true }}
+training = {{ epochs = 3, batch_size = 4, learning_rate = 1e-2, accumulation = 2 }}
+
+[evaluation]
+users = 6
+title_users = 3
+"""
+
+# Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
+# its own that shares nothing with this one.
+_START = multiprocessing.get_context("forkserver")
+_START.set_forkserver_preload(["allmrec.cli.main", "allmrec.cli.train"])
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set and a recipe, with the models that it names beside it."""
+
+    data: Path
+    recipe: Path
+
+
+@dataclass
+class Kills:
+    """What happened: processes killed by the stage that they were in, runs that were brought to their end, and how."""
+
+    by_stage: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    different: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Processes killed."""
+        return sum(self.by_stage.values())
+
+
+def make_world(folder: Path) -> World:
+    """Two dozen users, three tastes; a language model, an encoder, a recipe."""
+    data: InteractionDataset = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
+    data.save(folder / "data")
+    save_tiny_language_model(folder / "language model", "opt", layers=2)
+    save_tiny_encoder(folder / "encoder")
+    (folder / "tiny.toml").write_text(_RECIPE.format(folder=folder))
+    return World(folder / "data", folder / "tiny.toml")
+
+
+def start(
+    arguments: list[str], output: Path, variables: Mapping[str, str] | None = None
+) -> multiprocessing.process.BaseProcess:
+    """Give a command in a process of its own; returns when that one has begun.
+
+    Args:
+        arguments: behind `allmrec`.
+        output: file that gets what it prints.
+        variables: of its environment.
+    """
+    # As the program itself does, but before the server imports the libraries that read it.
+    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(name, "1")
+    begun, theirs = _START.Pipe(duplex=False)
+    process = _START.Process(target=_command, args=(arguments, output, dict(variables or {}), theirs))
+    process.start()
+    theirs.close()
+    begun.recv()
+    return process
+
+
+def _command(arguments: list[str], output: Path, variables: dict[str, str], begun: Connection) -> None:
+    os.environ.update(variables)
+    with output.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    # Otherwise the server's: forked children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["allmrec", *arguments]
+    begun.send(None)
+    from allmrec.cli.main import main
+
+    main()
+
+
+def weights(run: Path) -> dict[str, str]:
+    """Hashes of what a run has trained."""
+    return {
+        str(file.relative_to(run)): file_hash(file)
+        for name in STAGE_NAMES
+        for file in run.glob(f"{name}/*.safetensors")
+    }
+
+
+def kill_and_go_on(world: World, folder: Path, kills: int, seed: int = 0, save_every: float = 0.0) -> Kills:
+    """Train runs, kill, go on, until `kills` processes were killed and each stage was met.
+
+    Args:
+        world: what to train on.
+        folder: where the runs go; each is removed when it is done.
+        kills: processes to kill at the least.
+        seed: names the delays.
+        save_every: seconds between two savings of the resume state; 0 saves behind every step.
+    """
+    done, rng = Kills(), numpy_generator(seed, "kills")
+    train = [
+        "train",
+        str(world.data),
+        "--recipe",
+        str(world.recipe),
+        "--device",
+        "cpu",
+        "--save-every",
+        str(save_every),
+    ]
+    output = folder / "output.txt"
+    process = start([*train, "-o", str(folder / "whole")], output)
+    begun = time.monotonic()
+    _end(process)
+    usual = time.monotonic() - begun
+    expected = weights(folder / "whole")
+    while done.count < kills or len(done.by_stage) < len(STAGE_NAMES):
+        _one_run([*train, "-o"], folder, usual, rng, expected, done, output)
+        if done.failed or done.different or done.count > 20 * kills + 100:
+            break
+    return done
+
+
+def _one_run(
+    train: list[str],
+    folder: Path,
+    usual: float,
+    rng: np.random.Generator,
+    expected: dict[str, str],
+    done: Kills,
+    output: Path,
+) -> None:
+    """Kill one run again and again until it is done."""
+    run = folder / f"run-{done.runs}"
+    while True:
+        process = start([*train, str(run)], output)
+        process.join(float(rng.uniform(0, 0.6 * usual)))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        if process.exitcode != -signal.SIGKILL:
+            break
+        done.by_stage[next((name for name in STAGE_NAMES if not (run / name).exists()), "behind the last")] += 1
+    done.runs += 1
+    if process.exitcode != 0:
+        done.failed.append(output.read_text()[-2000:])
+    elif (found := weights(run)) != expected:
+        done.different += [f"{run.name}: {name}" for name in expected if found.get(name) != expected[name]]
+    elif left := [path.name for path in [*run.glob(".*.tmp"), *run.glob(".*.retired"), *(run / ".resume").iterdir()]]:
+        done.failed.append(f"left behind in {run}: {left}")
+    else:
+        shutil.rmtree(run)
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    process.join()
+    if process.exitcode != 0:
+        raise SystemExit("training failed even without a kill; see its output above")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    about = measured_on(" ".join(["python -m benchmarks.kills", *sys.argv[1:]]))
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        world = make_world(Path(folder))
+        done = kill_and_go_on(world, Path(folder), arguments.kills, arguments.seed)
+    found = {
+        "kills": done.count,
+        "by_stage": dict(done.by_stage),
+        "runs": done.runs,
+        "different_weights": done.different,
+        "failed": done.failed,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    path = Path(__file__).parent / "results" / "kills.json"
+    write_json(path, about | found)
+    print(f"{found}\nWritten: {path}")
+    if done.different or done.failed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Late fusion: a logistic regression over other systems' scores; knows those systems only as recommenders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from allmrec.core.config import Config
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.negatives import sample_negatives
+from allmrec.data.splitting import Split
+from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
+
+__all__ = ["FusionConfig", "LateFusion"]
+
+
+class FusionConfig(Config):
+    """What the regression is fitted on."""
+
+    users: int = Field(5000, ge=1, description="Validation users that it is fitted on, at the most.")
+    negatives: int = Field(19, ge=1, description="Items that each validation item is told from.")
+    penalty: float = Field(1e-3, ge=0, description="Weight of the squared coefficients beside the mean log-loss.")
+
+
+class LateFusion:
+    """Ranks by a weighted sum of what others say, where the weights depend on how well an item is known.
+
+    From no paper; it is the plain way to join collaboration and text, and a system with a language model inside has to
+    beat it. Features of a candidate, each standardised within the query (mean 0, deviation 1, so that one weight fits
+    scores of any scale):
+
+        every part's score, popularity ln(1 + n_i), coldness c_i = 1 / (1 + n_i),
+        and c_i times each part's standardised score and times the standardised popularity
+
+    n_i are training interactions. The products let the weights move from collaboration to text as items get colder. The
+    weights w maximise the conditional logistic likelihood (McFadden 1974), which is the logistic regression for one
+    choice among several: softmax over a query's candidates of w · features. It is convex, so there is one answer.
+
+    It is fitted on validation items: the parts' models must not have trained on them. Test items are never looked at,
+    except that, as everywhere, negatives spare what a user ever touched.
+
+    Args:
+        parts: systems by name, in an order that stays the same; they must give every candidate a score.
+        counts: training interactions by item number, padding included.
+        weights: one per feature, as `fit` found them.
+
+    Raises:
+        ConfigError: the number of weights does not fit the parts.
+    """
+
+    name = "Late fusion"
+
+    def __init__(
+        self,
+        parts: Mapping[str, Recommender],
+        counts: Int[np.ndarray, " items_and_padding"],
+        weights: Float[np.ndarray, " features"],
+    ) -> None:
+        self._parts, self._counts, self._weights = dict(parts), counts, weights
+        self.features = _feature_names(list(parts))
+        if len(weights) != len(self.features):
+            raise ConfigError(f"{len(weights)} weights came for {len(self.features)} features; fit the fusion again.")
+
+    @classmethod
+    def fit(
+        cls, parts: Mapping[str, Recommender], split: Split, seed: int, config: FusionConfig | None = None
+    ) -> LateFusion:
+        """Find the weights on a split's validation items.
+
+        Raises:
+            DataError: no user who trains has a validation item.
+        """
+        config = config or FusionConfig()
+        # Users that train nothing (few-shot, cold users) are the test's alone.
+        having = np.flatnonzero((split.validation != 0) & (split.train_end > 0))
+        if not len(having):
+            raise DataError("No training user has a validation item (that takes three interactions); use more data.")
+        rng = numpy_generator(seed, "fusion")
+        chosen = np.sort(rng.permutation(having)[: config.users])
+        others = sample_negatives(split.dataset, chosen, config.negatives, rng)
+        candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1)
+        queries = [Query(split.validation_history(user), user) for user in chosen.tolist()]
+        counts = split.train_counts()
+        features = np.stack(_features(parts, counts, queries, list(candidates)))
+        return cls(parts, counts, _conditional_logit(features, config.penalty))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Each feature's weight by name, to be looked at."""
+        return dict(zip(self.features, self._weights.tolist(), strict=True))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and counts; the parts are stored by those who made them."""
+        return {"weights": torch.from_numpy(self._weights), "counts": torch.from_numpy(self._counts)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], parts: Mapping[str, Recommender]) -> LateFusion:
+        """What `tensors` gave, around the same parts in the same order.
+
+        Raises:
+            ArtifactError: a tensor is missing.
+            ConfigError: the weights are of other parts.
+        """
+        if not {"weights", "counts"} <= tensors.keys():
+            raise ArtifactError(f"Expected tensors weights and counts, found {', '.join(tensors) or 'none'}.")
+        return cls(parts, tensors["counts"].numpy(), tensors["weights"].numpy())
+
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
+        """Rank each query's candidates; every part is asked about all of them."""
+        features = _features(self._parts, self._counts, queries, candidates)
+        return [ranking_from_scores(i, f @ self._weights) for i, f in zip(candidates, features, strict=True)]
+
+
+def _feature_names(parts: list[str]) -> list[str]:
+    """In the order of `_features`."""
+    scores = [*parts, "popularity"]
+    return [*scores, "coldness", *(f"coldness × {name}" for name in scores)]
+
+
+def _features(
+    parts: Mapping[str, Recommender],
+    counts: Int[np.ndarray, " items_and_padding"],
+    queries: Sequence[Query],
+    candidates: Sequence[Int[np.ndarray, " _candidates"]],
+) -> list[Float[np.ndarray, "_candidates features"]]:
+    """For each query one row per candidate, in the candidates' order."""
+    answers = [part.rank(queries, candidates) for part in parts.values()]
+    rows = []
+    for number, items in enumerate(candidates):
+        cold = 1 / (1 + counts[items].astype(np.float64))
+        scores = [_in_order(answer[number], items) for answer in answers]
+        columns = [_standardised(column) for column in [*scores, -np.log(cold)]]
+        rows.append(np.stack([*columns, _standardised(cold), *(cold * column for column in columns)], axis=1))
+    return rows
+
+
+def _in_order(ranking: Ranking, items: Int[np.ndarray, " candidates"]) -> Float[np.ndarray, " candidates"]:
+    """A ranking's scores in the order in which the candidates were given."""
+    order = np.argsort(ranking.items)
+    found: Float[np.ndarray, " candidates"] = ranking.scores[order[np.searchsorted(ranking.items[order], items)]]
+    return np.asarray(found, dtype=np.float64)
+
+
+def _standardised(values: Float[np.ndarray, " candidates"]) -> Float[np.ndarray, " candidates"]:
+    """Mean 0, deviation 1; all 0 where all are equal."""
+    centred = values - values.mean()
+    return np.asarray(centred / max(float(np.sqrt(np.square(centred).mean())), 1e-9))
+
+
+def _conditional_logit(
+    features: Float[np.ndarray, "users candidates features"], penalty: float
+) -> Float[np.ndarray, " features"]:
+    """The weights under which column 0 is chosen most likely; deterministic."""
+    rows = torch.from_numpy(features)
+    weights = torch.zeros(rows.shape[2], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-8, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = -torch.log_softmax(rows @ weights, dim=1)[:, 0].mean() + penalty * weights.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+    found: Float[np.ndarray, " features"] = weights.detach().numpy()
+    return found

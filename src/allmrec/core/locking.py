@@ -1,0 +1,37 @@
+"""One process at a time: a folder that only one may write to; knows not what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from allmrec.core.errors import RunInUseError
+
+__all__ = ["LOCK_NAME", "held"]
+
+LOCK_NAME = ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for the length of the block. The operating system lets go of it when the process ends or is killed.
+
+    Raises:
+        RunInUseError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunInUseError(
+            f"{folder} is being trained by another process. Wait until that one is done, or end it; then run the same "
+            "command again."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,150 @@
+"""Text files of any size as blocks of whole lines, gzip or plain; knows no format."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from allmrec.data.files.rows import Problems, open_failure
+
+__all__ = ["LONGEST_LINE", "Block", "line_blocks", "read_ahead"]
+
+# Large enough that the thread that reads ahead seldom asks for the interpreter.
+_BLOCK = 1 << 23
+
+# A record of a shop takes kilobytes; what has no line end for so long is no file of records.
+LONGEST_LINE = 1 << 26
+
+_LINE_END = ord("\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file.
+
+    Attributes:
+        path: the file.
+        line: the number of its first line, counted from 1.
+        data: the lines' bytes; the last one ends with a line end too.
+    """
+
+    path: Path
+    line: int
+    data: bytes
+
+    @cached_property
+    def line_ends(self) -> Int64[np.ndarray, " ends"]:
+        """Where the line ends lie."""
+        return np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == _LINE_END)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not empty, with their numbers."""
+        for number, line in enumerate(self.data.split(b"\n"), start=self.line):
+            if line and not line.isspace():
+                yield number, line
+
+
+def line_blocks(path: Path, problems: Problems, size: int = _BLOCK) -> Iterator[Block]:
+    """The lines of a file, which may be gzip, without a byte order mark.
+
+    A gzip file that is cut off ends with a problem, not before the whole lines that it still has. A line longer than
+    LONGEST_LINE is a problem and is left out.
+
+    Args:
+        path: the file.
+        problems: what becomes of damage.
+        size: bytes of a block; a longer line makes a longer block.
+
+    Raises:
+        DataError: the file is missing or unreadable; or damaged where that fails.
+    """
+    blocks = _Blocks(path, problems)
+    try:
+        with open(path, "rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.open(raw) if zipped else raw as handle:
+                # read1 gives what there is; read would lose what stands before the damage.
+                while piece := handle.read1(size):
+                    blocks.add(piece)
+                    if blocks.whole and blocks.size >= size // 2:
+                        yield blocks.take()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if blocks.whole:
+            yield blocks.take()
+        message = f"the gzip data is damaged or cut off ({error}); get the file again"
+        problems.add("damaged gzip", message, path, blocks.line)
+        return
+    except OSError as error:
+        raise open_failure(path, error) from error
+    blocks.end()
+    if blocks.whole:
+        yield blocks.take()
+
+
+def read_ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next one read by another thread while the last one is used."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block
+
+
+class _Blocks:
+    """Pieces of a file become blocks of whole lines."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self.path, self.problems = path, problems
+        self.line = 1
+        self.whole: list[bytes | memoryview] = []
+        self.size = 0
+        self.rest: list[bytes | memoryview] = []
+        self.dropping = False
+
+    def add(self, piece: bytes) -> None:
+        """Append what was read."""
+        if self.dropping:
+            _, end, piece = piece.partition(b"\n")
+            if not end:
+                return
+            self.dropping = False
+            message = f"found a line of more than {LONGEST_LINE >> 20} MiB; expected a record on each line"
+            self.problems.add("line too long", message, self.path, self.line + b"".join(self.whole).count(b"\n"))
+            self._append(b"\n")  # in its place, so that the lines behind it keep their numbers
+        end_of_last = piece.rfind(b"\n") + 1
+        if end_of_last:
+            for part in (*self.rest, memoryview(piece)[:end_of_last]):
+                self._append(part)
+            self.rest.clear()
+        self.rest.append(memoryview(piece)[end_of_last:])
+        if sum(map(len, self.rest)) > LONGEST_LINE:
+            self.rest.clear()
+            self.dropping = True
+
+    def take(self) -> Block:
+        """The whole lines so far, as a block."""
+        data = b"".join(self.whole)
+        self.whole.clear()
+        self.size = 0
+        block = Block(self.path, self.line, data.removeprefix(_BOM) if self.line == 1 else data)
+        self.line += len(block.line_ends)
+        return block
+
+    def end(self) -> None:
+        """Take what has no line end as a line."""
+        if self.dropping or any(self.rest):
+            self.add(b"\n")
+
+    def _append(self, part: bytes | memoryview) -> None:
+        self.whole.append(part)
+        self.size += len(part)

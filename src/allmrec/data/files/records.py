@@ -1,0 +1,271 @@
+"""Files with one object a line, in whatever syntax: values become columns; knows no field's meaning.
+
+A block of lines goes to a fast reader first, where the syntax has one. It reads all of the block or nothing; what it
+refuses goes line by line to the plain parser, which says what is wrong with which line, or leaves it out. Both give the
+same rows; a test holds them against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from allmrec.core.errors import DataError
+from allmrec.data.files.lines import Block, line_blocks, read_ahead
+from allmrec.data.files.rows import Problems, Role, Rows, shown
+
+__all__ = [
+    "FastReader",
+    "MixedError",
+    "Parser",
+    "UnusableError",
+    "first_record",
+    "mixed_array",
+    "read_records",
+    "readable",
+    "uniform_array",
+    "usable_value",
+]
+
+Name = TypeVar("Name", bound=str)
+
+# The object of one line; raises UnusableError where there is none.
+Parser = Callable[[bytes], dict[str, Any]]
+
+# A value for each line of a block, by field; or None where the plain parser has to look. A field that all lines lack is
+# left out.
+FastReader = Callable[[Block], dict[str, pa.Array] | None]
+
+_KINDS: dict[Role, pa.DataType] = {
+    "id": pa.large_string(),
+    "number": pa.large_string(),
+    "text": pa.large_string(),
+    "texts": pa.large_list(pa.large_string()),
+}
+
+# Lines that are looked at for one that tells what the file is.
+_LOOKED_AT = 1000
+
+
+class UnusableError(ValueError):
+    """A line's or a value's trouble: its kind, then the message."""
+
+
+def read_records(
+    path: Path,
+    wanted: Mapping[str, Role],
+    problems: Problems,
+    parse: Parser,
+    *,
+    fast: FastReader | None = None,
+    expected: str,
+) -> Rows:
+    """Read a file with one object a line, UTF-8, which may be gzip. Empty lines are skipped.
+
+    A field that a line lacks is missing there. Numbers become text as they are written where not the whole column is
+    numbers. Lists of texts are allowed in "texts" columns only; other nested values are bad.
+
+    Args:
+        path: the file.
+        wanted: fields to give back where they exist.
+        problems: what becomes of bad lines.
+        parse: the plain parser.
+        fast: reads a block of lines at once, or declines.
+        expected: what a line should hold, for the message about an empty file.
+
+    Raises:
+        DataError: the file is missing, empty, or has a bad line where those fail.
+    """
+    columns: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+    names: dict[str, None] = {}
+    lines: list[Sequence[int]] = []
+    found_any = False
+    for block in read_ahead(line_blocks(path, problems)):
+        if not found_any:
+            first = next(block.lines(), None)
+            if first is None:
+                continue
+            found_any = True
+            names.update(_names(first[1], parse))
+        arrays = None if fast is None else fast(block)
+        if arrays is not None:
+            names.update(dict.fromkeys(arrays))
+            good: Sequence[int] = range(block.line, block.line + len(block.line_ends))
+        else:
+            arrays, good, found = _plain(block, wanted, problems, parse)
+            names.update(found)
+        lines.append(good)
+        for name, chunks in columns.items():
+            chunks.append(arrays.get(name, pa.nulls(len(good))))
+    if not found_any:
+        raise DataError(f"the file is empty; expected {expected} on each line", path)
+    return Rows(
+        path,
+        tuple(readable(name) for name in names),
+        {name: _joined(chunks, wanted[name]) for name, chunks in columns.items() if name in names},
+        sum(map(len, lines)),
+        lambda: list(chain.from_iterable(lines)),
+    )
+
+
+def first_record(
+    path: Path, parsers: Mapping[Name, Parser], usable: Callable[[dict[str, Any]], bool]
+) -> tuple[Name, dict[str, Any]] | None:
+    """The first usable record among a file's first lines and the name of the parser that reads it; None if none does.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    # What is wrong with lines is told by whoever reads the file afterwards.
+    blocks = line_blocks(path, Problems("skip"), 1 << 16)
+    for _, line in islice(chain.from_iterable(block.lines() for block in blocks), _LOOKED_AT):
+        for name, parse in parsers.items():
+            try:
+                record = parse(line)
+            except UnusableError:
+                continue
+            if usable(record):
+                return name, record
+    return None
+
+
+def usable_value(value: object, name: str, role: Role) -> str | list[str] | None:
+    """A field as text, as a list of texts where the role allows it, or None where it is missing.
+
+    Raises:
+        UnusableError: the role does not allow the value.
+    """
+    if value is None:
+        return None
+    if role == "texts":
+        return _texts(value, name)
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnusableError("unexpected value", f"{name} is a {type(value).__name__}; expected text or a number")
+    if role == "id" and isinstance(value, float):
+        raise UnusableError("unexpected value", f"{name} is {shown(value)}; expected text or a whole number")
+    try:
+        return repr(value)
+    except ValueError:
+        raise UnusableError("unexpected value", f"{name} is a number of thousands of digits") from None
+
+
+class MixedError(ValueError):
+    """Values are not all of one kind."""
+
+
+def uniform_array(values: list[Any], role: Role) -> pa.Array:
+    """An array of values that need no change: texts, or numbers in a "number" column.
+
+    Raises:
+        MixedError: some value needs a look.
+    """
+    try:
+        if role == "number" and values and isinstance(values[0], int | float):
+            array = pa.array(values)  # told to expect integers, Arrow would cut off fractions without a word
+            if _is_number(array):
+                return array
+        if role != "texts":
+            return pa.array(values, pa.large_string())
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        raise MixedError from None
+    raise MixedError
+
+
+def mixed_array(values: list[Any], name: str, role: Role) -> pa.Array:
+    """An array of values of any kinds, as `usable_value` has them; of numbers where all are.
+
+    Raises:
+        UnusableError: the role does not allow a value.
+    """
+    if role == "number" and all(isinstance(value, int | float) for value in values):
+        with suppress(OverflowError):
+            return pa.array(list(map(float, values)), pa.float64())
+    return pa.array([usable_value(value, name, role) for value in values], _KINDS[role])
+
+
+def readable(text: str) -> str:
+    """Text that can be written as UTF-8. An escape may hold half a character, as cut-off emoji do."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _names(line: bytes, parse: Parser) -> dict[str, None]:
+    """The fields of a line, or none where it is bad."""
+    try:
+        return dict.fromkeys(parse(line))
+    except UnusableError:
+        return {}
+
+
+def _plain(
+    block: Block, wanted: Mapping[str, Role], problems: Problems, parse: Parser
+) -> tuple[dict[str, pa.Array], list[int], dict[str, None]]:
+    """Values line by line, the lines that are good, and every field that they have; each bad line is reported."""
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    names: dict[str, None] = {}
+    lines: list[int] = []
+    for number, line in block.lines():
+        try:
+            record = parse(line)
+            usable = {name: usable_value(record.get(name), name, role) for name, role in wanted.items()}
+        except UnusableError as error:
+            problems.add(error.args[0], error.args[1], block.path, number)
+            continue
+        names.update(dict.fromkeys(record))
+        for name, value in usable.items():
+            # Numbers stay numbers as long as all of a column are, or one bad line would make text of a large file's.
+            columns[name].append(record.get(name) if wanted[name] == "number" else value)
+        lines.append(number)
+    return {name: _array(values, name, wanted[name]) for name, values in columns.items()}, lines, names
+
+
+def _array(values: list[Any], name: str, role: Role) -> pa.Array:
+    """An array of values that are usable."""
+    try:
+        return uniform_array(values, role)
+    except MixedError:
+        return mixed_array(values, name, role)
+
+
+def _texts(value: object, name: str) -> list[str]:
+    """A text, or lists of texts however nested (older Amazon files nest categories), as one flat list."""
+    if isinstance(value, str):
+        return [readable(value)]
+    if isinstance(value, list):
+        return [text for part in value if part is not None for text in _texts(part, name)]
+    raise UnusableError("unexpected value", f"{name} holds a {type(value).__name__}; expected text or a list of texts")
+
+
+def _joined(chunks: list[pa.Array], role: Role) -> pa.Array:
+    """One array of all blocks' arrays, which may differ in type."""
+    kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
+    if role == "texts":
+        kind = pa.large_list(pa.large_string())
+    elif kinds == {pa.int64()}:
+        kind = pa.int64()
+    elif kinds and kinds <= {pa.int64(), pa.float64()}:
+        kind = pa.float64()
+    else:
+        kind = pa.large_string()
+        # Arrow writes 5.0 as 5, Python as it was.
+        chunks = [
+            pa.array([None if v is None else repr(v) for v in chunk.to_pylist()], kind) if _is_number(chunk) else chunk
+            for chunk in chunks
+        ]
+    chunks = [chunk.cast(kind, safe=False) for chunk in chunks]
+    if role == "id":
+        # Ids come again and again, so that each is kept once.
+        return pa.chunked_array(chunks, kind).dictionary_encode().combine_chunks()
+    return pa.concat_arrays(chunks)
+
+
+def _is_number(chunk: pa.Array) -> bool:
+    return bool(pa.types.is_integer(chunk.type) or pa.types.is_floating(chunk.type))

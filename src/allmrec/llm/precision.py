@@ -1,0 +1,46 @@
+"""At which precision a frozen language model is held; knows how to ask transformers for it, and what it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal
+
+import torch
+
+from allmrec.core.errors import ConfigError, MissingExtraError
+
+__all__ = ["Precision", "loading_arguments"]
+
+# The paper's program holds its language model in int8 (LLM.int8, Dettmers et al., 2022); int4 is NF4 (QLoRA, 2023).
+Precision = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+
+
+def loading_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained`.
+
+    Args:
+        precision: auto: float32 on a CPU, bfloat16 elsewhere.
+        device: where the model will be.
+
+    Raises:
+        MissingExtraError: int8 or int4 without bitsandbytes.
+        ConfigError: int8 or int4 on a device that bitsandbytes has no kernels for.
+    """
+    if precision in ("int8", "int4"):
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise MissingExtraError("bitsandbytes", "quantised", f"A language model in {precision}")
+        if device.type not in ("cpu", "cuda", "xpu"):
+            raise ConfigError(
+                f"A language model in {precision} cannot run on {device.type}: bitsandbytes has kernels for CUDA, Intel "
+                "GPUs and CPUs. Use llm_precision=bfloat16 there."
+            )
+        from transformers import BitsAndBytesConfig  # slow to import, needed by this branch alone
+
+        compute = torch.float32 if device.type == "cpu" else torch.bfloat16
+        int4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": compute}
+        wanted: dict[str, Any] = {"load_in_8bit": True} if precision == "int8" else int4
+        config = BitsAndBytesConfig(**wanted)  # type: ignore[no-untyped-call]  # transformers leaves it without annotations
+        return {"quantization_config": config, "device_map": {"": device}, "dtype": compute}
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "bfloat16"
+    return {"dtype": getattr(torch, precision)}

@@ -1,0 +1,88 @@
+"""Items and histories in words: which tokens stand where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from allmrec.baselines.recformer import hidden_words
+from allmrec.baselines.recformer_text import ItemTokens
+from allmrec.core.errors import ConfigError
+from allmrec.data.catalogue import Catalogue
+
+WORDS = ["[PAD]", "[CLS]", "[MASK]", "title", "category", "red", "lamp", "blue", "light", "toy", ","]
+
+
+class Tokenizer:
+    """A number a word."""
+
+    cls_token_id, mask_token_id, pad_token_id, bos_token_id = 1, 2, 0, None
+
+    def __len__(self) -> int:
+        return len(WORDS)
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert not add_special_tokens
+        return {"input_ids": [WORDS.index(word) for word in text.replace(",", " ,").split()]}
+
+
+CATALOGUE = Catalogue(
+    (None, "red lamp", None, None, "blue blue blue blue toy"), (None,) * 5, ((), ("light", "toy"), ("toy",), (), ())
+)
+
+
+def tokens(value_tokens: int = 4) -> ItemTokens:
+    return ItemTokens.of(CATALOGUE, Tokenizer(), value_tokens)
+
+
+def words(ids: np.ndarray) -> str:
+    return " ".join(WORDS[int(number)] for number in ids)
+
+
+def test_an_item_is_keys_and_values_and_what_is_missing_is_left_out() -> None:
+    batch = tokens().batch([np.array([item]) for item in range(5)], max_items=3, max_tokens=20)
+    assert [words(row).replace(" [PAD]", "") for row in batch.ids] == [
+        "[CLS]",
+        "[CLS] title red lamp category light , toy",
+        "[CLS] category toy",
+        "[CLS]",
+        "[CLS] title blue blue blue blue",
+    ]
+    assert batch.kinds[1].tolist() == [0, 1, 2, 2, 1, 2, 2, 2]
+    assert batch.real.sum(1).tolist() == [1, 8, 3, 1, 6]
+
+
+def test_the_most_recent_item_comes_first_and_the_oldest_is_cut() -> None:
+    (row,) = tokens().batch([np.array([4, 0, 2, 3, 1])], max_items=4, max_tokens=20).ids
+    assert words(row) == "[CLS] title red lamp category light , toy category toy title blue blue blue blue"
+    batch = tokens().batch([np.array([4, 2, 3, 1])], max_items=4, max_tokens=12)
+    assert words(batch.ids[0]).endswith("category toy title blue")
+    # Item 3 has no words, but it has its place.
+    assert batch.places[0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 3, 3, 4, 4]
+    (row,) = tokens().batch([np.array([4, 2, 3, 1])], max_items=2, max_tokens=20).ids
+    assert words(row) == "[CLS] title red lamp category light , toy"
+
+
+def test_an_empty_history_is_the_first_token_alone() -> None:
+    batch = tokens().batch([np.zeros(0, dtype=np.int64), np.array([0, 0])], max_items=3, max_tokens=9)
+    assert batch.ids.tolist() == [[1], [1]]
+    assert batch.real.all()
+
+
+def test_only_values_are_hidden_as_often_as_asked() -> None:
+    batch = tokens().batch([np.array([1, 4])] * 4000, max_items=3, max_tokens=20)
+    masked, chosen = hidden_words(batch, tokens(), 0.3, np.random.default_rng(0))
+    values = batch.kinds == 2
+    assert not chosen[~values].any()
+    assert chosen[values].mean() == pytest.approx(0.3, abs=0.02)
+    assert np.array_equal(masked.ids[~chosen], batch.ids[~chosen])
+    assert (masked.ids[chosen] == 2).mean() == pytest.approx(0.8 + 0.1 / len(WORDS), abs=0.02)
+    assert (masked.ids[chosen] == batch.ids[chosen]).mean() == pytest.approx(0.1 + 0.1 / len(WORDS), abs=0.02)
+
+
+def test_a_tokenizer_needs_something_to_begin_with() -> None:
+    class Bare(Tokenizer):
+        cls_token_id = None
+
+    with pytest.raises(ConfigError, match="CLS or BOS"):
+        ItemTokens.of(CATALOGUE, Bare())
