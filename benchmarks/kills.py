@@ -67,7 +67,19 @@ title_users = 3
 # Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
 # its own that shares nothing with this one.
 _START = multiprocessing.get_context("forkserver")
-_START.set_forkserver_preload(["allmrec.cli.main", "allmrec.cli.train"])
+_START.set_forkserver_preload(
+    [
+        "allmrec.cli.main",
+        "allmrec.cli.train",
+        # What torch and transformers import only when a model is loaded and an optimiser made.
+        "torch._dynamo",
+        "accelerate",
+        "transformers.generation",
+        "transformers.modeling_utils",
+        "transformers.models.opt.modeling_opt",
+        "transformers.models.bert.modeling_bert",
+    ]
+)
 
 
 @dataclass(frozen=True)
