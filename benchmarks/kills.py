@@ -32,7 +32,7 @@ from allmrec.testing.tiny_lm import save_tiny_language_model
 from allmrec.testing.worlds import taste_world
 from benchmarks.about import measured_on
 
-__all__ = ["Kills", "World", "kill_and_go_on", "make_world", "start", "weights"]
+__all__ = ["Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
 
 _RECIPE = """
 llm = "{folder}/language model"
@@ -150,6 +150,16 @@ def _command(arguments: list[str], output: Path, variables: dict[str, str], begu
     main()
 
 
+def quick_place() -> Path | None:
+    """Memory, where the system offers it as a folder; none: wherever temporary files go.
+
+    State is written to the disk itself at every step here, which would be most of the time. What a killed process leaves
+    is the same in memory; only a power cut would tell the difference.
+    """
+    place = Path("/dev/shm")  # noqa: S108  # a name of its own is made in it
+    return place if os.access(place, os.W_OK) else None
+
+
 def weights(run: Path) -> dict[str, str]:
     """Hashes of what a run has trained."""
     return {
@@ -237,7 +247,7 @@ def main() -> None:
     arguments = parser.parse_args()
     about = measured_on(" ".join(["python -m benchmarks.kills", *sys.argv[1:]]))
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
         world = make_world(Path(folder))
         done = kill_and_go_on(world, Path(folder), arguments.kills, arguments.seed)
     found = {

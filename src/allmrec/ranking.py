@@ -50,7 +50,7 @@ class Recommender(Protocol):
             candidates: for each query the item numbers to put in order.
 
         Returns:
-            One Ranking per query, holding exactly that query's candidates.
+            One Ranking per query, of that query's candidates; empty where the system gave no answer.
         """
         ...
 

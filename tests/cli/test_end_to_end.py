@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
 from tests.cli.conftest import call
 from tiny_world import TinyWorld
 
+from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
 
 STAGES = ["pretrain", "reference", "align", "tune"]
@@ -74,7 +77,7 @@ def test_evaluating_prints_and_writes_one_report(copy: Path) -> None:
     assert result.exit_code == 0, result.output
     report = Report.load(copy / "report.json")
     users = {system.name: system.n_users for system in report.systems}
-    assert len(users) == 8
+    assert len(users) == 11
     assert (users["Popularity"], users["A-LLMRec"], users["A-LLMRec (select)"]) == (5, 2, 5)
     for name in users:
         assert name in result.stdout
@@ -139,3 +142,53 @@ def test_doctor_tells_of_packages_models_and_the_device() -> None:
     assert result.exit_code == 0
     for word in ("torch", "transformers", "device", "cache", "smollm2-135m-instruct", "movielens-100k"):
         assert word in result.stdout
+
+
+def test_explaining_streams_what_the_language_model_says(workplace: Path) -> None:
+    asked = ("recommend", workplace / "run", "--history", "i1,i2", "--k", "4")
+    said = call(*asked, "--explain", "--explained", "2", "--about", "reason")
+    assert said.exit_code == 0, said.output
+    assert "In the language model's words (reason" in said.output
+    rows = json.loads(call(*asked, "--explain", "--json").stdout)
+    assert ["genres" in row for row in rows] == [True, True, True, False]
+    assert all(row["genres"] for row in rows[:3])
+
+
+def test_unknown_items_of_a_history_are_named_and_can_be_left_out(workplace: Path) -> None:
+    asked = ("recommend", workplace / "run", "--history", "i1,nothing", "--k", "4")
+    assert "'nothing'" in call(*asked).stderr
+    left = call(*asked, "--skip-unknown")
+    assert "Left out of the history, not in the catalogue: nothing" in left.output
+
+
+def test_the_whole_catalogue_is_judged(workplace: Path) -> None:
+    result = call("evaluate", workplace / "run", "--catalogue")
+    assert result.exit_code == 0, result.output
+    assert "the whole catalogue" in (workplace / "run" / "report-catalogue.md").read_text()
+    assert call("evaluate", workplace / "run", "--catalogue", "--systems", "popularity").exit_code == 1
+
+
+def test_vectors_of_another_recommender_go_through_every_stage(workplace: Path, tiny_world: TinyWorld) -> None:
+    data = workplace / "data"
+    ids = InteractionDataset.load(data).items.ids
+    rng = np.random.default_rng(0)
+    np.save(workplace / "items.npy", rng.normal(size=(len(ids), 6)).astype(np.float32))
+    (workplace / "items.txt").write_text("\n".join(ids))
+    vectors = workplace / "mine.safetensors"
+    found = call("import-backbone", data, "--items", workplace / "items.npy", "--item-ids", workplace / "items.txt",
+                 "-o", vectors)  # fmt: skip
+    assert "36 items and 0 of 24 users have a vector of 6 numbers" in found.output
+    trained = call("train", data, "-o", workplace / "imported", "--recipe", tiny_world.recipe, "--backbone", "imported",
+                   "--set", f"pretrain.model.vectors={vectors}")  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    assert len(json.loads(call("recommend", workplace / "imported", "--history", "i1", "--json").stdout)) == 10
+
+
+@pytest.mark.parametrize("backbone", ["gru4rec", "nextitnet", "ncf"])
+def test_another_backbone_takes_its_name_alone(workplace: Path, tiny_world: TinyWorld, backbone: str) -> None:
+    run = workplace / backbone
+    trained = call("train", workplace / "data", "-o", run, "--recipe", tiny_world.recipe, "--backbone", backbone)
+    assert trained.exit_code == 0, trained.output
+    judged = call("evaluate", run, "--systems", "backbone,allmrec-select")
+    assert judged.exit_code == 0, judged.output
+    assert "A-LLMRec (select)" in judged.output

@@ -62,7 +62,7 @@ def test_a_wrong_command_would_be_noticed() -> None:
     with pytest.raises(AssertionError, match="no option"):
         check_command("allmrec recommend runs/shop --explain")
     with pytest.raises(AssertionError, match="no verb"):
-        check_command("allmrec prepare amazon")
+        check_command("allmrec prepare netflix")
 
 
 def resolve(node: ast.expr, names: dict[str, Any]) -> Any:

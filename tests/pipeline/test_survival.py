@@ -8,12 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benchmarks.kills import World, kill_and_go_on, make_world, start, weights
+from benchmarks.kills import World, kill_and_go_on, make_world, quick_place, start, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_world import TinyWorld
@@ -43,9 +44,10 @@ def train(world: World, run: Path, *more: str) -> list[str]:
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_the_weights_are_those_of_an_undisturbed_run(
-    world: World, tmp_path: Path
+    world: World,
 ) -> None:
-    done = kill_and_go_on(world, tmp_path, kills=20, seed=1)
+    with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
+        done = kill_and_go_on(world, Path(folder), kills=20, seed=1)
     assert done.failed == []
     assert done.different == []
     assert done.count >= 20

@@ -26,6 +26,7 @@ __all__ = ["app", "main"]
 # torch and transformers take seconds to import, and neither help nor a typing error should wait for them.
 _VERBS = {
     "prepare": ("prepare", "Make a data set of raw files."),
+    "import-backbone": ("import_backbone", "Take the vectors of a recommender that you already have."),
     "train": ("train", "Train every stage that is not there yet."),
     "pretrain": ("train", "Train the collaborative-filtering (CF) model only."),
     "align": ("train", "Stage 1: align the CF item space with the text space."),

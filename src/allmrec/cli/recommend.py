@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,6 +17,13 @@ from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import Recommendation
 
 __all__ = ["register", "show_history", "show_recommendations"]
+
+
+class About(StrEnum):
+    """What the language model is asked about a recommended item."""
+
+    genres = "genres"
+    reason = "reason"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +42,11 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--skip-unknown", help="Leave out of --history what the catalogue does not hold.")
         ] = False,
         seen: Annotated[bool, typer.Option("--seen", help="Allow what the history holds.")] = False,
+        explain: Annotated[
+            bool, typer.Option("--explain", help="Let the language model speak about the first few, as it decodes.")
+        ] = False,
+        about: Annotated[About, typer.Option(help="What it is asked: genres, or a reason.")] = About.genres,
+        explained: Annotated[int, typer.Option(min=1, help="How many of the first are explained.")] = 3,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         device: DeviceOption = "auto",
     ) -> None:
@@ -56,12 +69,28 @@ def register(app: typer.Typer) -> None:
         if left == 0:
             raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
         k = min(k, left)
-        found = opened.recommender().recommend(items, user, k, min(max(candidates, k), left), not seen)
+        model = opened.recommender()
+        found = model.recommend(items, user, k, min(max(candidates, k), left), not seen)
+        query, how = model.query(items, user), opened.config.explain
+        question = how.genres if about is About.genres else how.reason
+        speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
         if as_json:
-            typer.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False, indent=2))
+            rows: list[dict[str, Any]] = [asdict(item) for item in found]
+            if explain:
+                for row, pieces in zip(rows, speeches, strict=False):
+                    row[str(about)] = "".join(pieces)
+            typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
             return
         show_history(data, numbers)
         show_recommendations(found)
+        if explain:
+            CONSOLE.print(f"In the language model's words ({about}; it may be wrong, and it is not the cause):")
+            for item, pieces in zip(found, speeches, strict=False):
+                CONSOLE.print(f"  {item.title or '(no title)'}: ", end="", markup=False, highlight=False)
+                for piece in pieces:
+                    CONSOLE.file.write(piece)
+                    CONSOLE.file.flush()
+                CONSOLE.print()
 
 
 def show_history(data: InteractionDataset, items: list[int], latest: int = 5) -> None:

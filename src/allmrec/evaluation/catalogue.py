@@ -14,7 +14,7 @@ from allmrec.core.errors import DataError
 from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.splitting import Split
-from allmrec.evaluation.judging import assemble
+from allmrec.evaluation.judging import Note, assemble
 from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Report
@@ -66,7 +66,7 @@ def judge_catalogue(
     users_limit: Mapping[str, int] | None = None,
     *,
     reference: str = "SASRec",
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, Note] | None = None,
     ks: Sequence[int] = (1, 5, 10),
     batch_size: int = 16,
     device: str = "cpu",

@@ -19,7 +19,11 @@ from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Report, compare, summarise
 from allmrec.ranking import Query, Ranking, Recommender
 
-__all__ = ["assemble", "judge"]
+__all__ = ["Note", "assemble", "judge"]
+
+
+Note = str | Callable[[], str]
+Ask = Callable[[EvaluationProtocol, Sequence[Query], int], tuple[Float64[np.ndarray, " users"], float]]
 
 
 def judge(
@@ -29,7 +33,7 @@ def judge(
     users_limit: Mapping[str, int] | None = None,
     *,
     reference: str = "SASRec",
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, Note] | None = None,
     ks: Sequence[int] = (1, 5, 10),
     batch_size: int = 64,
     device: str = "cpu",
@@ -44,7 +48,7 @@ def judge(
         split: gives the histories; must be of the protocol's data set.
         users_limit: for systems too slow for all users, how many of the protocol's first to ask about, by name.
         reference: the system that others are compared with, where it is among them.
-        notes: what a reader must know of a system, by name.
+        notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
         ks: the k of Hit@k and NDCG@k; 1 is among them.
         batch_size: how many users a system is handed at a time.
         device: what it ran on, for the report.
@@ -72,9 +76,6 @@ def judge(
     )
 
 
-Ask = Callable[[EvaluationProtocol, Sequence[Query], int], tuple[Float64[np.ndarray, " users"], float]]
-
-
 def assemble(
     asks: Mapping[str, Ask],
     names: Sequence[str],
@@ -83,7 +84,7 @@ def assemble(
     users_limit: Mapping[str, int] | None = None,
     *,
     reference: str,
-    notes: Mapping[str, str] | None,
+    notes: Mapping[str, Note] | None,
     ks: Sequence[int],
     batch_size: int,
     device: str,
@@ -125,7 +126,7 @@ def assemble(
                 protocol_hash=protocol.hash,
                 seconds=seconds,
                 ks=ks,
-                note=remarks.get(name, ""),
+                note=note() if callable(note := remarks.get(name, "")) else note,
             )
         )
     return Report(

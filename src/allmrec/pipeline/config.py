@@ -12,11 +12,14 @@ from pydantic import Field, model_validator
 
 from allmrec.alignment.objective import AlignConfig
 from allmrec.cf.pretrain import PretrainConfig
+from allmrec.cf.registry import BACKBONES
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.llm.precision import Precision
 from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.explain import ExplainConfig
+from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
@@ -34,6 +37,7 @@ class EvaluationConfig(Config):
     candidates: int = Field(20, ge=2, description="Candidates a user, the target included.")
     normalisation: Normalisation = Field("sum", description="How a title's token log-probabilities become a score.")
     batch_size: int = Field(8, ge=1, description="Queries in a forward pass of the language model.")
+    generate: GenerateConfig = GenerateConfig()
     cold_below: int | None = Field(
         None,
         ge=0,
@@ -56,6 +60,7 @@ class RunConfig(Config):
     encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
     item_text: ItemTextTemplate = ItemTextTemplate()
     retrieve: RetrieveConfig = RetrieveConfig()
+    explain: ExplainConfig = ExplainConfig()
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     llm_precision: Precision = Field(
         "auto",
@@ -125,6 +130,7 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_changes(values: dict[str, Any], changes: Mapping[str, Any], where: str) -> RunConfig:
+    values = _for_backbone(values, changes.get("pretrain.backbone"))
     for name, value in changes.items():
         *parents, last = name.split(".")
         place = values
@@ -134,6 +140,16 @@ def _with_changes(values: dict[str, Any], changes: Mapping[str, Any], where: str
                 raise ConfigError(f"Cannot change {name}: {parent} is a single value, not a group of fields.")
         place[last] = value
     return parse_config(RunConfig, values, where)
+
+
+def _for_backbone(values: dict[str, Any], name: Any) -> dict[str, Any]:
+    """Where another backbone is asked for, only those of the old one's settings that the new one has too."""
+    pretrain = values.get("pretrain", {})
+    if not isinstance(name, str) or name == pretrain.get("backbone", "sasrec") or name not in BACKBONES:
+        return values
+    fields = BACKBONES[name].config.model_fields
+    model = {field: value for field, value in pretrain.get("model", {}).items() if field in fields}
+    return values | {"pretrain": pretrain | {"model": model}}
 
 
 def _toml_value(text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,10 +25,13 @@ from allmrec.evaluation import (
     judge,
     judge_catalogue,
 )
+from allmrec.evaluation.judging import Note
 from allmrec.pipeline.cold import cold_threshold
 from allmrec.pipeline.run import Run
 from allmrec.ranking import Query, Ranking, Recommender
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender
+from allmrec.recommend.resolve import TitleResolver, template_quotes
 
 __all__ = ["SYSTEMS", "System", "TwoStage", "evaluate_catalogue", "evaluate_run", "run_protocol"]
 
@@ -44,7 +48,7 @@ class System:
 
     recommender: Recommender
     titles: bool = False
-    note: str = ""
+    note: Note = ""
 
 
 def _popularity(run: Run) -> System:
@@ -110,6 +114,29 @@ def _by_select(run: Run, name: str, text: bool) -> System | None:
     return System(ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size))
 
 
+def _generate(run: Run) -> System | None:
+    """The released program's way to answer: decode, then see whose title it is. Only where titles were learned."""
+    if run.config.tune.title_weight == 0:
+        return None
+    ranker, evaluation = run.ranker(), run.config.evaluation
+    resolver = TitleResolver(run.dataset.catalogue.titles, template_quotes(run.config.tune.prompt.template))
+    made = GeneratingRecommender(ranker, resolver, evaluation.generate, batch_size=evaluation.batch_size)
+
+    def note() -> str:
+        found = made.statistics
+        share = found.in_candidates / max(1, found.asked)
+        return f"valid answers {share:.3f}: {found}; one answer a user: only Hit@1 counts"
+
+    return System(made, titles=True, note=note)
+
+
+def _constrained(run: Run) -> System | None:
+    if run.config.tune.title_weight == 0:
+        return None
+    made = ConstrainedRecommender(run.ranker(), batch_size=run.config.evaluation.batch_size)
+    return System(made, titles=True, note="always a candidate's title; one answer a user: only Hit@1 counts")
+
+
 def _allmrec_cold(run: Run) -> System:
     """The third variant: `e` or `q` by the number of interactions, the threshold chosen on validation items."""
     method: Literal["select", "score"] = "select" if run.config.tune.select_weight > 0 else "score"
@@ -139,6 +166,8 @@ SYSTEMS = {
     "llm-only": _llm_only,
     "allmrec": _allmrec,
     "allmrec-sbert": _allmrec_text,
+    "allmrec-generate": _generate,
+    "allmrec-constrained": _constrained,
     "allmrec-select": _allmrec_select,
     "allmrec-select-sbert": _allmrec_select_text,
     "allmrec-cold": _allmrec_cold,
@@ -204,6 +233,11 @@ def run_protocol(run: Run) -> EvaluationProtocol:
     return protocol
 
 
+def _note(system: System, limit: str) -> str:
+    own = system.note() if callable(system.note) else system.note
+    return "; ".join(part for part in (own, limit) if part)
+
+
 def evaluate_run(
     run: Run,
     systems: Sequence[str] | None = None,
@@ -231,15 +265,14 @@ def evaluate_run(
     protocol, evaluation = run_protocol(run), run.config.evaluation
     if evaluation.users is not None:
         protocol = protocol.first(evaluation.users)
-    limits, notes = {}, {}
+    limits: dict[str, int] = {}
+    notes: dict[str, Note] = {}
     for system in made:
         name, limit = system.recommender.name, evaluation.title_users
-        parts = [system.note] if system.note else []
-        if system.titles and limit is not None and limit < len(protocol):
+        limited = system.titles and limit is not None and limit < len(protocol)
+        if limited and limit is not None:
             limits[name] = limit
-            parts.append(f"scores titles: the first {limit} users")
-        if parts:
-            notes[name] = "; ".join(parts)
+        notes[name] = partial(_note, system, f"reads titles: the first {limit} users" if limited else "")
     reference = backbone_kind(run.config.pretrain.backbone).title
     return judge(
         [system.recommender for system in made],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,9 @@ from allmrec.alignment.text_side import TextSide
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
+from allmrec.prompting.template import ItemQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.retrieve import RetrieveConfig, Retriever
 from allmrec.recommend.rounds import rank_in_rounds
@@ -170,6 +172,22 @@ class ALLMRec:
         items = self._dataset.items
         found = [n for i in history or () if (n := items.get(i)) is not None] if skip_unknown else None
         return Query(np.asarray(items.numbers(history or ()) if found is None else found, dtype=np.int64))
+
+    def explain(
+        self, query: Query, item_id: str, question: ItemQuestion | None = None, config: ExplainConfig | None = None
+    ) -> Iterator[str]:
+        """What the language model says of an item, piece by piece as it is decoded; see `Explainer`.
+
+        Args:
+            query: whom for; see `query`.
+            item_id: the item.
+            question: what to ask; none: its genres.
+            config: how long the answer may get.
+
+        Raises:
+            UnknownIdError: the catalogue does not hold the item.
+        """
+        return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(item_id))
 
     def rank_proposed(
         self, queries: Sequence[Query], candidates: int, exclude: Sequence[Int[np.ndarray, " _seen"]]
