@@ -10,7 +10,7 @@ from tests.cli.conftest import call
 
 from allmrec.cli.main import _VERBS
 
-VERBS = ["align", "demo", "doctor", "evaluate", "prepare", "pretrain", "recommend", "train", "tune"]
+VERBS = ["align", "demo", "doctor", "evaluate", "import-backbone", "prepare", "pretrain", "recommend", "train", "tune"]
 
 
 def test_the_program_lists_its_verbs() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from allmrec.core import distributed, training
+from allmrec.core import training
 from allmrec.core.distributed import Processes, processes, slices
-from allmrec.core.errors import MissingExtraError
 from allmrec.core.training import TrainingConfig
 
 
@@ -43,14 +41,6 @@ def test_among_several_each_takes_its_own_gpu() -> None:
     assert Processes(5, 8, 1).device("cuda:3") == "cuda:3"
     assert Processes(5, 8, 1).device("cpu") == "cpu"
     assert not Processes(5, 8, 1).is_main
-
-
-def test_without_accelerate_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    distributed._joined.cache_clear()
-    with pytest.raises(MissingExtraError, match=r"pip install 'allmrec\[distributed\]'"):
-        processes()
 
 
 @dataclass(frozen=True)

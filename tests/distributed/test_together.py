@@ -19,7 +19,6 @@ from benchmarks.kills import World, make_world, start
 from allmrec.core.artifacts import read_tensors
 from allmrec.pipeline.run import STAGE_NAMES
 
-pytest.importorskip("accelerate", reason="pip install 'allmrec[distributed]'")
 pytestmark = pytest.mark.slow
 
 # Dropout draws per process, so without it everything must agree. Rows per batch and users per process come out uneven:

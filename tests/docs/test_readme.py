@@ -18,7 +18,7 @@ import allmrec
 from allmrec.cli.main import app
 from tests.docs.conftest import PAGES, ROOT, blocks, program, without_blocks
 
-_MENTION = re.compile(r"`allmrec ([a-z]+)")
+_MENTION = re.compile(r"`allmrec ([a-z-]+)")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
 
@@ -60,7 +60,7 @@ def test_verbs_in_prose_exist(page: Path) -> None:
 def test_a_wrong_command_would_be_noticed() -> None:
     check_command("allmrec recommend runs/shop --k 3")
     with pytest.raises(AssertionError, match="no option"):
-        check_command("allmrec recommend runs/shop --explain")
+        check_command("allmrec recommend runs/shop --explane")
     with pytest.raises(AssertionError, match="no verb"):
         check_command("allmrec prepare netflix")
 

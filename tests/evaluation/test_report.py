@@ -59,7 +59,7 @@ def test_survives_the_disk_exactly(tmp_path: Path) -> None:
     "damage",
     [
         lambda value: value.pop("kind"),
-        lambda value: value.update(format=2),
+        lambda value: value.update(format=3),
         lambda value: value.pop("systems"),
         lambda value: value["systems"][0].update(ranks=[1]),
         lambda value: value["systems"][0].update(users=["x"]),
@@ -69,7 +69,7 @@ def test_survives_the_disk_exactly(tmp_path: Path) -> None:
 def test_damage_is_noticed(damage) -> None:
     value = json.loads(report(SASRec=POOR).to_json())
     damage(value)
-    with pytest.raises(ArtifactError, match=r"The report is (no report|damaged)"):
+    with pytest.raises(ArtifactError, match=r"The report is (no report|damaged|not what was written)"):
         Report.from_json(json.dumps(value))
 
 
@@ -184,3 +184,23 @@ def test_readable_json_changes_the_layout_and_nothing_else() -> None:
     text = readable_json(value)
     assert json.loads(text) == value
     assert '"a": [1, -2.5, null, 1e-09]' in text
+
+
+def test_a_changed_figure_is_noticed() -> None:
+    text = report(SASRec=POOR).to_json()
+    changed = text.replace('"seconds": 2.0', '"seconds": 2.5', 1)
+    assert changed != text
+    with pytest.raises(ArtifactError, match="hash does not fit"):
+        Report.from_json(changed)
+
+
+def test_reports_of_the_first_format_had_no_hash_and_their_parts_are_still_checked() -> None:
+    made = report(SASRec=POOR)
+    value = json.loads(made.to_json())
+    del value["hash"]
+    with pytest.raises(ArtifactError, match="hash does not fit"):
+        Report.from_json(json.dumps(value))
+    assert Report.from_json(json.dumps(value | {"format": 1})) == made
+    value["systems"][0]["ranks"] = [1]
+    with pytest.raises(ArtifactError, match="damaged"):
+        Report.from_json(json.dumps(value | {"format": 1}))

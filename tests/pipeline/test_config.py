@@ -53,6 +53,7 @@ def test_released_differs_from_paper_in_the_named_fields_only() -> None:
         "tune.training.batch_size": (4, 2),
         "tune.training.epochs": (5, 10),
         "evaluation.users": (None, 10000),
+        "evaluation.generate.repetition_penalty": (1.0, 1.5),
     }
 
 
@@ -90,7 +91,7 @@ def test_a_change_takes_the_place_of_the_recipes_value() -> None:
         ("epochs=3", "did you mean pretrain.training.epochs or align.training.epochs or tune.training.epochs?"),
         ("tune.training.epochs=0", "tune.training.epochs: Input should be greater than or equal to 1 (found 0)"),
         ("encoder.tune=half", "encoder.tune: Input should be 'full' or 'frozen' (found 'half')"),
-        ("pretrain.backbone=sasreq", "There is no backbone 'sasreq'; known are sasrec"),
+        ("pretrain.backbone=sasreq", "There is no backbone 'sasreq'; known are gru4rec, imported, nc"),
         ("tune.positions=held_out", "tune.positions is 'held_out', which needs held_out_targets of at least 1"),
         ("seed.x=1", "seed: Input should be a valid integer"),
     ],

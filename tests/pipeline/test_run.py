@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -194,7 +195,8 @@ def test_every_system_ranks_the_same_users_with_its_notes(trained: Run) -> None:
     assert {users[name] for name in ("Popularity", "SASRec", "SASRec (held out)", "A-LLMRec (select)")} == {6}
     notes = {system.name: system.note for system in report.systems}
     assert notes["SASRec (held out)"].endswith("trained without each user's last training item")
-    assert notes["LLM-Only"] == "nothing trained; scores titles: the first 3 users"
+    assert notes["LLM-Only"] == "nothing trained; reads titles: the first 3 users"
+    assert re.match(r"valid answers [01]\.\d{3}: of 3 answers", notes["A-LLMRec (generate)"])
 
 
 def test_some_systems_may_be_chosen_and_unknown_ones_are_named(trained: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         dataset = InteractionDataset.load(data)
-        unknown = "leave_out" if skip_unknown else "fail"
+        unknown: Literal["fail", "leave_out"] = "leave_out" if skip_unknown else "fail"
         found = import_vectors(dataset, output, items, users, item_ids, user_ids, unknown)
         announce(
             f"{found['items']:,} items and {found['users']:,} of {dataset.n_users:,} users have a vector of "

@@ -18,8 +18,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from allmrec.core.errors import MissingExtraError
-
 __all__ = ["Processes", "processes", "slices"]
 
 T = TypeVar("T")
@@ -103,9 +101,6 @@ def processes(device: torch.device | str = "cpu") -> Processes:
 
     Args:
         device: where it trains; decides what they talk over, gloo on a CPU and nccl between GPUs.
-
-    Raises:
-        MissingExtraError: there are several and accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return Processes()
@@ -114,11 +109,8 @@ def processes(device: torch.device | str = "cpu") -> Processes:
 
 @cache
 def _joined(on_cpu: bool) -> Processes:
-    try:
-        # Slow to import, and only several processes need it.
-        from accelerate import PartialState
-    except ImportError:
-        raise MissingExtraError("accelerate", "distributed", "Training with several processes") from None
+    from accelerate import PartialState  # slow to import, and only several processes need it
+
     state = PartialState(cpu=on_cpu)
     return Processes(state.process_index, state.num_processes, state.local_process_index)
 

@@ -141,8 +141,10 @@ def fit(
         NoSpaceError: the disk has no room for the resume state; the one before is untouched.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
+    # One pass over the parameters instead of a dozen; a table of a million items notices.
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
     )
     steps_per_epoch = math.ceil(len(task.batches(0)) / config.accumulation)
     total = max(1, steps_per_epoch * config.epochs)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64
 from pydantic import TypeAdapter, ValidationError
 
-from allmrec.core.artifacts import atomic_write, read_json
+from allmrec.core.artifacts import atomic_write, content_hash, read_json
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.files import readable_json
@@ -22,7 +22,8 @@ from allmrec.evaluation.metrics import metric_values
 
 __all__ = ["PairedDifference", "Report", "SystemResult", "compare", "restrict", "summarise"]
 
-_KIND, _FORMAT = "allmrec report", 1
+# Format 1 had no hash.
+_KIND, _FORMAT = "allmrec report", 2
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class Report:
         value = asdict(self)
         for system, result in zip(value["systems"], self.systems, strict=True):
             system["n_users"] = result.n_users
-        return readable_json({"kind": _KIND, "format": _FORMAT, **value})
+        value = {"kind": _KIND, "format": _FORMAT, **value}
+        return readable_json(value | {"hash": _content(value)})
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -226,10 +228,18 @@ def _generator(protocol_hash: str, metric: str) -> np.random.Generator:
     return numpy_generator(0, "bootstrap", protocol_hash, metric)
 
 
+def _content(value: dict[str, Any]) -> str:
+    """Over everything but the hash itself, as it is when read back."""
+    return content_hash(json.dumps(json.loads(json.dumps(value)), sort_keys=True))
+
+
 def _parse(value: Any, where: str) -> Report:
     """A report from JSON values, checked field by field."""
-    if not isinstance(value, dict) or value.get("kind") != _KIND or value.get("format") != _FORMAT:
+    if not isinstance(value, dict) or value.get("kind") != _KIND or value.get("format") not in (1, _FORMAT):
         raise ArtifactError(f"{where} is no report of format {_FORMAT}; expected a file that `allmrec evaluate` wrote.")
+    found = value.pop("hash", None)
+    if found != (_content(value) if value["format"] != 1 else None):
+        raise ArtifactError(f"{where} is not what was written: its hash does not fit. Evaluate again or restore it.")
     try:
         report = TypeAdapter(Report).validate_python(value)
         for system in report.systems:

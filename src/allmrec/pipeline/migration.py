@@ -27,7 +27,8 @@ class Added:
     """A field that a format brought.
 
     Attributes:
-        path: its place in `run.json`'s config, such as `tune.text_share`; a whole group counts as one field.
+        path: its place in `run.json`'s config, such as `tune.text_share`. A whole group counts as one field; what its
+            value leaves out gets today's defaults.
         value: what was done before, as JSON.
         backbone: the CF model that has it, for fields under `pretrain.model`.
     """
@@ -39,10 +40,14 @@ class Added:
 
 ADDED: Mapping[int, tuple[Added, ...]] = {
     2: (
-        Added("retrieve", {"by": "auto", "history": 10, "approximate_above": 1_000_000}),
+        Added("retrieve", {"by": "auto"}),
         Added("evaluation.cold_below", None),
         Added("evaluation.proposals", 20),
         Added("evaluation.cold_users", 200),
+        # Before these there was neither decoding nor explaining, so nothing is to be kept as it was.
+        Added("evaluation.generate", {}),
+        Added("explain", {}),
+        Added("llm_precision", "auto"),
     ),
 }
 
