@@ -1,27 +1,36 @@
-"""`make bench`: run every benchmark, print the ratios, and write them with device, date and commit."""
+"""`make bench`: run every benchmark, one after the other; each prints a table and writes benchmarks/results/."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import shlex
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from allmrec.core.artifacts import write_json
-from benchmarks.about import measured_on
-from benchmarks.scoring import title_scoring
+from allmrec.core.packaged import movielens_100k
+from allmrec.data.build import read_movielens
 
 
 def main() -> None:
-    rows = [title_scoring()]
-    table = Table("what", "ours", "against", "theirs", "ratio")
-    for row in rows:
-        table.add_row(row["what"], f"{row['ours']:.3g}", row["against"], f"{row['theirs']:.3g}", f"{row['ratio']:.2f}")
-    Console().print(table)
-    path = Path(__file__).parent / "results" / f"speed-{datetime.now(UTC):%Y-%m-%d}.json"
-    write_json(path, measured_on("make bench") | {"results": rows})
-    print(f"Written: {path}")
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "ml-100k"
+        read_movielens(movielens_100k()).save(data)
+        commands = [
+            ["benchmarks.stages_speed"],
+            ["benchmarks.generate_speed"],
+            ["benchmarks.cf_speed", str(data)],
+            ["benchmarks.memory"],
+            ["benchmarks.kills", "--kills", "200"],
+            ["benchmarks.prepare_speed"],
+        ]
+        missed = []
+        for command in commands:
+            print(f"\n$ python -m {shlex.join(command)}", flush=True)
+            if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+                missed.append(command[0])
+    if missed:
+        sys.exit(f"Missed their aim or failed: {', '.join(missed)}.")
 
 
 if __name__ == "__main__":

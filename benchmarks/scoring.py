@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from allmrec.prompting.template import DomainWords, PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
 from allmrec.ranking import Query, Ranking
 
-__all__ = ["Workload", "check_same_scores", "movielens_workload", "one_at_a_time", "title_scoring"]
+__all__ = ["Workload", "check_same_scores", "movielens_workload", "one_at_a_time"]
 
 
 @dataclass(frozen=True)
@@ -57,28 +55,6 @@ def movielens_workload(users: int) -> Workload:
         queries=[Query(split.test_history(int(u)), int(u)) for u in chosen],
         candidates=list(np.concatenate([split.test[chosen][:, None], negatives], axis=1)),
     )
-
-
-def title_scoring(users: int = 24) -> dict[str, Any]:
-    """Users a second with SmolLM2, prompts with 10 history items and 20 candidates of MovieLens-100K."""
-    work = movielens_workload(users)
-    one_at_a_time(work.lm, work.builder, work.queries[:2], work.candidates[:2])
-    work.tree.rank(work.queries[:2], work.candidates[:2])
-    started = time.perf_counter()
-    ours = work.tree.rank(work.queries, work.candidates)
-    tree_seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    theirs = one_at_a_time(work.lm, work.builder, work.queries, work.candidates)
-    cached_seconds = time.perf_counter() - started
-    check_same_scores(ours, theirs, work.candidates)
-    return {
-        "what": "score, SmolLM2, MovieLens-100K: users/s",
-        "ours": users / tree_seconds,
-        "against": "one candidate at a time behind a shared prefix cache",
-        "theirs": users / cached_seconds,
-        "ratio": cached_seconds / tree_seconds,
-        "users": users,
-    }
 
 
 def check_same_scores(ours: list[Ranking], theirs: list[list[float]], candidates: list[np.ndarray]) -> None:

@@ -80,6 +80,16 @@ def test_another_language_model_of_that_name_is_refused(run: Run, saved: Path) -
         kept.rename(folder)
 
 
+def test_another_sentence_encoder_of_that_name_is_refused_when_it_is_needed(
+    run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = allmrec.ALLMRec.from_pretrained(saved)
+    monkeypatch.setattr(Run, "encoder_fingerprint", lambda self: "another")
+    assert loaded.recommend(history=["i1"])
+    with pytest.raises(ArtifactError, match=r"sentence encoder .* other weights"):
+        loaded.add_items([{"item_id": "new", "title": "x"}])
+
+
 def test_other_folders_are_left_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="no saved recommender"):

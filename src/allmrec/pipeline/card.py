@@ -51,7 +51,7 @@ def model_card(run: Run, frozen: Mapping[str, Mapping[str, str]], interactions: 
         "| part | what |",
         "|---|---|",
         f"| language model, frozen | {llm['name']}, weights' fingerprint `{llm['fingerprint'][:16]}` |",
-        f"| sentence encoder | {encoder['name']} |",
+        f"| sentence encoder | {encoder['name']}, fingerprint `{encoder['fingerprint'][:16]}` |",
         f"| answers by | {method} |",
         f"| trained on | {size or 'unknown'}; data `{run.data_hash[:12]}` |",
         f"| items added after training, from their texts | {added:,} |",

@@ -58,7 +58,7 @@ def save_pretrained(model: TrainedALLMRec, folder: Path | str, interactions: boo
         write_tensors(new / "published.safetensors", tensors)
         frozen = {
             "llm": {"name": run.config.llm, "fingerprint": fingerprint(run.lm.frozen.module)},
-            "encoder": {"name": run.config.encoder.name},
+            "encoder": {"name": run.config.encoder.name, "fingerprint": run.encoder_fingerprint()},
         }
         about: dict[str, Any] = {
             "catalogue_hash": data.content_hash,
@@ -81,7 +81,7 @@ def from_pretrained(name: Path | str, device: str = "cpu", revision: str | None 
     Raises:
         ModelNotFoundError: neither a folder nor reachable on the hub; or its language model is.
         ArtifactError: the folder is damaged, or the language model of that name has other weights than the one it was
-            trained with.
+            trained with. (The sentence encoder is compared when new items first need it.)
     """
     path = Path(name)
     if not path.is_dir():

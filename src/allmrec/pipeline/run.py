@@ -49,6 +49,7 @@ from allmrec.recommend.allmrec import ALLMRec, NewItem
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
 from allmrec.text.encoder import load_encoder
+from allmrec.text.loading import load_parts
 
 __all__ = ["STAGE_NAMES", "Run", "TrainedALLMRec"]
 
@@ -260,13 +261,19 @@ class Run:
         """The frozen language model."""
         lm = load_language_model(self.config.llm, self.device, self.config.llm_precision)
         if self._published is not None:
-            wanted = self._published["frozen"]["llm"]["fingerprint"]
-            if fingerprint(lm.frozen.module) != wanted:
-                raise ArtifactError(
-                    f"The language model {self.config.llm!r} here has other weights than the one that {self.path} was "
-                    "trained with. Get that version, or train again with this one."
-                )
+            self._check_frozen("llm", f"language model {self.config.llm!r}", fingerprint(lm.frozen.module))
         return lm
+
+    def encoder_fingerprint(self) -> str:
+        """Of the sentence encoder as it comes, before stage 1 tuned any of it."""
+        return fingerprint(load_parts(self.config.encoder.name).model)
+
+    def _check_frozen(self, part: str, words: str, found: str) -> None:
+        if self._published is not None and self._published["frozen"][part]["fingerprint"] != found:
+            raise ArtifactError(
+                f"The {words} here has other weights than the one that {self.path} was trained with. Get that version, "
+                "or train again with this one."
+            )
 
     def ranker(self, trained: bool = True) -> PromptedRanker:
         """Stage 2 around the frozen parts.
@@ -329,6 +336,8 @@ class Run:
 
     def text_side(self) -> TextSide:
         """The text half of stage 1 with its encoder, for items that come later."""
+        if self._published is not None:
+            self._check_frozen("encoder", f"sentence encoder {self.config.encoder.name!r}", self.encoder_fingerprint())
         encoder = load_encoder(self.config.encoder)
         alignment = Alignment(self.backbone().width, encoder, self.config.align.joint_width)
         alignment.load_state_dict(read_stage(self.path, self.stage("align")))
