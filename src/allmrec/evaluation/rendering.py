@@ -21,7 +21,7 @@ def render(report: Report) -> Group:
         (quality, ["users", *names]),
         (about, [f"{first} 95 %", f"less {report.reference} [95 %]", "users/s"]),
     ):
-        table.add_column("system", no_wrap=True)
+        table.add_column("system", max_width=24)
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
     notes = []
