@@ -152,9 +152,9 @@ def _allmrec_cold(run: Run) -> System:
     below = cold_threshold(run, with_threshold, method)
     with_threshold(below)
     chosen = "" if evaluation.cold_below is not None else ", chosen on validation items"
-    note = (
-        f"text vectors for the {int(run.cold_rows(below).sum()):,} items with fewer than {below} interactions{chosen}"
-    )
+    cold = int(run.cold_rows(below).sum())
+    what = f"text vectors for the {cold:,} items with fewer than {below} interactions" if cold else "no text vectors"
+    note = what + chosen
     return System(made, titles=method == "score", note=note)
 
 
