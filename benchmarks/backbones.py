@@ -1,0 +1,196 @@
+"""CF models and the simple ones beside them on real sets, several seeds: train, judge, keep; then collect.
+
+    python -m benchmarks.backbones run data/games data/beauty --seeds 3
+    python -m benchmarks.backbones collect
+
+Every cell (set, system, seed) is a job of its own that writes its figures when it is done; a job that is there already
+is not run again, so the command can be stopped and started. All systems and seeds answer the same frozen candidates, and
+the first CATALOGUE_USERS of the same users are asked about the whole catalogue. Settings were chosen on validation items
+(docs/backbones.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from allmrec.baselines.ease import EASE
+from allmrec.baselines.item_knn import ItemKNN
+from allmrec.baselines.popularity import Popularity
+from allmrec.cf.pretrain import PretrainConfig, pretrain
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.cf.registry import BACKBONES
+from allmrec.core.artifacts import content_hash, read_json, write_json
+from allmrec.core.config import parse_config
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.interactions import InteractionDataset
+from allmrec.data.splitting import Split, leave_one_out
+from allmrec.evaluation import EveryItem, Report, draw_protocol, judge, judge_catalogue
+from allmrec.evaluation.intervals import Estimate, bootstrap_mean
+from allmrec.evaluation.metrics import metric_values
+from allmrec.ranking import Recommender
+from benchmarks.about import measured_on
+
+CATALOGUE_USERS = 10_000
+RESULT = Path(__file__).parent / "results" / "backbones.json"
+
+SIMPLE: Mapping[str, Callable[[Split], Recommender]] = {
+    "popularity": Popularity.of,
+    "item-knn": ItemKNN.of,
+    "ease": EASE.of,
+}
+
+# What all have in common, then what a model or a set changes.
+_TRAINING = {"learning_rate": 1e-3, "betas": (0.9, 0.98), "batch_size": 128, "epochs": 200}
+_MODELS: Mapping[str, Mapping[str, Any]] = {"sasrec": {"model": {"dropout": 0.5}}}
+_VALIDATE: Mapping[str, Mapping[str, int]] = {
+    "movietweetings": {"validate_every": 100, "patience": 8},
+    "beauty": {"validate_every": 350, "patience": 4},
+    "games": {"validate_every": 800, "patience": 4},
+}
+
+
+def settings(name: str, data: str) -> PretrainConfig:
+    """How a backbone is trained on a set."""
+    watched = _VALIDATE.get(data, {"validate_every": 400, "patience": 5})
+    values = {"backbone": name, "windows": "all", "validation_users": 3000, "training": {**_TRAINING, **watched}}
+    return parse_config(PretrainConfig, values | dict(_MODELS.get(name, {})), f"the settings of {name}")
+
+
+def run(folders: list[Path], systems: list[str], seeds: int, output: Path) -> None:
+    """Do every job that is not done."""
+    for folder in folders:
+        dataset = InteractionDataset.load(folder)
+        split = leave_one_out(dataset)
+        for system in systems:
+            for seed in range(1 if system in SIMPLE else seeds):
+                _job(split, folder.name, system, seed, output / folder.name / f"{system}-{seed}")
+
+
+def _job(split: Split, data: str, system: str, seed: int, path: Path) -> None:
+    config = None if system in SIMPLE else settings(system, data).model_dump(mode="json")
+    key = content_hash(f"{split.dataset.content_hash} {config} {seed} {CATALOGUE_USERS}")
+    figures = path.with_suffix(".json")
+    if figures.is_file() and read_json(figures)["key"] == key:
+        print(f"{data} {system} {seed}: there already")
+        return
+    started, cpu = time.perf_counter(), time.process_time()
+    log: dict[str, Any] = {}
+    if system in SIMPLE:
+        recommender = SIMPLE[system](split)
+        whole: Any = EveryItem(recommender, split.dataset.n_items)
+    else:
+        backbone, trained = pretrain(split, settings(system, data), seed)
+        log = {"best_step": trained.best_step, "steps": trained.steps, "validation_ndcg@10": trained.best_value}
+        recommender = whole = BackboneRecommender(backbone, BACKBONES[system].title)
+    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
+    protocol = draw_protocol(split, "test", None, 20, seed=0)
+    candidates = judge([recommender], protocol, split, reference=recommender.name)
+    catalogue = judge_catalogue([whole], protocol.first(CATALOGUE_USERS), split, reference=recommender.name)
+    about = measured_on(" ".join(["python -m benchmarks.backbones", *sys.argv[1:]]))
+    title = recommender.name
+    ranks = {"ranks": _ranks(candidates), "catalogue_ranks": _ranks(catalogue)}
+    write_json(figures, about | {"key": key, "title": title, "config": config, **log, **spent, **ranks})
+    print(
+        f"{data} {system} {seed}: {_line(candidates, 'Hit@1')}, whole catalogue {_line(catalogue, 'NDCG@10')}",
+        flush=True,
+    )
+
+
+def _ranks(report: Report) -> list[int | None]:
+    return list(report.systems[0].ranks)
+
+
+def _line(report: Report, metric: str) -> str:
+    return f"{metric} {report.systems[0].metrics[metric].value:.4f}"
+
+
+def collect(output: Path) -> None:
+    """Figures of all jobs, seeds taken together, into the result file and a table."""
+    rows = [row for folder in sorted(output.iterdir()) if folder.is_dir() for row in _rows(folder)]
+    write_json(RESULT, measured_on("python -m benchmarks.backbones collect") | {"cells": rows})
+    Console().print(table(rows))
+    print(f"Written: {RESULT}")
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for system in (*SIMPLE, *BACKBONES):
+        jobs = [read_json(path) for path in sorted(folder.glob(f"{system}-*.json"))]
+        if not jobs:
+            continue
+        figures = {
+            "20 candidates": _over_seeds([job["ranks"] for job in jobs]),
+            "whole catalogue": _over_seeds([job["catalogue_ranks"] for job in jobs]),
+        }
+        yield {
+            "data": folder.name,
+            "system": jobs[0]["title"],
+            "seeds": len(jobs),
+            "users": len(jobs[0]["ranks"]),
+            "catalogue_users": len(jobs[0]["catalogue_ranks"]),
+            "figures": figures,
+            "by_seed": [
+                {kind: _over_seeds([job[ranks]]) for kind, ranks in _KINDS} | {name: job.get(name) for name in _LOGGED}
+                for job in jobs
+            ],
+            "config": jobs[0]["config"],
+            "made": [{name: job[name] for name in ("device", "date", "commit", "command")} for job in jobs],
+        }
+
+
+_KINDS = (("20 candidates", "ranks"), ("whole catalogue", "catalogue_ranks"))
+_LOGGED = ("seconds", "cpu_seconds", "steps", "best_step", "validation_ndcg@10")
+_SHOWN = ("Hit@1", "NDCG@10", "Hit@10")
+
+
+def _over_seeds(ranks: list[list[int | None]]) -> dict[str, dict[str, float]]:
+    """Means over users of the seeds' mean, and their intervals over users."""
+    arrays = [np.array([np.inf if rank is None else rank for rank in seed], dtype=np.float64) for seed in ranks]
+    values = [metric_values(array) for array in arrays]
+    found = {}
+    for name in _SHOWN:
+        mean = np.mean([value[name] for value in values], axis=0)
+        estimate: Estimate = bootstrap_mean(mean, numpy_generator(0, "backbones", name))
+        found[name] = {**vars(estimate), "deviation_of_seeds": float(np.std([value[name].mean() for value in values]))}
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """What the documents show."""
+    shown = Table("set", "system", "Hit@1 of 20", "NDCG@10 of 20", "NDCG@10", "Hit@10", "CPU s")
+    for row in rows:
+        few, whole = row["figures"]["20 candidates"], row["figures"]["whole catalogue"]
+        spent = float(np.mean([seed["cpu_seconds"] for seed in row["by_seed"]]))
+        cells = (few["Hit@1"], few["NDCG@10"], whole["NDCG@10"], whole["Hit@10"])
+        texts = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
+        shown.add_row(row["data"], row["system"], *texts, f"{spent:.0f}")
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "collect"))
+    parser.add_argument("data", type=Path, nargs="*", help="folders that `allmrec prepare` wrote")
+    parser.add_argument("--systems", default="popularity,item-knn,ease,ncf,gru4rec,nextitnet,sasrec")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("runs/backbones"), help="where the jobs' figures go")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.what == "collect":
+        collect(arguments.output)
+    else:
+        run(arguments.data, arguments.systems.split(","), arguments.seeds, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
