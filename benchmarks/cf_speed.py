@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,10 @@ def _model(split: Split, fused: bool) -> tuple[SASRec, torch.optim.Optimizer]:
     )
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Callable[[], torch.Tensor]) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss().backward()
+def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    loss.backward()
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _ours(split: Split) -> Iterator[float]:
@@ -91,7 +91,7 @@ def _ours(split: Split) -> Iterator[float]:
     task = SequenceTask(model, split, PretrainConfig(), seed=0)
     for number, batch in enumerate(task.batches(0)):
         with seeded_torch(0, "step", number):
-            _step(optimizer, lambda batch=batch: task.losses(batch)["recommendation"])  # type: ignore[misc]
+            _step(optimizer, task.losses(batch)["recommendation"])
         yield 0.0
 
 
@@ -105,18 +105,13 @@ def _plain(split: Split) -> Iterator[float]:
         samples = [_sample(histories, split.dataset.n_items, rng) for _ in range(BATCH)]
         inputs, targets, negatives = (torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))
         spent = time.process_time() - started
-
-        def loss(
-            inputs: torch.Tensor = inputs, targets: torch.Tensor = targets, negatives: torch.Tensor = negatives
-        ) -> torch.Tensor:
-            states = model.position_vectors(inputs)
-            positive = (states * model.item_emb(targets)).sum(-1)
-            negative = (states * model.item_emb(negatives)).sum(-1)
-            real = torch.where(targets != 0)
-            wanted = F.binary_cross_entropy_with_logits(positive[real], torch.ones_like(positive[real]))
-            return wanted + F.binary_cross_entropy_with_logits(negative[real], torch.zeros_like(negative[real]))
-
-        _step(optimizer, loss)
+        states = model.position_vectors(inputs)
+        positive = (states * model.item_emb(targets)).sum(-1)
+        negative = (states * model.item_emb(negatives)).sum(-1)
+        real = torch.where(targets != 0)
+        wanted = F.binary_cross_entropy_with_logits(positive[real], torch.ones_like(positive[real]))
+        unwanted = F.binary_cross_entropy_with_logits(negative[real], torch.zeros_like(negative[real]))
+        _step(optimizer, wanted + unwanted)
         yield spent
 
 

@@ -27,42 +27,11 @@ from allmrec.core.artifacts import file_hash, write_json
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import STAGE_NAMES
-from allmrec.testing.tiny_encoder import save_tiny_encoder
-from allmrec.testing.tiny_lm import save_tiny_language_model
 from allmrec.testing.worlds import taste_world
 from benchmarks.about import measured_on
+from benchmarks.tiny_recipe import save_tiny_recipe
 
 __all__ = ["Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
-
-_RECIPE = """
-llm = "{folder}/language model"
-held_out_targets = 1
-
-[encoder]
-name = "{folder}/encoder"
-tune = 1
-
-[pretrain]
-model = {{ width = 8, blocks = 1, heads = 1, max_length = 8 }}
-training = {{ epochs = 12, batch_size = 12, validate_every = 5 }}
-
-[align]
-joint_width = 8
-training = {{ epochs = 8, batch_size = 12 }}
-
-[tune]
-select_weight = 1.0
-positions = "held_out"
-validation_users = 4
-prompt.budget = {{ history = 3, title_tokens = 6 }}
-prompt.projection = {{ hidden = 8 }}
-prompt.pointer = {{ width = 8, layers = 1, cf_prior = true }}
-training = {{ epochs = 3, batch_size = 4, learning_rate = 1e-2, accumulation = 2 }}
-
-[evaluation]
-users = 6
-title_users = 3
-"""
 
 # Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
 # its own that shares nothing with this one.
@@ -109,10 +78,13 @@ def make_world(folder: Path) -> World:
     """Two dozen users, three tastes; a language model, an encoder, a recipe."""
     data: InteractionDataset = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
     data.save(folder / "data")
-    save_tiny_language_model(folder / "language model", "opt", layers=2)
-    save_tiny_encoder(folder / "encoder")
-    (folder / "tiny.toml").write_text(_RECIPE.format(folder=folder))
-    return World(folder / "data", folder / "tiny.toml")
+    recipe = save_tiny_recipe(
+        folder,
+        pretrain="training = { epochs = 12, batch_size = 12, validate_every = 5 }",
+        align="training = { epochs = 8, batch_size = 12 }",
+        tune="training = { epochs = 3, batch_size = 4, learning_rate = 1e-2, accumulation = 2 }",
+    )
+    return World(folder / "data", recipe)
 
 
 def start(

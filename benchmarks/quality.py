@@ -11,8 +11,9 @@ from rich.console import Console
 
 from allmrec.core.artifacts import read_json, write_json
 from allmrec.evaluation import render, verdict
+from allmrec.pipeline.judgement import evaluate_run
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS, evaluate_run
+from allmrec.pipeline.systems import SYSTEMS
 from benchmarks.about import measured_on
 
 

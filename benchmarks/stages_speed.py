@@ -141,8 +141,13 @@ def stage_two(split: Split, backbone: SASRec, batches: int) -> dict[str, Any]:
     rankers = [PromptedRanker(lm, backbone, joint, titles, PromptConfig(), 0) for _ in range(2)]
     bucketed = list(stage_two_batches(rankers[0], split, config, 0))
     mixed = shuffled(bucketed)
-    ours: Step = lambda batch: rankers[0].losses(batch.queries, batch.candidates, batch.targets, True, False).title  # noqa: E731
-    plain: Step = lambda batch: full_logits_loss(rankers[1], batch)  # noqa: E731
+
+    def ours(batch: StageTwoBatch) -> Tensor:
+        return rankers[0].losses(batch.queries, batch.candidates, batch.targets, True, False).title
+
+    def plain(batch: StageTwoBatch) -> Tensor:
+        return full_logits_loss(rankers[1], batch)
+
     same = bucketed[0]
     torch.testing.assert_close(plain(same), ours(same), atol=1e-4, rtol=1e-4)
     seconds = in_turn([(rankers[0], ours), (rankers[1], plain)], bucketed, mixed)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from allmrec.data.build import read_movielens, read_table
     from allmrec.evaluation import Report
     from allmrec.library import evaluate, open_run, train
+    from allmrec.pipeline.pretrained import TrainedALLMRec as ALLMRec
     from allmrec.pipeline.run import Run
-    from allmrec.pipeline.run import TrainedALLMRec as ALLMRec
 
 __all__ = [
     "ALLMRec",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ALLMRec": "allmrec.pipeline.run:TrainedALLMRec",
+    "ALLMRec": "allmrec.pipeline.pretrained:TrainedALLMRec",
     "InteractionDataset": "allmrec.data",
     "Report": "allmrec.evaluation",
     "Run": "allmrec.pipeline.run",

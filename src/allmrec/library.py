@@ -9,8 +9,8 @@ from typing import Any
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
 from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.judgement import evaluate_run
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import evaluate_run
 
 __all__ = ["evaluate", "open_run", "train"]
 

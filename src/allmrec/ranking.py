@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["Query", "Ranking", "Recommender", "ranking_from_scores"]
+__all__ = ["Query", "Ranking", "Recommender", "rank_each", "ranking_from_scores"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,15 @@ def ranking_from_scores(items: Int[np.ndarray, " candidates"], scores: Float[np.
     """Order candidates by score, best first; equal scores keep the candidates' order, which the protocol shuffles."""
     order = np.argsort(-scores, kind="stable")
     return Ranking(items=items[order], scores=scores[order])
+
+
+def rank_each(
+    queries: Sequence[Query],
+    candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    scores: Callable[[Int[np.ndarray, " _length"], Int[np.ndarray, " _candidates"]], Float[np.ndarray, " _candidates"]],
+) -> list[Ranking]:
+    """Rank each query's candidates by what `scores` gives for its history and them."""
+    return [
+        ranking_from_scores(items, scores(query.history, items))
+        for query, items in zip(queries, candidates, strict=True)
+    ]

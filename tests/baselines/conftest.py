@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from torch import Tensor, nn
 
 from allmrec.cf import PretrainConfig, SASRecConfig
 from allmrec.core.training import TrainingConfig
 from allmrec.data import Split, leave_one_out
+from allmrec.evaluation import draw_protocol, judge
+from allmrec.ranking import Recommender
 from allmrec.testing.worlds import taste_world
 from allmrec.text import TokenisedTexts
 
@@ -37,6 +40,12 @@ class OneHot(nn.Module):
     def forward(self, ids: Tensor, real: Tensor) -> Tensor:
         self.asked += ids[:, 0].tolist()
         return nn.functional.one_hot(ids[:, 0], self.width).float()
+
+
+def ranks(system: Recommender, split: Split) -> np.ndarray:
+    """Each user's target's place among five candidates."""
+    protocol = draw_protocol(split, n_candidates=5)
+    return np.asarray(judge([system], protocol, split, reference=system.name).systems[0].ranks)
 
 
 @pytest.fixture(scope="session")

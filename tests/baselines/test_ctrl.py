@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.baselines.conftest import ranks
 
 from allmrec.baselines.ctrl import ContrastTask, CTRLConfig, CTRLTowers, contrastive_loss, train_ctrl
 from allmrec.cf import BackboneRecommender, PretrainConfig, SASRec, SASRecConfig
@@ -17,7 +18,6 @@ from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.training import TrainingConfig
 from allmrec.data import Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.worlds import title_world
 from allmrec.text import EncoderConfig, TextBank, load_encoder
@@ -73,11 +73,10 @@ def test_the_first_step_matches_items_with_texts_and_a_file_ranks_the_same(
     assert losses[0] > 0.8 * math.log(24)
     assert losses[-1] < 0.5 * math.log(24)
     assert tuned.steps > 0
-    protocol = draw_protocol(split, n_candidates=5)
     write_tensors(tmp_path / "ctrl.safetensors", model.state_dict())
     again = SASRec.from_arrays(read_tensors(tmp_path / "ctrl.safetensors"), sizes)
-    reports = [judge([BackboneRecommender(m, "CTRL")], protocol, split, reference="CTRL") for m in (model, again)]
-    assert np.array_equal(reports[0].systems[0].ranks, reports[1].systems[0].ranks)
+    found, stored = (ranks(BackboneRecommender(m, "CTRL"), split) for m in (model, again))
+    assert np.array_equal(found, stored)
 
 
 def test_seeds_decide_the_weights(split: Split, one_hot: Any, small: MakeConfig) -> None:
@@ -97,14 +96,12 @@ def test_texts_reach_items_that_collaboration_does_not(
     titles = split.dataset.catalogue.titles
     folder = save_tiny_encoder(tmp_path / "encoder", [title for title in titles if title])
     encoder = load_encoder(EncoderConfig(name=str(folder), tune="frozen"))
-    protocol = draw_protocol(split, n_candidates=5)
     hits = []
     for rate in (1e-9, 1e-2):
         contrast = TrainingConfig(learning_rate=rate, batch_size=128, epochs=30)
         config = small(width=16, contrast=contrast, pretrain=settings(epochs=15, rate=3e-3, width=16))
         made, _, _ = train_ctrl(split, titles, encoder, config, seed=0)
-        ranks = judge([BackboneRecommender(made, "CTRL")], protocol, split, reference="CTRL").systems[0].ranks
-        hits.append(np.mean(np.asarray(ranks) == 1))
+        hits.append(np.mean(ranks(BackboneRecommender(made, "CTRL"), split) == 1))
     assert hits[1] > hits[0] + 0.15
 
 

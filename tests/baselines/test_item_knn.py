@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.baselines.conftest import ranks
 
 from allmrec.baselines import item_knn
 from allmrec.baselines.item_knn import ItemKNN, ItemKNNConfig
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError
 from allmrec.data import InteractionDataset, Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
 from allmrec.ranking import Query, Recommender
 from allmrec.testing.worlds import taste_world
 
@@ -68,13 +68,12 @@ def test_tastes_are_found_and_a_file_gives_the_same_ranking(tmp_path: Path) -> N
     split = leave_one_out(taste_world())
     made = ItemKNN.of(split)
     assert isinstance(made, Recommender)
-    protocol = draw_protocol(split, n_candidates=5)
-    expected = np.asarray(judge([made], protocol, split).systems[0].ranks)
+    expected = ranks(made, split)
     # A negative shares the target's taste rarely: 3 of 111 items, and then chance decides.
     assert np.mean(expected == 1) > 0.8
     write_tensors(tmp_path / "knn.safetensors", made.tensors())
     again = ItemKNN.from_tensors(read_tensors(tmp_path / "knn.safetensors"))
-    assert np.array_equal(judge([again], protocol, split).systems[0].ranks, expected)
+    assert np.array_equal(ranks(again, split), expected)
 
 
 def test_foreign_tensors_are_refused() -> None:

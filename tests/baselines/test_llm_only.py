@@ -16,7 +16,7 @@ TITLES = [None, "Heat", "The Matrix", "Alien", None, "Up"]
 def test_it_ranks_every_candidate_and_batches_change_nothing() -> None:
     lm = tiny_language_model("opt")
     queries = [Query(np.array([1, 2])), Query(np.array([], dtype=np.int64)), Query(np.array([5]))]
-    candidates = [np.array([3, 4, 5]), np.array([1, 2, 3]), np.array([2, 4, 1])]
+    candidates = [np.array([3, 4, 5]), np.array([1, 2, 3, 5]), np.array([2, 4])]
     together = LLMOnly(lm, TITLES, PromptTemplate(), PromptBudget(), batch_size=3)
     alone = LLMOnly(lm, TITLES, PromptTemplate(), PromptBudget(), batch_size=1)
     assert isinstance(together, Recommender)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.baselines.conftest import ranks
 
 from allmrec.baselines.given_items import GivenItemsTask, SASRecOnGivenItems
 from allmrec.baselines.morec import MoRec, MoRecConfig, train_morec
@@ -18,7 +19,6 @@ from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.seeding import seeded_torch
 from allmrec.data import Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.worlds import title_world
 from allmrec.text import EncoderConfig, TextBank, load_encoder
@@ -96,11 +96,10 @@ def test_it_trains_what_is_tuned_and_a_file_gives_the_same_ranking(
     assert log.steps > 0
     moved = [name for name, tensor in encoder.state_dict().items() if not torch.equal(before[name], tensor)]
     assert bool(moved) == (tune != "frozen")
-    protocol = draw_protocol(split, n_candidates=5)
     write_tensors(tmp_path / "morec.safetensors", model.state_dict())
     again = SASRec.from_arrays(read_tensors(tmp_path / "morec.safetensors"), sizes)
-    reports = [judge([BackboneRecommender(m, "MoRec")], protocol, split, reference="MoRec") for m in (model, again)]
-    assert np.array_equal(reports[0].systems[0].ranks, reports[1].systems[0].ranks)
+    found, stored = (ranks(BackboneRecommender(m, "MoRec"), split) for m in (model, again))
+    assert np.array_equal(found, stored)
 
 
 def test_seeds_decide_the_weights(split: Split, one_hot: Any, settings: MakeSettings) -> None:
@@ -121,12 +120,10 @@ def test_titles_are_learned_where_collaboration_shows_nothing(settings: MakeSett
     encoder = load_encoder(EncoderConfig(name=str(folder), tune="full"))
     config = MoRecConfig(pretrain=settings(epochs=25, rate=3e-3, width=16))
     untrained = MoRecConfig(pretrain=settings(epochs=1, rate=1e-9, width=16))
-    protocol = draw_protocol(split, n_candidates=5)
     hits = []
     for chosen in (untrained, config):
         model, _ = train_morec(split, titles, encoder, chosen, seed=0)
-        ranks = judge([BackboneRecommender(model, "MoRec")], protocol, split, reference="MoRec").systems[0].ranks
-        hits.append(np.mean(np.asarray(ranks) == 1))
+        hits.append(np.mean(ranks(BackboneRecommender(model, "MoRec"), split) == 1))
     assert hits[1] > max(0.6, hits[0] + 0.2)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.baselines.conftest import ranks
 from transformers import LongformerConfig, LongformerModel
 
 from allmrec.baselines.recformer import Recformer, RecformerConfig
@@ -28,7 +29,6 @@ from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import TrainingConfig, fit
 from allmrec.data import Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
 from allmrec.ranking import Query
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import title_world
@@ -167,9 +167,8 @@ def test_every_step_is_taken_and_a_file_gives_the_same_ranking(
     assert model.name == "RECFORMER (small)"
     write_tensors(tmp_path / "recformer.safetensors", model.state_dict())
     again = Recformer.from_arrays(read_tensors(tmp_path / "recformer.safetensors"), tokens, TINY)
-    protocol = draw_protocol(titles, n_candidates=5)
-    reports = [judge([BackboneRecommender(m, m.name)], protocol, titles, reference=m.name) for m in (model, again)]
-    assert np.array_equal(reports[0].systems[0].ranks, reports[1].systems[0].ranks)
+    found, stored = (ranks(BackboneRecommender(m, m.name), titles) for m in (model, again))
+    assert np.array_equal(found, stored)
     same, _ = train_recformer(titles, tokens, config, seed=0)
     assert all(torch.equal(same.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -219,12 +218,10 @@ def test_titles_are_learned_where_collaboration_shows_nothing() -> None:
     trained = RecformerTrainingConfig(model=model, pretraining=quick(epochs=10), first=quick(epochs=3), second=quick())
     untrained = quick(learning_rate=1e-9)
     idle = RecformerTrainingConfig(model=model, pretraining=None, first=untrained, second=untrained)
-    protocol = draw_protocol(split, n_candidates=5)
     hits = []
     for config in (idle, trained):
         made, logs = train_recformer(split, tokens, config, seed=0)
-        ranks = judge([BackboneRecommender(made, made.name)], protocol, split, reference=made.name).systems[0].ranks
-        hits.append(np.mean(np.asarray(ranks) == 1))
+        hits.append(np.mean(ranks(BackboneRecommender(made, made.name), split) == 1))
     contrast = [record["loss/contrast"] for record in logs["pretraining"].records]
     # Vectors that are all alike would cost ln 16 for a batch of 16.
     assert contrast[-1] < 0.6 * math.log(16)

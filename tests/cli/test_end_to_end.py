@@ -13,6 +13,7 @@ from tiny_world import TinyWorld
 
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
+from allmrec.recommend.allmrec import ALLMRec
 
 STAGES = ["pretrain", "reference", "align", "tune"]
 
@@ -152,6 +153,14 @@ def test_explaining_streams_what_the_language_model_says(workplace: Path) -> Non
     rows = json.loads(call(*asked, "--explain", "--json").stdout)
     assert ["genres" in row for row in rows] == [True, True, True, False]
     assert all(row["genres"] for row in rows[:3])
+
+
+def test_nothing_is_explained_unasked(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ALLMRec, "explain", lambda self, query, item, *how: asked.append(item) or iter(()))
+    for form in ((), ("--json",)):
+        assert call("recommend", workplace / "run", "--history", "i1,i2", "--k", "4", *form).exit_code == 0
+    assert asked == []
 
 
 def test_unknown_items_of_a_history_are_named_and_can_be_left_out(workplace: Path) -> None:

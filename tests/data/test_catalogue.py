@@ -15,7 +15,6 @@ def test_what_is_missing_is_counted_without_padding(small: InteractionDataset) -
     assert (catalogue.missing_titles, catalogue.missing_descriptions) == (4, 4)
     assert catalogue.title(1) == "Alpha"
     assert catalogue.description(1) is None
-    assert catalogue.has_title().tolist() == [False, True, True, False, False, False, False]
 
 
 def test_item_text_is_the_papers_and_of_what_there_is(small: InteractionDataset) -> None:

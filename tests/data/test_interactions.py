@@ -25,7 +25,6 @@ def test_sequences_are_numbers_in_order(small: InteractionDataset) -> None:
     assert times.tolist() == [3, 3, 9]
     assert (small.n_users, small.n_items, small.n_interactions) == (4, 6, 11)
     assert small.lengths.tolist() == [5, 3, 2, 1]
-    assert small.interaction_counts().tolist() == [0, 3, 3, 2, 1, 2, 0]
     assert small.user_of_interaction().tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
 
 

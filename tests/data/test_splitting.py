@@ -19,7 +19,7 @@ def test_last_tests_and_the_one_before_validates(small: InteractionDataset) -> N
     assert split.validation_history(0).tolist() == [1, 2, 3]
     assert split.test_history(0).tolist() == [1, 2, 3, 4]
     assert split.test_history(2).tolist() == [1, 2]
-    assert split.evaluated_users.tolist() == [0, 1]
+    assert np.flatnonzero(split.test).tolist() == [0, 1]
     assert split.train_counts().tolist() == [0, 2, 3, 1, 0, 1, 0]
 
 
@@ -35,7 +35,7 @@ def test_held_out_items_leave_training_and_stay_in_histories(small: InteractionD
 def test_only_chosen_users_train(small: InteractionDataset) -> None:
     split = leave_one_out(small, train_users=np.array([1, 3]))
     assert split.train_end.tolist() == [0, 1, 0, 1]
-    assert split.training_users.tolist() == [1, 3]
+    assert np.flatnonzero(split.train_end).tolist() == [1, 3]
     assert split.test.tolist() == [5, 1, 0, 0]
     assert split.test_history(0).tolist() == [1, 2, 3, 4]
 

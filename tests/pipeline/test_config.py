@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from allmrec.cf.gru4rec import GRU4RecConfig
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
+from allmrec.pipeline.config import RunConfig, for_backbone, load_recipe, parse_changes, recipe_names
 
 
 def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
@@ -117,3 +118,11 @@ def test_a_recipe_may_be_a_file(tmp_path: Path) -> None:
         load_recipe(str(file))
     with pytest.raises(ConfigError, match=r"There is no recipe 'papre': neither a file nor one of .*paper"):
         load_recipe("papre")
+
+
+def test_another_backbone_keeps_sizes_and_nothing_that_suits_the_old_one_alone() -> None:
+    config = load_recipe("paper", {"pretrain.model": {"width": 24, "dropout": 0.7}, "pretrain.training.epochs": 7})
+    other = for_backbone(config.pretrain, "gru4rec")
+    assert (other.backbone, other.model.model_dump()["width"], other.training.epochs) == ("gru4rec", 24, 7)
+    assert other.model == GRU4RecConfig(width=24)
+    assert config.changed({"pretrain.backbone": "gru4rec"}).pretrain == other

@@ -13,7 +13,8 @@ import allmrec
 from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError, UnknownIdError
 from allmrec.data.build import read_table
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run, TrainedALLMRec
+from allmrec.pipeline.pretrained import TrainedALLMRec
+from allmrec.pipeline.run import Run
 from allmrec.testing.tiny_lm import save_tiny_language_model
 
 

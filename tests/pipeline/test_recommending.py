@@ -15,8 +15,8 @@ from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
 from allmrec.evaluation import EveryItem
 from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.judgement import evaluate_catalogue, evaluate_run, run_protocol
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import evaluate_catalogue, evaluate_run, run_protocol
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 
@@ -100,7 +100,7 @@ def test_wrong_new_items_are_refused_as_a_whole(model: ALLMRec, items: list[dict
     assert model.dataset.n_items == before
 
 
-def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run) -> None:
+def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model = run.recommender()
     asked: list[int] = []
     rank = model.rank
@@ -109,7 +109,7 @@ def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run) -> N
         asked.extend(len(c) for c in candidates)
         return rank(queries, candidates)
 
-    model.rank = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "rank", counting)
     found = model.recommend(history=["i1", "i2"], k=30, candidates=30)
     assert len({item.item_id for item in found}) == 30
     assert asked == [15, 15, 16]

@@ -16,8 +16,9 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe
+from allmrec.pipeline.judgement import evaluate_run, run_protocol
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS, evaluate_run, run_protocol
+from allmrec.pipeline.systems import OWN
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_parts_on_disk_rank_as_those_in_memory(trained: Run) -> None:
 def test_every_system_ranks_the_same_users_with_its_notes(trained: Run) -> None:
     report = evaluate_run(trained, command="allmrec evaluate")
     names = [system.name for system in report.systems]
-    assert len(names) == len(SYSTEMS)
+    assert len(names) == len(OWN)
     assert len(set(names)) == len(names)
     users = {system.name: len(system.users) for system in report.systems}
     assert {users[name] for name in names if name in ("LLM-Only", "A-LLMRec", "A-LLMRec (SBERT)")} == {3}
@@ -202,8 +203,10 @@ def test_every_system_ranks_the_same_users_with_its_notes(trained: Run) -> None:
 def test_some_systems_may_be_chosen_and_unknown_ones_are_named(trained: Run) -> None:
     report = evaluate_run(trained, ["popularity", "backbone"])
     assert [system.name for system in report.systems] == ["Popularity", "SASRec"]
-    with pytest.raises(ConfigError, match=r"There is no system 'sasrec'; known are popularity, backbone"):
-        evaluate_run(trained, ["sasrec"])
+    with pytest.raises(ConfigError, match=r"There is no system 'sasrek'; known are popularity, backbone"):
+        evaluate_run(trained, ["sasrek"])
+    # The run's own CF model by its own name.
+    assert [system.key for system in evaluate_run(trained, ["sasrec"]).systems] == ["backbone"]
 
 
 def test_the_protocol_is_drawn_once_and_another_size_is_refused(copy: Run) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ from allmrec.core.locking import held
 from allmrec.data.build import read_table
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.judgement import evaluate_run
 from allmrec.pipeline.run import STAGE_NAMES, Run
-from allmrec.pipeline.systems import evaluate_run
-from allmrec.recommend.allmrec import Recommendation
+from allmrec.recommend.by_id import Recommendation
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +103,25 @@ def test_the_lock_dies_with_its_process(world: World, tmp_path: Path) -> None:
     assert third.exitcode == 0, (tmp_path / "third.txt").read_text()
 
 
-def wait_for(condition: Callable[[], bool], process: object) -> None:
+def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert process.exitcode is None  # type: ignore[attr-defined]
+        assert process.exitcode is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 # Ctrl-C
+
+
+def stopped(process: BaseProcess, output: Path) -> str:
+    """Press Ctrl-C; what the program has shown when it has ended as it should."""
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join()
+    shown = output.read_text()
+    assert process.exitcode == 130, shown
+    assert "Traceback" not in shown
+    return shown
 
 
 @pytest.mark.slow
@@ -121,11 +132,7 @@ def test_ctrl_c_in_any_stage_says_what_to_type_and_the_same_command_goes_on(
     run, output = tmp_path / "run", tmp_path / "output.txt"
     process = start(train(world, run, "--save-every", "0"), output)
     wait_for(lambda: any((run / ".resume").glob(f"{stage}-*")), process)
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join()
-    shown = output.read_text()
-    assert process.exitcode == 130, shown
-    assert "Traceback" not in shown
+    shown = stopped(process, output)
     assert f"Stopped. What is finished is kept; to go on: allmrec train {world.data} -o {run}" in shown
     assert [name for name in STAGE_NAMES if (run / name).exists()] == list(STAGE_NAMES[: STAGE_NAMES.index(stage)])
     again = start(train(world, run), output)
@@ -150,11 +157,7 @@ def test_ctrl_c_in_evaluate_and_prepare_leaves_no_half_file(world: World, tmp_pa
         output.write_text("")
         process = start(command, output)
         time.sleep(0.3)
-        os.kill(process.pid or 0, signal.SIGINT)
-        process.join()
-        shown = output.read_text()
-        assert process.exitcode == 130, shown
-        assert "Traceback" not in shown
+        shown = stopped(process, output)
         assert f"to go on: allmrec {verb} " in shown
         assert not list(tmp_path.rglob(".*.tmp"))
         assert not (run / "report.json").exists()

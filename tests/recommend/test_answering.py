@@ -7,39 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from tests.recommend.conftest import WORLD, queries, ranker
 
-from allmrec.alignment.joint_items import JointItemTable
-from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.frozen import Frozen
-from allmrec.core.seeding import seeded_torch
-from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.ranking import Query, Recommender
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender, answers, choices
 from allmrec.recommend.generate import GenerateConfig
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.resolve import AnswerStatistics, TitleResolver
 from allmrec.testing.tiny_lm import tiny_language_model
-from allmrec.testing.worlds import taste_world
-
-WORLD = taste_world(users=24, tastes=4, items_per_taste=8, length=6)
-
-
-def ranker(lm: TransformersLM, **config: object) -> PromptedRanker:
-    with seeded_torch(5, "backbone"):
-        backbone = SASRec(WORLD.n_items, SASRecConfig(width=8, max_length=6))
-    Frozen(backbone)
-    rows = WORLD.n_items + 1
-    cf, text = (torch.rand(rows, 12, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
-    table = JointItemTable.of(cf, text, torch.ones(rows, dtype=torch.bool))
-    return PromptedRanker(lm, backbone, table, WORLD.catalogue.titles, PromptConfig.model_validate(config))
 
 
 def asked(count: int) -> tuple[list[Query], list[np.ndarray]]:
-    split = leave_one_out(WORLD)
     rng = np.random.default_rng(0)
-    made = [Query(split.test_history(u)[: u % 5], u) for u in range(count)]
-    return made, [rng.permutation(np.arange(1, WORLD.n_items + 1))[: 5 + u % 2] for u in range(count)]
+    return queries(count), [rng.permutation(np.arange(1, WORLD.n_items + 1))[: 5 + u % 2] for u in range(count)]
 
 
 class SayingLM(TransformersLM):

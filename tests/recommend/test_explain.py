@@ -9,38 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.recommend.conftest import queries, ranker
 
-from allmrec.alignment.joint_items import JointItemTable
-from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.errors import ConfigError
-from allmrec.core.frozen import Frozen
-from allmrec.core.seeding import seeded_torch
-from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.template import REASON
 from allmrec.ranking import Query
 from allmrec.recommend.explain import ExplainConfig, Explainer, text_pieces
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.testing.tiny_lm import tiny_language_model
-from allmrec.testing.worlds import taste_world
 
-WORLD = taste_world(users=24, tastes=4, items_per_taste=8, length=6)
 LMS = {kind: tiny_language_model(kind) for kind in ("opt", "llama")}
-
-
-def ranker(lm: TransformersLM, **config: object) -> PromptedRanker:
-    with seeded_torch(5, "backbone"):
-        backbone = SASRec(WORLD.n_items, SASRecConfig(width=8, max_length=6))
-    Frozen(backbone)
-    rows = WORLD.n_items + 1
-    cf, text = (torch.rand(rows, 12, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
-    table = JointItemTable.of(cf, text, torch.ones(rows, dtype=torch.bool))
-    return PromptedRanker(lm, backbone, table, WORLD.catalogue.titles, PromptConfig.model_validate(config))
-
-
-def queries(count: int) -> list[Query]:
-    split = leave_one_out(WORLD)
-    return [Query(split.test_history(u)[: u % 5], u) for u in range(count)]
 
 
 @given(text=st.text(max_size=12), kind=st.sampled_from(["opt", "llama"]))
@@ -130,7 +108,7 @@ def test_the_prompt_holds_the_question_and_the_vectors() -> None:
     query = Query(np.array([4, 7]))
     Explainer(made, REASON).texts([query], [9])
     builder = made.builder
-    words = lambda text: lm.tokenize(text)  # noqa: E731
+    words = lm.tokenize
     expected = [
         0, *words(" is a user representation. This user has used ["), *builder.titles[4], 0, *words(","),
         *builder.titles[7], 0, *words("] in the past. The item"), *builder.titles[9], 0,

@@ -11,6 +11,7 @@ from allmrec.llm.transformers_lm import load_language_model
 from allmrec.prompting.splicing import splice
 from allmrec.prompting.template import DomainWords, PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
+from allmrec.recommend import score
 from allmrec.recommend.score import TitleTree, title_log_likelihoods
 from allmrec.testing.tiny_lm import tiny_language_model
 
@@ -63,6 +64,11 @@ def _slots_of(items: torch.Tensor, histories: list[list[int]], candidates: list[
 @pytest.mark.parametrize("kind", ["opt", "llama"])
 def test_tree_equals_one_by_one_tiny(kind: str) -> None:
     check_tree_equals_one_by_one(tiny_language_model(kind), 1e-4)
+
+
+def test_a_row_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "_NUMBERS_AT_ONCE", 1)
+    check_tree_equals_one_by_one(tiny_language_model("llama"), 1e-4)
 
 
 @pytest.mark.slow

@@ -5,25 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.recommend.conftest import WORLD, queries, ranker
 
-from allmrec.alignment.joint_items import JointItemTable
-from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.frozen import Frozen
-from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import TrainingConfig
-from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.select import PointerConfig, PointerHead
 from allmrec.recommend.tune import TuneConfig, training_positions, tune
 from allmrec.testing.tiny_lm import tiny_language_model
-from allmrec.testing.worlds import taste_world
-
-WORLD = taste_world(users=24, tastes=4, items_per_taste=8, length=6)
 
 
 def test_pointer_logits_by_hand() -> None:
@@ -48,35 +40,22 @@ def test_with_the_cf_prior_it_starts_as_the_cf_models_ranking() -> None:
     assert torch.equal(logits.argsort(), scores.argsort())
 
 
-def ranker(lm: TransformersLM, world: InteractionDataset = WORLD, seed: int = 0, **config: object) -> PromptedRanker:
-    with seeded_torch(5, "backbone"):
-        backbone = SASRec(world.n_items, SASRecConfig(width=8, max_length=6))
-    Frozen(backbone)
-    generator = torch.Generator().manual_seed(1)
-    rows = world.n_items + 1
-    cf, text = (torch.rand(rows, 12, generator=generator) for _ in range(2))
-    table = JointItemTable.of(cf, text, torch.ones(rows, dtype=torch.bool))
-    return PromptedRanker(lm, backbone, table, world.catalogue.titles, PromptConfig.model_validate(config), seed)
-
-
 @pytest.fixture(params=["opt", "llama"])
 def lm(request: pytest.FixtureRequest) -> TransformersLM:
     return tiny_language_model(request.param)
 
 
-def queries(count: int) -> tuple[list[Query], list[np.ndarray]]:
-    split = leave_one_out(WORLD)
+def questions(count: int) -> tuple[list[Query], list[np.ndarray]]:
     rng = np.random.default_rng(0)
-    made = [Query(split.test_history(u)[: u % 5], u) for u in range(count)]
-    return made, [rng.permutation(np.arange(1, WORLD.n_items + 1))[:5] for _ in made]
+    return queries(count), [rng.permutation(np.arange(1, WORLD.n_items + 1))[:5] for _ in range(count)]
 
 
 @pytest.mark.parametrize("method", ["select", "score"])
 def test_a_batch_ranks_as_each_query_alone(lm: TransformersLM, method: str) -> None:
     model = ALLMRec(WORLD, ranker(lm), method, batch_size=4)
-    asked, candidates = queries(7)
-    together = model.rank(asked, candidates)
-    for query, items, ranking in zip(asked, candidates, together, strict=True):
+    users, candidates = questions(7)
+    together = model.rank(users, candidates)
+    for query, items, ranking in zip(users, candidates, together, strict=True):
         alone = model.rank([query], [items])[0]
         assert sorted(ranking.items.tolist()) == sorted(items.tolist())
         assert ranking.items.tolist() == alone.items.tolist()
@@ -85,22 +64,22 @@ def test_a_batch_ranks_as_each_query_alone(lm: TransformersLM, method: str) -> N
 
 def test_both_losses_from_one_pass_equal_each_alone(lm: TransformersLM) -> None:
     made = ranker(lm)
-    asked, candidates = queries(4)
+    users, candidates = questions(4)
     targets = np.array([0, 1, 2, 3])
-    both = made.losses(asked, candidates, targets, title=True, select=True)
-    title = made.losses(asked, candidates, targets, title=True, select=False).title
-    select = made.losses(asked, candidates, targets, title=False, select=True).select
+    both = made.losses(users, candidates, targets, title=True, select=True)
+    title = made.losses(users, candidates, targets, title=True, select=False).title
+    select = made.losses(users, candidates, targets, title=False, select=True).select
     torch.testing.assert_close(both.title, title)
     torch.testing.assert_close(both.select, select)
 
 
 def test_the_title_loss_is_the_scored_likelihood(lm: TransformersLM) -> None:
     made = ranker(lm)
-    asked, candidates = queries(3)
+    users, candidates = questions(3)
     targets = np.array([4, 0, 2])
-    likelihoods = made.title_likelihoods(asked, candidates)
+    likelihoods = made.title_likelihoods(users, candidates)
     steps = [row[t][row[t] != 0] for row, t in zip(likelihoods, targets, strict=True)]
-    loss = made.losses(asked, candidates, targets, title=True, select=False).title
+    loss = made.losses(users, candidates, targets, title=True, select=False).title
     torch.testing.assert_close(loss, -torch.cat(steps).mean(), atol=1e-4, rtol=1e-4)
 
 
@@ -159,7 +138,12 @@ def test_recommend_leaves_out_what_was_seen() -> None:
     assert not seen & set(found)
 
 
-def test_no_item_slots_means_no_select() -> None:
+def test_without_item_slots_the_ends_of_titles_are_compared() -> None:
     made = ranker(tiny_language_model(), item_vectors=False, budget=PromptBudget())
-    with pytest.raises(Exception, match="item slots"):
-        ALLMRec(WORLD, made, "select")
+    prompt = made.builder.build([1, 2], [3, 4, 5])
+    last = [made.builder.titles[item][-1] for item in (3, 4, 5)]
+    assert prompt.ids[prompt.candidates_at].tolist() == last
+    assert prompt.ids[prompt.history_at].tolist() == [made.builder.titles[item][-1] for item in (1, 2)]
+    found = ALLMRec(WORLD, made, "select").rank([Query(np.array([1, 2]))], [np.array([3, 4, 5])])[0]
+    assert sorted(found.items.tolist()) == [3, 4, 5]
+    assert len(set(found.scores.tolist())) == 3

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from allmrec.core.config import Config
 from allmrec.core.errors import MissingExtraError
-from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.ranking import Query, Ranking, rank_each
 
 __all__ = ["BM25", "BM25Config"]
 
@@ -75,10 +75,7 @@ class BM25:
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates by their titles' score."""
-        return [
-            ranking_from_scores(items, self._scores(query.history, items))
-            for query, items in zip(queries, candidates, strict=True)
-        ]
+        return rank_each(queries, candidates, self._scores)
 
     def _scores(
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]

@@ -51,6 +51,8 @@ class ItemKNN:
 
     def __init__(self, similarities: sparse.csr_array, last: int | None = None) -> None:
         self._similarities, self._last = similarities, last
+        # By column: a query adds up the few columns of its history.
+        self._columns = similarities.tocsc()
 
     @classmethod
     def of(cls, split: Split, config: ItemKNNConfig | None = None) -> ItemKNN:
@@ -96,9 +98,8 @@ class ItemKNN:
         rankings = []
         for query, items in zip(queries, candidates, strict=True):
             seen = query.history if self._last is None else query.history[-self._last :]
-            taken = np.zeros(self._similarities.shape[0], dtype=np.float32)
-            taken[seen] = 1
-            rankings.append(ranking_from_scores(items, self._similarities[items] @ taken))
+            scores = np.asarray(self._columns[:, np.unique(seen)].sum(axis=1))
+            rankings.append(ranking_from_scores(items, scores[items]))
         return rankings
 
 

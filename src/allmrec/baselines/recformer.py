@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import LongformerConfig, LongformerModel
 
 from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
 from allmrec.cf.backbone import with_parameters
@@ -145,6 +144,8 @@ class Recformer(nn.Module):
 
 def _longformer(tokens: ItemTokens, config: RecformerConfig) -> Any:
     """The Longformer, with as many kinds of tokens as RECFORMER has and without a pooler."""
+    from transformers import LongformerConfig, LongformerModel  # slow to import, and the settings alone need it not
+
     if config.longformer is None:
         positions = config.max_tokens + config.window + tokens.padding + 2
         # BERT's 0.02 suits BERT's width. In a narrow model attention would add next to nothing to the first token's own

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from allmrec.core.errors import ArtifactError, ConfigError
-from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.ranking import Query, Ranking, rank_each
 from allmrec.text.bank import TextBank
 
 __all__ = ["TextSimilarity"]
@@ -71,10 +71,7 @@ class TextSimilarity:
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates by their likeness to the history."""
-        return [
-            ranking_from_scores(items, self._scores(query.history, items))
-            for query, items in zip(queries, candidates, strict=True)
-        ]
+        return rank_each(queries, candidates, self._scores)
 
     def _scores(
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]

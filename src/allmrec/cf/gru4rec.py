@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
 from allmrec.cf.losses import Objective
+from allmrec.cf.tied import TiedBackbone
 from allmrec.core.config import Config
 
 __all__ = ["GRU4Rec", "GRU4RecConfig"]
@@ -28,7 +26,7 @@ class GRU4RecConfig(Config):
     objective: Objective = Field(Objective(loss="bpr_max", negatives=64), description="What it is trained for.")
 
 
-class GRU4Rec(SequenceBackbone):
+class GRU4Rec(TiedBackbone[GRU4RecConfig]):
     """Item embeddings, a GRU over them, and its state after each item as the user's vector.
 
     Departures from the papers. Rows are pieces of one user's history, trained over their whole length, in place of
@@ -44,37 +42,10 @@ class GRU4Rec(SequenceBackbone):
         config: sizes.
     """
 
-    item_table = "item_emb.weight"
-
     def __init__(self, n_items: int, config: GRU4RecConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
-        self.config = config
-        self.item_emb = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        nn.init.normal_(self.item_emb.weight, std=config.width**-0.5)
-        self.item_emb.weight.data[0] = 0
-        self.emb_dropout = nn.Dropout(config.dropout)
+        super().__init__(n_items, config)
         between = config.dropout if config.layers > 1 else 0.0
         self.gru = nn.GRU(config.width, config.width, config.layers, batch_first=True, dropout=between)
-        self.state_dropout = nn.Dropout(config.dropout)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray | Tensor], config: GRU4RecConfig) -> GRU4Rec:
-        """Build one from trained weights.
-
-        Raises:
-            ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
-        """
-        model = cls(row_count(arrays, "item_emb.weight", "GRU4Rec") - 1, config)
-        return with_parameters(model, arrays, f"GRU4Rec of {config!r}")
-
-    @property
-    def objective(self) -> Objective:
-        """What `pretrain` minimises."""
-        return self.config.objective
-
-    def item_vectors(self) -> Float[Tensor, "rows d"]:
-        """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
-        return self.item_emb.weight
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
 from allmrec.cf.losses import Objective
+from allmrec.cf.tied import TiedBackbone
 from allmrec.core.config import Config
 
 __all__ = ["NextItNet", "NextItNetConfig"]
@@ -32,7 +30,7 @@ class NextItNetConfig(Config):
     objective: Objective = Field(Objective(loss="sampled_softmax", negatives=64), description="What it is trained for.")
 
 
-class NextItNet(SequenceBackbone):
+class NextItNet(TiedBackbone[NextItNetConfig]):
     """Item embeddings, then residual blocks of two dilated causal convolutions, each with layer norm and ReLU.
 
     The paper's second residual block (figure 3b), with dilation l in the first convolution and 2l in the second.
@@ -51,41 +49,14 @@ class NextItNet(SequenceBackbone):
         config: sizes.
     """
 
-    item_table = "item_emb.weight"
-
     def __init__(self, n_items: int, config: NextItNetConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
-        self.config = config
-        self.item_emb = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        nn.init.normal_(self.item_emb.weight, std=config.width**-0.5)
-        self.item_emb.weight.data[0] = 0
-        self.emb_dropout = nn.Dropout(config.dropout)
+        super().__init__(n_items, config)
         self.blocks = nn.ModuleList(_Block(config.width, config.kernel, dilation) for dilation in config.dilations)
-        self.state_dropout = nn.Dropout(config.dropout)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray | Tensor], config: NextItNetConfig) -> NextItNet:
-        """Build one from trained weights.
-
-        Raises:
-            ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
-        """
-        model = cls(row_count(arrays, "item_emb.weight", "NextItNet") - 1, config)
-        return with_parameters(model, arrays, f"NextItNet of {config!r}")
-
-    @property
-    def objective(self) -> Objective:
-        """What `pretrain` minimises."""
-        return self.config.objective
 
     @property
     def receptive_field(self) -> int:
         """How many of the most recent items can move a vector."""
         return 1 + 3 * sum(self.config.dilations) * (self.config.kernel - 1)
-
-    def item_vectors(self) -> Float[Tensor, "rows d"]:
-        """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
-        return self.item_emb.weight
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
-from allmrec.cf.backbone import SequenceBackbone, trimmed
+from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.samples import NegativeSampler, TrainingBatch, training_windows
@@ -106,9 +106,8 @@ class SequenceTask:
 
     def batch(self, epoch: int, number: int, rows: Int[np.ndarray, " rows"]) -> TrainingBatch:
         """One batch, trimmed to its longest row; its negatives depend on the epoch and its number alone."""
-        histories = trimmed(self.windows.inputs[rows], self._backbone.max_length)
+        histories, targets = self.windows.cut(rows)
         users = self.windows.users[rows]
-        targets = self.windows.targets[rows][:, -histories.shape[1] :].astype(np.int64)
         rng = numpy_generator(self._seed, "cf", "negatives", epoch, number)
         if self._negatives is None:
             real = np.nonzero(targets)
@@ -116,7 +115,7 @@ class SequenceTask:
             negatives[real] = self._sampler.draw(users[real[0]], 1, rng)[:, 0]
         else:
             negatives = self._sampler.draw(users, self._negatives, rng)
-        return TrainingBatch(users, histories.astype(np.int64), targets, negatives)
+        return TrainingBatch(users, histories, targets, negatives)
 
     def losses(self, batch: TrainingBatch) -> Mapping[str, Tensor]:
         """The backbone's objective, averaged over real positions."""

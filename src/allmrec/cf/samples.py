@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Int64
 
 from allmrec.core.errors import DataError
+from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
 
 __all__ = ["NegativeSampler", "TrainingBatch", "TrainingWindows", "length_groups", "training_windows"]
+
+# How many interactions of the table of seen items are sorted together.
+_INTERACTIONS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,26 +40,46 @@ class TrainingBatch:
         return len(self.users)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingWindows:
     """Left-padded pieces of the users' training sequences: at each real position an item and the one that came next.
 
+    Only where a piece ends is kept; rows are cut when they are asked for, so millions of users take little memory.
+
     Attributes:
         users: whose piece it is.
-        inputs: item numbers, 0 pads.
-        targets: the item after each input, 0 where the input pads.
+        ends: how many of the user's pairs of neighbours come up to the piece's last one.
+        length: positions of a piece at the most.
+        dataset: holds the items.
     """
 
-    users: Int[np.ndarray, " rows"]
-    inputs: Int[np.ndarray, "rows length"]
-    targets: Int[np.ndarray, "rows length"]
+    users: Int64[np.ndarray, " rows"]
+    ends: Int64[np.ndarray, " rows"]
+    length: int
+    dataset: InteractionDataset
 
     def __len__(self) -> int:
         return len(self.users)
 
+    def cut(
+        self, rows: Int[np.ndarray, " chosen"]
+    ) -> tuple[Int64[np.ndarray, "chosen columns"], Int64[np.ndarray, "chosen columns"]]:
+        """Some pieces, as wide as the longest of them.
+
+        Returns:
+            Item numbers, 0 on the left where a piece is short; and the item after each of them, 0 where it pads.
+        """
+        ends = self.ends[rows]
+        columns = int(min(self.length, ends.max()))
+        pair = ends[:, None] + np.arange(-columns, 0)
+        real = pair >= 0
+        at = self.dataset.offsets[self.users[rows]][:, None] + np.maximum(pair, 0)
+        flat = self.dataset.item_numbers
+        return np.where(real, flat[at], 0).astype(np.int64), np.where(real, flat[at + 1], 0).astype(np.int64)
+
 
 def training_windows(split: Split, length: int, windows: Literal["last", "all"]) -> TrainingWindows:
-    """Cut every user's training sequence into rows of `length` positions.
+    """Divide every user's training sequence into rows of `length` positions.
 
     Args:
         split: gives each user's training prefix; users with fewer than two training items give no row.
@@ -65,7 +90,6 @@ def training_windows(split: Split, length: int, windows: Literal["last", "all"])
     Raises:
         DataError: no user has two training items.
     """
-    starts = split.dataset.offsets[:-1].astype(np.int64)
     pairs = np.maximum(split.train_end.astype(np.int64) - 1, 0)
     rows = -(-pairs // length)
     if windows == "last":
@@ -75,14 +99,7 @@ def training_windows(split: Split, length: int, windows: Literal["last", "all"])
     users = np.repeat(np.arange(len(rows), dtype=np.int64), rows)
     # Pieces of one user are counted from the most recent backwards, so only the oldest is short.
     piece = np.arange(len(users)) - np.repeat(np.cumsum(rows) - rows, rows)
-    end = pairs[users] - piece * length
-    pair = end[:, None] - length + np.arange(length)
-    real = pair >= 0
-    flat = split.dataset.item_numbers
-    at = starts[users][:, None] + np.maximum(pair, 0)
-    inputs = np.where(real, flat[at], 0).astype(np.int32)
-    targets = np.where(real, flat[np.minimum(at + 1, len(flat) - 1)], 0).astype(np.int32)
-    return TrainingWindows(users=users, inputs=inputs, targets=targets)
+    return TrainingWindows(users, pairs[users] - piece * length, length, split.dataset)
 
 
 class NegativeSampler:
@@ -101,15 +118,26 @@ class NegativeSampler:
     def __init__(self, split: Split) -> None:
         dataset = split.dataset
         self._n_items = int(dataset.n_items)
-        keys = dataset.user_of_interaction() * (self._n_items + 1) + dataset.item_numbers
-        self._seen = np.unique(keys[split.train_mask()])
-        per_user = np.bincount(self._seen // (self._n_items + 1), minlength=1)
-        if per_user.max() >= self._n_items:
+        # Keys of one group of users are all smaller than the next group's, so sorted pieces make a sorted whole.
+        edges = np.searchsorted(dataset.offsets, np.arange(0, dataset.n_interactions, _INTERACTIONS_AT_ONCE), "right") - 1
+        edges = np.unique([*edges.tolist(), 0, dataset.n_users])
+        self._seen = np.concatenate([self._keys(split, *edge) for edge in pairwise(edges.tolist())])
+        per_user = np.diff(np.searchsorted(self._seen, np.arange(dataset.n_users + 1) * (self._n_items + 1)))
+        if len(per_user) and per_user.max() >= self._n_items:
             user = dataset.users.id(int(per_user.argmax()))
             raise DataError(
                 f"User {user!r} has all {self._n_items} items among the training items, so no negative is left; "
                 "remove that user or widen the catalogue."
             )
+
+    def _keys(self, split: Split, first: int, last: int) -> Int64[np.ndarray, " pairs"]:
+        """Every user-and-item pair of the training of some neighbouring users, once and sorted."""
+        offsets, ends = split.dataset.offsets[first : last + 1], split.train_end[first:last]
+        lengths = np.diff(offsets)
+        place = np.arange(offsets[-1] - offsets[0]) - np.repeat(offsets[:-1] - offsets[0], lengths)
+        items = split.dataset.item_numbers[offsets[0] : offsets[-1]][place < np.repeat(ends, lengths)]
+        users = np.repeat(np.arange(first, last, dtype=np.int64), np.minimum(ends, lengths))
+        return np.unique(users * (self._n_items + 1) + items)
 
     def draw(
         self, users: Int[np.ndarray, " rows"], columns: int, rng: np.random.Generator

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.cf.losses import Objective
 from allmrec.core.config import Config
 
 __all__ = ["SASRec", "SASRecConfig"]
@@ -33,6 +34,7 @@ class SASRecConfig(Config):
         description="Keep attention off padding, as in the original SASRec. False as in A-LLMRec's released program, "
         "whose output then depends on how much padding there is.",
     )
+    objective: Objective = Field(Objective(), description="What it is trained for.")
 
 
 class SASRec(SequenceBackbone):
@@ -87,6 +89,11 @@ class SASRec(SequenceBackbone):
         """
         model = cls(row_count(arrays, "item_emb.weight", "SASRec") - 1, config)
         return with_parameters(model, arrays, f"SASRec of {config!r}")
+
+    @property
+    def objective(self) -> Objective:
+        """What `pretrain` minimises."""
+        return self.config.objective
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""

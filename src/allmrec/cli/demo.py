@@ -15,8 +15,8 @@ from allmrec.cli.recommend import show_history, show_recommendations
 from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
 from allmrec.pipeline.config import load_recipe, parse_changes
+from allmrec.pipeline.judgement import run_protocol
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import run_protocol
 
 __all__ = ["register"]
 

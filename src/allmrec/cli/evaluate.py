@@ -12,8 +12,9 @@ from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, ch
 from allmrec.core.artifacts import atomic_write
 from allmrec.core.errors import ConfigError
 from allmrec.evaluation import Report, markdown, render, verdict
+from allmrec.pipeline.judgement import evaluate_catalogue, evaluate_run, keep_report
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS, evaluate_catalogue, evaluate_run
+from allmrec.pipeline.systems import SYSTEMS
 
 __all__ = ["register", "show_evaluation"]
 
@@ -28,7 +29,9 @@ def register(app: typer.Typer) -> None:
         title_users: Annotated[
             int | None, typer.Option(min=1, help="Users for systems that score titles, which is slow.")
         ] = None,
-        systems: Annotated[str | None, typer.Option(help=f"Some of: {', '.join(SYSTEMS)}.")] = None,
+        systems: Annotated[
+            str | None, typer.Option(help=f"Some of: {', '.join(SYSTEMS)}. Default: all that the run has.")
+        ] = None,
         catalogue: Annotated[
             bool, typer.Option("--catalogue", help="Rank the whole catalogue instead of the candidates.")
         ] = False,
@@ -48,14 +51,14 @@ def register(app: typer.Typer) -> None:
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
     """Judge on the frozen candidates; print the table and who wins, write `report.json` and `report.md`."""
-    show_report(run, evaluate_run(run, systems, _command()), "report")
+    show_report(run, evaluate_run(run, systems, _command(), announce=announce), "report")
 
 
 def show_report(run: Run, report: Report, name: str) -> None:
     """Print a report and write it into the run's folder as JSON and Markdown."""
-    report.save(run.path / f"{name}.json")
-    atomic_write(run.path / f"{name}.md", markdown(report))
-    CONSOLE.print(render(report))
+    before = keep_report(run, report, name)
+    atomic_write(run.path / f"{name}.md", markdown(report, before))
+    CONSOLE.print(render(report, before))
     announce(verdict(report))
     announce(f"Written: {run.path / f'{name}.json'} and {run.path / f'{name}.md'}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,25 +16,71 @@ from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig, prepare_source
 from allmrec.data.interactions import InteractionDataset
-from allmrec.data.sources.amazon import PRESETS
+from allmrec.data.sources.amazon import PRESETS, AmazonPreset
 
 __all__ = ["register", "show_summary"]
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write the data set to.", show_default=False)]
-OnError = Annotated[
-    Literal["fail", "skip"], typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted.")
-]
-MinRating = Annotated[float | None, typer.Option("--min-rating", help="An interaction counts from this rating on.")]
-Core = Annotated[int, typer.Option("--core", min=0, help="Remove users and items with fewer interactions.")]
-CorePasses = Annotated[
-    Literal["one", "all"], typer.Option("--core-passes", help="Count once, or until nothing changes.")
-]
-Repeats = Annotated[
-    Literal["keep", "first", "last"], typer.Option("--repeats", help="What stays where a user meets an item again.")
-]
-KeepItems = Annotated[
-    bool, typer.Option("--keep-items", help="Keep items of the items file that have no interactions.")
-]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options that every source takes, in the order of the help; `with_shared` adds them to a verb."""
+
+    min_rating: Annotated[
+        float | None, typer.Option("--min-rating", help="An interaction counts from this rating on.")
+    ] = None
+    core: Annotated[
+        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions.")
+    ] = 0
+    core_passes: Annotated[
+        Literal["one", "all"] | None, typer.Option("--core-passes", help="Count once, or until nothing changes.")
+    ] = "one"
+    repeats: Annotated[
+        Literal["keep", "first", "last"], typer.Option("--repeats", help="What stays where a user meets an item again.")
+    ] = "keep"
+    keep_items: Annotated[
+        bool, typer.Option("--keep-items", help="Keep items of the items file that have no interactions.")
+    ] = False
+    on_error: Annotated[
+        Literal["fail", "skip"],
+        typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
+    ] = "fail"
+
+    def filters(self, preset: Mapping[str, Any] | None = None) -> PrepareConfig:
+        """Which interactions and items remain. What was said outweighs the preset."""
+        values = {"repeats": self.repeats, "keep_items_without_interactions": self.keep_items, **(preset or {})}
+        values |= _said(min_rating=self.min_rating, core=self.core, core_passes=self.core_passes)
+        return parse_config(PrepareConfig, values, "The filters")
+
+
+@dataclass(frozen=True)
+class SharedBesidePreset(Shared):
+    """The same where a preset may say what the command does not."""
+
+    core: Annotated[
+        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions. Default: 0.")
+    ] = None
+    core_passes: Annotated[
+        Literal["one", "all"] | None,
+        typer.Option("--core-passes", help="Count once, or until nothing changes. Default: one."),
+    ] = None
+
+
+def with_shared(verb: Callable[..., None]) -> Callable[..., None]:
+    """Typer reads a function's signature: put the fields of its argument `shared` in that argument's place."""
+    own = dict(inspect.signature(verb, eval_str=True).parameters)
+    kind = own.pop("shared").annotation
+    fields = inspect.signature(kind, eval_str=True).parameters
+
+    def command(**given: Any) -> None:
+        shared = kind(**{name: given.pop(name) for name in fields})
+        verb(**given, shared=shared)
+
+    every = [*own.values(), *fields.values()]
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]  # no attribute until it is set
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    return command
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +89,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(verbs, name="prepare")
 
     @verbs.command("table", help="A file of interactions and one of items: CSV, TSV, Parquet or JSON lines.")
+    @with_shared
     def table(
         interactions: Annotated[Path, typer.Option(help="One interaction a record.", show_default=False)],
         output: Output,
@@ -53,36 +102,27 @@ def register(app: typer.Typer) -> None:
         title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
         description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
         categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
-        min_rating: MinRating = None,
-        core: Core = 0,
-        core_passes: CorePasses = "one",
-        repeats: Repeats = "keep",
-        keep_items: KeepItems = False,
-        on_error: OnError = "fail",
+        *,
+        shared: Shared,
     ) -> None:
-        columns = {
-            "rating": rating, "time": time, "position": position,
-            "title": title, "description": description, "categories": categories,
-        }  # fmt: skip
-        options: dict[str, Any] = {name: None if column == "none" else column for name, column in columns.items()}
-        options |= {"interactions": interactions, "items": items, "user": user, "item": item, "on_error": on_error}
-        _prepare("table", options, output, _filters(min_rating, core, core_passes, repeats, keep_items))
+        options = {"interactions": interactions, "items": items, "user": user, "item": item}
+        options |= _columns(
+            rating=rating, time=time, position=position, title=title, description=description, categories=categories
+        )
+        _prepare("table", options, output, shared)
 
     @verbs.command("movielens", help="A MovieLens folder: 100K (GroupLens or RecBole), 1M, or the CSV of newer ones.")
+    @with_shared
     def movielens(
         directory: Annotated[Path, typer.Argument(help="The folder with ratings and films.", show_default=False)],
         output: Output,
-        min_rating: MinRating = None,
-        core: Core = 0,
-        core_passes: CorePasses = "one",
-        repeats: Repeats = "keep",
-        keep_items: KeepItems = False,
-        on_error: OnError = "fail",
+        *,
+        shared: Shared,
     ) -> None:
-        options = {"directory": directory, "on_error": on_error}
-        _prepare("movielens", options, output, _filters(min_rating, core, core_passes, repeats, keep_items))
+        _prepare("movielens", {"directory": directory}, output, shared)
 
     @verbs.command("amazon", help="Raw Amazon reviews and metadata as published in 2014, 2018 or 2023.")
+    @with_shared
     def amazon(
         reviews: Annotated[Path, typer.Option(help="One review a line, plain or gzip.", show_default=False)],
         output: Output,
@@ -96,48 +136,29 @@ def register(app: typer.Typer) -> None:
         description: Annotated[
             Literal["joined", "first"] | None, typer.Option(help="Of several parts: all or the first. Default: joined.")
         ] = None,
-        min_rating: MinRating = None,
-        core: Annotated[
-            int | None,
-            typer.Option("--core", min=0, help="Remove users and items with fewer interactions. Default: 0."),
-        ] = None,
-        core_passes: Annotated[
-            Literal["one", "all"] | None,
-            typer.Option("--core-passes", help="Count once, or until nothing changes. Default: one."),
-        ] = None,
-        repeats: Repeats = "keep",
-        keep_items: KeepItems = False,
-        on_error: OnError = "fail",
+        *,
+        shared: SharedBesidePreset,
     ) -> None:
         if preset is not None and preset not in PRESETS:
             raise ConfigError(f"There is no preset {preset!r}; known are {', '.join(PRESETS)}.")
-        chosen = PRESETS[preset] if preset is not None else None
-        options: dict[str, Any] = {"reviews": reviews, "metadata": metadata, "form": form, "on_error": on_error}
-        filters: dict[str, Any] = {"repeats": repeats, "keep_items_without_interactions": keep_items}
-        if chosen is not None:
-            options |= chosen.source
-            filters |= chosen.prepare
+        chosen = None if preset is None else PRESETS[preset]
+        options = {"reviews": reviews, "metadata": metadata, "form": form}
         # What was said outweighs the preset.
-        options |= _said(description=description)
-        filters |= _said(min_rating=min_rating, core=core, core_passes=core_passes)
-        words = None if chosen is None else chosen.words
-        _prepare("amazon", options, output, parse_config(PrepareConfig, filters, "The filters"), words)
+        options |= {**(chosen.source if chosen else {}), **_said(description=description)}
+        _prepare("amazon", options, output, shared, chosen)
 
     @verbs.command("movietweetings", help="A snapshot of MovieTweetings: ratings.dat and movies.dat.")
+    @with_shared
     def movietweetings(
         directory: Annotated[Path, typer.Argument(help="The folder with ratings and films.", show_default=False)],
         output: Output,
-        min_rating: MinRating = None,
-        core: Core = 0,
-        core_passes: CorePasses = "one",
-        repeats: Repeats = "keep",
-        keep_items: KeepItems = False,
-        on_error: OnError = "fail",
+        *,
+        shared: Shared,
     ) -> None:
-        options = {"directory": directory, "on_error": on_error}
-        _prepare("movietweetings", options, output, _filters(min_rating, core, core_passes, repeats, keep_items))
+        _prepare("movietweetings", {"directory": directory}, output, shared)
 
     @verbs.command("recbole", help="RecBole's atomic files: NAME.inter and, where there is one, NAME.item.")
+    @with_shared
     def recbole(
         directory: Annotated[Path, typer.Argument(help="The folder with the files.", show_default=False)],
         output: Output,
@@ -149,19 +170,12 @@ def register(app: typer.Typer) -> None:
         title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
         description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
         categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
-        min_rating: MinRating = None,
-        core: Core = 0,
-        core_passes: CorePasses = "one",
-        repeats: Repeats = "keep",
-        keep_items: KeepItems = False,
-        on_error: OnError = "fail",
+        *,
+        shared: Shared,
     ) -> None:
-        columns = {
-            "rating": rating, "time": time, "title": title, "description": description, "categories": categories,
-        }  # fmt: skip
-        options: dict[str, Any] = {key: None if column == "none" else column for key, column in columns.items()}
-        options |= {"directory": directory, "name": name, "user": user, "item": item, "on_error": on_error}
-        _prepare("recbole", options, output, _filters(min_rating, core, core_passes, repeats, keep_items))
+        options = {"directory": directory, "name": name, "user": user, "item": item}
+        options |= _columns(rating=rating, time=time, title=title, description=description, categories=categories)
+        _prepare("recbole", options, output, shared)
 
 
 def _said(**options: Any) -> dict[str, Any]:
@@ -169,31 +183,22 @@ def _said(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _filters(min_rating: float | None, core: int, core_passes: str, repeats: str, keep: bool) -> PrepareConfig:
-    values = {
-        "min_rating": min_rating,
-        "core": core,
-        "core_passes": core_passes,
-        "repeats": repeats,
-        "keep_items_without_interactions": keep,
-    }
-    return parse_config(PrepareConfig, values, "The filters")
+def _columns(**columns: str) -> dict[str, str | None]:
+    """Columns of the options, where "none" is no column."""
+    return {name: None if column == "none" else column for name, column in columns.items()}
 
 
 def _prepare(
-    source: str,
-    options: Mapping[str, Any],
-    output: Path,
-    filters: PrepareConfig,
-    words: tuple[str, str, str] | None = None,
+    source: str, options: Mapping[str, Any], output: Path, shared: Shared, preset: AmazonPreset | None = None
 ) -> None:
+    filters = shared.filters(preset.prepare if preset else None)
     if output.exists() and not (output / "manifest.json").is_file() and any(output.iterdir()):
         raise ConfigError(f"{output} exists and is no data set of allmrec. Give another folder with -o.")
     with CONSOLE.status("Reading …"):
-        dataset = prepare_source(source, options, filters)
+        dataset = prepare_source(source, {**options, "on_error": shared.on_error}, filters)
         dataset.save(output)
     show_summary(dataset)
-    asked = "" if words is None else f" --words {','.join(words)}"
+    asked = "" if preset is None else f" --words {','.join(preset.words)}"
     train = f"allmrec train {output} -o runs/{output.name}{asked}"
     announce(f"Written: {output}\nNext: {train}   # without a GPU: --recipe cpu")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
@@ -14,7 +15,9 @@ from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, ch
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import Run
-from allmrec.recommend.allmrec import Recommendation
+from allmrec.pipeline.systems import recommending
+from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.by_id import Recommendation
 
 __all__ = ["register", "show_history", "show_recommendations"]
 
@@ -48,6 +51,9 @@ def register(app: typer.Typer) -> None:
         about: Annotated[About, typer.Option(help="What it is asked: genres, or a reason.")] = About.genres,
         explained: Annotated[int, typer.Option(min=1, help="How many of the first are explained.")] = 3,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        system: Annotated[
+            str | None, typer.Option(help="Which system of the run recommends; default: A-LLMRec, or the only one.")
+        ] = None,
         device: DeviceOption = "auto",
     ) -> None:
         if (user is None) == (history is None):
@@ -69,16 +75,19 @@ def register(app: typer.Typer) -> None:
         if left == 0:
             raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
         k = min(k, left)
-        model = opened.recommender()
+        model = recommending(opened, system)
         found = model.recommend(items, user, k, min(max(candidates, k), left), not seen)
-        query, how = model.query(items, user), opened.config.explain
-        question = how.genres if about is About.genres else how.reason
-        speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
+        speeches: list[Iterator[str]] = []
+        if explain:
+            if not isinstance(model, ALLMRec):
+                raise ConfigError("--explain asks the language model of A-LLMRec; another system has nothing to say.")
+            query, how = model.query(items, user), opened.config.explain
+            question = how.genres if about is About.genres else how.reason
+            speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
         if as_json:
             rows: list[dict[str, Any]] = [asdict(item) for item in found]
-            if explain:
-                for row, pieces in zip(rows, speeches, strict=False):
-                    row[str(about)] = "".join(pieces)
+            for row, pieces in zip(rows, speeches, strict=False):
+                row[str(about)] = "".join(pieces)
             typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
             return
         show_history(data, numbers)

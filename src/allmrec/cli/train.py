@@ -15,6 +15,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
+from allmrec.pipeline.systems import TRAINABLE, train_systems
 
 __all__ = ["register"]
 
@@ -30,10 +31,10 @@ def register(app: typer.Typer) -> None:
     """Add the verbs."""
     for verb, text in _HELP.items():
         until = {"train": "tune"}.get(verb, verb)
-        app.command(verb, help=text)(_command(until))
+        app.command(verb, help=text)(_command(verb, until))
 
 
-def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inner function's signature
+def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer reads the inner function's signature
     def command(
         source: Annotated[
             Path, typer.Argument(help="Prepared data to make a run of, or a run to go on with.", show_default=False)
@@ -54,12 +55,21 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
             list[str] | None, typer.Option("--set", help="Change a field, e.g. tune.training.epochs=3; repeatable.")
         ] = None,
         seed: SeedOption = None,
+        system: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--system",
+                help=f"With `train`: this instead of A-LLMRec; repeatable: {', '.join(TRAINABLE)}.",
+            ),
+        ] = None,
         device: DeviceOption = "auto",
         save_every: Annotated[
             float,
             typer.Option("--save-every", min=0, help="Seconds between two savings of a stage that is not finished."),
         ] = 60.0,
     ) -> None:
+        if system and verb != "train":
+            raise ConfigError(f"--system goes with `allmrec train`; {verb} is a stage of A-LLMRec itself.")
         named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone, "seed": seed}
         changes = {name: value for name, value in named.items() if value is not None}
         changes |= _words(words) | parse_changes(change or [])
@@ -82,7 +92,10 @@ def _command(until: str):  # type: ignore[no-untyped-def]  # typer reads the inn
             data, config = InteractionDataset.load(source), load_recipe(recipe or "paper", changes)
             run = Run.create(output, data, config, place, save_every)
         tell = announce if here.is_main else lambda text: None
-        run.train(tell, until)
+        if system:
+            train_systems(run, system, tell)
+        else:
+            run.train(tell, until)
         after = {"pretrain": "align", "align": "tune"}.get(until)
         tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
 

@@ -68,7 +68,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
                 _to_disk(Path(folder))
             temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder
             _replace(path, temporary)
-        except BaseException:
+        except BaseException:  # Ctrl-C too may leave nothing half written
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _to_disk(path.parent)
@@ -83,7 +83,7 @@ def _replace(path: Path, new: Path) -> None:
     try:
         os.replace(path, retired)
         os.replace(new, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C may come between the two renames
         recover(path)
         raise
     shutil.rmtree(retired, ignore_errors=True)

@@ -87,12 +87,14 @@ class TrainingLog:
     best_value: float = -math.inf
     steps: int = 0
     seconds: float = 0.0
+    trained_parameters: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The log as plain values."""
         return {
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
+            "trained_parameters": self.trained_parameters,
             "best_step": self.best_step,
             "best_value": None if self.best_value == -math.inf else self.best_value,
             "records": self.records,
@@ -150,6 +152,7 @@ def fit(
     total = max(1, steps_per_epoch * config.epochs)
     here = processes(next((p.device for p in parameters), "cpu"))
     log, at, best = _begun(resume, module, optimizer, here)
+    log.trained_parameters = sum(parameter.numel() for parameter in parameters)
     started = time.monotonic() - log.seconds
     saved = time.monotonic()
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from jaxtyping import Bool
 from pydantic import Field, field_validator
 
 from allmrec.core.config import Config
@@ -119,10 +117,6 @@ class Catalogue:
     def missing_descriptions(self) -> int:
         """How many items have no description; padding is no item."""
         return self.descriptions.count(None) - 1
-
-    def has_title(self) -> Bool[np.ndarray, " items_and_padding"]:
-        """Whether each item number has a title; False for padding."""
-        return np.array([title is not None for title in self.titles])
 
     def extended(
         self,

@@ -150,10 +150,6 @@ class InteractionDataset:
         """Every user-item pair that interacted, once, as `user * (n_items + 1) + item`, sorted."""
         return np.unique(self.user_of_interaction() * (self.n_items + 1) + self.item_numbers)
 
-    def interaction_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
-        """Interactions per item number over the whole data set; entry 0 is 0. See `Split.train_counts`."""
-        return np.bincount(self.item_numbers, minlength=self.n_items + 1).astype(np.int64)
-
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of ids, order, times and texts. Where and when the data was prepared does not matter."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64
@@ -53,16 +52,6 @@ class Split:
         """Everything before the test item: as above, and the validation item."""
         start = self.dataset.offsets[user]
         return self.dataset.item_numbers[start : start + self.prefix_end[user] + (self.validation[user] != 0)]
-
-    @cached_property
-    def evaluated_users(self) -> Int64[np.ndarray, " evaluated"]:
-        """Users that have a test item."""
-        return np.flatnonzero(self.test).astype(np.int64)
-
-    @cached_property
-    def training_users(self) -> Int64[np.ndarray, " training"]:
-        """Users that have at least one training item."""
-        return np.flatnonzero(self.train_end).astype(np.int64)
 
     def training_part(self) -> InteractionDataset:
         """The data set without validation and test items, held-out ones included; ids and numbers stay."""

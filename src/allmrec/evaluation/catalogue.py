@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 
 from allmrec.core.errors import DataError
-from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.splitting import Split
-from allmrec.evaluation.judging import Note, assemble
-from allmrec.evaluation.metrics import target_ranks
+from allmrec.evaluation.judging import ItemLists, Judge
 from allmrec.evaluation.protocol import EvaluationProtocol
-from allmrec.evaluation.report import Report
 from allmrec.ranking import Query, Ranking, Recommender
 
 __all__ = ["CatalogueRecommender", "EveryItem", "judge_catalogue"]
@@ -59,71 +54,36 @@ class EveryItem:
         return [Ranking(r.items[:k], r.scores[:k]) for r in self._recommender.rank(queries, candidates)]
 
 
-def judge_catalogue(
-    systems: Sequence[CatalogueRecommender],
-    protocol: EvaluationProtocol,
-    split: Split,
-    users_limit: Mapping[str, int] | None = None,
-    *,
-    reference: str = "SASRec",
-    notes: Mapping[str, Note] | None = None,
-    ks: Sequence[int] = (1, 5, 10),
-    batch_size: int = 16,
-    device: str = "cpu",
-    command: str | None = None,
-    git_commit: str | None = None,
-) -> Report:
+class CatalogueJudge(Judge[CatalogueRecommender]):
     """Hit@k and NDCG@k where every item that the user has not met competes with the target.
 
     Only the first `max(ks)` places are looked at; MRR too counts a target below them as missed. The target competes even
-    where the user met it before.
+    where the user met it before. Of the protocol, users and targets count and candidates do not.
 
-    Args and errors: those of `judge`; of the protocol, users and targets count and candidates do not.
+    An answer has at most `max(ks)` different items, none of them excluded.
     """
-    return assemble(
-        {system.name: partial(_ask, system, max(ks)) for system in systems},
-        [system.name for system in systems],
-        protocol,
-        split,
-        users_limit,
-        reference=reference,
-        notes=notes,
-        ks=ks,
-        batch_size=batch_size,
-        device=device,
-        command=command,
-        git_commit=git_commit,
-        n_candidates=split.dataset.n_items,
-        scenario=f"{len(protocol):,} users, the whole catalogue, first {max(ks)} places",
-    )
 
+    doing = "Whole catalogue with"
+    batch_size = 16
 
-def _ask(
-    system: CatalogueRecommender, k: int, protocol: EvaluationProtocol, queries: Sequence[Query], batch_size: int
-) -> tuple[Float64[np.ndarray, " users"], float]:
-    """The target's rank for each query, infinity below the first k, and the seconds that the system itself took."""
-    ranks = np.full(len(queries), np.inf)
-    seconds = 0.0
-    with progress_bar(f"Whole catalogue with {system.name}", len(queries)) as bar:
-        for start in range(0, len(queries), batch_size):
-            batch = queries[start : start + batch_size]
-            targets = protocol.targets[start : start + len(batch)]
-            exclude = [np.setdiff1d(q.history, [target]) for q, target in zip(batch, targets, strict=True)]
-            begun = time.perf_counter()
-            rankings = system.top(batch, exclude, k)
-            seconds += time.perf_counter() - begun
-            _check_answers(system.name, rankings, exclude, k)
-            ranks[start : start + len(batch)] = target_ranks(rankings, targets)
-            bar.advance(len(batch), f"Hit@{k} {float(np.mean(ranks[: start + len(batch)] <= k)):.3f}")
-    return ranks, seconds
+    def places(self, ks: Sequence[int]) -> int:
+        return max(ks)
 
+    def setting(self, protocol: EvaluationProtocol, split: Split, k: int) -> tuple[str, int]:
+        return f"{len(protocol):,} users, the whole catalogue, first {k} places", split.dataset.n_items
 
-def _check_answers(name: str, rankings: Sequence[Ranking], exclude: Sequence[np.ndarray], k: int) -> None:
-    """An answer has at most k different items, none of them excluded."""
-    if len(rankings) != len(exclude):
-        raise DataError(f"{name} gave {len(rankings)} rankings for {len(exclude)} queries; expected one each.")
-    for ranking, seen in zip(rankings, exclude, strict=True):
+    def given(self, protocol: EvaluationProtocol, queries: Sequence[Query], start: int) -> ItemLists:
+        targets = protocol.targets[start : start + len(queries)]
+        return [np.setdiff1d(query.history, [target]) for query, target in zip(queries, targets, strict=True)]
+
+    def ask(self, system: CatalogueRecommender, queries: Sequence[Query], given: ItemLists, k: int) -> list[Ranking]:
+        return system.top(queries, given, k)
+
+    def check(self, name: str, ranking: Ranking, given: Int[np.ndarray, " _items"], k: int) -> None:
         if len(ranking.items) > k or len(np.unique(ranking.items)) < len(ranking.items):
             raise DataError(f"{name} gave {len(ranking.items)} items; expected at most {k} different ones.")
-        if np.isin(ranking.items, seen).any():
+        if np.isin(ranking.items, given).any():
             raise DataError(f"{name} recommended an item that was to be left out.")
+
+
+judge_catalogue = CatalogueJudge().judge

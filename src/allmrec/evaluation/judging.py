@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from allmrec.core.artifacts import versions
 from allmrec.core.errors import ConfigError, DataError
@@ -19,90 +20,192 @@ from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Report, compare, summarise
 from allmrec.ranking import Query, Ranking, Recommender
 
-__all__ = ["Note", "assemble", "judge"]
+__all__ = ["Judge", "Note", "judge"]
 
 
 Note = str | Callable[[], str]
-Ask = Callable[[EvaluationProtocol, Sequence[Query], int], tuple[Float64[np.ndarray, " users"], float]]
+ItemLists = Sequence[Int[np.ndarray, " _items"]]
 
 
-def judge(
-    systems: Sequence[Recommender],
-    protocol: EvaluationProtocol,
-    split: Split,
-    users_limit: Mapping[str, int] | None = None,
-    *,
-    reference: str = "SASRec",
-    notes: Mapping[str, Note] | None = None,
-    ks: Sequence[int] = (1, 5, 10),
-    batch_size: int = 64,
-    device: str = "cpu",
-    command: str | None = None,
-    git_commit: str | None = None,
-) -> Report:
-    """Rank the protocol with every system and report.
+@runtime_checkable
+class Named(Protocol):
+    """What every system has."""
 
-    Args:
-        systems: what to compare; names must differ.
-        protocol: whom to ask about what.
-        split: gives the histories; must be of the protocol's data set.
-        users_limit: for systems too slow for all users, how many of the protocol's first to ask about, by name.
-        reference: the system that others are compared with, where it is among them.
-        notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
-        ks: the k of Hit@k and NDCG@k; 1 is among them.
-        batch_size: how many users a system is handed at a time.
-        device: what it ran on, for the report.
-        command: how it was run, for the report.
-        git_commit: the commit it was run on, for the report.
+    @property
+    def name(self) -> str:
+        """The system's name as it stands in a table."""
+        ...
 
-    Raises:
-        ArtifactError: `split` is of another data set than the protocol.
-        ConfigError: names repeat, a limit or note names no system, a limit is below 1, or `ks` lacks 1.
-        DataError: a system's answer holds an item that was no candidate, or an item twice, or is missing.
+
+S = TypeVar("S", bound=Named)
+
+
+class Judge(ABC, Generic[S]):
+    """Asks systems and reports; a subclass says what they are asked.
+
+    Attributes:
+        doing: what a progress bar says before the system's name.
+        batch_size: how many users a system is handed at a time unless it is said.
     """
-    return assemble(
-        {system.name: partial(_ask, system) for system in systems},
-        [system.name for system in systems],
-        protocol,
-        split,
-        users_limit,
-        reference=reference,
-        notes=notes,
-        ks=ks,
-        batch_size=batch_size,
-        device=device,
-        command=command,
-        git_commit=git_commit,
-    )
+
+    doing: ClassVar[str]
+    batch_size: ClassVar[int]
+
+    @abstractmethod
+    def places(self, ks: Sequence[int]) -> int:
+        """How many of the first places are looked at while a system answers."""
+
+    @abstractmethod
+    def setting(self, protocol: EvaluationProtocol, split: Split, k: int) -> tuple[str, int]:
+        """For the report: the scenario, and how many items compete; `k` is what `places` says."""
+
+    @abstractmethod
+    def given(self, protocol: EvaluationProtocol, queries: Sequence[Query], start: int) -> ItemLists:
+        """The items that each query is asked with; the first query is the protocol's user number `start`."""
+
+    @abstractmethod
+    def ask(self, system: S, queries: Sequence[Query], given: ItemLists, k: int) -> list[Ranking]:
+        """Nothing but the question: this is what the system's seconds are taken of."""
+
+    @abstractmethod
+    def check(self, name: str, ranking: Ranking, given: Int[np.ndarray, " _items"], k: int) -> None:
+        """Raise a DataError where an answer holds what it may not."""
+
+    def judge(
+        self,
+        systems: Sequence[S],
+        protocol: EvaluationProtocol,
+        split: Split,
+        users_limit: Mapping[str, int] | None = None,
+        *,
+        reference: str = "SASRec",
+        notes: Mapping[str, Note] | None = None,
+        ks: Sequence[int] = (1, 5, 10),
+        batch_size: int | None = None,
+        device: str = "cpu",
+        command: str | None = None,
+        git_commit: str | None = None,
+    ) -> Report:
+        """Rank the protocol with every system and report.
+
+        Args:
+            systems: what to compare; names must differ.
+            protocol: whom to ask about what.
+            split: gives the histories; must be of the protocol's data set.
+            users_limit: for systems too slow for all users, how many of the protocol's first to ask about, by name.
+            reference: the system that others are compared with, where it is among them.
+            notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
+            ks: the k of Hit@k and NDCG@k; 1 is among them.
+            batch_size: how many users a system is handed at a time; none: `batch_size` of the class.
+            device: what it ran on, for the report.
+            command: how it was run, for the report.
+            git_commit: the commit it was run on, for the report.
+
+        Raises:
+            ArtifactError: `split` is of another data set than the protocol.
+            ConfigError: names repeat, a limit or note names no system, a limit is below 1, or `ks` lacks 1.
+            DataError: a system's answer holds an item that it may not hold, or an item twice, or is missing.
+        """
+        limits, remarks = dict(users_limit or {}), dict(notes or {})
+        _check_wishes([system.name for system in systems], limits, remarks, ks)
+        queries = protocol.queries(split)
+        k, size = self.places(ks), self.batch_size if batch_size is None else batch_size
+        results = []
+        for system in systems:
+            name = system.name
+            n = min(len(protocol), limits.get(name, len(protocol)))
+            ranks, seconds = self._ranks(system, protocol, queries[:n], size, k)
+            results.append(
+                summarise(
+                    name,
+                    protocol.users[:n],
+                    ranks,
+                    protocol_hash=protocol.hash,
+                    seconds=seconds,
+                    ks=ks,
+                    note=note() if callable(note := remarks.get(name, "")) else note,
+                )
+            )
+        scenario, n_candidates = self.setting(protocol, split, k)
+        return Report(
+            systems=tuple(results),
+            differences=compare(results, reference, protocol.hash, ks),
+            reference=reference,
+            ks=tuple(ks),
+            scenario=scenario,
+            part=protocol.part,
+            n_candidates=n_candidates,
+            protocol_hash=protocol.hash,
+            dataset_hash=protocol.dataset_hash,
+            versions=versions(),
+            device=device,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+            git_commit=git_commit,
+        )
+
+    def _ranks(
+        self, system: S, protocol: EvaluationProtocol, queries: Sequence[Query], batch_size: int, k: int
+    ) -> tuple[Float64[np.ndarray, " users"], float]:
+        """The target's rank for each query, infinity where it is missing, and the seconds that the system took."""
+        ranks = np.full(len(queries), np.inf)
+        seconds = 0.0
+        with progress_bar(f"{self.doing} {system.name}", len(queries)) as bar:
+            for start in range(0, len(queries), batch_size):
+                batch = queries[start : start + batch_size]
+                done = start + len(batch)
+                given = self.given(protocol, batch, start)
+                begun = time.perf_counter()
+                rankings = self.ask(system, batch, given, k)
+                seconds += time.perf_counter() - begun
+                self._check_all(system.name, rankings, given, k)
+                ranks[start:done] = target_ranks(rankings, protocol.targets[start:done])
+                bar.advance(len(batch), f"Hit@{k} {float(np.mean(ranks[:done] <= k)):.3f}")
+        return ranks, seconds
+
+    def _check_all(self, name: str, rankings: Sequence[Ranking], given: ItemLists, k: int) -> None:
+        if len(rankings) != len(given):
+            raise DataError(f"{name} gave {len(rankings)} rankings for {len(given)} queries; expected one each.")
+        for ranking, items in zip(rankings, given, strict=True):
+            self.check(name, ranking, items, k)
 
 
-def assemble(
-    asks: Mapping[str, Ask],
-    names: Sequence[str],
-    protocol: EvaluationProtocol,
-    split: Split,
-    users_limit: Mapping[str, int] | None = None,
-    *,
-    reference: str,
-    notes: Mapping[str, Note] | None,
-    ks: Sequence[int],
-    batch_size: int,
-    device: str,
-    command: str | None,
-    git_commit: str | None,
-    n_candidates: int | None = None,
-    scenario: str | None = None,
-) -> Report:
-    """Ask each system in its own way and report; `judge` and `judge_catalogue` differ in the asking alone.
+class CandidateJudge(Judge[Recommender]):
+    """Hands each system the protocol's candidates.
 
-    Args:
-        asks: gives a system's target ranks and seconds, by name.
-        names: in the order of the table.
-        n_candidates, scenario: for the report; none: the protocol's.
-
-    The other arguments and the errors are those of `judge`.
+    An answer may leave candidates out, which costs it the target; it may not add or repeat any.
     """
-    limits, remarks = dict(users_limit or {}), dict(notes or {})
+
+    doing = "Ranking with"
+    batch_size = 64
+
+    def places(self, ks: Sequence[int]) -> int:
+        return 1
+
+    def setting(self, protocol: EvaluationProtocol, split: Split, k: int) -> tuple[str, int]:
+        return f"{len(protocol):,} users", protocol.candidates.shape[1]
+
+    def given(self, protocol: EvaluationProtocol, queries: Sequence[Query], start: int) -> ItemLists:
+        return list(protocol.candidates[start : start + len(queries)])
+
+    def ask(self, system: Recommender, queries: Sequence[Query], given: ItemLists, k: int) -> list[Ranking]:
+        return system.rank(queries, given)
+
+    def check(self, name: str, ranking: Ranking, given: Int[np.ndarray, " _items"], k: int) -> None:
+        strange = np.setdiff1d(ranking.items, given)
+        if len(strange):
+            raise DataError(f"{name} ranked item {strange[0]}, which was no candidate.")
+        if len(np.unique(ranking.items)) < len(ranking.items):
+            raise DataError(f"{name} ranked an item twice; an answer holds each candidate once at most.")
+
+
+judge = CandidateJudge().judge
+
+
+def _check_wishes(
+    names: Sequence[str], limits: Mapping[str, int], remarks: Mapping[str, Note], ks: Sequence[int]
+) -> None:
+    """Refuse what cannot be judged, before anybody is asked."""
     if len(set(names)) < len(names):
         raise ConfigError(f"Systems share a name ({', '.join(names)}); give each its own.")
     for name in (*limits, *remarks):
@@ -113,68 +216,3 @@ def assemble(
     for name, limit in limits.items():
         if limit < 1:
             raise ConfigError(f"{name} is limited to {limit} users; expected at least one.")
-    queries = protocol.queries(split)
-    results = []
-    for name in names:
-        n = min(len(protocol), limits.get(name, len(protocol)))
-        ranks, seconds = asks[name](protocol, queries[:n], batch_size)
-        results.append(
-            summarise(
-                name,
-                protocol.users[:n],
-                ranks,
-                protocol_hash=protocol.hash,
-                seconds=seconds,
-                ks=ks,
-                note=note() if callable(note := remarks.get(name, "")) else note,
-            )
-        )
-    return Report(
-        systems=tuple(results),
-        differences=compare(results, reference, protocol.hash, ks),
-        reference=reference,
-        ks=tuple(ks),
-        scenario=scenario or f"{len(protocol):,} users",
-        part=protocol.part,
-        n_candidates=n_candidates or protocol.candidates.shape[1],
-        protocol_hash=protocol.hash,
-        dataset_hash=protocol.dataset_hash,
-        versions=versions(),
-        device=device,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        git_commit=git_commit,
-    )
-
-
-def _ask(
-    system: Recommender, protocol: EvaluationProtocol, queries: Sequence[Query], batch_size: int
-) -> tuple[Float64[np.ndarray, " users"], float]:
-    """The target's rank for each query, and the seconds that the system itself took."""
-    ranks = np.full(len(queries), np.inf)
-    seconds = 0.0
-    with progress_bar(f"Ranking with {system.name}", len(queries)) as bar:
-        for start in range(0, len(queries), batch_size):
-            rows = slice(start, start + batch_size)
-            batch = queries[rows]
-            candidates = list(protocol.candidates[start : start + len(batch)])
-            begun = time.perf_counter()
-            rankings = system.rank(batch, candidates)
-            seconds += time.perf_counter() - begun
-            _check_answers(system.name, rankings, candidates)
-            ranks[rows] = target_ranks(rankings, protocol.targets[start : start + len(batch)])
-            done = start + len(batch)
-            bar.advance(len(batch), f"Hit@1 {float(np.mean(ranks[:done] == 1)):.3f}")
-    return ranks, seconds
-
-
-def _check_answers(name: str, rankings: Sequence[Ranking], candidates: Sequence[np.ndarray]) -> None:
-    """An answer may leave candidates out, which costs it the target; it may not add or repeat any."""
-    if len(rankings) != len(candidates):
-        raise DataError(f"{name} gave {len(rankings)} rankings for {len(candidates)} queries; expected one each.")
-    for ranking, allowed in zip(rankings, candidates, strict=True):
-        strange = np.setdiff1d(ranking.items, allowed)
-        if len(strange):
-            raise DataError(f"{name} ranked item {strange[0]}, which was no candidate.")
-        if len(np.unique(ranking.items)) < len(ranking.items):
-            raise DataError(f"{name} ranked an item twice; an answer holds each candidate once at most.")

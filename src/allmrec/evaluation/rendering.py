@@ -7,13 +7,18 @@ from rich.console import Group
 from rich.table import Table
 
 from allmrec.evaluation.intervals import Estimate
-from allmrec.evaluation.report import Report, SystemResult
+from allmrec.evaluation.report import Report, SystemResult, changes
 
 __all__ = ["markdown", "render", "verdict"]
 
 
-def render(report: Report) -> Group:
-    """Two tables for the terminal, narrow enough for 80 columns: the figures, then differences, speed and notes."""
+def render(report: Report, before: Report | None = None) -> Group:
+    """Tables for the terminal, narrow enough for 80 columns: the figures, differences and speed, costs, notes.
+
+    Args:
+        report: what to show.
+        before: a report of the same protocol from before something was trained again; what it changed is shown too.
+    """
     quality = Table(title=_title(report), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     first, *_ = names = list(report.systems[0].metrics)
     about = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -34,14 +39,16 @@ def render(report: Report) -> Group:
         about.add_row(system.name, leading, against, f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}")
         if system.note:
             notes.append(f"  {system.name}: {system.note}")
-    return Group(quality, about, *notes)
+    more = [_table(rows) for rows in (_cost_cells(report), _change_cells(before, report)) if len(rows) > 1]
+    return Group(quality, about, *more, *notes)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, before: Report | None = None) -> str:
     """The same for a document, with every interval, what it was measured on, and the verdict."""
-    header, *rows = _cells(report)
-    ruler = ["---", *["---:"] * (len(header) - 2), "---"]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, ruler, *rows)]
+    lines = _ruled(_cells(report), last="---")
+    for rows in (_cost_cells(report), _change_cells(before, report)):
+        if len(rows) > 1:
+            lines += ["", *_ruled(rows)]
     about = [
         _title(report) + ".",
         f"Device: {report.device}. Date: {report.date}. Commit: {report.git_commit or 'unknown'}.",
@@ -52,6 +59,47 @@ def markdown(report: Report) -> str:
     if report.command:
         about.append(f"Command: `{report.command}`")
     return "\n".join([*lines, "", verdict(report), "", *about]) + "\n"
+
+
+def _ruled(rows: list[list[str]], last: str = "---:") -> list[str]:
+    """A table in Markdown; the first row is its head."""
+    ruler = ["---", *["---:"] * (len(rows[0]) - 2), last]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (rows[0], ruler, *rows[1:])]
+
+
+def _table(rows: list[list[str]]) -> Table:
+    """A table for the terminal; the first row is its head."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(rows[0][0], max_width=24)
+    for column in rows[0][1:]:
+        table.add_column(column, justify="right")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _cost_cells(report: Report) -> list[list[str]]:
+    """What each system's training took, of those that tell."""
+    rows = [["system", "trained parameters", "training", "peak memory"]]
+    for system in report.systems:
+        costs = system.costs
+        if costs:
+            parameters = f"{costs['trained_parameters']:,.0f}" if "trained_parameters" in costs else "not known"
+            seconds = f"{costs['train_seconds']:,.0f} s" if "train_seconds" in costs else "not known"
+            memory = f"{costs['peak_memory'] / 2**30:.1f} GB" if "peak_memory" in costs else "not known"
+            rows.append([system.name, parameters, seconds, memory])
+    return rows
+
+
+def _change_cells(before: Report | None, report: Report) -> list[list[str]]:
+    """Each system before and after."""
+    rows = [["system", "Hit@1 before", "now", "change"]]
+    for change in changes(before, report) if before is not None else ():
+        old, new = change.before, change.after
+        name = new.name if new.name == old.name else f"{old.name}, now {new.name}"
+        values = [f"{system.metrics[change.metric].value:.3f}" for system in (old, new)]
+        rows.append([name, *values, _figure(change.difference, signed=True, digits=3)])
+    return rows
 
 
 def verdict(report: Report) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from allmrec.evaluation.files import readable_json
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values
 
-__all__ = ["PairedDifference", "Report", "SystemResult", "compare", "restrict", "summarise"]
+__all__ = ["Change", "PairedDifference", "Report", "SystemResult", "changes", "compare", "restrict", "summarise"]
 
 # Format 1 had no hash.
 _KIND, _FORMAT = "allmrec report", 2
@@ -37,6 +37,8 @@ class SystemResult:
         metrics: mean over these users with its interval, by name.
         seconds: how long it ranked.
         note: what a reader must know, such as why there are few users.
+        key: the name that commands know it by; empty where it has none.
+        costs: what its training took: `train_seconds`, `trained_parameters`, `peak_memory` (bytes), where they are known.
     """
 
     name: str
@@ -45,6 +47,8 @@ class SystemResult:
     metrics: dict[str, Estimate]
     seconds: float
     note: str = ""
+    key: str = ""
+    costs: dict[str, float] = field(default_factory=dict)
 
     @property
     def n_users(self) -> int:
@@ -89,6 +93,7 @@ class Report:
         part, n_candidates, protocol_hash, dataset_hash: what was asked.
         versions, device, command, git_commit: how it was run; the last two may be unknown.
         date: when, ISO 8601, UTC.
+        made_of: what the systems were trained to, as keys of stages by name: reports of equal keys are of equal models.
     """
 
     systems: tuple[SystemResult, ...]
@@ -105,6 +110,7 @@ class Report:
     date: str
     command: str | None = None
     git_commit: str | None = None
+    made_of: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> dict[str, SystemResult]:
@@ -160,6 +166,8 @@ def summarise(
     seconds: float,
     ks: Sequence[int] = (1, 5, 10),
     note: str = "",
+    key: str = "",
+    costs: dict[str, float] | None = None,
 ) -> SystemResult:
     """Figures and intervals from ranks. Resampling is seeded by the protocol's hash, so it repeats exactly.
 
@@ -171,7 +179,7 @@ def summarise(
         for metric, values in metric_values(ranks, ks).items()
     }
     listed = tuple(int(rank) if np.isfinite(rank) else None for rank in ranks)
-    return SystemResult(name, tuple(users.tolist()), listed, metrics, seconds, note)
+    return SystemResult(name, tuple(users.tolist()), listed, metrics, seconds, note, key, costs or {})
 
 
 def compare(
@@ -192,6 +200,45 @@ def compare(
         for metric, values in metric_values(system.rank_array()[mine], ks).items():
             estimate = paired_difference(values, theirs_by_metric[metric], _generator(protocol_hash, metric))
             found.append(PairedDifference(system.name, reference, metric, len(common), estimate))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One system before and after something that it is made of was trained again.
+
+    Attributes:
+        before, after: its results; the name may have changed with the CF model.
+        difference: after less before in `metric`, over the users that both were asked about.
+    """
+
+    before: SystemResult
+    after: SystemResult
+    metric: str
+    n_users: int
+    difference: Estimate
+
+
+def changes(before: Report, after: Report, metric: str = "Hit@1") -> tuple[Change, ...]:
+    """What became of each system of two reports on the same protocol; those of only one are left out.
+
+    Raises:
+        ConfigError: the reports are of different users or candidates.
+    """
+    if before.protocol_hash != after.protocol_hash:
+        raise ConfigError("The two reports are of different users or candidates, so their figures do not compare.")
+    earlier = {system.key: system for system in before.systems if system.key}
+    found = []
+    for now in after.systems:
+        then = earlier.get(now.key)
+        if then is None:
+            continue
+        common, mine, theirs = np.intersect1d(now.user_array(), then.user_array(), True, True)
+        if len(common):
+            new = metric_values(now.rank_array()[mine], after.ks)[metric]
+            old = metric_values(then.rank_array()[theirs], after.ks)[metric]
+            estimate = paired_difference(new, old, _generator(after.protocol_hash, metric))
+            found.append(Change(then, now, metric, len(common), estimate))
     return tuple(found)
 
 
@@ -216,6 +263,8 @@ def restrict(report: Report, users: Int[np.ndarray, " chosen"], scenario: str) -
                     seconds=system.seconds * float(kept.mean()),
                     ks=report.ks,
                     note=system.note,
+                    key=system.key,
+                    costs=system.costs,
                 )
             )
     if not systems:

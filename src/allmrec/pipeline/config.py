@@ -6,16 +6,25 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from allmrec.alignment.objective import AlignConfig
+from allmrec.baselines.bm25 import BM25Config
+from allmrec.baselines.ctrl import CTRLConfig
+from allmrec.baselines.ease import EASEConfig
+from allmrec.baselines.fusion import FusionConfig
+from allmrec.baselines.item_knn import ItemKNNConfig
+from allmrec.baselines.morec import MoRecConfig
+from allmrec.baselines.recformer_training import RecformerTrainingConfig
 from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.registry import BACKBONES
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.core.training import TrainingConfig
 from allmrec.data.catalogue import ItemTextTemplate
+from allmrec.llm.adapters import LoRAConfig
 from allmrec.llm.precision import Precision
 from allmrec.recommend.allmrec import Normalisation
 from allmrec.recommend.explain import ExplainConfig
@@ -24,7 +33,15 @@ from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
 
-__all__ = ["EvaluationConfig", "RunConfig", "load_recipe", "parse_changes", "recipe_names"]
+__all__ = [
+    "EvaluationConfig",
+    "RunConfig",
+    "SystemsConfig",
+    "for_backbone",
+    "load_recipe",
+    "parse_changes",
+    "recipe_names",
+]
 
 
 class EvaluationConfig(Config):
@@ -50,6 +67,26 @@ class EvaluationConfig(Config):
     cold_users: int = Field(200, ge=1, description="Validation users by which cold_below is chosen.")
 
 
+class SystemsConfig(Config):
+    """The systems beside A-LLMRec that a run can train (`--system`). What they have in common is said elsewhere: the CF
+    models take `pretrain`, TALLRec takes stage 2's prompt and samples, texts are `item_text`."""
+
+    text_history: int = Field(10, ge=1, description="Items of the history that text similarity compares.")
+    bm25: BM25Config = BM25Config()
+    item_knn: ItemKNNConfig = ItemKNNConfig()
+    ease: EASEConfig = EASEConfig()
+    fusion: FusionConfig = FusionConfig()
+    encoder_tune: Literal["full", "frozen"] | int = Field(
+        "full",
+        description="What MoRec and CTRL train of the sentence encoder: everything, nothing, or the last n layers.",
+    )
+    morec: MoRecConfig = MoRecConfig()
+    ctrl: CTRLConfig = CTRLConfig()
+    recformer: RecformerTrainingConfig = RecformerTrainingConfig()
+    lora: LoRAConfig = LoRAConfig()
+    tallrec: TrainingConfig = TrainingConfig(learning_rate=1e-4, batch_size=4, epochs=5)
+
+
 class RunConfig(Config):
     """A run: three stages and a judgement. The defaults are the paper's; recipes change named fields."""
 
@@ -61,6 +98,7 @@ class RunConfig(Config):
     item_text: ItemTextTemplate = ItemTextTemplate()
     retrieve: RetrieveConfig = RetrieveConfig()
     explain: ExplainConfig = ExplainConfig()
+    systems: SystemsConfig = SystemsConfig()
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     llm_precision: Precision = Field(
         "auto",
@@ -142,13 +180,21 @@ def _with_changes(values: dict[str, Any], changes: Mapping[str, Any], where: str
     return parse_config(RunConfig, values, where)
 
 
+def for_backbone(config: PretrainConfig, name: str) -> PretrainConfig:
+    """The same training of another backbone: vectors of the same length over as many items, its own habits otherwise."""
+    values = _for_backbone({"pretrain": config.model_dump(mode="json")}, name)["pretrain"] | {"backbone": name}
+    return parse_config(PretrainConfig, values, f"The training of {name}")
+
+
 def _for_backbone(values: dict[str, Any], name: Any) -> dict[str, Any]:
-    """Where another backbone is asked for, only those of the old one's settings that the new one has too."""
+    """Where another backbone is asked for, of the old one's settings only those that mean the same in all of them."""
     pretrain = values.get("pretrain", {})
     if not isinstance(name, str) or name == pretrain.get("backbone", "sasrec") or name not in BACKBONES:
         return values
     fields = BACKBONES[name].config.model_fields
-    model = {field: value for field, value in pretrain.get("model", {}).items() if field in fields}
+    # A loss or a dropout that suits one suits not the other.
+    shared = {"width", "max_length"} & fields.keys()
+    model = {field: value for field, value in pretrain.get("model", {}).items() if field in shared}
     return values | {"pretrain": pretrain | {"model": model}}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["ADDED", "FORMAT_VERSION", "Added", "downgraded", "upgraded"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,17 @@ ADDED: Mapping[int, tuple[Added, ...]] = {
         Added("evaluation.generate", {}),
         Added("explain", {}),
         Added("llm_precision", "auto"),
+    ),
+    3: (
+        Added(
+            "pretrain.model.objective",
+            {"loss": "binary_cross_entropy", "negatives": None, "regularisation": 1.0},
+            backbone="sasrec",
+        ),
+        Added("tune.items", "joint"),
+        Added("tune.prompt.slots", "counts"),
+        # There were no other systems, so nothing is to be kept as it was.
+        Added("systems", {}),
     ),
 }
 

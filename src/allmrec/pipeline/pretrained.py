@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,102 +17,109 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.vocabulary import Vocabulary
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.pipeline.card import model_card
-from allmrec.pipeline.run import Run, TrainedALLMRec
+from allmrec.recommend.allmrec import ALLMRec
 
-__all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
+if TYPE_CHECKING:
+    from allmrec.pipeline.run import Run
 
-
-def save_pretrained(model: TrainedALLMRec, folder: Path | str, interactions: bool = False) -> None:
-    """Write a folder that `from_pretrained`, `allmrec recommend` and `allmrec serve` take; whole or not at all.
-
-    The frozen language model and sentence encoder are named with a fingerprint and not copied. Items that were added
-    after training are included.
-
-    Args:
-        model: what `Run.recommender` gave.
-        folder: where to; an older such folder is replaced.
-        interactions: include users' ids and histories, so that `user=` works. They are personal data.
-
-    Raises:
-        ConfigError: the folder holds something else.
-        ArtifactError: a stage of the run is missing or damaged.
-    """
-    folder, run = Path(folder), model.run
-    run.check_trained()
-    if folder.resolve() == run.path.resolve():
-        raise ConfigError(f"{folder} is the run itself; give another folder.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "published.safetensors").is_file():
-        raise ConfigError(f"{folder} exists and is no saved recommender; give another folder.")
-    if interactions and not run.dataset.n_users:
-        raise ConfigError(f"{run.path} was itself saved without interactions, so they cannot be included.")
-    data = run.dataset if interactions else without_interactions(run.dataset)
-    added = model.added
-    with atomic_directory(folder) as new:
-        for name in run.stages:
-            shutil.copytree(run.path / name, new / name)
-        data.save(new / "data")
-        tensors = {"train_counts": torch.from_numpy(run.train_counts().copy())}
-        if added:
-            table = model.ranker.joint
-            tensors |= {"added_text": table.text[-len(added) :], "added_has_text": table.has_text[-len(added) :]}
-        write_tensors(new / "published.safetensors", tensors)
-        frozen = {
-            "llm": {"name": run.config.llm, "fingerprint": fingerprint(run.lm.frozen.module)},
-            "encoder": {"name": run.config.encoder.name, "fingerprint": run.encoder_fingerprint()},
-        }
-        about: dict[str, Any] = {
-            "catalogue_hash": data.content_hash,
-            "frozen": frozen,
-            "added": [item.model_dump(mode="json") for item in added],
-            "versions": versions(),
-        }
-        write_json(new / "run.json", run.as_json() | {"published": about})
-        atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
+__all__ = ["TrainedALLMRec"]
 
 
-def from_pretrained(name: Path | str, device: str = "cpu", revision: str | None = None) -> TrainedALLMRec:
-    """Read what `save_pretrained` wrote, or any trained run, from a folder or from the hub.
+class TrainedALLMRec(ALLMRec):
+    """A-LLMRec as a run trained it. It can be given away and taken up again."""
 
-    Args:
-        name: a folder, or a hub name such as `someone/games-recommender`.
-        device: where to rank.
-        revision: branch, tag or commit on the hub.
+    run: Run
 
-    Raises:
-        ModelNotFoundError: neither a folder nor reachable on the hub; or its language model is.
-        ArtifactError: the folder is damaged, or the language model of that name has other weights than the one it was
-            trained with. (The sentence encoder is compared when new items first need it.)
-    """
-    path = Path(name)
-    if not path.is_dir():
-        path = _downloaded(str(name), revision)
-    return Run.open(path, device).recommender()
+    def save_pretrained(self, folder: Path | str, interactions: bool = False) -> None:
+        """Write a folder that `from_pretrained`, `allmrec recommend` and `allmrec serve` take; whole or not at all.
 
+        The frozen language model and sentence encoder are named with a fingerprint and not copied. Items that were added
+        after training are included.
 
-def push_to_hub(
-    model: TrainedALLMRec, name: str, *, interactions: bool = False, private: bool = True, token: str | None = None
-) -> str:
-    """Save and upload with a generated model card.
+        Args:
+            folder: where to; an older such folder is replaced.
+            interactions: include users' ids and histories, so that `user=` works. They are personal data.
 
-    Args:
-        model: what to publish.
-        name: `owner/name` on the hub; made where it does not exist.
-        interactions: see `save_pretrained`.
-        private: whether a new one is private.
-        token: of the account; none: the one that `hf auth login` left.
+        Raises:
+            ConfigError: the folder holds something else.
+            ArtifactError: a stage of the run is missing or damaged.
+        """
+        folder, run = Path(folder), self.run
+        run.check_trained()
+        if folder.resolve() == run.path.resolve():
+            raise ConfigError(f"{folder} is the run itself; give another folder.")
+        if folder.exists() and any(folder.iterdir()) and not (folder / "published.safetensors").is_file():
+            raise ConfigError(f"{folder} exists and is no saved recommender; give another folder.")
+        if interactions and not run.dataset.n_users:
+            raise ConfigError(f"{run.path} was itself saved without interactions, so they cannot be included.")
+        data = run.dataset if interactions else without_interactions(run.dataset)
+        added = self.added
+        with atomic_directory(folder) as new:
+            for name in run.stages:
+                shutil.copytree(run.path / run.stage(name).place, new / name)
+            data.save(new / "data")
+            tensors = {"train_counts": torch.from_numpy(run.train_counts().copy())}
+            if added:
+                table = self.ranker.joint
+                tensors |= {"added_text": table.text[-len(added) :], "added_has_text": table.has_text[-len(added) :]}
+            write_tensors(new / "published.safetensors", tensors)
+            frozen = {
+                "llm": {"name": run.config.llm, "fingerprint": fingerprint(run.lm.frozen.module)},
+                "encoder": {"name": run.config.encoder.name, "fingerprint": run.encoder_fingerprint()},
+            }
+            about: dict[str, Any] = {
+                "catalogue_hash": data.content_hash,
+                "frozen": frozen,
+                "added": [item.model_dump(mode="json") for item in added],
+                "versions": versions(),
+            }
+            write_json(new / "run.json", run.as_json() | {"published": about})
+            atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
 
-    Returns:
-        The address of the commit.
-    """
-    from huggingface_hub import HfApi  # slow to import, needed by this function alone
+    @classmethod
+    def from_pretrained(cls, name: Path | str, device: str = "cpu", revision: str | None = None) -> TrainedALLMRec:
+        """Read what `save_pretrained` wrote, or any trained run, from a folder or from the hub.
 
-    api = HfApi(token=token)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
-        save_pretrained(model, folder, interactions)
-        api.create_repo(name, private=private, exist_ok=True)
-        found = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload an allmrec recommender")
-    return str(found)
+        Args:
+            name: a folder, or a hub name such as `someone/games-recommender`.
+            device: where to rank.
+            revision: branch, tag or commit on the hub.
+
+        Raises:
+            ModelNotFoundError: neither a folder nor reachable on the hub; or its language model is.
+            ArtifactError: the folder is damaged, or the language model of that name has other weights than the one it was
+                trained with. (The sentence encoder is compared when new items first need it.)
+        """
+        from allmrec.pipeline.run import Run  # which needs this module
+
+        path = Path(name)
+        if not path.is_dir():
+            path = _downloaded(str(name), revision)
+        return Run.open(path, device).recommender()
+
+    def push_to_hub(
+        self, name: str, *, interactions: bool = False, private: bool = True, token: str | None = None
+    ) -> str:
+        """Save and upload with a generated model card.
+
+        Args:
+            name: `owner/name` on the hub; made where it does not exist.
+            interactions: see `save_pretrained`.
+            private: whether a new one is private.
+            token: of the account; none: the one that `hf auth login` left.
+
+        Returns:
+            The address of the commit.
+        """
+        from huggingface_hub import HfApi  # slow to import, needed by this function alone
+
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            self.save_pretrained(folder, interactions)
+            api.create_repo(name, private=private, exist_ok=True)
+            found = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload an allmrec recommender")
+        return str(found)
 
 
 def without_interactions(dataset: InteractionDataset) -> InteractionDataset:

@@ -25,10 +25,12 @@ from allmrec.core.artifacts import (
     write_tensors,
 )
 from allmrec.core.errors import ArtifactError
+from allmrec.core.memory import peak_memory
 from allmrec.pipeline.migration import FORMAT_VERSION, downgraded
 
 __all__ = [
     "FORMAT_VERSION",
+    "SYSTEMS_FOLDER",
     "Stage",
     "StageResult",
     "check_format",
@@ -36,9 +38,14 @@ __all__ = [
     "damaged_files",
     "read_stage",
     "stage_is_current",
+    "stage_record",
     "tidy",
     "write_stage",
 ]
+
+
+# Where a run keeps what only one of its systems needs.
+SYSTEMS_FOLDER = "systems"
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,12 @@ class Stage:
     """One stage of a run and everything that decides its result.
 
     Attributes:
-        name: the stage's folder.
+        name: what it is called.
         config: its settings.
         inputs: what else decides the result: the data's hash, names of frozen models, the seed.
         parents: the stages that it reads, by name; their keys are inputs too.
         section: where the settings stand in the run's config; empty if they hold whole sections of it.
+        system: the system that alone needs it, where it is none of the run's own; no part of the key.
     """
 
     name: str
@@ -58,6 +66,25 @@ class Stage:
     inputs: Mapping[str, str]
     parents: Mapping[str, Stage] = field(default_factory=dict)
     section: str = ""
+    system: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Its folder within the run's."""
+        if not self.system:
+            return Path(self.name)
+        own = Path(SYSTEMS_FOLDER) / self.system
+        return own if self.name == self.system else own / self.name
+
+    @property
+    def label(self) -> str:
+        """Its name among those of all systems."""
+        return self.name if self.system in ("", self.name) else f"{self.system}.{self.name}"
+
+    @property
+    def command(self) -> str:
+        """What trains it, behind `allmrec train RUN`."""
+        return f" --system {self.system}" if self.system else ""
 
     @property
     def key(self) -> str:
@@ -101,7 +128,7 @@ def stage_is_current(run: Path, stage: Stage) -> bool:
     Raises:
         ArtifactError: it has a newer format, which must not be trained over.
     """
-    path = run / stage.name / "manifest.json"
+    path = run / stage.place / "manifest.json"
     try:
         manifest = read_json(path)
     except ArtifactError:
@@ -126,7 +153,7 @@ def check_format(about: Mapping[str, Any], path: Path) -> int:
 
 def damaged_files(run: Path, stage: Stage) -> list[Path]:
     """Files of a stage that are not what its manifest says; all of them are read."""
-    folder = run / stage.name
+    folder = run / stage.place
     expected = read_json(folder / "manifest.json").get("files")
     if not isinstance(expected, dict) or "weights.safetensors" not in expected:
         return [folder / "manifest.json"]
@@ -142,7 +169,8 @@ def write_stage(run: Path, stage: Stage, result: StageResult, started: float) ->
         result: trained weights, log, and further tensors by file name.
         started: `time.monotonic()` at the stage's start.
     """
-    with atomic_directory(run / stage.name) as folder:
+    (run / stage.place).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(run / stage.place) as folder:
         files = {"weights": result.weights, **result.extra}
         for name, tensors in files.items():
             write_tensors(folder / f"{name}.safetensors", tensors)
@@ -159,8 +187,21 @@ def write_stage(run: Path, stage: Stage, result: StageResult, started: float) ->
                 "versions": versions(),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - started, 1),
+                "peak_memory": peak_memory(),
             },
         )
+
+
+def stage_record(run: Path, stage: Stage) -> dict[str, Any]:
+    """What a stage's manifest and log say of its making: `seconds`, `peak_memory` (bytes), `trained_parameters`.
+
+    What an older version did not write down is missing.
+
+    Raises:
+        ArtifactError: the stage is missing or of other inputs.
+    """
+    found = {**read_json(run / stage.place / "log.json"), **_manifest(run, stage)}
+    return {name: found[name] for name in ("seconds", "peak_memory", "trained_parameters") if name in found}
 
 
 def tidy(run: Path, names: Collection[str]) -> None:
@@ -173,6 +214,10 @@ def tidy(run: Path, names: Collection[str]) -> None:
     for name in names:
         recover(run / name)
     sweep(run, names)
+    for folder in (run / SYSTEMS_FOLDER, *(run / SYSTEMS_FOLDER).glob("*/")):
+        for retired in folder.glob(".*.retired"):
+            recover(folder / retired.name[1:].removesuffix(".retired"))
+        sweep(folder)
     sweep(run / ".resume")
     # Reports and protocols are written without holding the run, and in a moment.
     sweep(run, older_than=3600)
@@ -186,7 +231,7 @@ def check_stage(run: Path, stage: Stage) -> None:
     """
     _manifest(run, stage)
     for path in damaged_files(run, stage):
-        raise _damaged(run, path)
+        raise _damaged(run, stage, path)
 
 
 def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tensor]:
@@ -195,24 +240,26 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
     Raises:
         ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
     """
-    path = run / stage.name / f"{name}.safetensors"
+    path = run / stage.place / f"{name}.safetensors"
     files = _manifest(run, stage).get("files")
     if not isinstance(files, dict) or not _is_whole(path, files.get(path.name)):
-        raise _damaged(run, path)
+        raise _damaged(run, stage, path)
     return read_tensors(path)
 
 
 def _manifest(run: Path, stage: Stage) -> dict[str, Any]:
     """The manifest of a stage that was made of just these inputs."""
-    folder = run / stage.name
+    folder = run / stage.place
     path = folder / "manifest.json"
     if not path.is_file():
-        raise ArtifactError(f"{run} has no stage {stage.name!r}: {path} does not exist. Run: allmrec train {run}")
+        raise ArtifactError(
+            f"{run} has no stage {stage.label!r}: {path} does not exist. Run: allmrec train {run}{stage.command}"
+        )
     manifest = read_json(path)
     if not _has_key(manifest, stage, check_format(manifest, path)):
         raise ArtifactError(
             f"{folder} was made of other inputs than the run now has: {path} names another key than {run / 'run.json'}, "
-            f"the data and the earlier stages give. Run: allmrec train {run}"
+            f"the data and the earlier stages give. Run: allmrec train {run}{stage.command}"
         )
     return manifest
 
@@ -222,10 +269,10 @@ def _has_key(manifest: Mapping[str, Any], stage: Stage, found: int) -> bool:
     return wanted is not None and manifest.get("key") == wanted
 
 
-def _damaged(run: Path, path: Path) -> ArtifactError:
+def _damaged(run: Path, stage: Stage, path: Path) -> ArtifactError:
     return ArtifactError(
         f"{path} is missing or damaged: its content is not what {path.with_name('manifest.json')} says. To train that "
-        f"stage again, run: allmrec train {run}"
+        f"stage again, run: allmrec train {run}{stage.command}"
     )
 
 

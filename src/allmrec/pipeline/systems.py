@@ -1,11 +1,9 @@
-"""The systems of a run, side by side under one protocol; knows how each is put together and no metric."""
+"""The systems of a run, each ready to rank: the run's own, its variants, and those beside it; knows no metric."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -14,26 +12,24 @@ from allmrec.baselines.llm_only import LLMOnly
 from allmrec.baselines.popularity import Popularity
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
+from allmrec.core.artifacts import space_checked
+from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import (
-    CatalogueRecommender,
-    EvaluationProtocol,
-    EveryItem,
-    Report,
-    draw_protocol,
-    judge,
-    judge_catalogue,
-)
+from allmrec.evaluation import CatalogueRecommender, EveryItem
 from allmrec.evaluation.judging import Note
+from allmrec.pipeline.baselines import BASELINES, baseline_stage, load_baseline, train_baseline
 from allmrec.pipeline.cold import cold_threshold
-from allmrec.pipeline.run import Run
+from allmrec.pipeline.run import Announce, Run
+from allmrec.pipeline.stages import SYSTEMS_FOLDER, Stage, stage_is_current
+from allmrec.pipeline.variants import VARIANTS, open_variant
 from allmrec.ranking import Query, Ranking, Recommender
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender
+from allmrec.recommend.by_id import IdRecommender, TopOfCatalogue
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 
-__all__ = ["SYSTEMS", "System", "TwoStage", "evaluate_catalogue", "evaluate_run", "run_protocol"]
+__all__ = ["OWN", "SYSTEMS", "TRAINABLE", "System", "open_systems", "recommending", "train_systems"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +38,25 @@ class System:
 
     Attributes:
         recommender: what ranks.
+        stages: what was trained for it, so that its cost can be told.
         titles: whether it scores titles, which is slow, so that fewer users may be asked about.
         note: what a reader must know.
     """
 
     recommender: Recommender
+    stages: tuple[Stage, ...] = ()
     titles: bool = False
     note: Note = ""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why a run has no such system."""
+
+    reason: str
+
+
+Made = System | Absent
 
 
 def _popularity(run: Run) -> System:
@@ -57,17 +65,18 @@ def _popularity(run: Run) -> System:
 
 def _backbone(run: Run) -> System:
     name = backbone_kind(run.config.pretrain.backbone).title
-    return System(BackboneRecommender(run.backbone("reference"), name))
+    stage = "reference" if run.config.held_out_targets else "pretrain"
+    return System(BackboneRecommender(run.backbone("reference"), name), (run.stage(stage),))
 
 
-def _held_out_backbone(run: Run) -> System | None:
+def _held_out_backbone(run: Run) -> Made:
     n = run.config.held_out_targets
     if not n:
-        return None
+        return Absent("held_out_targets is 0, so there is one CF model only")
     name = backbone_kind(run.config.pretrain.backbone).title
     last = "last training item" if n == 1 else f"last {n} training items"
     note = f"the CF model inside A-LLMRec: trained without each user's {last}"
-    return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), note=note)
+    return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), (run.stage("pretrain"),), note=note)
 
 
 def _llm_only(run: Run) -> System:
@@ -78,12 +87,22 @@ def _llm_only(run: Run) -> System:
     return System(made, titles=True, note="nothing trained")
 
 
+def _all(run: Run) -> tuple[Stage, ...]:
+    return tuple(run.stage(name) for name in run.stages)
+
+
 def _allmrec(run: Run) -> System:
     return _by_score(run, "A-LLMRec", text=False)
 
 
-def _allmrec_text(run: Run) -> System:
-    return _by_score(run, "A-LLMRec (SBERT)", text=True)
+def _allmrec_text(run: Run) -> Made:
+    return _no_texts(run) or _by_score(run, "A-LLMRec (SBERT)", text=True)
+
+
+def _no_texts(run: Run) -> Absent | None:
+    if run.config.tune.items == "joint":
+        return None
+    return Absent(f"tune.items is {run.config.tune.items!r}, so there are no text vectors")
 
 
 def _by_score(run: Run, name: str, text: bool) -> System:
@@ -94,30 +113,31 @@ def _by_score(run: Run, name: str, text: bool) -> System:
     batch = max(1, evaluation.batch_size // 2)
     made = ALLMRec(run.dataset, ranker, "score", name, evaluation.normalisation, batch)
     untrained = run.config.tune.title_weight == 0
-    return System(made, titles=True, note="title loss not trained in this run" if untrained else "")
+    return System(made, _all(run), titles=True, note="title loss not trained in this run" if untrained else "")
 
 
-def _allmrec_select(run: Run) -> System | None:
+def _allmrec_select(run: Run) -> Made:
     return _by_select(run, "A-LLMRec (select)", text=False)
 
 
-def _allmrec_select_text(run: Run) -> System | None:
-    return _by_select(run, "A-LLMRec (select, SBERT)", text=True)
+def _allmrec_select_text(run: Run) -> Made:
+    return _no_texts(run) or _by_select(run, "A-LLMRec (select, SBERT)", text=True)
 
 
-def _by_select(run: Run, name: str, text: bool) -> System | None:
+def _by_select(run: Run, name: str, text: bool) -> Made:
     if run.config.tune.select_weight == 0:
-        return None
+        return Absent("tune.select_weight is 0, so the pointer head is not trained")
     ranker = run.ranker()
     if text:
         ranker.joint = ranker.joint.with_source("text")
-    return System(ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size))
+    made = ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size)
+    return System(made, _all(run))
 
 
-def _generate(run: Run) -> System | None:
+def _generate(run: Run) -> Made:
     """The released program's way to answer: decode, then see whose title it is. Only where titles were learned."""
     if run.config.tune.title_weight == 0:
-        return None
+        return Absent("tune.title_weight is 0, so titles are not learned")
     ranker, evaluation = run.ranker(), run.config.evaluation
     resolver = TitleResolver(run.dataset.catalogue.titles, template_quotes(run.config.tune.prompt.template))
     made = GeneratingRecommender(ranker, resolver, evaluation.generate, batch_size=evaluation.batch_size)
@@ -127,19 +147,21 @@ def _generate(run: Run) -> System | None:
         share = found.in_candidates / max(1, found.asked)
         return f"valid answers {share:.3f}: {found}; one answer a user: only Hit@1 counts"
 
-    return System(made, titles=True, note=note)
+    return System(made, _all(run), titles=True, note=note)
 
 
-def _constrained(run: Run) -> System | None:
+def _constrained(run: Run) -> Made:
     if run.config.tune.title_weight == 0:
-        return None
+        return Absent("tune.title_weight is 0, so titles are not learned")
     made = ConstrainedRecommender(run.ranker(), batch_size=run.config.evaluation.batch_size)
-    return System(made, titles=True, note="always a candidate's title; one answer a user: only Hit@1 counts")
+    return System(made, _all(run), titles=True, note="always a candidate's title; one answer a user: only Hit@1 counts")
 
 
-def _allmrec_cold(run: Run) -> System:
+def _allmrec_cold(run: Run) -> Made:
     """The third variant: `e` or `q` by the number of interactions, the threshold chosen on validation items."""
-    method: Literal["select", "score"] = "select" if run.config.tune.select_weight > 0 else "score"
+    if absent := _no_texts(run):
+        return absent
+    method = run.method
     ranker, evaluation = run.ranker(), run.config.evaluation
     table = ranker.joint
     name = "A-LLMRec (select, cold rule)" if method == "select" else "A-LLMRec (cold rule)"
@@ -155,11 +177,11 @@ def _allmrec_cold(run: Run) -> System:
     cold = int(run.cold_rows(below).sum())
     what = f"text vectors for the {cold:,} items with fewer than {below} interactions" if cold else "no text vectors"
     note = what + chosen
-    return System(made, titles=method == "score", note=note)
+    return System(made, _all(run), titles=method == "score", note=note)
 
 
-# In the order of the table. A maker that returns None says that the run has no such system.
-SYSTEMS = {
+# The run's own, in the order of the table.
+OWN: Mapping[str, Callable[[Run], Made]] = {
     "popularity": _popularity,
     "backbone": _backbone,
     "backbone-held-out": _held_out_backbone,
@@ -173,115 +195,172 @@ SYSTEMS = {
     "allmrec-cold": _allmrec_cold,
 }
 
+# All that `evaluate` and `recommend` know by name.
+SYSTEMS = (*OWN, *VARIANTS, *BASELINES)
 
-class TwoStage:
-    """A-LLMRec over the whole catalogue: retrieval proposes, the language model ranks what was proposed."""
+# All that `train --system` knows.
+TRAINABLE = ("allmrec", *VARIANTS, *BASELINES)
 
-    def __init__(self, model: ALLMRec, proposals: int) -> None:
-        self._model, self._proposals = model, proposals
+# Those of the run's own that need no stage 2.
+_CHEAP = ("popularity", "backbone", "backbone-held-out")
+
+
+def train_systems(run: Run, names: Sequence[str], announce: Announce) -> None:
+    """Train systems into a run, each with the stages that it reads, where they are not there already.
+
+    Args:
+        run: the run.
+        names: of TRAINABLE.
+        announce: told of each stage.
+
+    Raises:
+        ConfigError: an unknown system, or one that the run's configuration has no room for.
+        ModelNotFoundError, MissingExtraError: what one of them needs is not there.
+        RunInUseError: another process is training the run.
+        NoSpaceError: the disk is full; what is finished is kept.
+    """
+    unknown = [name for name in names if name not in TRAINABLE]
+    if unknown:
+        raise ConfigError(f"There is no system {unknown[0]!r} to train; known are {', '.join(TRAINABLE)}.")
+    variants = {name: open_variant(run, name) for name in names if name in VARIANTS}
+    here = processes(run.device)
+    with space_checked(run.path), run.held(here):
+        for name in names:
+            if name == run.config.pretrain.backbone:
+                run.train_stages(announce, "pretrain", here)
+            elif name in BASELINES:
+                train_baseline(run, name, announce, here)
+            else:
+                variants.get(name, run).train_stages(announce, "tune", here)
+
+
+def open_systems(run: Run, names: Sequence[str] | None, announce: Announce = print) -> dict[str, System]:
+    """Systems of a run, ready to rank, in the order of the table.
+
+    Args:
+        run: the run.
+        names: of SYSTEMS; none: all that the run has.
+        announce: told which were trained on other inputs and are therefore left out, where none are named.
+
+    Raises:
+        ConfigError: an unknown system, or one that this run cannot have.
+        ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
+    """
+    unknown = [name for name in names or () if name not in SYSTEMS]
+    if unknown:
+        raise ConfigError(f"There is no system {unknown[0]!r}; known are {', '.join(SYSTEMS)}.")
+    # The run's own CF model by its own name.
+    named = [("backbone" if name == run.config.pretrain.backbone else name) for name in names or ()]
+    chosen = _all_there(run, announce) if names is None else [name for name in SYSTEMS if name in named]
+    if any(name.startswith("allmrec") for name in chosen):
+        run.check_trained()
+    made = {name: _made(run, name) for name in chosen}
+    if names is not None:
+        for name, system in made.items():
+            if isinstance(system, Absent):
+                raise ConfigError(f"{run.path} has no system {name!r}: {system.reason}.")
+    return {name: system for name, system in made.items() if isinstance(system, System)}
+
+
+def _made(run: Run, name: str) -> Made:
+    if name in OWN:
+        return OWN[name](run)
+    if name in BASELINES:
+        return _of_baseline(run, name)
+    return _of_variant(run, name)
+
+
+def _of_baseline(run: Run, name: str) -> System:
+    stage = baseline_stage(run, name)
+    return System(load_baseline(run, name), (*stage.parents.values(), stage), BASELINES[name].titles)
+
+
+def _of_variant(run: Run, name: str) -> System:
+    variant, title = open_variant(run, name), VARIANTS[name].title
+    variant.check_trained()
+    if variant.method == "select":
+        title += " (select)"
+    evaluation = variant.config.evaluation
+    batch = evaluation.batch_size if variant.method == "select" else max(1, evaluation.batch_size // 2)
+    made = ALLMRec(run.dataset, variant.ranker(), variant.method, title, evaluation.normalisation, batch)
+    return System(made, _all(variant), titles=variant.method == "score")
+
+
+class Proposed:
+    """A system that ranks few items at a time, over the whole catalogue: another one proposes.
+
+    Args:
+        recommender: ranks.
+        proposer: names the best of the catalogue by its own lights.
+    """
+
+    def __init__(self, recommender: Recommender, proposer: CatalogueRecommender) -> None:
+        self._recommender, self._proposer = recommender, proposer
 
     @property
     def name(self) -> str:
-        return f"{self._model.name}, {self._proposals} proposed"
+        return self._recommender.name
 
     def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
-        found = self._model.rank_proposed(queries, self._proposals, exclude)
-        return [Ranking(r.items[:k], r.scores[:k]) for r in found]
+        proposed = [ranking.items for ranking in self._proposer.top(queries, exclude, k)]
+        return self._recommender.rank(queries, proposed)
 
 
-def evaluate_catalogue(run: Run, command: str | None = None, git_commit: str | None = None) -> Report:
-    """Hit@k and NDCG@k over the whole catalogue: popularity, the CF model, and A-LLMRec in two stages.
-
-    Raises:
-        ArtifactError: a stage is missing, of other inputs, or damaged.
-    """
-    run.check_trained()
-    protocol, evaluation = run_protocol(run), run.config.evaluation
-    if evaluation.users is not None:
-        protocol = protocol.first(evaluation.users)
-    cheap = [_popularity(run).recommender, _backbone(run).recommender]
-    systems: list[CatalogueRecommender] = [EveryItem(s, run.dataset.n_items, run.config.seed) for s in cheap]
-    two_stage = TwoStage(run.recommender(), min(evaluation.proposals, run.dataset.n_items))
-    limits = {}
-    if run.config.tune.select_weight == 0 and evaluation.title_users is not None:
-        limits = {two_stage.name: evaluation.title_users}
-    return judge_catalogue(
-        [*systems, two_stage],
-        protocol,
-        run.split,
-        limits,
-        reference=cheap[1].name,
-        device=run.device,
-        command=command,
-        git_commit=git_commit,
-    )
-
-
-def run_protocol(run: Run) -> EvaluationProtocol:
-    """The run's frozen users and candidates: drawn once, then read from `protocol.json`."""
-    path = run.path / "protocol.json"
-    wanted = run.config.evaluation
-    drawn = draw_protocol(run.split, "test", None, wanted.candidates, run.config.seed)
-    if not path.is_file():
-        drawn.save(path)
-    protocol = EvaluationProtocol.load(path, run.dataset.content_hash)
-    if protocol.candidates.shape[1] != wanted.candidates:
-        raise ConfigError(
-            f"{path} has {protocol.candidates.shape[1]} candidates a user and the run now wants {wanted.candidates}. "
-            f"Remove {path} to draw again; figures from before will not compare."
-        )
-    return protocol
-
-
-def _note(system: System, limit: str) -> str:
-    own = system.note() if callable(system.note) else system.note
-    return "; ".join(part for part in (own, limit) if part)
-
-
-def evaluate_run(
-    run: Run,
-    systems: Sequence[str] | None = None,
-    command: str | None = None,
-    git_commit: str | None = None,
-) -> Report:
-    """Rank the run's protocol with its systems.
+def recommending(run: Run, name: str | None = None) -> IdRecommender:
+    """A system of a run that recommends by ids; what reads titles is proposed to by the run's CF model.
 
     Args:
         run: a trained run.
-        systems: names of SYSTEMS; none: all that the run has.
-        command, git_commit: for the report.
+        name: of SYSTEMS, or `allmrec`; none: A-LLMRec where it is trained, else the one system that is.
 
     Raises:
-        ConfigError: an unknown system.
-        ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
+        ConfigError: an unknown system, one that the run cannot have, or several to choose from.
+        ArtifactError: a stage that it needs is missing, of other inputs, or damaged.
     """
-    unknown = [name for name in systems or () if name not in SYSTEMS]
-    if unknown:
-        raise ConfigError(f"There is no system {unknown[0]!r}; known are {', '.join(SYSTEMS)}.")
-    chosen = [name for name in SYSTEMS if systems is None or name in systems]
-    if any(name.startswith("allmrec") for name in chosen):
-        run.check_trained()
-    made = [system for name in chosen if (system := SYSTEMS[name](run)) is not None]
-    protocol, evaluation = run_protocol(run), run.config.evaluation
-    if evaluation.users is not None:
-        protocol = protocol.first(evaluation.users)
-    limits: dict[str, int] = {}
-    notes: dict[str, Note] = {}
-    for system in made:
-        name, limit = system.recommender.name, evaluation.title_users
-        limited = system.titles and limit is not None and limit < len(protocol)
-        if limited and limit is not None:
-            limits[name] = limit
-        notes[name] = partial(_note, system, f"reads titles: the first {limit} users" if limited else "")
-    reference = backbone_kind(run.config.pretrain.backbone).title
-    return judge(
-        [system.recommender for system in made],
-        protocol,
-        run.split,
-        limits,
-        reference=reference,
-        notes=notes,
-        device=run.device,
-        command=command,
-        git_commit=git_commit,
-    )
+    if name is None:
+        there = [] if (run.path / "tune").is_dir() else _trained(run)[0]
+        if len(there) > 1:
+            raise ConfigError(f"{run.path} has {', '.join(there)}; say which is to recommend with --system.")
+        name = there[0] if there else "allmrec"
+    if name == "allmrec":
+        return run.recommender()
+    if name in VARIANTS:
+        return open_variant(run, name).recommender()
+    system = next(iter(open_systems(run, [name]).values()))
+    if isinstance(system.recommender, IdRecommender):
+        return system.recommender
+    if isinstance(system.recommender, CatalogueRecommender):
+        return TopOfCatalogue(run.dataset, system.recommender)
+    if system.titles:
+        backbone = next(iter(open_systems(run, ["backbone"]).values())).recommender
+        if isinstance(backbone, CatalogueRecommender):
+            return TopOfCatalogue(run.dataset, Proposed(system.recommender, backbone))
+    return TopOfCatalogue(run.dataset, EveryItem(system.recommender, run.dataset.n_items, run.config.seed))
+
+
+def _last_stage(run: Run, name: str) -> Stage:
+    return baseline_stage(run, name) if name in BASELINES else open_variant(run, name).stage("tune")
+
+
+def _all_there(run: Run, announce: Announce) -> list[str]:
+    """Names of the systems that a run has. Its own stand there as soon as stage 2 does, or nothing else."""
+    others, stale = _trained(run)
+    if stale:
+        again = " ".join(f"--system {name}" for name in stale)
+        announce(
+            f"Left out, trained on other inputs than the run now has: {', '.join(stale)}. allmrec train {run.path} {again}"
+        )
+    if (run.path / "tune").is_dir() or not others:
+        return [*OWN, *others]
+    own = [name for name in _CHEAP if name == "popularity" or (run.path / "pretrain").is_dir()]
+    return [*own, *others]
+
+
+def _trained(run: Run) -> tuple[list[str], list[str]]:
+    """Systems beside the run's own that stand there: those made of what the run has now, and the others."""
+    current: list[str] = []
+    stale: list[str] = []
+    for name in (*VARIANTS, *BASELINES):
+        if (run.path / SYSTEMS_FOLDER / name).is_dir():
+            (current if stage_is_current(run.path, _last_stage(run, name)) else stale).append(name)
+    return current, stale

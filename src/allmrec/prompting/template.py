@@ -37,6 +37,7 @@ class Title:
     """An item's title, tokenised on its own, so that nothing in it can be mistaken for a slot."""
 
     item: int
+    role: Literal["history", "candidate"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class PromptTemplate(Config):
         for number, item in enumerate(items):
             if number:
                 parts.append(Text(self.separator))
-            parts += self._fill(self.item, {"title": [Title(int(item))], "item": [ItemSlot(int(item), role)]})
+            parts += self._fill(self.item, {"title": [Title(int(item), role)], "item": [ItemSlot(int(item), role)]})
         return parts
 
     def _fill(self, part: str, places: dict[str, list[Piece]]) -> list[Piece]:

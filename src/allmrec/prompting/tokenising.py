@@ -37,8 +37,8 @@ class TokenisedPrompt:
         ids: token ids; a slot's own place holds 0, which nobody reads.
         user_at: place of the user slot, or -1 where the template has none.
         history_at, history: places of the history's slots and their items.
-        candidates_at, candidates: places of the candidates' slots and their items; `candidates_at` is empty where the
-            template has no item slots.
+        candidates_at, candidates: places of the candidates' slots and their items. Where the template has no item slots
+            an item's place is the last token of its title.
         dropped: history items that the budget had no room for.
     """
 
@@ -150,6 +150,7 @@ class PromptBuilder:
         prefix = list(self._lm.prefix_ids)
         pieces = self.template.pieces(history, candidates)
         user_at, history_at, candidates_at, history_items = -1, [], [], []
+        marks = ItemSlot if any(isinstance(piece, ItemSlot) for piece in pieces) else Title
         if self.budget.user_before_bos and isinstance(pieces[0], UserSlot):
             user_at, ids, pieces = 0, [0, *prefix], pieces[1:]
         else:
@@ -163,12 +164,13 @@ class PromptBuilder:
                 user_at = len(ids)
                 ids.append(0)
             elif isinstance(piece, ItemSlot):
+                ids.append(0)
+            if isinstance(piece, marks):
                 if piece.role == "history":
-                    history_at.append(len(ids))
+                    history_at.append(len(ids) - 1)
                     history_items.append(piece.item)
                 else:
-                    candidates_at.append(len(ids))
-                ids.append(0)
+                    candidates_at.append(len(ids) - 1)
         return TokenisedPrompt(
             ids=np.asarray(ids, dtype=np.int64),
             user_at=user_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,23 +19,15 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.template import ItemQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.by_id import IdRecommender
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.retrieve import RetrieveConfig, Retriever
 from allmrec.recommend.rounds import rank_in_rounds
 
-__all__ = ["ALLMRec", "NewItem", "Normalisation", "Recommendation", "normalised"]
+__all__ = ["ALLMRec", "NewItem", "Normalisation", "normalised"]
 
 Normalisation = Literal["sum", "mean"]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item, for people and for programs."""
-
-    item_id: str
-    title: str | None
-    score: float
 
 
 class NewItem(Config):
@@ -47,7 +39,7 @@ class NewItem(Config):
     categories: tuple[str, ...] = Field((), description="Its categories.")
 
 
-class ALLMRec:
+class ALLMRec(IdRecommender):
     """The assembled recommender.
 
     Args:
@@ -75,9 +67,8 @@ class ALLMRec:
         prompt_candidates: int = 20,
         text_side: Callable[[], TextSide] | None = None,
     ) -> None:
-        if method == "select" and not ranker.config.item_vectors:
-            raise ConfigError("select reads item slots, but the prompt has none; rank by score instead.")
-        self._dataset, self._ranker = dataset, ranker
+        super().__init__(dataset)
+        self._ranker = ranker
         self._method, self._name = method, name
         self._normalisation, self._batch_size = normalisation, batch_size
         self._retrieve, self._prompt_candidates = retrieve or RetrieveConfig(), prompt_candidates
@@ -89,11 +80,6 @@ class ALLMRec:
     @property
     def name(self) -> str:
         return self._name
-
-    @property
-    def dataset(self) -> InteractionDataset:
-        """Vocabularies, catalogue and known histories, new items included."""
-        return self._dataset
 
     @property
     def ranker(self) -> PromptedRanker:
@@ -121,57 +107,9 @@ class ALLMRec:
                 rankings[n] = ranking_from_scores(candidates[n], row)
         return [rankings[n] for n in range(len(queries))]
 
-    def recommend(
-        self,
-        history: Sequence[str] | None = None,
-        user: str | None = None,
-        k: int = 10,
-        candidates: int = 20,
-        exclude_seen: bool = True,
-        skip_unknown: bool = False,
-    ) -> list[Recommendation]:
-        """Recommend from the whole catalogue: retrieval proposes, the language model ranks.
-
-        Args:
-            history: item ids, oldest first; or
-            user: a user id of the data set, whose whole history is used.
-            k: how many to return, at most `candidates`.
-            candidates: how many are proposed. More than a prompt holds are ranked in rounds (`rank_in_rounds`).
-            exclude_seen: leave out what the history holds.
-            skip_unknown: leave out of the history what the catalogue does not hold, instead of failing.
-
-        Returns:
-            The best first.
-
-        Raises:
-            UnknownIdError: ids that the data set does not hold; the message counts and names them.
-            ConfigError: neither or both of history and user, or k above candidates.
-        """
-        if not 1 <= k <= candidates:
-            raise ConfigError(f"k is {k}; it must lie between 1 and the {candidates} candidates that are ranked.")
-        query = self.query(history, user, skip_unknown)
-        seen = query.history if exclude_seen else np.empty(0, dtype=np.int64)
-        ranking = self.rank_proposed([query], candidates, [seen])[0]
-        return [
-            Recommendation(self._dataset.items.id(int(i)), self._dataset.catalogue.titles[int(i)], float(s))
-            for i, s in zip(ranking.items[:k], ranking.scores[:k], strict=True)
-        ]
-
-    def query(self, history: Sequence[str] | None = None, user: str | None = None, skip_unknown: bool = False) -> Query:
-        """A query from ids; see `recommend`.
-
-        Raises:
-            UnknownIdError: ids that the data set does not hold.
-            ConfigError: neither or both of history and user.
-        """
-        if (history is None) == (user is None):
-            raise ConfigError("Give either a history or a user, not both and not neither.")
-        if user is not None:
-            number = self._dataset.users.number(user)
-            return Query(self._dataset.sequence(number), number)
-        items = self._dataset.items
-        found = [n for i in history or () if (n := items.get(i)) is not None] if skip_unknown else None
-        return Query(np.asarray(items.numbers(history or ()) if found is None else found, dtype=np.int64))
+    def best(self, query: Query, k: int, candidates: int, exclude: Int[np.ndarray, " _seen"]) -> Ranking:
+        """Retrieval proposes `candidates`, the language model ranks them."""
+        return self.rank_proposed([query], candidates, [exclude])[0]
 
     def explain(
         self, query: Query, item_id: str, question: ItemQuestion | None = None, config: ExplainConfig | None = None

@@ -19,11 +19,12 @@ from allmrec.core.frozen import Frozen
 from allmrec.core.seeding import seeded_torch
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.projections import ProjectionConfig, seeded_projections
+from allmrec.prompting.slots import SlotContents, SlotKind
 from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
-from allmrec.recommend.score import TitleTree, title_log_likelihoods
+from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerConfig, PointerHead
 
 __all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
@@ -38,6 +39,11 @@ class PromptConfig(Config):
     pointer: PointerConfig = PointerConfig()
     user_vector: bool = Field(True, description="Fill the user slot; off: the prompt has none (paper, Table 9).")
     item_vectors: bool = Field(True, description="Fill item slots; off: the prompt has none (paper, Table 9).")
+    slots: SlotKind = Field(
+        "counts",
+        description="What an item slot carries: the joint vector that counts, e or q (paper); both side by side; or a "
+        "mixture by the item's number of interactions (ours).",
+    )
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class PromptedRanker(nn.Module):
         seed: of the initialisation.
         prior: the CF model whose scores `pointer.cf_prior` adds; none: `backbone`. Where stage 2 learned on targets
             held out from `backbone`, a CF model trained on everything takes its place in use.
+        counts: training interactions by item number, which `slots = "gate"` reads.
     """
 
     def __init__(
@@ -71,9 +78,12 @@ class PromptedRanker(nn.Module):
         config: PromptConfig,
         seed: int = 0,
         prior: Backbone | None = None,
+        counts: Int[np.ndarray, " items"] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
+        self.slots = SlotContents(config.slots)
+        self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):
             if isinstance(model, nn.Module):
                 Frozen(model)
@@ -88,11 +98,14 @@ class PromptedRanker(nn.Module):
         self.joint = joint
         with seeded_torch(seed, "stage 2"):
             self.users, self.items = seeded_projections(
-                backbone.width, joint.cf.shape[1], lm.width, config.projection, lm.embedding_scale
+                backbone.width, self.slots.width(joint), lm.width, config.projection, lm.embedding_scale
             )
             if config.projection.standardise:
-                self.items.standardise(joint.cf[1:])
-            self.head = PointerHead(lm.hidden_width, config.pointer)
+                with torch.no_grad():
+                    self.items.standardise(self.slots(self.slot_table(joint)[1:]))
+            # Without any layer the head reads what the projections and the words give.
+            width = lm.width if config.pointer.layers == 0 else lm.hidden_width
+            self.head = PointerHead(width, config.pointer)
 
     @property
     def lm(self) -> LanguageModel:
@@ -117,7 +130,11 @@ class PromptedRanker(nn.Module):
     @joint.setter
     def joint(self, table: JointItemTable) -> None:
         self._joint = table
-        self._joint_vectors = table.vectors().to(self._lm.device).float()
+        self._slot_table = self.slot_table(table)
+
+    def slot_table(self, joint: JointItemTable) -> Float[Tensor, "items columns"]:
+        """What item slots are filled from, one row an item; see `SlotContents`."""
+        return self.slots.table(joint.to(self._lm.device), self._counts)
 
     def add_items(self, joint: JointItemTable, titles: Sequence[str | None]) -> None:
         """Take up new items behind the others.
@@ -151,7 +168,7 @@ class PromptedRanker(nn.Module):
         prompts: Sequence[TokenisedPrompt],
         states: Float[Tensor, "batch d"],
         extra: Sequence[Sequence[int]] | None = None,
-        vectors: Float[Tensor, "items joint"] | None = None,
+        vectors: Float[Tensor, "items columns"] | None = None,
     ) -> SplicedPrompts:
         """Prompts with O_u and O_i in their slots.
 
@@ -159,14 +176,14 @@ class PromptedRanker(nn.Module):
             prompts: tokenised prompts.
             states: x_u of each.
             extra: answers' tokens to follow each prompt.
-            vectors: joint vectors to use in place of the table's.
+            vectors: a `slot_table` to use in place of the ranker's own.
         """
         users = self.users(states) if self.config.user_vector else None
         items = None
         if self.config.item_vectors:
             numbers = np.concatenate([np.concatenate([p.history, p.candidates]) for p in prompts])
-            table = self._joint_vectors if vectors is None else vectors
-            items = self.items(table[torch.from_numpy(numbers).to(table.device)])
+            table = self._slot_table if vectors is None else vectors
+            items = self.items(self.slots(table[torch.from_numpy(numbers).to(table.device)]))
         return splice(prompts, self._lm, users, items, extra)
 
     def cf_scores(
@@ -196,7 +213,7 @@ class PromptedRanker(nn.Module):
         """The pointer head's logits; every query needs the same number of candidates."""
         states = self.user_states(queries)
         prompts = self.spliced(self.prompts(queries, candidates), states)
-        hidden = self._lm.hidden(prompts.embeddings, None, prompts.positions, self.config.pointer.layers)
+        hidden = self._read(prompts, self.config.pointer.layers)
         return self._pointed(hidden, prompts, self.cf_scores(queries, candidates))
 
     def title_likelihoods(
@@ -216,7 +233,7 @@ class PromptedRanker(nn.Module):
         targets: Int[np.ndarray, " batch"],
         title: bool,
         select: bool,
-        vectors: Float[Tensor, "items joint"] | None = None,
+        vectors: Float[Tensor, "items columns"] | None = None,
     ) -> StageTwoLosses:
         """Both terms, from one forward pass where they read the same layer.
 
@@ -225,7 +242,7 @@ class PromptedRanker(nn.Module):
             targets: place of the target among each query's candidates.
             title: compute the paper's loss, cross-entropy on the tokens of the target's title and its EOS.
             select: compute the pointer head's cross-entropy over the candidates.
-            vectors: joint vectors to use in place of the table's.
+            vectors: a `slot_table` to use in place of the ranker's own.
         """
         states = self.user_states(queries)
         layers = self.config.pointer.layers
@@ -237,16 +254,22 @@ class PromptedRanker(nn.Module):
             answers = [[*self.builder.titles[i], self._lm.eos_id] for i in items]
             prompts = self.prompts(queries, candidates, max(map(len, answers)))
             spliced = self.spliced(prompts, states, [a[:-1] for a in answers], vectors)
-            hidden = self._lm.hidden(spliced.embeddings, None, spliced.positions)
-            title_loss = self._title_loss(hidden, prompts, answers)
+            hidden = self._read(spliced, None)
+            title_loss = mean_title_loss(self._lm, hidden, [len(p) for p in prompts], answers)
         if select:
             if not shared or hidden is None or spliced is None:
                 spliced = self.spliced(self.prompts(queries, candidates), states, None, vectors)
-                hidden = self._lm.hidden(spliced.embeddings, None, spliced.positions, layers)
+                hidden = self._read(spliced, layers)
             logits = self._pointed(hidden, spliced, self.cf_scores(queries, candidates))
             wanted = torch.from_numpy(targets).to(logits.device)
             select_loss = nn.functional.cross_entropy(logits, wanted)
         return StageTwoLosses(title_loss, select_loss)
+
+    def _read(self, prompts: SplicedPrompts, layers: int | None) -> Float[Tensor, "batch tokens width"]:
+        """The language model's hidden states; without any layer what it would have read."""
+        if layers == 0:
+            return prompts.embeddings
+        return self._lm.hidden(prompts.embeddings, None, prompts.positions, layers)
 
     def _pointed(
         self,
@@ -265,21 +288,6 @@ class PromptedRanker(nn.Module):
         answer = hidden[rows, prompts.lengths - 1]
         logits: Tensor = self.head(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores)
         return logits
-
-    def _title_loss(
-        self,
-        hidden: Float[Tensor, "batch tokens width"],
-        prompts: Sequence[TokenisedPrompt],
-        answers: Sequence[Sequence[int]],
-    ) -> Float[Tensor, ""]:
-        counts = np.asarray([len(a) for a in answers])
-        rows = np.repeat(np.arange(len(answers)), counts)
-        starts = np.asarray([len(p) - 1 for p in prompts])
-        columns = np.concatenate([start + np.arange(n) for start, n in zip(starts, counts, strict=True)])
-        device = hidden.device
-        places = hidden[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
-        labels = torch.tensor([token for answer in answers for token in answer], device=device)
-        return nn.functional.cross_entropy(self._lm.logits(places).float(), labels)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Exact likelihood of every candidate's title in one forward pass; knows neither users nor items, only tokens."""
+"""Exact likelihood of every candidate's title in one forward pass, and the loss on one; knows no user and no item."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
 
-__all__ = ["TitleTree", "title_log_likelihoods"]
+__all__ = ["TitleTree", "mean_title_loss", "title_log_likelihoods"]
+
+# About a megabyte of logits.
+_NUMBERS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,42 @@ def title_log_likelihoods(
         # Place 0 is the prompt's end, so node n is place n + 1.
         at = torch.from_numpy(tree.steps_from + 1).to(device)
         token = torch.from_numpy(tree.steps_token).to(device)
-        steps = logits[at, token] - torch.logsumexp(logits, dim=-1)[at]
+        steps = logits[at, token] - _normalisers(logits)[at]
         results.append(_by_title(steps, tree))
     return results
+
+
+def mean_title_loss(
+    lm: LanguageModel,
+    hidden: Float[Tensor, "batch tokens width"],
+    lengths: Sequence[int],
+    answers: Sequence[Sequence[int]],
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the answers' tokens, the mean over all of them (paper, section 3.2).
+
+    Logits are taken where an answer's token is predicted only: at every place they would be gigabytes.
+
+    Args:
+        lm: the language model.
+        hidden: hidden states of each prompt with its answer behind it, the answer's last token left out.
+        lengths: tokens of each prompt alone.
+        answers: tokens of each answer, its end included.
+    """
+    counts = np.asarray([len(a) for a in answers])
+    rows = np.repeat(np.arange(len(answers)), counts)
+    columns = np.concatenate([n - 1 + np.arange(count) for n, count in zip(lengths, counts, strict=True)])
+    device = hidden.device
+    places = hidden[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
+    labels = torch.tensor([token for answer in answers for token in answer], device=device)
+    return nn.functional.cross_entropy(lm.logits(places).float(), labels)
+
+
+def _normalisers(logits: Float[Tensor, "places vocabulary"]) -> Float[Tensor, " places"]:
+    """The logarithm of each row's sum of exponentials; on a CPU a few rows at a time, whose exponentials stay in its cache."""
+    if logits.device.type != "cpu":
+        return torch.logsumexp(logits, dim=-1)
+    rows = max(1, _NUMBERS_AT_ONCE // logits.shape[-1])
+    return torch.cat([torch.logsumexp(part, dim=-1) for part in torch.split(logits, rows)])
 
 
 def _by_title(steps: Float[Tensor, " steps"], tree: TitleTree) -> Float[Tensor, "titles tokens"]:

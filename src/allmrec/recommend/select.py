@@ -20,7 +20,12 @@ class PointerConfig(Config):
     """Shape of the pointer head (ours; the paper has none)."""
 
     width: int = Field(128, ge=1, description="Width in which query and keys meet.")
-    layers: int | None = Field(None, ge=1, description="Layers of the language model that are run; none: all.")
+    layers: int | None = Field(
+        None,
+        ge=0,
+        description="Layers of the language model that are run; none: all; 0: the head reads the projected vectors and "
+        "the embedded words as they are, which shows what the language model adds.",
+    )
     query: Literal["answer", "answer+user", "answer+user+history"] = Field(
         "answer+user+history",
         description="Hidden states that make the query: the place where the answer begins, alone or with the user's "

@@ -158,7 +158,7 @@ class BackboneConformance:
                 self._users([np.array([1, number])])
             except UnknownIdError as error:
                 _require(str(abs(number)) in str(error), f"the error does not name the number {number}: {error}")
-            except Exception as error:
+            except Exception as error:  # whatever another's backbone raises is what this check is for
                 raise ConformanceError(
                     f"item number {number} in a history raised {type(error).__name__}: {error}; expected UnknownIdError"
                 ) from error

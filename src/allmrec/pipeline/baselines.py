@@ -1,0 +1,304 @@
+"""The systems beside A-LLMRec, each a stage of a run: how it is trained, stored and loaded; judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from allmrec.baselines.bm25 import BM25
+from allmrec.baselines.ctrl import train_ctrl
+from allmrec.baselines.ease import EASE
+from allmrec.baselines.fusion import LateFusion
+from allmrec.baselines.item_knn import ItemKNN
+from allmrec.baselines.morec import train_morec
+from allmrec.baselines.recformer import Recformer
+from allmrec.baselines.recformer_text import ItemTokens
+from allmrec.baselines.recformer_training import train_recformer
+from allmrec.baselines.tallrec import TALLRec, TALLRecConfig, train_tallrec
+from allmrec.baselines.text_similarity import TextSimilarity
+from allmrec.cf.pretrain import PretrainConfig, pretrain
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.cf.registry import BACKBONES, backbone_kind
+from allmrec.core.distributed import Processes
+from allmrec.core.training import TrainingLog
+from allmrec.data.splitting import Split, leave_one_out
+from allmrec.pipeline.config import RunConfig, for_backbone
+from allmrec.pipeline.models import check_encoder, check_language_model
+from allmrec.pipeline.run import Announce, Run
+from allmrec.pipeline.stages import Stage, StageResult, read_stage
+from allmrec.ranking import Recommender
+from allmrec.recommend.samples import SampleConfig
+from allmrec.text.bank import TextBank
+from allmrec.text.encoder import EncoderConfig, load_encoder
+from allmrec.text.loading import load_parts
+
+__all__ = ["BASELINES", "Baseline", "baseline_stage", "load_baseline", "train_baseline"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One system as a stage.
+
+    Attributes:
+        settings: everything of a run's config that decides its result.
+        train: trains it; the stage is the one to be written.
+        load: makes the system from what `train` stored.
+        encoder, llm: whether it needs the sentence encoder or the language model.
+        parents: stages of the run, or baselines, that it reads.
+        titles: whether it scores titles with the language model, which is slow.
+        extra: the optional package's tensors are in no file: nothing is trained.
+    """
+
+    settings: Callable[[RunConfig], Mapping[str, Any]]
+    train: Callable[[Run, Stage], StageResult]
+    load: Callable[[Run, Mapping[str, Tensor]], Recommender]
+    encoder: bool = False
+    llm: bool = False
+    parents: tuple[str, ...] = ()
+    titles: bool = False
+
+
+def baseline_stage(run: Run, name: str) -> Stage:
+    """A baseline's stage with everything that decides its result."""
+    kind = BASELINES[name]
+    inputs = {"data": run.data_hash, "seed": str(run.config.seed)}
+    if kind.llm:
+        inputs |= {"llm": run.config.llm, "held_out_targets": str(run.config.held_out_targets)}
+    parents = {parent: baseline_stage(run, parent) if parent in BASELINES else run.stage(_there(run, parent))
+               for parent in kind.parents}  # fmt: skip
+    settings = dict(kind.settings(run.config))
+    if kind.encoder:
+        settings["encoder_name"] = run.config.encoder.name
+    return Stage(name, settings, inputs, parents, system=name)
+
+
+def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> None:
+    """Train a baseline and what it reads, where they are not there already; the run is held."""
+    run.check_unpublished()
+    kind = BASELINES[name]
+    if kind.encoder:
+        check_encoder(run.config.encoder.name)
+    if kind.llm:
+        check_language_model(run.config.llm)
+    for parent in kind.parents:
+        if parent in BASELINES:
+            train_baseline(run, parent, announce, here)
+        else:
+            run.train_stages(announce, "pretrain", here)
+    stage = baseline_stage(run, name)
+    run.complete(stage, lambda: kind.train(run, stage), announce, here)
+    here.wait()
+
+
+def load_baseline(run: Run, name: str) -> Recommender:
+    """A baseline as the run trained it.
+
+    Raises:
+        ArtifactError: it is not trained, of other inputs, or damaged.
+    """
+    return BASELINES[name].load(run, read_stage(run.path, baseline_stage(run, name)))
+
+
+def _there(run: Run, stage: str) -> str:
+    """The stage itself; where nothing is held out the CF model that saw everything is the only one."""
+    return "pretrain" if stage == "reference" and not run.config.held_out_targets else stage
+
+
+def _everything(run: Run) -> Split:
+    """Nothing held out: what a system that no stage 2 learns from may train on."""
+    return leave_one_out(run.dataset)
+
+
+def _logged(weights: Mapping[str, Tensor], log: TrainingLog, **more: TrainingLog) -> StageResult:
+    parts = {name: part.as_json() for name, part in more.items()}
+    return StageResult(weights, log.as_json() | parts)
+
+
+def _texts(run: Run) -> list[str | None]:
+    return [text or None for text in run.dataset.catalogue.item_texts(run.config.item_text)]
+
+
+def _encoder_config(config: RunConfig) -> EncoderConfig:
+    return config.encoder.model_copy(update={"tune": config.systems.encoder_tune})
+
+
+def _plain_texts(config: RunConfig) -> dict[str, Any]:
+    """What decides the texts and how MoRec and CTRL read them."""
+    parts = {"item_text": config.item_text, "encoder": _encoder_config(config)}
+    return {name: part.model_dump(mode="json") for name, part in parts.items()}
+
+
+# --- CF models ---
+
+
+def _backbone(name: str) -> Baseline:
+    def settings(config: RunConfig) -> PretrainConfig:
+        return for_backbone(config.pretrain, name)
+
+    def train(run: Run, stage: Stage) -> StageResult:
+        model, log = pretrain(_everything(run), settings(run.config), run.config.seed, run.resume(stage), run.device)
+        return _logged(model.state_dict(), log)
+
+    def load(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
+        kind = backbone_kind(name)
+        return BackboneRecommender(kind.load(weights, settings(run.config).model).to(run.device), kind.title)
+
+    return Baseline(lambda config: settings(config).model_dump(mode="json"), train, load)
+
+
+# --- no training ---
+
+
+def _train_similarity(run: Run, stage: Stage) -> StageResult:
+    encoder = load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"}))
+    bank = TextBank(encoder, run.dataset.catalogue.titles, device=run.device)
+    return StageResult(TextSimilarity.of(bank).tensors(), {})
+
+
+def _load_similarity(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
+    return TextSimilarity.from_tensors(weights, run.config.systems.text_history)
+
+
+def _fusion_parts(run: Run) -> dict[str, Recommender]:
+    title = backbone_kind(run.config.pretrain.backbone).title
+    return {
+        title: BackboneRecommender(run.backbone("reference"), title),
+        "text": load_baseline(run, "text-similarity"),
+    }
+
+
+def _train_fusion(run: Run, stage: Stage) -> StageResult:
+    fused = LateFusion.fit(_fusion_parts(run), _everything(run), run.config.seed, run.config.systems.fusion)
+    return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
+
+
+def _train_bm25(run: Run, stage: Stage) -> StageResult:
+    """Nothing is trained and the index is made anew when it is loaded; that it could be made is all there is."""
+    BM25(run.dataset.catalogue.titles, run.config.systems.bm25)
+    return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
+
+
+# --- trained ---
+
+
+def _train_morec(run: Run, stage: Stage) -> StageResult:
+    config, encoder = run.config, load_encoder(_encoder_config(run.config))
+    model, log = train_morec(
+        _everything(run), _texts(run), encoder, config.systems.morec, config.seed, run.resume(stage), run.device
+    )
+    return _logged(model.state_dict(), log)
+
+
+def _train_ctrl(run: Run, stage: Stage) -> StageResult:
+    config, encoder = run.config, load_encoder(_encoder_config(run.config))
+    model, contrasted, log = train_ctrl(
+        _everything(run), _texts(run), encoder, config.systems.ctrl, config.seed, run.resume(stage), run.device
+    )
+    return _logged(model.state_dict(), log, contrast=contrasted)
+
+
+def _sasrec(name: str, settings: Callable[[RunConfig], PretrainConfig]) -> Callable[..., Recommender]:
+    """Loads what ends as a plain SASRec."""
+
+    def load(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
+        model = backbone_kind("sasrec").load(weights, settings(run.config).model)
+        return BackboneRecommender(model.to(run.device), name)
+
+    return load
+
+
+def _tokens(run: Run) -> ItemTokens:
+    return ItemTokens.of(run.dataset.catalogue, load_parts(run.config.encoder.name).tokenizer)
+
+
+def _train_recformer(run: Run, stage: Stage) -> StageResult:
+    config = run.config.systems.recformer
+    model, logs = train_recformer(
+        _everything(run), _tokens(run), config, run.config.seed, run.resume(stage), run.device
+    )
+    return _logged(model.state_dict(), logs.pop("second"), **logs)
+
+
+def _load_recformer(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
+    model = Recformer.from_arrays(weights, _tokens(run), run.config.systems.recformer.model).to(run.device)
+    return BackboneRecommender(model, model.name)
+
+
+def _tallrec_config(config: RunConfig) -> TALLRecConfig:
+    """Prompt and samples of stage 2, adapters and rates of its own."""
+    samples = {name: getattr(config.tune, name) for name in SampleConfig.model_fields}
+    prompt = config.tune.prompt
+    return TALLRecConfig(
+        **samples,
+        lora=config.systems.lora,
+        template=prompt.template,
+        budget=prompt.budget,
+        training=config.systems.tallrec,
+    )
+
+
+def _train_tallrec(run: Run, stage: Stage) -> StageResult:
+    titles = run.dataset.catalogue.titles
+    model, log = train_tallrec(
+        run.split, run.lm, titles, _tallrec_config(run.config), run.config.seed, run.resume(stage)
+    )
+    return _logged(model.state_dict(), log)
+
+
+def _load_tallrec(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
+    evaluation, titles = run.config.evaluation, run.dataset.catalogue.titles
+    batch = max(1, evaluation.batch_size // 2)
+    return TALLRec.from_arrays(weights, run.lm, titles, _tallrec_config(run.config), evaluation.normalisation, batch)
+
+
+def _dumped(part: Callable[[RunConfig], Any]) -> Callable[[RunConfig], Mapping[str, Any]]:
+    return lambda config: part(config).model_dump(mode="json")
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "text-similarity": Baseline(
+        lambda config: {"last": config.systems.text_history}, _train_similarity, _load_similarity, encoder=True
+    ),
+    "bm25": Baseline(
+        _dumped(lambda config: config.systems.bm25),
+        _train_bm25,
+        lambda run, weights: BM25(run.dataset.catalogue.titles, run.config.systems.bm25),
+    ),
+    "item-knn": Baseline(
+        _dumped(lambda config: config.systems.item_knn),
+        lambda run, stage: StageResult(ItemKNN.of(_everything(run), run.config.systems.item_knn).tensors(), {}),
+        lambda run, weights: ItemKNN.from_tensors(weights, run.config.systems.item_knn.last),
+    ),
+    "ease": Baseline(
+        _dumped(lambda config: config.systems.ease),
+        lambda run, stage: StageResult(EASE.of(_everything(run), run.config.systems.ease).tensors(), {}),
+        lambda run, weights: EASE.from_tensors(weights),
+    ),
+    "late-fusion": Baseline(
+        _dumped(lambda config: config.systems.fusion),
+        _train_fusion,
+        lambda run, weights: LateFusion.from_tensors(weights, _fusion_parts(run)),
+        parents=("reference", "text-similarity"),
+    ),
+    **{name: _backbone(name) for name in BACKBONES if name != "imported"},
+    "morec": Baseline(
+        lambda config: config.systems.morec.model_dump(mode="json") | _plain_texts(config),
+        _train_morec,
+        _sasrec("MoRec", lambda config: config.systems.morec.pretrain),
+        encoder=True,
+    ),
+    "ctrl": Baseline(
+        lambda config: config.systems.ctrl.model_dump(mode="json") | _plain_texts(config),
+        _train_ctrl,
+        _sasrec("CTRL", lambda config: config.systems.ctrl.pretrain),
+        encoder=True,
+    ),
+    "recformer": Baseline(
+        _dumped(lambda config: config.systems.recformer), _train_recformer, _load_recformer, encoder=True
+    ),
+    "tallrec": Baseline(_dumped(_tallrec_config), _train_tallrec, _load_tallrec, llm=True, titles=True),
+}

@@ -1,0 +1,191 @@
+"""Judging a run: its frozen users and candidates, its systems on them, and what changed since the last time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.evaluation import (
+    CatalogueRecommender,
+    EvaluationProtocol,
+    EveryItem,
+    Report,
+    draw_protocol,
+    judge,
+    judge_catalogue,
+)
+from allmrec.evaluation.judging import Note
+from allmrec.pipeline.run import Announce, Run
+from allmrec.pipeline.stages import stage_record
+from allmrec.pipeline.systems import System, open_systems
+from allmrec.ranking import Query, Ranking
+from allmrec.recommend.allmrec import ALLMRec
+
+__all__ = ["TwoStage", "evaluate_catalogue", "evaluate_run", "keep_report", "run_protocol"]
+
+
+class TwoStage:
+    """A-LLMRec over the whole catalogue: retrieval proposes, the language model ranks what was proposed."""
+
+    def __init__(self, model: ALLMRec, proposals: int) -> None:
+        self._model, self._proposals = model, proposals
+
+    @property
+    def name(self) -> str:
+        return f"{self._model.name}, {self._proposals} proposed"
+
+    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
+        found = self._model.rank_proposed(queries, self._proposals, exclude)
+        return [Ranking(r.items[:k], r.scores[:k]) for r in found]
+
+
+def evaluate_catalogue(run: Run, command: str | None = None, git_commit: str | None = None) -> Report:
+    """Hit@k and NDCG@k over the whole catalogue: popularity, the CF model, and A-LLMRec in two stages.
+
+    Raises:
+        ArtifactError: a stage is missing, of other inputs, or damaged.
+    """
+    run.check_trained()
+    protocol, evaluation = run_protocol(run), run.config.evaluation
+    if evaluation.users is not None:
+        protocol = protocol.first(evaluation.users)
+    cheap = [system.recommender for system in open_systems(run, ["popularity", "backbone"]).values()]
+    systems: list[CatalogueRecommender] = [EveryItem(s, run.dataset.n_items, run.config.seed) for s in cheap]
+    two_stage = TwoStage(run.recommender(), min(evaluation.proposals, run.dataset.n_items))
+    limits = {}
+    if run.config.tune.select_weight == 0 and evaluation.title_users is not None:
+        limits = {two_stage.name: evaluation.title_users}
+    return judge_catalogue(
+        [*systems, two_stage],
+        protocol,
+        run.split,
+        limits,
+        reference=cheap[1].name,
+        device=run.device,
+        command=command,
+        git_commit=git_commit,
+    )
+
+
+def run_protocol(run: Run) -> EvaluationProtocol:
+    """The run's frozen users and candidates: drawn once, then read from `protocol.json`."""
+    path = run.path / "protocol.json"
+    wanted = run.config.evaluation
+    drawn = draw_protocol(run.split, "test", None, wanted.candidates, run.config.seed)
+    if not path.is_file():
+        drawn.save(path)
+    protocol = EvaluationProtocol.load(path, run.dataset.content_hash)
+    if protocol.candidates.shape[1] != wanted.candidates:
+        raise ConfigError(
+            f"{path} has {protocol.candidates.shape[1]} candidates a user and the run now wants {wanted.candidates}. "
+            f"Remove {path} to draw again; figures from before will not compare."
+        )
+    return protocol
+
+
+def _note(system: System, limit: str) -> str:
+    own = system.note() if callable(system.note) else system.note
+    return "; ".join(part for part in (own, limit) if part)
+
+
+def evaluate_run(
+    run: Run,
+    systems: Sequence[str] | None = None,
+    command: str | None = None,
+    git_commit: str | None = None,
+    announce: Announce = lambda text: None,
+) -> Report:
+    """Rank the run's protocol with its systems.
+
+    Args:
+        run: a trained run.
+        systems: names of SYSTEMS; none: all that the run has.
+        command, git_commit: for the report.
+        announce: told of systems that are left out because they were trained on other inputs.
+
+    Raises:
+        ConfigError: an unknown system, or one that this run cannot have.
+        ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
+    """
+    made = open_systems(run, systems, announce)
+    protocol, evaluation = run_protocol(run), run.config.evaluation
+    if evaluation.users is not None:
+        protocol = protocol.first(evaluation.users)
+    limits: dict[str, int] = {}
+    notes: dict[str, Note] = {}
+    for system in made.values():
+        name, limit = system.recommender.name, evaluation.title_users
+        limited = system.titles and limit is not None and limit < len(protocol)
+        if limited and limit is not None:
+            limits[name] = limit
+        notes[name] = partial(_note, system, f"reads titles: the first {limit} users" if limited else "")
+    report = judge(
+        [system.recommender for system in made.values()],
+        protocol,
+        run.split,
+        limits,
+        reference=backbone_kind(run.config.pretrain.backbone).title,
+        notes=notes,
+        device=run.device,
+        command=command,
+        git_commit=git_commit,
+    )
+    results = [
+        replace(result, key=key, costs=_costs(run, system))
+        for result, (key, system) in zip(report.systems, made.items(), strict=True)
+    ]
+    return replace(report, systems=tuple(results), made_of=_keys(made.values()))
+
+
+def _costs(run: Run, system: System) -> dict[str, float]:
+    """What was spent on all that a system is made of; what the run does not know is left out."""
+    records = [stage_record(run.path, stage) for stage in system.stages]
+    found: dict[str, float] = {}
+    for name, total in (("seconds", sum), ("trained_parameters", sum), ("peak_memory", max)):
+        values = [record[name] for record in records if record.get(name) is not None]
+        if values:
+            found[f"train_{name}" if name == "seconds" else name] = float(total(values))
+    return found
+
+
+def _keys(systems: Iterable[System]) -> dict[str, str]:
+    """What the report was made of: each stage's key."""
+    return {stage.label: stage.key for system in systems for stage in system.stages}
+
+
+def keep_report(run: Run, report: Report, name: str) -> Report | None:
+    """Write a report into the run's folder, and find the one to compare it with.
+
+    Where the report that stands there was made of other stages, say of another CF model, it is kept beside the new one
+    as what was before.
+
+    Args:
+        run: the run.
+        report: what was found now.
+        name: of the file, without its ending.
+
+    Returns:
+        The report from before the last change, of the same users and candidates; none where there is none.
+    """
+    path, before = run.path / f"{name}.json", run.path / f"{name}-before.json"
+    old = _readable(path)
+    if old is not None and any(report.made_of.get(stage, key) != key for stage, key in old.made_of.items()):
+        old.save(before)
+    report.save(path)
+    earlier = _readable(before)
+    return earlier if earlier is not None and earlier.protocol_hash == report.protocol_hash else None
+
+
+def _readable(path: Path) -> Report | None:
+    """A report, if there is one that can be read; a damaged one is about to be written over."""
+    try:
+        return Report.load(path)
+    except ArtifactError:
+        return None

@@ -1,0 +1,68 @@
+"""Variants of A-LLMRec by name: the paper's ablations and our options, each a few changed fields of a run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from allmrec.core.errors import ConfigError
+from allmrec.pipeline.run import Run
+
+__all__ = ["VARIANTS", "Variant", "open_variant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run with some fields changed.
+
+    Attributes:
+        title: its name in a table.
+        changes: fields and their values.
+        source: where it comes from.
+    """
+
+    title: str
+    changes: Mapping[str, Any]
+    source: str
+
+
+_NO_RECONSTRUCTION = {"align.item_reconstruction_weight": 0.0, "align.text_reconstruction_weight": 0.0}
+
+VARIANTS: Mapping[str, Variant] = {
+    "all-items": Variant(
+        "A-LLMRec, all items", {"align.positions": "all", "tune.positions": "all"}, "A-LLMRec, Table 10"
+    ),
+    "mlp-llm": Variant("MLP-LLM", {"tune.items": "backbone"}, "A-LLMRec, Table 1: stage 2 straight on CF vectors"),
+    "no-llm": Variant(
+        "no LLM",
+        {"tune.prompt.pointer.layers": 0, "tune.title_weight": 0.0, "tune.select_weight": 1.0},
+        "ours: the pointer head on the projected vectors, no layer of the language model run",
+    ),
+    "without-matching": Variant("w/o matching", {"align.matching_weight": 0.0}, "A-LLMRec, Table 8"),
+    "without-reconstruction": Variant("w/o reconstruction", _NO_RECONSTRUCTION, "A-LLMRec, Table 8"),
+    "without-recommendation": Variant(
+        "w/o recommendation loss", {"align.recommendation_weight": 0.0}, "A-LLMRec, Table 8"
+    ),
+    "frozen-encoder": Variant("encoder frozen", {"encoder.tune": "frozen"}, "A-LLMRec, Table 8"),
+    "without-user": Variant("w/o user vector", {"tune.prompt.user_vector": False}, "A-LLMRec, Table 9"),
+    "without-joint": Variant("w/o joint vectors", {"tune.prompt.item_vectors": False}, "A-LLMRec, Table 9"),
+    "random-joint": Variant("random joint vectors", {"tune.items": "random"}, "A-LLMRec, Table 9"),
+    "slots-both": Variant("slots carry e and q", {"tune.prompt.slots": "both"}, "ours"),
+    "slots-gate": Variant("slots by a gate", {"tune.prompt.slots": "gate"}, "ours"),
+    "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours"),
+}
+
+
+def open_variant(run: Run, name: str) -> Run:
+    """A variant of a run, trained or not; stages that it shares with the run are the run's.
+
+    Raises:
+        ConfigError: there is no such variant, or the run itself is it already.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"There is no variant {name!r}; known are {', '.join(VARIANTS)}.")
+    config = run.config.changed(VARIANTS[name].changes)
+    if config == run.config:
+        raise ConfigError(f"{run.path} has what makes {name!r} in its own configuration, so it is no variant of it.")
+    return run.variant(name, config)

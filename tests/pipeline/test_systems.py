@@ -1,0 +1,200 @@
+"""Systems beside A-LLMRec in a run: each trained by name, judged with the rest, and the same after loading."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_world import TinyWorld
+
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.data.build import read_table
+from allmrec.data.interactions import InteractionDataset
+from allmrec.evaluation import render
+from allmrec.pipeline.baselines import BASELINES
+from allmrec.pipeline.config import RunConfig, load_recipe
+from allmrec.pipeline.judgement import evaluate_run, keep_report
+from allmrec.pipeline.run import Run
+from allmrec.pipeline.systems import OWN, TRAINABLE, open_systems, recommending, train_systems
+from allmrec.pipeline.variants import VARIANTS, open_variant
+
+SHORT = {"epochs": 1, "batch_size": 16}
+SMALL = {
+    "systems.encoder_tune": "frozen",
+    "systems.morec.pretrain.training": SHORT,
+    "systems.ctrl.pretrain.training": SHORT,
+    "systems.ctrl.contrast": SHORT,
+    "systems.recformer.model": {"width": 16, "layers": 1},
+    "systems.recformer.pretraining": SHORT,
+    "systems.recformer.first": SHORT,
+    "systems.recformer.second": SHORT,
+    "systems.tallrec": {"epochs": 1, "batch_size": 4},
+    "evaluation.users": 6,
+    "encoder.tune": "full",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tiny_world: TinyWorld) -> InteractionDataset:
+    return read_table(tiny_world.interactions, tiny_world.items)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_world: TinyWorld) -> RunConfig:
+    return load_recipe(str(tiny_world.recipe), SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained(data: InteractionDataset, config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run.create(tmp_path_factory.mktemp("run") / "run", data, config)
+    run.train()
+    return run
+
+
+@pytest.fixture
+def copy(trained: Run, tmp_path: Path) -> Run:
+    shutil.copytree(trained.path, tmp_path / "copy")
+    return Run.open(tmp_path / "copy")
+
+
+def heard(run: Run, *names: str) -> list[str]:
+    """What training announces, without its times."""
+    lines: list[str] = []
+    train_systems(run, names, lines.append)
+    return [line.split(" in ")[0] for line in lines]
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("allmrec", "sasrec")])
+def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, name: str) -> None:
+    assert any(line.endswith(": done") for line in heard(copy, name))
+    assert all(line.endswith("there already, made of the same inputs") for line in heard(copy, name))
+    first = evaluate_run(copy, [name]).systems[0]
+    again = evaluate_run(Run.open(copy.path), [name]).systems[0]
+    assert (first.key, first.users, first.ranks) == (name, again.users, again.ranks)
+    assert None not in first.ranks
+    if name not in BASELINES or BASELINES[name].train.__name__ != "<lambda>":
+        assert first.costs["train_seconds"] >= 0
+    items = [item.item_id for item in recommending(Run.open(copy.path), name).recommend(history=["i1", "i2"], k=3)]
+    assert len(set(items)) == 3
+    assert not {"i1", "i2"} & set(items)
+    assert list((copy.path / ".resume").iterdir()) == []
+
+
+def test_a_variant_trains_only_what_sets_it_apart(copy: Run) -> None:
+    there = "there already, made of the same inputs"
+    lines = heard(copy, "without-user", "without-matching", "mlp-llm")
+    common = [f"pretrain: {there}", f"reference: {there}"]
+    assert lines == [
+        *(*common, f"align: {there}", "without-user.tune: done"),
+        *(*common, "without-matching.align: done", "without-matching.tune: done"),
+        *(*common, "mlp-llm.tune: done"),
+    ]
+    folders = {str(path.relative_to(copy.path / "systems")) for path in (copy.path / "systems").glob("*/*/")}
+    assert folders == {"without-user/tune", "without-matching/align", "without-matching/tune", "mlp-llm/tune"}
+
+
+def test_the_variants_change_what_they_say(trained: Run) -> None:
+    changed = {name: open_variant(trained, name).config for name in VARIANTS}
+    assert changed["without-matching"].align.matching_weight == 0
+    assert changed["without-reconstruction"].align.item_reconstruction_weight == 0
+    assert changed["without-reconstruction"].align.text_reconstruction_weight == 0
+    assert changed["without-recommendation"].align.recommendation_weight == 0
+    assert changed["frozen-encoder"].encoder.tune == "frozen"
+    assert not changed["without-user"].tune.prompt.user_vector
+    assert not changed["without-joint"].tune.prompt.item_vectors
+    assert changed["random-joint"].tune.items == "random"
+    assert changed["mlp-llm"].tune.items == "backbone"
+    assert changed["no-llm"].tune.prompt.pointer.layers == 0
+    assert (changed["all-items"].align.positions, changed["all-items"].tune.positions) == ("all", "all")
+
+
+def test_a_run_that_is_the_variant_itself_has_no_such_variant(trained: Run) -> None:
+    itself = Run(trained.path, trained.dataset, trained.config.changed({"tune.items": "random"}))
+    with pytest.raises(ConfigError, match="'random-joint' in its own configuration"):
+        open_variant(itself, "random-joint")
+
+
+def test_mlp_llm_shows_the_cf_models_own_vectors_and_random_ones_are_drawn_once(trained: Run) -> None:
+    made = open_variant(trained, "mlp-llm")
+    assert made.stages == ["pretrain", "reference", "tune"]
+    np.testing.assert_array_equal(made.joint().cf[1:], trained.backbone().item_vectors()[1:].detach())
+    drawn = [open_variant(trained, "random-joint").joint().cf for _ in range(2)]
+    assert drawn[0].equal(drawn[1])
+    assert drawn[0].shape == trained.joint().cf.shape
+
+
+def test_a_run_may_hold_other_systems_alone(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", data, config)
+    assert heard(run, "late-fusion") == [
+        f"{name}: done" for name in ("pretrain", "reference", "text-similarity", "late-fusion")
+    ]
+    report = evaluate_run(run)
+    assert [s.key for s in report.systems] == [
+        "popularity",
+        "backbone",
+        "backbone-held-out",
+        "text-similarity",
+        "late-fusion",
+    ]
+    with pytest.raises(ConfigError, match="has text-similarity, late-fusion; say which is to recommend with --system"):
+        recommending(run)
+    with pytest.raises(ArtifactError, match=r"has no stage 'align'.*allmrec train"):
+        evaluate_run(run, ["allmrec-select"])
+
+
+def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", data, config)
+    assert heard(run, "sasrec") == ["pretrain: done", "reference: done"]
+    assert [s.key for s in evaluate_run(run, ["sasrec"]).systems] == ["backbone"]
+    assert len(recommending(run, "sasrec").recommend(user="u3", k=4)) == 4
+
+
+def test_by_default_all_that_is_there_is_judged(copy: Run) -> None:
+    train_systems(copy, ["item-knn", "no-llm"], lambda text: None)
+    report = evaluate_run(copy)
+    assert [system.key for system in report.systems] == [*OWN, "no-llm", "item-knn"]
+    shown = evaluate_run(copy, ["allmrec-select", "no-llm"]).systems
+    assert [system.name for system in shown] == ["A-LLMRec (select)", "no LLM (select)"]
+    assert shown[0].costs["trained_parameters"] == shown[1].costs["trained_parameters"]
+    assert shown[0].costs["peak_memory"] > 2**20
+
+
+def test_what_was_trained_on_other_inputs_is_left_out_and_named(copy: Run) -> None:
+    train_systems(copy, ["late-fusion", "item-knn"], lambda text: None)
+    changed = Run.create(copy.path, copy.dataset, copy.config.changed({"pretrain.training.epochs": 1}))
+    changed.train()
+    told: list[str] = []
+    names = open_systems(changed, None, told.append)
+    assert "item-knn" in names
+    assert "late-fusion" not in names
+    again = f"allmrec train {copy.path} --system late-fusion"
+    assert told == [f"Left out, trained on other inputs than the run now has: late-fusion. {again}"]
+    with pytest.raises(ArtifactError, match=r"made of other inputs.*--system late-fusion"):
+        open_systems(changed, ["late-fusion"])
+
+
+def test_a_system_that_a_run_cannot_have_says_why(copy: Run) -> None:
+    without = Run(copy.path, copy.dataset, copy.config.changed({"held_out_targets": 0, "tune.positions": "last"}))
+    with pytest.raises(ConfigError, match="no system 'backbone-held-out': held_out_targets is 0"):
+        evaluate_run(without, ["backbone-held-out"])
+
+
+def test_another_cf_model_in_its_place_shows_before_and_after(copy: Run, data: InteractionDataset) -> None:
+    wanted = ["popularity", "backbone", "allmrec-select"]
+    first = evaluate_run(copy, wanted)
+    assert keep_report(copy, first, "report") is None
+    assert keep_report(copy, evaluate_run(copy, wanted), "report") is None
+
+    swapped = Run.create(copy.path, data, copy.config.changed({"pretrain.backbone": "gru4rec"}))
+    swapped.train()
+    second = evaluate_run(swapped, wanted)
+    before = keep_report(swapped, second, "report")
+    assert before is not None
+    assert [s.ranks for s in before.systems] == [s.ranks for s in first.systems]
+    shown = [str(column._cells) for column in render(second, before).renderables[-1].columns]  # type: ignore[attr-defined]  # a Table
+    assert "SASRec, now GRU4Rec" in shown[0]
+    assert "+0.000 [+0.000, +0.000]" in shown[3]  # popularity's change
+    # Asked again without any change, the last change is still shown.
+    assert keep_report(swapped, evaluate_run(swapped, wanted), "report") is not None
