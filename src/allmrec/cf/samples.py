@@ -119,9 +119,10 @@ class NegativeSampler:
         dataset = split.dataset
         self._n_items = int(dataset.n_items)
         # Keys of one group of users are all smaller than the next group's, so sorted pieces make a sorted whole.
-        edges = np.searchsorted(dataset.offsets, np.arange(0, dataset.n_interactions, _INTERACTIONS_AT_ONCE), "right") - 1
-        edges = np.unique([*edges.tolist(), 0, dataset.n_users])
-        self._seen = np.concatenate([self._keys(split, *edge) for edge in pairwise(edges.tolist())])
+        begun = np.arange(0, dataset.n_interactions, _INTERACTIONS_AT_ONCE)
+        edges = {0, dataset.n_users, *(np.searchsorted(dataset.offsets, begun, "right") - 1).tolist()}
+        pieces = [self._keys(split, *group) for group in pairwise(sorted(edges))]
+        self._seen = np.concatenate([np.empty(0, dtype=np.int64), *pieces])
         per_user = np.diff(np.searchsorted(self._seen, np.arange(dataset.n_users + 1) * (self._n_items + 1)))
         if len(per_user) and per_user.max() >= self._n_items:
             user = dataset.users.id(int(per_user.argmax()))

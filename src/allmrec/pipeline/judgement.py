@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from allmrec.pipeline.systems import System, open_systems
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 
-__all__ = ["TwoStage", "evaluate_catalogue", "evaluate_run", "keep_report", "run_protocol"]
+__all__ = ["TwoStage", "evaluate_catalogue", "evaluate_run", "judge_systems", "keep_report", "run_protocol"]
 
 
 class TwoStage:
@@ -114,20 +114,30 @@ def evaluate_run(
         ConfigError: an unknown system, or one that this run cannot have.
         ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
-    made = open_systems(run, systems, announce)
-    protocol, evaluation = run_protocol(run), run.config.evaluation
-    if evaluation.users is not None:
-        protocol = protocol.first(evaluation.users)
+    protocol, wanted = run_protocol(run), run.config.evaluation.users
+    if wanted is not None:
+        protocol = protocol.first(wanted)
+    return judge_systems(run, open_systems(run, systems, announce), protocol, command, git_commit)
+
+
+def judge_systems(
+    run: Run,
+    systems: Mapping[str, System],
+    protocol: EvaluationProtocol,
+    command: str | None = None,
+    git_commit: str | None = None,
+) -> Report:
+    """Put systems that are ready to a protocol; see `evaluate_run` and `open_systems`."""
     limits: dict[str, int] = {}
     notes: dict[str, Note] = {}
-    for system in made.values():
-        name, limit = system.recommender.name, evaluation.title_users
+    for system in systems.values():
+        name, limit = system.recommender.name, run.config.evaluation.title_users
         limited = system.titles and limit is not None and limit < len(protocol)
         if limited and limit is not None:
             limits[name] = limit
         notes[name] = partial(_note, system, f"reads titles: the first {limit} users" if limited else "")
     report = judge(
-        [system.recommender for system in made.values()],
+        [system.recommender for system in systems.values()],
         protocol,
         run.split,
         limits,
@@ -139,9 +149,9 @@ def evaluate_run(
     )
     results = [
         replace(result, key=key, costs=_costs(run, system))
-        for result, (key, system) in zip(report.systems, made.items(), strict=True)
+        for result, (key, system) in zip(report.systems, systems.items(), strict=True)
     ]
-    return replace(report, systems=tuple(results), made_of=_keys(made.values()))
+    return replace(report, systems=tuple(results), made_of=_keys(systems.values()))
 
 
 def _costs(run: Run, system: System) -> dict[str, float]:

@@ -34,6 +34,11 @@ VARIANTS: Mapping[str, Variant] = {
         "A-LLMRec, all items", {"align.positions": "all", "tune.positions": "all"}, "A-LLMRec, Table 10"
     ),
     "mlp-llm": Variant("MLP-LLM", {"tune.items": "backbone"}, "A-LLMRec, Table 1: stage 2 straight on CF vectors"),
+    "title-loss": Variant(
+        "A-LLMRec (title loss)",
+        {"tune.title_weight": 1.0, "tune.select_weight": 0.0},
+        "A-LLMRec, Table 1: the paper's own objective, in a run that trains the pointer head",
+    ),
     "no-llm": Variant(
         "no LLM",
         {"tune.prompt.pointer.layers": 0, "tune.title_weight": 0.0, "tune.select_weight": 1.0},
