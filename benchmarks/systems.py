@@ -38,7 +38,7 @@ from benchmarks.about import measured_on
 RESULTS = Path(__file__).parent / "results"
 USERS, COLD = 300, 100
 CELLS = (
-    "popularity,backbone,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
+    "backbone,popularity,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
     "without-user,without-joint,random-joint,without-matching,without-reconstruction,without-recommendation,"
     "frozen-encoder,slots-both,slots-gate,without-prior,all-items,ncf,gru4rec,nextitnet,morec,ctrl,recformer,llm-only"
 )

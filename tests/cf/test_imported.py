@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from allmrec.cf import Imported, ImportedConfig, PretrainConfig, backbone_kind, 
 from allmrec.cf.fold_in import least_squares, mean_of_items
 from allmrec.core.artifacts import write_tensors
 from allmrec.core.config import parse_config
-from allmrec.core.errors import ArtifactError, ConfigError, DataError, UnknownIdError
+from allmrec.core.errors import AllmrecWarning, ArtifactError, ConfigError, DataError, UnknownIdError
 from allmrec.data import InteractionDataset, SequenceBatch, Split, leave_one_out
 from allmrec.testing.conformance import check_backbone
 from allmrec.testing.worlds import taste_world
@@ -52,6 +53,14 @@ def vectors(data: InteractionDataset, tmp_path: Path) -> Path:
 def config(vectors: Path, **model: object) -> PretrainConfig:
     values = {"backbone": "imported", "model": {"vectors": str(vectors), **model}, "validation_negatives": 9}
     return parse_config(PretrainConfig, values, "test")
+
+
+def test_held_out_targets_are_no_secret_to_vectors_from_elsewhere(data: InteractionDataset, vectors: Path) -> None:
+    with pytest.warns(AllmrecWarning, match="was trained elsewhere and may have seen them"):
+        pretrain(leave_one_out(data, hold_out=1), config(vectors), seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pretrain(leave_one_out(data), config(vectors), seed=0)
 
 
 def test_a_run_uses_them_without_training(data: InteractionDataset, vectors: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from allmrec.core.errors import ConfigError, MissingExtraError
+from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.precision import loading_arguments
 from allmrec.llm.transformers_lm import load_language_model
 from allmrec.testing.tiny_lm import save_tiny_language_model
@@ -54,3 +55,24 @@ def test_quantised_weights_say_nearly_the_same_and_let_gradients_through(
     assert embeddings.grad is not None
     assert bool(embeddings.grad.isfinite().all())
     assert small.frozen.module.get_memory_footprint() < plain.frozen.module.get_memory_footprint()
+
+
+@needs_bitsandbytes
+def test_a_pass_without_gradients_changes_neither_weights_nor_later_gradients(tmp_path: Path) -> None:
+    """bitsandbytes repacks int4 weights in place on some CPUs, and its backward pass then reads them wrongly."""
+    lm = load_language_model(save_tiny_language_model(tmp_path / "lm", "llama", width=64), precision="int4")
+    positions = torch.arange(5).expand(2, 5)
+    torch.manual_seed(0)
+    embeddings = torch.randn(2, 5, 64)
+
+    def gradient() -> torch.Tensor:
+        read = embeddings.clone().requires_grad_()
+        lm.hidden(read, None, positions).float().square().sum().backward()
+        assert read.grad is not None
+        return read.grad
+
+    before, weights = gradient(), fingerprint(lm.frozen.module)
+    with torch.no_grad():
+        lm.hidden(embeddings, None, positions)
+    torch.testing.assert_close(gradient(), before)
+    assert fingerprint(lm.frozen.module) == weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from allmrec.cf.fold_in import least_squares, mean_of_items
 from allmrec.cf.vector_files import read_vectors
 from allmrec.core.artifacts import content_hash, file_hash, read_tensors, write_tensors
 from allmrec.core.config import Config
-from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.errors import AllmrecWarning, ArtifactError, ConfigError, DataError
 from allmrec.data.batching import SequenceBatch
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
@@ -115,6 +116,9 @@ class Imported(SequenceBackbone):
     def of_config(cls, split: Split, config: ImportedConfig) -> Imported:
         """Read the file that the config names and check that it belongs to the split's data.
 
+        Vectors that were trained elsewhere have seen whatever they have seen: where the split holds targets out, that is
+        said as an `AllmrecWarning`.
+
         Raises:
             ArtifactError: the file is missing or damaged.
             ConfigError: it has changed since the config was made, or was made for other data.
@@ -132,6 +136,14 @@ class Imported(SequenceBackbone):
                     f"{config.vectors} was made for other {word} than the {len(vocabulary)} of this data set. Import "
                     "the vectors again with this data set: allmrec import-backbone"
                 )
+        if (split.prefix_end > split.train_end).any():
+            warnings.warn(
+                f"held_out_targets withholds items from stage 2's CF model, but {config.vectors} was trained elsewhere and "
+                "may have seen them; stage 2 would then trust it too much. Import vectors that were trained without each "
+                "user's last items, or set held_out_targets to 0.",
+                AllmrecWarning,
+                stacklevel=2,
+            )
         return cls.from_arrays(tensors, config)
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:

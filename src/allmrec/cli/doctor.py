@@ -23,6 +23,7 @@ _EXTRAS = (
     ("bitsandbytes", "quantised", "language models in int8 and int4"),
     ("faiss", "index", "an approximate index of a large catalogue"),
     ("bm25s", "bm25", "the BM25 baseline"),
+    ("peft", "lora", "the TALLRec baseline"),
 )
 
 

@@ -6,13 +6,25 @@ import importlib.util
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from allmrec.core.errors import ConfigError, MissingExtraError
 
-__all__ = ["Precision", "loading_arguments"]
+__all__ = ["Precision", "keep_weights", "loading_arguments"]
 
 # The paper's program holds its language model in int8 (LLM.int8, Dettmers et al., 2022); int4 is NF4 (QLoRA, 2023).
 Precision = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+
+
+def keep_weights(model: nn.Module) -> None:
+    """Have int4 layers leave their weights as they are.
+
+    On CPUs with AVX512-BF16 bitsandbytes repacks them in place at the first pass without gradients; gradients through the
+    layer are wrong from then on, and the model's fingerprint changes.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def loading_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.frozen import Frozen
 from allmrec.llm.decoding import CachedDecoding
-from allmrec.llm.precision import Precision, loading_arguments
+from allmrec.llm.precision import Precision, keep_weights, loading_arguments
 
 __all__ = ["TransformersLM", "load_language_model"]
 
@@ -201,6 +201,7 @@ def load_language_model(
             "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
             "(`allmrec doctor` lists them)."
         ) from error
+    keep_weights(model)
     if "quantization_config" not in arguments:
         model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
     return TransformersLM(model, tokenizer, str(name))
