@@ -201,3 +201,34 @@ def test_another_backbone_takes_its_name_alone(workplace: Path, tiny_world: Tiny
     judged = call("evaluate", run, "--systems", "backbone,allmrec-select")
     assert judged.exit_code == 0, judged.output
     assert "A-LLMRec (select)" in judged.output
+
+
+def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
+    trained = call("train", copy, "--system", "item-knn", "--system", "without-user")
+    there = "there already, made of the same inputs"
+    assert heads(trained.stdout) == [
+        "item-knn: done",
+        *(f"{stage}: {there}" for stage in ("pretrain", "reference", "align")),
+        "without-user.tune: done",
+        f"Next: allmrec evaluate {copy}",
+    ]
+    judged = call("evaluate", copy, "--systems", "backbone,item-knn,without-user", "--users", "6")
+    assert "trained parameters" in judged.stdout
+    report = Report.load(copy / "report.json")
+    assert [system.key for system in report.systems] == ["backbone", "without-user", "item-knn"]
+    assert "| trained parameters |" in (copy / "report.md").read_text()
+    by_name = json.loads(call("recommend", copy, "--user", "u3", "--system", "item-knn", "--json").stdout)
+    assert len({item["item_id"] for item in by_name}) == 10
+    spoken = call("recommend", copy, "--user", "u3", "--system", "item-knn", "--explain")
+    assert spoken.exit_code == 1
+    assert "another system has nothing to say" in spoken.stderr
+
+
+def test_a_swapped_cf_model_shows_before_and_after(copy: Path) -> None:
+    asked = ("evaluate", copy, "--systems", "popularity,backbone,allmrec-select")
+    assert "before" not in call(*asked).stdout
+    swapped = heads(call("train", copy, "--backbone", "gru4rec").stdout)
+    assert swapped[:-1] == [f"{stage}: done" for stage in STAGES]
+    after = call(*asked)
+    assert "SASRec, now GRU4Rec" in " ".join(after.stdout.split())
+    assert "| Hit@1 before | now |" in (copy / "report.md").read_text()
