@@ -15,6 +15,7 @@ from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.select import fused_features
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
 
@@ -65,7 +66,7 @@ def knowing(**config: object) -> PromptedRanker:
         tastes[WORLD.sequence(user), user % 4] = 4
     noise = torch.randn(tastes.shape, generator=torch.Generator().manual_seed(2))
     vectors = torch.from_numpy(tastes) + 0.1 * noise
-    table = JointItemTable.of(vectors, vectors.flip(1), torch.ones(len(vectors), dtype=torch.bool))
+    table = JointItemTable.of(vectors, vectors.flip(1).contiguous(), torch.ones(len(vectors), dtype=torch.bool))
     counts = leave_one_out(WORLD).train_counts()
     wanted = PromptConfig.model_validate({"budget": PromptBudget(history=4), **config})
     return PromptedRanker(made.lm, made.backbone, table, WORLD.catalogue.titles, wanted, counts=counts)
@@ -91,3 +92,22 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
     )
     tune(made, split, wanted)
     assert hit() > max(0.6, before + 0.3)
+
+
+def test_the_fused_prior_reads_texts_popularity_and_coldness() -> None:
+    scores, likeness = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    found = fused_features(scores, likeness, torch.tensor([[3.0, 0.0]]))[0]
+    # Likeness, popularity, coldness (1/4 and 1), then CF, likeness and popularity times it.
+    np.testing.assert_allclose(found[0], [-1, 1, -1, 0.25, -0.25, 0.25], atol=1e-5)
+    np.testing.assert_allclose(found[1], [1, -1, 1, -1, 1, -1], atol=1e-5)
+
+
+def test_with_the_fused_prior_texts_alone_can_be_learned_from() -> None:
+    made, split = knowing(pointer={"cf_prior": True, "prior": "fused"}), leave_one_out(WORLD)
+    assert made.head.fused_weights is not None
+    training = TrainingConfig(learning_rate=1e-2, batch_size=8, epochs=3)
+    wanted = TuneConfig(
+        title_weight=0.0, select_weight=1.0, candidates=5, positions="all", validation_users=0, training=training
+    )
+    tune(made, split, wanted)
+    assert float(made.head.fused_weights.detach()[0]) > 0.05  # likeness: here texts tell the taste

@@ -24,7 +24,7 @@ def keep_weights(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]  # torch thinks attributes are modules
 
 
 def loading_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:

@@ -57,6 +57,7 @@ ADDED: Mapping[int, tuple[Added, ...]] = {
         ),
         Added("tune.items", "joint"),
         Added("tune.prompt.slots", "counts"),
+        Added("tune.prompt.pointer.prior", "cf"),
         # There were no other systems, so nothing is to be kept as it was.
         Added("systems", {}),
     ),

@@ -58,7 +58,8 @@ class TrainedALLMRec(ALLMRec):
             for name in run.stages:
                 shutil.copytree(run.path / run.stage(name).place, new / name)
             data.save(new / "data")
-            tensors = {"train_counts": torch.from_numpy(run.train_counts().copy())}
+            counts = {"train_counts": run.train_counts(), "known_counts": run.known_counts()}
+            tensors = {name: torch.from_numpy(values.copy()) for name, values in counts.items()}
             if added:
                 table = self.ranker.joint
                 tensors |= {"added_text": table.text[-len(added) :], "added_has_text": table.has_text[-len(added) :]}

@@ -247,7 +247,7 @@ class Run(RunFolder):
             self.config.tune.prompt,
             self.config.seed,
             self.backbone("reference") if trained else None,
-            self.train_counts(),
+            self.known_counts() if trained else self.train_counts(),
         )
         if trained:
             ranker.load_state_dict(read_stage(self.path, self.stage("tune")))
@@ -290,6 +290,14 @@ class Run(RunFolder):
         if self.published is None:
             return self.split.train_counts()
         return read_tensors(self.path / "published.safetensors")["train_counts"].numpy()
+
+    def known_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
+        """The same with the items held out from that CF model: what the one in use knows."""
+        if self.published is None:
+            return leave_one_out(self.dataset).train_counts()
+        kept = read_tensors(self.path / "published.safetensors")
+        # What was saved before there was such a count reads none.
+        return kept.get("known_counts", kept["train_counts"]).numpy()
 
     def cold_rows(self, below: int) -> Bool[Tensor, " rows"]:
         """Which items have fewer training interactions than `below`."""

@@ -15,6 +15,7 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
 from allmrec.core.seeding import seeded_torch
 from allmrec.llm.language_model import LanguageModel
@@ -25,7 +26,7 @@ from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
-from allmrec.recommend.select import PointerConfig, PointerHead
+from allmrec.recommend.select import PointerConfig, PointerHead, fused_features
 
 __all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
 
@@ -66,7 +67,7 @@ class PromptedRanker(nn.Module):
         seed: of the initialisation.
         prior: the CF model whose scores `pointer.cf_prior` adds; none: `backbone`. Where stage 2 learned on targets
             held out from `backbone`, a CF model trained on everything takes its place in use.
-        counts: training interactions by item number, which `slots = "gate"` reads.
+        counts: training interactions by item number, which `slots = "gate"` and `pointer.prior = "fused"` read.
     """
 
     def __init__(
@@ -214,7 +215,7 @@ class PromptedRanker(nn.Module):
         states = self.user_states(queries)
         prompts = self.spliced(self.prompts(queries, candidates), states)
         hidden = self._read(prompts, self.config.pointer.layers)
-        return self._pointed(hidden, prompts, self.cf_scores(queries, candidates))
+        return self._pointed(hidden, prompts, queries, candidates)
 
     def title_likelihoods(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
@@ -260,7 +261,7 @@ class PromptedRanker(nn.Module):
             if not shared or hidden is None or spliced is None:
                 spliced = self.spliced(self.prompts(queries, candidates), states, None, vectors)
                 hidden = self._read(spliced, layers)
-            logits = self._pointed(hidden, spliced, self.cf_scores(queries, candidates))
+            logits = self._pointed(hidden, spliced, queries, candidates)
             wanted = torch.from_numpy(targets).to(logits.device)
             select_loss = nn.functional.cross_entropy(logits, wanted)
         return StageTwoLosses(title_loss, select_loss)
@@ -275,7 +276,8 @@ class PromptedRanker(nn.Module):
         self,
         hidden: Float[Tensor, "batch tokens width"],
         prompts: SplicedPrompts,
-        cf_scores: Float[Tensor, "batch candidates"] | None,
+        queries: Sequence[Query],
+        candidates: Sequence[Int[np.ndarray, " _candidates"]],
     ) -> Float[Tensor, "batch candidates"]:
         rows = torch.arange(len(hidden), device=hidden.device)
         hidden = hidden.float()
@@ -286,8 +288,34 @@ class PromptedRanker(nn.Module):
         if "history" in self.config.pointer.query:
             others.append(prompts.mean_over_history(hidden))
         answer = hidden[rows, prompts.lengths - 1]
-        logits: Tensor = self.head(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores)
+        cf_scores = self.cf_scores(queries, candidates)
+        fused = None
+        if cf_scores is not None and self.config.pointer.prior == "fused":
+            fused = self._fused(cf_scores, queries, candidates)
+        logits: Tensor = self.head(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores, fused)
         return logits
+
+    def _fused(
+        self,
+        cf_scores: Float[Tensor, "batch candidates"],
+        queries: Sequence[Query],
+        candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    ) -> Float[Tensor, "batch candidates features"]:
+        """Likeness is the best cosine of the text joint vectors with one of the latest ten items of the history."""
+        if self._counts is None:
+            raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
+        device = cf_scores.device
+        texts = self._joint.text.to(device).float()
+        known = self._joint.has_text.to(device)
+        centred = nn.functional.normalize(texts - texts[known].mean(0), dim=1) * known[:, None]
+        likeness = torch.zeros_like(cf_scores)
+        for row, (query, items) in enumerate(zip(queries, candidates, strict=True)):
+            recent = torch.from_numpy(query.history[-10:].astype(np.int64)).to(device)
+            if len(recent):
+                likeness[row] = (centred[torch.from_numpy(items).to(device)] @ centred[recent].T).max(dim=1).values
+        counts = torch.zeros(len(texts), device=device)
+        counts[: len(self._counts)] = self._counts.to(counts)
+        return fused_features(cf_scores, likeness, counts[torch.from_numpy(np.stack(candidates)).to(device)])
 
 
 @torch.no_grad()

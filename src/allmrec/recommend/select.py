@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from allmrec.core.config import Config
 
-__all__ = ["PointerConfig", "PointerHead"]
+__all__ = ["FUSED", "PointerConfig", "PointerHead", "fused_features"]
+
+# How many features `fused_features` has.
+FUSED = 6
 
 
 class PointerConfig(Config):
@@ -33,6 +36,11 @@ class PointerConfig(Config):
     )
     cf_prior: bool = Field(
         False, description="Add the CF model's own score times a learned weight: the head then learns what CF lacks."
+    )
+    prior: Literal["cf", "fused"] = Field(
+        "cf",
+        description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with likeness of "
+        "texts, popularity and coldness, each with a learned weight.",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on query and keys.")
 
@@ -57,9 +65,11 @@ class PointerHead(nn.Module):
         self.query = nn.Linear(sources * width, config.width)
         self.key = nn.Linear(width, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.cf_weight = None
+        self.cf_weight = self.fused_weights = None
         if config.cf_prior:
             self.cf_weight = nn.Parameter(torch.tensor(2.5))
+            if config.prior == "fused":
+                self.fused_weights = nn.Parameter(torch.zeros(FUSED))
             # Start as the CF model's own ranking; what the language model adds is learned from there.
             nn.init.zeros_(self.key.weight)
             nn.init.zeros_(self.key.bias)
@@ -70,6 +80,7 @@ class PointerHead(nn.Module):
         others: Sequence[Float[Tensor, "batch width"]],
         candidates: Float[Tensor, "batch candidates width"],
         cf_scores: Float[Tensor, "batch candidates"] | None = None,
+        fused: Float[Tensor, "batch candidates features"] | None = None,
     ) -> Float[Tensor, "batch candidates"]:
         """Logits of the candidates.
 
@@ -78,6 +89,7 @@ class PointerHead(nn.Module):
             others: further hidden states that the query is made of, as many as the config names.
             candidates: hidden states at the candidates' slots.
             cf_scores: the CF model's scores, read only with `cf_prior`.
+            fused: what `fused_features` made, read only where the prior is `fused`.
         """
         states = [answer, *others]
         query = torch.cat([norm(s) for norm, s in zip(self.query_norms, states, strict=True)], dim=-1)
@@ -86,6 +98,8 @@ class PointerHead(nn.Module):
         logits = torch.einsum("bw,bcw->bc", query, keys) / math.sqrt(self.config.width)
         if self.cf_weight is not None and cf_scores is not None:
             logits = logits + self.cf_weight * standardised(cf_scores)
+        if self.fused_weights is not None and fused is not None:
+            logits = logits + fused @ self.fused_weights
         return logits
 
 
@@ -93,3 +107,20 @@ def standardised(scores: Float[Tensor, "batch candidates"]) -> Float[Tensor, "ba
     """Each row with mean 0 and deviation 1, so that one weight fits every backbone's scale."""
     centred = scores - scores.mean(dim=-1, keepdim=True)
     return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
+
+
+def fused_features(
+    cf_scores: Float[Tensor, "batch candidates"],
+    likeness: Float[Tensor, "batch candidates"],
+    counts: Float[Tensor, "batch candidates"],
+) -> Float[Tensor, "batch candidates features"]:
+    """What late fusion reads beside the CF model's score: likeness, popularity, coldness, and each times coldness.
+
+    Args:
+        cf_scores: the CF model's.
+        likeness: of the candidates' texts to the history's.
+        counts: the candidates' training interactions.
+    """
+    cold = 1 / (1 + counts)
+    plain = [standardised(part) for part in (cf_scores, likeness, counts.log1p())]
+    return torch.stack([*plain[1:], standardised(cold), *(cold * part for part in plain)], dim=-1)
