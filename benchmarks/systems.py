@@ -40,7 +40,7 @@ USERS, COLD = 300, 100
 CELLS = (
     "backbone,popularity,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
     "without-user,without-joint,random-joint,without-matching,without-reconstruction,without-recommendation,"
-    "frozen-encoder,slots-both,slots-gate,without-prior,all-items,ncf,gru4rec,nextitnet,morec,ctrl,recformer,llm-only"
+    "frozen-encoder,fused-prior,slots-both,slots-gate,without-prior,all-items,ncf,gru4rec,nextitnet,morec,ctrl,recformer,llm-only"
 )
 
 
@@ -114,42 +114,46 @@ def run_cells(data: Path, recipe: str, changes: list[str], path: Path, results: 
             print(f"{name}: failed", flush=True)
 
 
-def collect(results: Path, against: str) -> None:
+def collect(results: Path, against: list[str]) -> None:
     """One table of all cells, with paired differences."""
     cells = [read_json(path) for path in sorted(results.glob("*.json"))]
     config = read_json(results / "setting" / "config.json")
     protocol, groups = protocol_of(InteractionDataset.load(Path(config["data"])), config["candidates"], config["seed"])
     cells = [found for found in cells if found["protocol"] == protocol.hash]
     by_key = {found["key"]: found for found in cells}
-    rows = [_row(found, by_key.get(against), groups, protocol.hash) for found in cells]
+    references = {name: by_key[name] for name in against if name in by_key}
+    rows = [_row(found, references, groups, protocol.hash) for found in cells]
     rows.sort(key=lambda row: -row["figures"]["all users"]["NDCG@10"]["value"])
     about = measured_on(f"python -m benchmarks.systems collect --name {results.name}")
     sizes = {name: int(mask.sum()) for name, mask in groups.items()}
     write_json(
         RESULTS / f"{results.name}.json", about | {"setting": config, "users": sizes, "against": against, "rows": rows}
     )
-    Console(width=200).print(table(rows, against))
+    Console(width=200).print(table(rows, against[0]))
     print(f"Written: {RESULTS / f'{results.name}.json'}")
 
 
-def _row(found: dict[str, Any], reference: dict[str, Any] | None, groups: dict[str, Any], seed: str) -> dict[str, Any]:
+def _row(
+    found: dict[str, Any], references: dict[str, dict[str, Any]], groups: dict[str, Any], seed: str
+) -> dict[str, Any]:
     values = _values(found)
     figures = {
         group: {name: vars(bootstrap_mean(v[mask], numpy_generator(0, seed, name))) for name, v in values.items()}
         for group, mask in groups.items()
     }
     kept = ("key", "system", "note", "changes", "users_per_second", "costs", "device", "date", "commit", "command")
-    row: dict[str, Any] = {name: found[name] for name in kept} | {"figures": figures}
-    if reference is not None and reference is not found:
-        theirs = _values(reference)
-        row["differences"] = {
-            group: {
-                n: vars(paired_difference(v[mask], theirs[n][mask], numpy_generator(0, seed, n)))
-                for n, v in values.items()
+    differences: dict[str, Any] = {}
+    for name, reference in references.items():
+        if reference is not found:
+            theirs = _values(reference)
+            differences[name] = {
+                group: {
+                    metric: vars(paired_difference(v[mask], theirs[metric][mask], numpy_generator(0, seed, metric)))
+                    for metric, v in values.items()
+                }
+                for group, mask in groups.items()
             }
-            for group, mask in groups.items()
-        }
-    return row
+    return {name: found[name] for name in kept} | {"figures": figures, "differences": differences}
 
 
 def _values(found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -164,7 +168,7 @@ def table(rows: list[dict[str, Any]], against: str) -> Table:
     )
     for row in rows:
         few = row["figures"]
-        less = row.get("differences", {}).get("all users", {}).get("Hit@1")
+        less = row["differences"].get(against, {}).get("all users", {}).get("Hit@1")
         cost = row["costs"]
         shown.add_row(
             row["system"],
@@ -195,13 +199,13 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="change a field of the recipe")
     parser.add_argument("--run", type=Path, help="the run's folder; default: runs/NAME")
     parser.add_argument("--cells", default=CELLS)
-    parser.add_argument("--against", default="late-fusion")
+    parser.add_argument("--against", default="late-fusion,backbone", help="systems that the others are compared with")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = RESULTS / arguments.name
     if arguments.what == "collect":
-        collect(results, arguments.against)
+        collect(results, arguments.against.split(","))
     elif arguments.what == "cell":
         for name in arguments.cells.split(","):
             cell(arguments.path, name, results, arguments.set)
