@@ -50,7 +50,6 @@ class Baseline:
         encoder, llm: whether it needs the sentence encoder or the language model.
         parents: stages of the run, or baselines, that it reads.
         titles: whether it scores titles with the language model, which is slow.
-        extra: the optional package's tensors are in no file: nothing is trained.
     """
 
     settings: Callable[[RunConfig], Mapping[str, Any]]
@@ -67,7 +66,7 @@ def baseline_stage(run: Run, name: str) -> Stage:
     kind = BASELINES[name]
     inputs = {"data": run.data_hash, "seed": str(run.config.seed)}
     if kind.llm:
-        inputs |= {"llm": run.config.llm, "held_out_targets": str(run.config.held_out_targets)}
+        inputs |= {"llm": run.language_model, "held_out_targets": str(run.config.held_out_targets)}
     parents = {parent: baseline_stage(run, parent) if parent in BASELINES else run.stage(_there(run, parent))
                for parent in kind.parents}  # fmt: skip
     settings = dict(kind.settings(run.config))

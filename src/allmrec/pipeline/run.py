@@ -103,12 +103,19 @@ class Run(RunFolder):
             return Stage(name, settings, base, {"pretrain": self._stage("pretrain")})
         if name == "tune":
             settings = config.tune.model_dump(mode="json")
-            # Devices differ in what `auto` is and count as little as ever; a precision that was asked for counts.
-            held = "" if config.llm_precision == "auto" else f" in {config.llm_precision}"
             parent = "align" if config.tune.items == "joint" else "pretrain"
-            inputs = {**base, "llm": config.llm + held}
+            inputs = {**base, "llm": self.language_model}
             return Stage(name, settings, inputs, {parent: self._stage(parent)}, "tune")
         raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
+
+    @property
+    def language_model(self) -> str:
+        """The language model as it decides a stage's result: its name, and the precision where one was asked for.
+
+        Devices differ in what `auto` is, and count as little as ever.
+        """
+        config = self.config
+        return config.llm if config.llm_precision == "auto" else f"{config.llm} in {config.llm_precision}"
 
     @property
     def stages(self) -> list[str]:

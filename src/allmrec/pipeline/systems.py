@@ -361,6 +361,7 @@ def _trained(run: Run) -> tuple[list[str], list[str]]:
     current: list[str] = []
     stale: list[str] = []
     for name in (*VARIANTS, *BASELINES):
-        if (run.path / SYSTEMS_FOLDER / name).is_dir():
+        # A CF model that has become the run's own is in the table already.
+        if name != run.config.pretrain.backbone and (run.path / SYSTEMS_FOLDER / name).is_dir():
             (current if stage_is_current(run.path, _last_stage(run, name)) else stale).append(name)
     return current, stale
