@@ -19,6 +19,7 @@ from allmrec.cf import (
     backbone_kind,
     pretrain,
 )
+from allmrec.cf.losses import Objective
 from allmrec.cf.pretrain import SequenceTask
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError, DataError
@@ -80,6 +81,23 @@ def test_the_loss_equals_a_plain_loop(world: Split) -> None:
                 negative -= torch.log(1 - torch.sigmoid(scores[1])).item()
                 count += 1
     assert task.losses(batch)["recommendation"].item() == pytest.approx((positive + negative) / count, rel=1e-5)
+
+
+def test_sasrec_takes_another_objective(world: Split) -> None:
+    objective = Objective(loss="sampled_softmax", negatives=5)
+    with seeded_torch(0, "objective"):
+        backbone = SASRec(N_ITEMS, SASRecConfig(width=8, max_length=8, objective=objective)).eval()
+    task = SequenceTask(backbone, world, small(training=quick()), seed=3)
+    batch = task.batches(0)[0]
+    assert batch.negatives.shape == (len(batch), 5)
+    terms = []
+    for row, history in enumerate(batch.histories):
+        states = backbone.position_vectors(torch.from_numpy(history[None]))[0]
+        for column in np.flatnonzero(batch.targets[row]):
+            items = [batch.targets[row, column], *batch.negatives[row]]
+            terms.append(-torch.log_softmax(states[column] @ backbone.item_vectors()[items].T, dim=0)[0].item())
+    assert task.losses(batch)["recommendation"].item() == pytest.approx(np.mean(terms), rel=1e-5)
+    assert SASRecConfig().objective == Objective(loss="binary_cross_entropy", negatives=None)
 
 
 def uneven_world() -> Split:

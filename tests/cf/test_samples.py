@@ -76,6 +76,17 @@ def test_negatives_avoid_training_items_and_nothing_else() -> None:
         assert set(drawn[user].tolist()) == set(range(1, 31)) - trained
 
 
+@given(st.lists(st.lists(st.integers(1, 20), max_size=14), min_size=1, max_size=8), st.integers(0, 2))
+def test_seen_items_gathered_in_pieces_are_the_same(sequences: list[list[int]], hold_out: int) -> None:
+    split = split_of(sequences, hold_out)
+    wanted = {(user, item) for user in range(len(sequences)) for item in split.train(user).tolist()}
+    for at_once in (1, 5, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("allmrec.cf.samples._INTERACTIONS_AT_ONCE", at_once)
+            sampler = NegativeSampler(split)
+        assert sampler._seen.tolist() == sorted(user * 31 + item for user, item in wanted)
+
+
 def test_negatives_are_uniform() -> None:
     split = split_of([list(range(1, 13))])
     drawn = NegativeSampler(split).draw(np.array([0]), 40_000, np.random.default_rng(1))

@@ -91,7 +91,8 @@ class SequenceTask:
         self._seed = seed
         self.batch_size = config.training.batch_size
         self.windows = training_windows(split, backbone.max_length, config.windows)
-        backbone.trained_on(np.unique(self.windows.users))
+        users = self.windows.users  # in order
+        backbone.trained_on(users[np.diff(users, prepend=-1) != 0])
         self._sampler = NegativeSampler(split)
         self._negatives = backbone.objective.negatives
         self._loss = NextItemLoss(backbone)

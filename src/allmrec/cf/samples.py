@@ -138,7 +138,11 @@ class NegativeSampler:
         place = np.arange(offsets[-1] - offsets[0]) - np.repeat(offsets[:-1] - offsets[0], lengths)
         items = split.dataset.item_numbers[offsets[0] : offsets[-1]][place < np.repeat(ends, lengths)]
         users = np.repeat(np.arange(first, last, dtype=np.int64), np.minimum(ends, lengths))
-        return np.unique(users * (self._n_items + 1) + items)
+        keys = users * (self._n_items + 1) + items
+        # np.unique fills a hash table where nothing else is asked of it; keys that are nearly in order sort far faster.
+        keys.sort()
+        distinct: Int64[np.ndarray, " pairs"] = keys[np.diff(keys, prepend=-1) != 0]
+        return distinct
 
     def draw(
         self, users: Int[np.ndarray, " rows"], columns: int, rng: np.random.Generator

@@ -148,7 +148,10 @@ class InteractionDataset:
     @cached_property
     def touched(self) -> Int64[np.ndarray, " pairs"]:
         """Every user-item pair that interacted, once, as `user * (n_items + 1) + item`, sorted."""
-        return np.unique(self.user_of_interaction() * (self.n_items + 1) + self.item_numbers)
+        keys = self.user_of_interaction() * (self.n_items + 1) + self.item_numbers
+        # Nearly in order, which sorting makes use of and the hash table of np.unique does not.
+        keys.sort()
+        return np.asarray(keys[np.diff(keys, prepend=-1) != 0])
 
     @cached_property
     def content_hash(self) -> str:

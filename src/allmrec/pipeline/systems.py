@@ -76,6 +76,8 @@ def _held_out_backbone(run: Run) -> Made:
     name = backbone_kind(run.config.pretrain.backbone).title
     last = "last training item" if n == 1 else f"last {n} training items"
     note = f"the CF model inside A-LLMRec: trained without each user's {last}"
+    if backbone_kind(run.config.pretrain.backbone).ready is not None:
+        note = "the CF model inside A-LLMRec: trained elsewhere, nothing could be held out from it"
     return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), (run.stage("pretrain"),), note=note)
 
 
