@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import call
 from tiny_world import TinyWorld
 
+from allmrec.core.errors import AllmrecWarning
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
 from allmrec.recommend.allmrec import ALLMRec
@@ -187,8 +188,9 @@ def test_vectors_of_another_recommender_go_through_every_stage(workplace: Path, 
     found = call("import-backbone", data, "--items", workplace / "items.npy", "--item-ids", workplace / "items.txt",
                  "-o", vectors)  # fmt: skip
     assert "36 items and 0 of 24 users have a vector of 6 numbers" in found.output
-    trained = call("train", data, "-o", workplace / "imported", "--recipe", tiny_world.recipe, "--backbone", "imported",
-                   "--set", f"pretrain.model.vectors={vectors}")  # fmt: skip
+    with pytest.warns(AllmrecWarning, match="may have seen them"):
+        trained = call("train", data, "-o", workplace / "imported", "--recipe", tiny_world.recipe, "--backbone",
+                       "imported", "--set", f"pretrain.model.vectors={vectors}")  # fmt: skip
     assert trained.exit_code == 0, trained.output
     assert len(json.loads(call("recommend", workplace / "imported", "--history", "i1", "--json").stdout)) == 10
 

@@ -329,9 +329,10 @@ def test_with_a_resume_state_that_cannot_be_used_training_starts_anew_and_says_s
 
 def test_the_log_as_json_has_no_infinity() -> None:
     assert TrainingLog().as_json()["best_value"] is None
-    assert TrainingLog(best_value=0.5, best_step=3, steps=4, seconds=1.26).as_json() == {
+    assert TrainingLog(best_value=0.5, best_step=3, steps=4, seconds=1.26, trained_parameters=7).as_json() == {
         "steps": 4,
         "seconds": 1.3,
+        "trained_parameters": 7,
         "best_step": 3,
         "best_value": 0.5,
         "records": [],
