@@ -49,8 +49,8 @@ SIMPLE: Mapping[str, Callable[[Split], Recommender]] = {
     "ease": EASE.of,
 }
 
-# Chosen on validation items. The smaller set affords small steps and many epochs, and there SASRec's own loss did as well as
-# any; on the larger ones a softmax over 64 sampled items reached the same figures in a third of the time.
+# Chosen on validation items. The smaller set affords small steps, many epochs and SASRec's own loss; on the larger ones a
+# softmax over 64 sampled items reached nearly the same figures in a third of the time.
 _COMMON = {"betas": (0.9, 0.98)}
 _SMALL = _COMMON | {"learning_rate": 1e-3, "batch_size": 128, "epochs": 200, "validate_every": 100, "patience": 8}
 _LARGE = _COMMON | {"learning_rate": 3e-3, "batch_size": 256, "epochs": 40, "patience": 3}
