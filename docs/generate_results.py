@@ -42,8 +42,8 @@ models have their defaults. Popularity, ItemKNN and EASE draw nothing, so one se
 _LITERATURE = """\
 **In the range of others.** On Amazon's Beauty of 2014 with the whole catalogue, SASRec's NDCG@10 is given as 0.028 (Hit@10 0.063) by
 the authors of [DuoRec](https://github.com/RuihongQiu/DuoRec), as 0.042 (0.083) for RecBole's cross-entropy in [its issue
-1290](https://github.com/RUCAIBox/RecBole/issues/1290), and as 0.038 (0.069) by [genrec](https://phonism.github.io/genrec/en/models/sasrec):
-ours must lie there. On Video Games the A-LLMRec paper has SASRec's Hit@1 among 20 candidates at 0.540, on another cut of the
+1290](https://github.com/RUCAIBox/RecBole/issues/1290), and as 0.038 (0.069) by [genrec](https://phonism.github.io/genrec/en/models/sasrec);
+the row above lies among them. On Video Games the A-LLMRec paper has SASRec's Hit@1 among 20 candidates at 0.540, on another cut of the
 2018 set (64,073 users and 33,614 items; here 50,546 and 16,859). For MovieTweetings we know of no figures.
 """
 
