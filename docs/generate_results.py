@@ -64,8 +64,8 @@ answer by the pointer head; rows that score titles say so in their note. All use
 with a target among the coldest 35 % of items, warm those of the {users} with a target among the warmest.
 
 Read with care: one seed, and stage 1 had two passes over 3,000 samples, 188 steps, which is too few for its terms to tell apart: the
-rows that leave one of them out differ among one another by less than seeds do. Not measured here: TALLRec, the paper's own title
-loss (about half an hour of one core a cell), MoRec, CTRL, RECFORMER, all items, and the options for item slots and the prior.
+rows that leave one of them out differ among one another by less than seeds do. MoRec's encoder is frozen here. Not measured: TALLRec,
+LLM-Only, the paper's own title loss, RECFORMER, all items, `slots-gate` and `without-prior`.
 """
 
 
