@@ -230,6 +230,8 @@ def _load_recformer(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
 def _tallrec_config(config: RunConfig) -> TALLRecConfig:
     """Prompt and samples of stage 2, adapters and rates of its own."""
     samples = {name: getattr(config.tune, name) for name in SampleConfig.model_fields}
+    if config.systems.tallrec_validation_users is not None:
+        samples["validation_users"] = config.systems.tallrec_validation_users
     prompt = config.tune.prompt
     return TALLRecConfig(
         **samples,

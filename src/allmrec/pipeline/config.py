@@ -85,6 +85,12 @@ class SystemsConfig(Config):
     recformer: RecformerTrainingConfig = RecformerTrainingConfig()
     lora: LoRAConfig = LoRAConfig()
     tallrec: TrainingConfig = TrainingConfig(learning_rate=1e-4, batch_size=4, epochs=5)
+    tallrec_validation_users: int | None = Field(
+        None,
+        ge=0,
+        description="Users whose validation item TALLRec ranks at each validation, with every layer and every title; none: "
+        "`tune.validation_users`.",
+    )
 
 
 class RunConfig(Config):
