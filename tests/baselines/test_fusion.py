@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jaxtyping import Int
-from scipy.optimize import minimize
 
-from allmrec.baselines.fusion import FusionConfig, LateFusion, _conditional_logit, _features
+from allmrec.baselines.fusion import FusionConfig, LateFusion, _features
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data import InteractionDataset, Split, leave_one_out
@@ -61,12 +60,7 @@ def test_features_are_those_of_the_docstring() -> None:
     assert not flat.any()
 
 
-def test_weights_equal_those_of_another_optimiser() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(200, 5, 3))
-    features[:, 0] += np.array([0.8, 0.0, -0.3])
-
-    def loss(weights: np.ndarray) -> float:
+def loss(weights: np.ndarray) -> float:
         logits = features @ weights
         return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0]) + 0.01 * np.sum(weights**2))
 

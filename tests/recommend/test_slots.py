@@ -15,7 +15,6 @@ from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
-from allmrec.recommend.select import fused_features
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
 
@@ -94,20 +93,25 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
     assert hit() > max(0.6, before + 0.3)
 
 
-def test_the_fused_prior_reads_texts_popularity_and_coldness() -> None:
-    scores, likeness = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    found = fused_features(scores, likeness, torch.tensor([[3.0, 0.0]]))[0]
-    # Likeness, popularity, coldness (1/4 and 1), then CF, likeness and popularity times it.
-    np.testing.assert_allclose(found[0], [-1, 1, -1, 0.25, -0.25, 0.25], atol=1e-5)
-    np.testing.assert_allclose(found[1], [1, -1, 1, -1, 1, -1], atol=1e-5)
-
-
-def test_with_the_fused_prior_texts_alone_can_be_learned_from() -> None:
+def test_the_fused_prior_begins_with_what_texts_tell_before_any_step() -> None:
     made, split = knowing(pointer={"cf_prior": True, "prior": "fused"}), leave_one_out(WORLD)
-    assert made.head.fused_weights is not None
-    training = TrainingConfig(learning_rate=1e-2, batch_size=8, epochs=3)
+    protocol = draw_protocol(split, "test", None, 5, 0)
+    system = ALLMRec(WORLD, made, "select")
+    before = judge([system], protocol, split).systems[0].metrics["Hit@1"].value
+    # Steps too small to learn anything by.
+    training = TrainingConfig(learning_rate=1e-9, batch_size=8, epochs=1)
     wanted = TuneConfig(
         title_weight=0.0, select_weight=1.0, candidates=5, positions="all", validation_users=0, training=training
     )
     tune(made, split, wanted)
-    assert float(made.head.fused_weights.detach()[0]) > 0.05  # likeness: here texts tell the taste
+    assert made.head.fused_weights is not None
+    assert float(made.head.fused_weights.detach()[0]) > 1  # likeness: here texts tell the taste
+    assert judge([system], protocol, split).systems[0].metrics["Hit@1"].value > max(0.8, before + 0.3)
+
+
+def test_another_prior_has_nothing_to_fit() -> None:
+    made = knowing(pointer={"cf_prior": True})
+    weight = made.head.cf_weight
+    assert weight is not None
+    made.fit_prior([])
+    assert float(weight.detach()) == 2.5

@@ -16,6 +16,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
+from allmrec.recommend.prior import conditional_logit
 
 __all__ = ["FusionConfig", "LateFusion"]
 
@@ -87,8 +88,9 @@ class LateFusion:
         candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1)
         queries = [Query(split.validation_history(user), user) for user in chosen.tolist()]
         counts = split.train_counts()
-        features = np.stack(_features(parts, counts, queries, list(candidates)))
-        return cls(parts, counts, _conditional_logit(features, config.penalty))
+        features = torch.from_numpy(np.stack(_features(parts, counts, queries, list(candidates))))
+        weights = conditional_logit(features, torch.zeros(len(features), dtype=torch.long), config.penalty)
+        return cls(parts, counts, weights.numpy())
 
     @property
     def weights(self) -> dict[str, float]:
@@ -151,22 +153,3 @@ def _standardised(values: Float[np.ndarray, " candidates"]) -> Float[np.ndarray,
     """Mean 0, deviation 1; all 0 where all are equal."""
     centred = values - values.mean()
     return np.asarray(centred / max(float(np.sqrt(np.square(centred).mean())), 1e-9))
-
-
-def _conditional_logit(
-    features: Float[np.ndarray, "users candidates features"], penalty: float
-) -> Float[np.ndarray, " features"]:
-    """The weights under which column 0 is chosen most likely; deterministic."""
-    rows = torch.from_numpy(features)
-    weights = torch.zeros(rows.shape[2], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-8, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = -torch.log_softmax(rows @ weights, dim=1)[:, 0].mean() + penalty * weights.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-    found: Float[np.ndarray, " features"] = weights.detach().numpy()
-    return found

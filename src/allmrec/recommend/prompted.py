@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,14 @@ from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
+from allmrec.recommend.prior import conditional_logit, fused_features, standardised
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
-from allmrec.recommend.select import PointerConfig, PointerHead, fused_features
+from allmrec.recommend.select import PointerConfig, PointerHead
 
 __all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
+
+# Of the squared weights with which the fused prior begins: late fusion's own.
+_PRIOR_PENALTY = 1e-3
 
 
 class PromptConfig(Config):
@@ -207,6 +211,34 @@ class PromptedRanker(nn.Module):
         known = known.to(scores.device)
         mean = (scores * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1)
         return torch.where(known, scores, mean)
+
+    @torch.no_grad()
+    def fit_prior(
+        self,
+        samples: Iterable[
+            tuple[Sequence[Query], Sequence[Int[np.ndarray, " _candidates"]], Int[np.ndarray, " _batch"]]
+        ],
+    ) -> None:
+        """Have the fused prior begin as late fusion would: the weights that explain choices best, words unread.
+
+        What the language model reads is then learned beside it. Nothing happens where the prior is another one. The
+        choices must be held out from the CF model, or it is believed too much.
+
+        Args:
+            samples: batches of queries, their candidates, and the place of what was chosen among these.
+        """
+        if self.head.cf_weight is None or self.head.fused_weights is None:
+            return
+        rows, chosen = [], []
+        for queries, candidates, targets in samples:
+            scores = self.cf_scores(queries, candidates)
+            if scores is not None:
+                plain = standardised(scores)[..., None]
+                rows.append(torch.cat([plain, self._fused(scores, queries, candidates)], dim=-1))
+                chosen.append(torch.from_numpy(targets))
+        weights = conditional_logit(torch.cat(rows), torch.cat(chosen), _PRIOR_PENALTY)
+        self.head.cf_weight.copy_(weights[0])
+        self.head.fused_weights.copy_(weights[1:])
 
     def select_logits(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]

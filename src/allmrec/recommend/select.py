@@ -12,11 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.core.config import Config
+from allmrec.recommend.prior import FUSED, standardised
 
-__all__ = ["FUSED", "PointerConfig", "PointerHead", "fused_features"]
-
-# How many features `fused_features` has.
-FUSED = 6
+__all__ = ["PointerConfig", "PointerHead"]
 
 
 class PointerConfig(Config):
@@ -40,7 +38,7 @@ class PointerConfig(Config):
     prior: Literal["cf", "fused"] = Field(
         "cf",
         description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with likeness of "
-        "texts, popularity and coldness, each with a learned weight.",
+        "texts, popularity and coldness. Those weights begin as they explain the training targets best, by themselves.",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on query and keys.")
 
@@ -101,26 +99,3 @@ class PointerHead(nn.Module):
         if self.fused_weights is not None and fused is not None:
             logits = logits + fused @ self.fused_weights
         return logits
-
-
-def standardised(scores: Float[Tensor, "batch candidates"]) -> Float[Tensor, "batch candidates"]:
-    """Each row with mean 0 and deviation 1, so that one weight fits every backbone's scale."""
-    centred = scores - scores.mean(dim=-1, keepdim=True)
-    return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
-
-
-def fused_features(
-    cf_scores: Float[Tensor, "batch candidates"],
-    likeness: Float[Tensor, "batch candidates"],
-    counts: Float[Tensor, "batch candidates"],
-) -> Float[Tensor, "batch candidates features"]:
-    """What late fusion reads beside the CF model's score: likeness, popularity, coldness, and each times coldness.
-
-    Args:
-        cf_scores: the CF model's.
-        likeness: of the candidates' texts to the history's.
-        counts: the candidates' training interactions.
-    """
-    cold = 1 / (1 + counts)
-    plain = [standardised(part) for part in (cf_scores, likeness, counts.log1p())]
-    return torch.stack([*plain[1:], standardised(cold), *(cold * part for part in plain)], dim=-1)

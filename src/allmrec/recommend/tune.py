@@ -54,6 +54,10 @@ class _StageTwoTask:
     def batches(self, epoch: int) -> Sequence[StageTwoBatch]:
         return self._samples.batches(epoch)
 
+    def fit_prior(self) -> None:
+        """Let the ranker's prior begin from what the first epoch's samples say."""
+        self._ranker.fit_prior((b.queries, b.candidates, b.targets) for b in self.batches(0))
+
     def losses(self, batch: StageTwoBatch) -> Mapping[str, Tensor]:
         config = self._config
         vectors = self._text if batch.text else None
@@ -107,4 +111,7 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
     Returns:
         Losses and validation figures over the steps.
     """
-    return fit(ranker, _StageTwoTask(ranker, split, config), config.training, "stage 2: prompts", resume)
+    task = _StageTwoTask(ranker, split, config)
+    if config.select_weight > 0:
+        task.fit_prior()
+    return fit(ranker, task, config.training, "stage 2: prompts", resume)
