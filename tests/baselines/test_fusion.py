@@ -60,14 +60,6 @@ def test_features_are_those_of_the_docstring() -> None:
     assert not flat.any()
 
 
-def loss(weights: np.ndarray) -> float:
-        logits = features @ weights
-        return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0]) + 0.01 * np.sum(weights**2))
-
-    expected = minimize(loss, np.zeros(3), tol=1e-10).x
-    np.testing.assert_allclose(_conditional_logit(features, 0.01), expected, atol=1e-4)
-
-
 def test_it_trusts_the_part_that_knows_and_not_the_one_that_does_not(split: Split, tmp_path: Path) -> None:
     parts = {"good": right_half_of_the_time(split), "noise": Told(noise, "noise")}
     fusion = LateFusion.fit(parts, split, seed=0)
