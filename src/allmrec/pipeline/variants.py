@@ -31,7 +31,9 @@ _NO_RECONSTRUCTION = {"align.item_reconstruction_weight": 0.0, "align.text_recon
 
 VARIANTS: Mapping[str, Variant] = {
     "all-items": Variant(
-        "A-LLMRec, all items", {"align.positions": "all", "tune.positions": "all"}, "A-LLMRec, Table 10"
+        "A-LLMRec, all items",
+        {"align.positions": "all", "tune.positions": "all", "tune.samples_per_epoch": None},
+        "A-LLMRec, Table 10",
     ),
     "mlp-llm": Variant("MLP-LLM", {"tune.items": "backbone"}, "A-LLMRec, Table 1: stage 2 straight on CF vectors"),
     "title-loss": Variant(
