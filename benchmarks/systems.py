@@ -4,8 +4,8 @@
     python -m benchmarks.systems collect --name movietweetings
 
 A cell is `allmrec train RUN --system NAME` and its judgement, in a process of its own, so that its peak memory is its own.
-A cell that is there already is not run again. Asked are 300 users drawn at random and as many more with a cold target as
-make 100 of those; "all users" are the 300 alone.
+A cell that is there already is not run again. Asked are 300 users drawn at random (`--users`) and as many more with a cold
+target as make 100 of those (`--cold`); "all users" are the 300 alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from allmrec.pipeline.systems import OWN, open_systems, train_systems
 from benchmarks.about import measured_on
 
 RESULTS = Path(__file__).parent / "results"
-USERS, COLD = 300, 100
 CELLS = (
     "backbone,popularity,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
     "without-user,without-joint,random-joint,without-matching,without-reconstruction,without-recommendation,"
@@ -44,19 +43,21 @@ CELLS = (
 )
 
 
-def protocol_of(dataset: InteractionDataset, candidates: int, seed: int) -> tuple[EvaluationProtocol, dict[str, Any]]:
+def protocol_of(
+    dataset: InteractionDataset, candidates: int, seed: int, users: int, cold_users: int
+) -> tuple[EvaluationProtocol, dict[str, Any]]:
     """Who is asked, and which of them count for what."""
     split = leave_one_out(dataset)
     drawn = draw_protocol(split, "test", None, candidates, seed)
     masks = scenario_masks(drawn, split)
-    random = np.arange(len(drawn)) < USERS
+    random = np.arange(len(drawn)) < users
     cold = masks["cold items"]
-    chosen = random | (cold & (np.cumsum(cold) <= COLD))
+    chosen = random | (cold & (np.cumsum(cold) <= cold_users))
     groups = {"all users": random, "cold items": cold, "warm items": masks["warm items"] & random}
     return drawn.select(chosen), {name: mask[chosen] for name, mask in groups.items()}
 
 
-def cell(path: Path, name: str, results: Path, changes: list[str]) -> None:
+def cell(path: Path, name: str, results: Path, changes: list[str], users: int, cold_users: int) -> None:
     """Train one system and keep what it answers."""
     run = Run.open(path)
     about = measured_on(" ".join(["python -m benchmarks.systems", *sys.argv[1:]]))
@@ -66,7 +67,7 @@ def cell(path: Path, name: str, results: Path, changes: list[str]) -> None:
         train_systems(run, [name], print)
     elif name.startswith("backbone"):
         run.train(print, "pretrain")
-    protocol, _ = protocol_of(run.dataset, run.config.evaluation.candidates, run.config.seed)
+    protocol, _ = protocol_of(run.dataset, run.config.evaluation.candidates, run.config.seed, users, cold_users)
     made = open_systems(run, [name])
     report = judge_systems(run, made, protocol, str(about["command"]), str(about["commit"]))
     system = report.systems[0]
@@ -89,7 +90,9 @@ def cell(path: Path, name: str, results: Path, changes: list[str]) -> None:
     print(f"{name}: Hit@1 {system.metrics['Hit@1'].value:.3f} of {len(system.users)} users", flush=True)
 
 
-def run_cells(data: Path, recipe: str, changes: list[str], path: Path, results: Path, cells: list[str]) -> None:
+def run_cells(
+    data: Path, recipe: str, changes: list[str], path: Path, results: Path, cells: list[str], asked: list[str]
+) -> None:
     """Do every cell that is not done, each in its own process; one that fails is named and the next begins."""
     Run.create(path, InteractionDataset.load(data), load_recipe(recipe, parse_changes(changes)))
     results.mkdir(parents=True, exist_ok=True)
@@ -109,7 +112,7 @@ def run_cells(data: Path, recipe: str, changes: list[str], path: Path, results: 
             results.name,
         ]
         command += [part for change in changes for part in ("--set", change)]
-        command += ["--threads", str(torch.get_num_threads())]
+        command += ["--threads", str(torch.get_num_threads()), *asked]
         if subprocess.run(command, check=False).returncode:
             print(f"{name}: failed", flush=True)
 
@@ -118,7 +121,8 @@ def collect(results: Path, against: list[str]) -> None:
     """One table of all cells, with paired differences."""
     cells = [read_json(path) for path in sorted(results.glob("*.json"))]
     config = read_json(results / "setting" / "config.json")
-    protocol, groups = protocol_of(InteractionDataset.load(Path(config["data"])), config["candidates"], config["seed"])
+    drawn = [config[name] for name in ("candidates", "seed", "users", "cold_users")]
+    protocol, groups = protocol_of(InteractionDataset.load(Path(config["data"])), *drawn)
     cells = [found for found in cells if found["protocol"] == protocol.hash]
     by_key = {found["key"]: found for found in cells}
     references = {name: by_key[name] for name in against if name in by_key}
@@ -200,6 +204,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="the run's folder; default: runs/NAME")
     parser.add_argument("--cells", default=CELLS)
     parser.add_argument("--against", default="late-fusion,backbone", help="systems that the others are compared with")
+    parser.add_argument("--users", type=int, default=300, help="test users drawn at random")
+    parser.add_argument("--cold", type=int, default=100, help="users with a cold target, as many more as it takes")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -208,7 +214,7 @@ def main() -> None:
         collect(results, arguments.against.split(","))
     elif arguments.what == "cell":
         for name in arguments.cells.split(","):
-            cell(arguments.path, name, results, arguments.set)
+            cell(arguments.path, name, results, arguments.set, arguments.users, arguments.cold)
     else:
         recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
         (results / "setting").mkdir(parents=True, exist_ok=True)
@@ -216,11 +222,14 @@ def main() -> None:
         more = {
             "candidates": recipe.evaluation.candidates,
             "seed": recipe.seed,
+            "users": arguments.users,
+            "cold_users": arguments.cold,
             "config": recipe.model_dump(mode="json"),
         }
         write_json(results / "setting" / "config.json", setting | more)
         path = arguments.run or Path("runs") / arguments.name
-        run_cells(arguments.path, arguments.recipe, arguments.set, path, results, arguments.cells.split(","))
+        asked = ["--users", str(arguments.users), "--cold", str(arguments.cold)]
+        run_cells(arguments.path, arguments.recipe, arguments.set, path, results, arguments.cells.split(","), asked)
 
 
 if __name__ == "__main__":
