@@ -12,13 +12,15 @@ from tiny_world import TinyWorld
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation import render
+from allmrec.evaluation import draw_protocol, judge, render
 from allmrec.pipeline.baselines import BASELINES
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.pipeline.judgement import evaluate_run, keep_report
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import OWN, TRAINABLE, open_systems, recommending, train_systems
 from allmrec.pipeline.variants import VARIANTS, open_variant
+from allmrec.recommend.allmrec import ALLMRec
+from allmrec.testing.worlds import taste_world
 
 SHORT = {"epochs": 1, "batch_size": 16}
 SMALL = {
@@ -198,3 +200,38 @@ def test_another_cf_model_in_its_place_shows_before_and_after(copy: Run, data: I
     assert "+0.000 [+0.000, +0.000]" in shown[3]  # popularity's change
     # Asked again without any change, the last change is still shown.
     assert keep_report(swapped, evaluate_run(swapped, wanted), "report") is not None
+
+
+@pytest.fixture(scope="module")
+def tastes(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose CF model knows the tastes of its users; stages 1 and 2 are left to the variants."""
+    changes = {
+        "pretrain.training": {"epochs": 40, "batch_size": 32, "learning_rate": 5e-3},
+        "align.training": {"epochs": 10, "batch_size": 32, "learning_rate": 3e-3},
+        "tune.samples_per_epoch": None,
+        "tune.training": {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3},
+        "encoder.tune": "frozen",
+    }
+    data = taste_world(users=96, tastes=4)
+    run = Run.create(tmp_path_factory.mktemp("tastes") / "run", data, config.changed(changes))
+    run.train(until="pretrain")
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlp-llm", "all-items", "no-llm", "slots-both", "slots-gate"])
+def test_a_variant_learns_what_its_untrained_self_does_not_know(tastes: Run, name: str) -> None:
+    """Without the CF model's scores in the head: what is right has come through the slots."""
+    blind = Run(tastes.path, tastes.dataset, tastes.config.changed({"tune.prompt.pointer.cf_prior": False}))
+    blind.data_hash = tastes.data_hash
+    train_systems(blind, [name], lambda text: None)
+    variant = open_variant(blind, name)
+    protocol = draw_protocol(variant.split, "test", None, 6, 0)
+    trained, untrained = (
+        ALLMRec(variant.dataset, variant.ranker(trained), variant.method, name) for trained in (True, False)
+    )
+    after, before = (
+        judge([m], protocol, variant.split).systems[0].metrics["Hit@1"].value for m in (trained, untrained)
+    )
+    print(f"{name}: Hit@1 {after:.2f}, untrained {before:.2f}")
+    assert after > before + 0.2
