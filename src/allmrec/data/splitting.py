@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 
-__all__ = ["Split", "leave_one_out"]
+__all__ = ["Split", "drawn_users", "leave_one_out"]
 
 # A user needs one item to train, one to validate and one to test.
 _SHORTEST = 3
@@ -79,7 +80,11 @@ class Split:
 
 
 def leave_one_out(
-    dataset: InteractionDataset, hold_out: int = 0, train_users: Int[np.ndarray, " chosen"] | None = None
+    dataset: InteractionDataset,
+    hold_out: int = 0,
+    train_users: Int[np.ndarray, " chosen"] | None = None,
+    hold_out_users: int | None = None,
+    seed: int = 0,
 ) -> Split:
     """Split by time: a user's last item tests, the one before validates, the rest train.
 
@@ -91,16 +96,25 @@ def leave_one_out(
             on items that the CF model has not seen as targets. One training item always stays, so a short user
             withholds fewer. Histories for validation and test are unaffected.
         train_users: only these users train, as in the few-shot and cold-user scenarios; everybody is tested.
+        hold_out_users: withhold from so many users only, the first of `drawn_users`; none: from all.
+        seed: of that draw.
 
     Raises:
-        ConfigError: `hold_out` is negative, or `train_users` leaves the data set.
+        ConfigError: `hold_out` or `hold_out_users` is negative, or `train_users` leaves the data set.
     """
-    if hold_out < 0:
-        raise ConfigError(f"hold_out is {hold_out}; expected how many items to withhold, 0 or more.")
+    if hold_out < 0 or (hold_out_users or 0) < 0:
+        raise ConfigError(
+            f"hold_out is {hold_out} and hold_out_users {hold_out_users}; expected how many items to withhold, of how many "
+            "users, 0 or more."
+        )
     lengths = dataset.lengths
     tested = lengths >= _SHORTEST
     prefix_end = np.where(tested, lengths - 2, lengths)
     train_end = prefix_end - np.clip(hold_out, 0, np.maximum(prefix_end - 1, 0))
+    if hold_out_users is not None:
+        withheld = np.zeros(dataset.n_users, dtype=bool)
+        withheld[drawn_users(np.flatnonzero(prefix_end > 1), hold_out_users, seed)] = True
+        train_end = np.where(withheld, train_end, prefix_end)
     if train_users is not None:
         if len(train_users) and not 0 <= train_users.min() <= train_users.max() < dataset.n_users:
             raise ConfigError(f"train_users leave 0 to {dataset.n_users - 1}; expected user numbers of the data set.")
@@ -113,3 +127,17 @@ def leave_one_out(
     test[tested] = dataset.item_numbers[ends - 1]
     validation[tested] = dataset.item_numbers[ends - 2]
     return Split(dataset, train_end, prefix_end, validation, test)
+
+
+def drawn_users(users: Int[np.ndarray, " users"], count: int | None, seed: int) -> Int[np.ndarray, " drawn"]:
+    """The users of sampled tuning, in the order in which they were drawn.
+
+    Whoever draws more from the same users with the same seed gets these first, so that those whose items are withheld
+    and those who are tuned on are the same.
+
+    Args:
+        users: who is drawn from, each once, in ascending order.
+        count: how many; none: all.
+        seed: names the draw.
+    """
+    return numpy_generator(seed, "tuning users").permutation(users)[:count]

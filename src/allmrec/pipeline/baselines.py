@@ -66,7 +66,7 @@ def baseline_stage(run: Run, name: str) -> Stage:
     kind = BASELINES[name]
     inputs = {"data": run.data_hash, "seed": str(run.config.seed)}
     if kind.llm:
-        inputs |= {"llm": run.language_model, "held_out_targets": str(run.config.held_out_targets)}
+        inputs |= {"llm": run.language_model, **run.held_out}
     parents = {parent: baseline_stage(run, parent) if parent in BASELINES else run.stage(_there(run, parent))
                for parent in kind.parents}  # fmt: skip
     settings = dict(kind.settings(run.config))

@@ -114,6 +114,12 @@ class RunConfig(Config):
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."
     )
+    held_out_users: int | None = Field(
+        None,
+        ge=1,
+        description="Users whose last training items are withheld; none: all. With few of them CF loses little, and stage 2 "
+        "learns beside nearly the CF model that is in use later.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything drawn.")
 
     @model_validator(mode="after")

@@ -108,7 +108,10 @@ class RunFolder:
     @cached_property
     def split(self) -> Split:
         """What stage 2 and the judges use: leave one out, with the held-out targets marked."""
-        return leave_one_out(self.dataset, hold_out=self.config.held_out_targets)
+        config = self.config
+        return leave_one_out(
+            self.dataset, config.held_out_targets, hold_out_users=config.held_out_users, seed=config.seed
+        )
 
     @contextmanager
     def held(self, here: Processes) -> Iterator[None]:

@@ -91,7 +91,7 @@ class Run(RunFolder):
         base = {"data": self.data_hash, "seed": str(config.seed)}
         if name == "pretrain":
             settings = config.pretrain.model_dump(mode="json")
-            inputs = {**base, "held_out_targets": str(config.held_out_targets)}
+            inputs = {**base, **self.held_out}
             return Stage(name, settings, inputs, section="pretrain")
         if name == "reference":
             settings = config.pretrain.model_dump(mode="json")
@@ -107,6 +107,13 @@ class Run(RunFolder):
             inputs = {**base, "llm": self.language_model}
             return Stage(name, settings, inputs, {parent: self._stage(parent)}, "tune")
         raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
+
+    @property
+    def held_out(self) -> dict[str, str]:
+        """What is withheld from the CF model, as it decides a stage's result."""
+        targets, users = self.config.held_out_targets, self.config.held_out_users
+        found = {"held_out_targets": str(targets)}
+        return found if users is None or not targets else found | {"held_out_users": str(users)}
 
     @property
     def language_model(self) -> str:

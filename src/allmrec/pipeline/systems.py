@@ -75,7 +75,9 @@ def _held_out_backbone(run: Run) -> Made:
         return Absent("held_out_targets is 0, so there is one CF model only")
     name = backbone_kind(run.config.pretrain.backbone).title
     last = "last training item" if n == 1 else f"last {n} training items"
-    note = f"the CF model inside A-LLMRec: trained without each user's {last}"
+    users = run.config.held_out_users
+    whose = "each user's" if users is None else f"{users:,} users'"
+    note = f"the CF model inside A-LLMRec: trained without {whose} {last}"
     if backbone_kind(run.config.pretrain.backbone).ready is not None:
         note = "the CF model inside A-LLMRec: trained elsewhere, nothing could be held out from it"
     return System(BackboneRecommender(run.backbone(), f"{name} (held out)"), (run.stage("pretrain"),), note=note)

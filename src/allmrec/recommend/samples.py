@@ -19,7 +19,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.negatives import sample_negatives
-from allmrec.data.splitting import Split
+from allmrec.data.splitting import Split, drawn_users
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.ranking import Query
 
@@ -79,8 +79,7 @@ class StageTwoSamples:
         self._seed, self._batch_size, self._text_share = training.seed, training.batch_size, text_share
         self._users, self._places = training_positions(split, config.positions)
         if config.users is not None:
-            chosen = numpy_generator(self._seed, "tuning users").permutation(np.unique(self._users))[: config.users]
-            keep = np.isin(self._users, chosen)
+            keep = np.isin(self._users, drawn_users(np.unique(self._users), config.users, self._seed))
             self._users, self._places = self._users[keep], self._places[keep]
         if len(self._users) == 0:
             raise ConfigError(
