@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from tests.baselines.conftest import ranks
 
 from allmrec.baselines import item_knn
-from allmrec.baselines.item_knn import ItemKNN, ItemKNNConfig
+from allmrec.baselines.item_knn import ItemKNN, ItemKNNConfig, training_matrix
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError
 from allmrec.data import InteractionDataset, Split, leave_one_out
@@ -54,6 +55,26 @@ def test_equals_a_plain_loop(rows: list[list[str]], history: list[int], neighbou
     (ranking,) = ItemKNN.of(split, config).rank([Query(np.array(history, dtype=np.int64))], [np.arange(1, 7)])
     expected = plain(split, config, history)
     assert ranking.scores.tolist() == pytest.approx([expected[item - 1] for item in ranking.items], rel=1e-5, abs=1e-6)
+
+
+# It hands itself a matrix of the kind that it warns of.
+@pytest.mark.filterwarnings("ignore:Method expects CSR input")
+def test_against_implicit() -> None:
+    """Without shrinkage it is the cosine of the package `implicit`, which has none and keeps an item beside itself."""
+    nearest = pytest.importorskip(
+        "implicit.nearest_neighbours", reason="implicit is not installed: pip install implicit==0.7.3"
+    )
+    split = leave_one_out(taste_world(users=60, tastes=3))
+    taken, n = training_matrix(split).tocsr(), split.dataset.n_items + 1
+    # Its sparse types are the older ones.
+    theirs = nearest.CosineRecommender(K=n, num_threads=1)
+    theirs.fit(sparse.csr_matrix(taken), show_progress=False)
+    expected = theirs.similarity.toarray()
+    np.fill_diagonal(expected, 0)
+    kept = ItemKNN.of(split, ItemKNNConfig(neighbours=n, shrinkage=0)).tensors()
+    ours = sparse.csr_array((kept["data"].numpy(), kept["indices"].numpy(), kept["indptr"].numpy()), shape=(n, n))
+    assert ours.nnz > 200
+    np.testing.assert_allclose(ours.toarray(), expected, atol=1e-6)
 
 
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

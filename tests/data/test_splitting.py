@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from allmrec.core.errors import ConfigError
 from allmrec.data import InteractionDataset, leave_one_out
+from allmrec.data.splitting import drawn_users
 
 lists_of_items = st.lists(st.lists(st.sampled_from("abcdef"), max_size=8), min_size=1, max_size=6)
 
@@ -77,3 +78,18 @@ def test_the_training_part_ends_before_the_validation_item() -> None:
     assert part.sequence(0).tolist() == data.sequence(0)[:3].tolist()
     assert part.sequence(1).tolist() == data.sequence(1).tolist()
     assert part.items == data.items
+
+
+def test_targets_can_be_withheld_from_few_users_only() -> None:
+    data = InteractionDataset.from_sequences({f"u{n}": [f"i{i}" for i in range(2 + n % 5)] for n in range(40)})
+    everything, plain = leave_one_out(data, hold_out=2), leave_one_out(data)
+    few = leave_one_out(data, hold_out=2, hold_out_users=6, seed=3)
+    withheld = np.flatnonzero(few.train_end < plain.train_end)
+    able = np.flatnonzero(plain.prefix_end > 1)
+    assert withheld.tolist() == sorted(drawn_users(able, 6, 3).tolist())
+    assert (few.train_end[withheld] == everything.train_end[withheld]).all()
+    assert (few.prefix_end == plain.prefix_end).all()
+    # Whoever draws fewer or more from them with the same seed agrees about the first.
+    assert drawn_users(able, 4, 3).tolist() == drawn_users(able, 6, 3)[:4].tolist()
+    assert set(withheld) != set(drawn_users(able, 6, 4).tolist())
+    assert (leave_one_out(data, hold_out=2, hold_out_users=1000).train_end == everything.train_end).all()

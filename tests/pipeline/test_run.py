@@ -78,6 +78,7 @@ def test_only_what_was_trained_is_stored(trained: Run, tiny_world: TinyWorld) ->
         ({"encoder.tune": "frozen"}, ["align", "tune"]),
         ({"pretrain.training.epochs": 1}, ["pretrain", "reference", "align", "tune"]),
         ({"held_out_targets": 2}, ["pretrain", "align", "tune"]),
+        ({"held_out_users": 5}, ["pretrain", "align", "tune"]),
         ({"seed": 1}, ["pretrain", "reference", "align", "tune"]),
     ],
 )
