@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 CELLS = (
     "backbone,popularity,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
     "without-user,without-joint,random-joint,without-matching,without-reconstruction,without-recommendation,"
-    "frozen-encoder,fused-prior,slots-both,slots-gate,without-prior,all-items,ncf,gru4rec,nextitnet,morec,ctrl,recformer,llm-only"
+    "frozen-encoder,plain-prior,slots-both,slots-gate,without-prior,all-items,ncf,gru4rec,nextitnet,morec,ctrl,recformer,llm-only"
 )
 
 

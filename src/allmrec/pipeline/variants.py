@@ -57,7 +57,10 @@ VARIANTS: Mapping[str, Variant] = {
     "random-joint": Variant("random joint vectors", {"tune.items": "random"}, "A-LLMRec, Table 9"),
     "slots-both": Variant("slots carry e and q", {"tune.prompt.slots": "both"}, "ours"),
     "slots-gate": Variant("slots by a gate", {"tune.prompt.slots": "gate"}, "ours"),
-    "fused-prior": Variant("fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion might"),
+    "fused-prior": Variant("fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion would"),
+    "plain-prior": Variant(
+        "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking"
+    ),
     "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours"),
 }
 
