@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from allmrec.core.errors import DataError
+
 __all__ = ["Query", "Ranking", "Recommender", "rank_each", "ranking_from_scores"]
 
 
@@ -56,7 +58,16 @@ class Recommender(Protocol):
 
 
 def ranking_from_scores(items: Int[np.ndarray, " candidates"], scores: Float[np.ndarray, " candidates"]) -> Ranking:
-    """Order candidates by score, best first; equal scores keep the candidates' order, which the protocol shuffles."""
+    """Order candidates by score, best first; equal scores keep the candidates' order, which the protocol shuffles.
+
+    Raises:
+        DataError: a score is NaN, which has no place in an order.
+    """
+    if np.isnan(scores).any():
+        raise DataError(
+            f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN; expected numbers. The weights have most likely "
+            "diverged in training: look into the stage's log.json, and train again with a smaller learning rate."
+        )
     order = np.argsort(-scores, kind="stable")
     return Ranking(items=items[order], scores=scores[order])
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from allmrec.core.errors import AllmrecWarning
+from allmrec.core.errors import AllmrecWarning, DivergedError
 from allmrec.core.resume import Checkpoint, write_resume
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 
@@ -325,6 +325,14 @@ def test_with_a_resume_state_that_cannot_be_used_training_starts_anew_and_says_s
         log = fit(again.net, again, CONFIG, "again", Checkpoint(file, math.inf))
     assert_same_run(again, log, CONFIG)
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("resume.unusable", spoilt)]
+
+
+def test_a_loss_that_is_no_number_stops_training_before_the_step() -> None:
+    module = Parabola()
+    task = ParabolaTask(module, [[1.0, 1.0], [float("inf"), 0.0]])
+    with pytest.raises(DivergedError, match=r"loss 'distance' is inf at step 2.*now 0\.001"):
+        fit(module, task, TrainingConfig(learning_rate=1e-3, batch_size=1, epochs=1), "test")
+    assert torch.isfinite(module.weight).all()
 
 
 def test_the_log_as_json_has_no_infinity() -> None:

@@ -13,6 +13,7 @@ from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol, judge
 from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
+from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
@@ -115,3 +116,18 @@ def test_another_prior_has_nothing_to_fit() -> None:
     assert weight is not None
     made.fit_prior([])
     assert float(weight.detach()) == 2.5
+
+
+def test_the_fused_prior_does_without_texts_where_there_are_none() -> None:
+    """As in MLP-LLM and with random joint vectors: likeness says nothing, and the rest is fitted."""
+    made, split = knowing(pointer={"cf_prior": True, "prior": "fused"}), leave_one_out(WORLD)
+    nothing = torch.zeros_like(made.joint.text)
+    made.joint = JointItemTable.of(made.joint.cf, nothing, torch.zeros(len(nothing), dtype=torch.bool))
+    training = TrainingConfig(learning_rate=1e-3, batch_size=8, epochs=1)
+    wanted = TuneConfig(
+        title_weight=0.0, select_weight=1.0, candidates=5, positions="all", validation_users=0, training=training
+    )
+    log = tune(made, split, wanted)
+    assert np.isfinite([record["loss/select"] for record in log.records]).all()
+    query, candidates = Query(np.array([1, 2])), np.array([3, 4, 5])
+    assert np.isfinite(ALLMRec(WORLD, made, "select").rank([query], [candidates])[0].scores).all()

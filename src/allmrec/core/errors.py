@@ -7,6 +7,7 @@
     ├── ArtifactError       a file of ours is damaged, foreign, or of a newer format
     ├── ModelNotFoundError  weights that are neither installed nor reachable
     ├── MissingExtraError   an optional package is not installed
+    ├── DivergedError       training came to a loss that is no number
     ├── NoSpaceError        a file could not be written because the disk is full
     └── RunInUseError       another process is training the run
 
@@ -25,6 +26,7 @@ __all__ = [
     "ArtifactError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "MissingExtraError",
     "ModelNotFoundError",
     "NoSpaceError",
@@ -80,6 +82,10 @@ class MissingExtraError(AllmrecError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed. Run: pip install 'allmrec[{extra}]'")
+
+
+class DivergedError(AllmrecError):
+    """Training came to a loss that is NaN or infinite; the stage is not written."""
 
 
 class NoSpaceError(AllmrecError):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from allmrec.core.config import Config
 from allmrec.core.distributed import Processes, processes
-from allmrec.core.errors import AllmrecWarning, ArtifactError
+from allmrec.core.errors import AllmrecWarning, ArtifactError, DivergedError
 from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
@@ -140,6 +140,7 @@ def fit(
         The log, one record per validation.
 
     Raises:
+        DivergedError: a term of the loss is no finite number; the resume state stays where it was last written.
         NoSpaceError: the disk has no room for the resume state; the one before is untouched.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -281,7 +282,15 @@ def _gradients(
     here.sum_gradients(parameters)
     if config.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-    return here.sum_values(sums, parameters[0].device)
+    sums = here.sum_values(sums, parameters[0].device)
+    for name, value in sums.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss {name!r} is {value} at step {step + 1}; expected a finite number. Try a smaller "
+                f"training.learning_rate (now {config.learning_rate:g}) or training.clip_norm=1, and look at the vectors "
+                "that this stage reads."
+            )
+    return sums
 
 
 def _part(task: Task[B], batch: B, here: Processes) -> tuple[B, Mapping[str, float] | None, tuple[str | int, ...]]:

@@ -339,8 +339,11 @@ class PromptedRanker(nn.Module):
         device = cf_scores.device
         texts = self._joint.text.to(device).float()
         known = self._joint.has_text.to(device)
-        centred = nn.functional.normalize(texts - texts[known].mean(0), dim=1) * known[:, None]
         likeness = torch.zeros_like(cf_scores)
+        # Without stage 1 there are no texts, and likeness says nothing.
+        centred = texts * known[:, None]
+        if bool(known.any()):
+            centred = nn.functional.normalize(texts - texts[known].mean(0), dim=1) * known[:, None]
         for row, (query, items) in enumerate(zip(queries, candidates, strict=True)):
             recent = torch.from_numpy(query.history[-10:].astype(np.int64)).to(device)
             if len(recent):
