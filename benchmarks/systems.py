@@ -203,7 +203,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="change a field of the recipe")
     parser.add_argument("--run", type=Path, help="the run's folder; default: runs/NAME")
     parser.add_argument("--cells", default=CELLS)
-    parser.add_argument("--against", default="late-fusion,backbone", help="systems that the others are compared with")
+    parser.add_argument(
+        "--against", default="late-fusion,backbone,popularity", help="systems that the others are compared with"
+    )
     parser.add_argument("--users", type=int, default=300, help="test users drawn at random")
     parser.add_argument("--cold", type=int, default=100, help="users with a cold target, as many more as it takes")
     parser.add_argument("--threads", type=int, default=1)

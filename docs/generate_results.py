@@ -203,14 +203,17 @@ def _each_rows(each: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+_AGAINST = {"late-fusion": "late fusion", "backbone": "SASRec", "popularity": "popularity"}
+
+
 def _system_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    rows = [["system", "Hit@1", "NDCG@10", "Hit@1 less late fusion", "Hit@1 less SASRec", "cold Hit@1", "warm Hit@1"]]
+    against = [name for name in _AGAINST if any(name in row["differences"] for row in found)]
+    less = [f"Hit@1 less {_AGAINST[name]}" for name in against]
+    rows = [["system", "Hit@1", "NDCG@10", *less, "cold Hit@1", "warm Hit@1"]]
     for row in found:
         groups = row["figures"]
-        less = [
-            row["differences"].get(name, {}).get("all users", {}).get("Hit@1") for name in ("late-fusion", "backbone")
-        ]
-        shown = [_figure(value, "+") if value else "" for value in less]
+        differences = [row["differences"].get(name, {}).get("all users", {}).get("Hit@1") for name in against]
+        shown = [_figure(value, "+") if value else "" for value in differences]
         figures = [groups["all users"]["Hit@1"], groups["all users"]["NDCG@10"]]
         ends = [_figure(groups[name]["Hit@1"]) for name in ("cold items", "warm items")]
         rows.append([row["system"], *map(_figure, figures), *shown, *ends])
