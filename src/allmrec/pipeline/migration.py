@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["ADDED", "FORMAT_VERSION", "Added", "downgraded", "upgraded"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ ADDED: Mapping[int, tuple[Added, ...]] = {
         Added("tune.prompt.pointer.prior", "cf"),
         # There were no other systems, so nothing is to be kept as it was.
         Added("systems", {}),
+    ),
+    4: (
+        Added("held_out_users", None),
+        Added("systems.tallrec_validation_users", None),
     ),
 }
 
