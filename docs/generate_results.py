@@ -69,7 +69,7 @@ paper's weights cannot be had here. The language model is held in bfloat16, whic
 How to read it: one seed and {users} users make differences of Hit@1 uncertain by 0.03, so A-LLMRec (select), its ablations and SASRec
 are not told apart here; the table of everybody below has a fourteenth of that variance (CTRL, ahead here, is SASRec's equal there). What
 can be told of `select` is in the last table, on 1,000 validation items: beginning as late fusion would raises NDCG@10, and neither
-layers of the language model nor what the slots carry moves anything.
+layers of the language model, what the slots carry nor from how many users targets are withheld moves anything.
 [baselines.md](baselines.md) says which systems stay below popularity, and why.
 """
 
