@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from allmrec.baselines.recformer_training import (
 from allmrec.cf import Backbone, BackboneRecommender, ValidationSample
 from allmrec.cf.recommender import query_batch
 from allmrec.core.artifacts import read_tensors, write_tensors
-from allmrec.core.errors import ModelNotFoundError
+from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import TrainingConfig, fit
@@ -69,6 +70,41 @@ def test_padding_and_company_change_no_vector(tokens: ItemTokens) -> None:
 
 
 @torch.no_grad()
+def test_the_forward_pass_equals_one_without_windows(tokens: ItemTokens) -> None:
+    """Four embeddings a token, then plain attention of everybody to everybody, which is what a window that holds the
+    whole row and a global first token come to; written out from the model's weights. Position 0 of a row is global, and
+    global attention has projections of its own."""
+    model = make(tokens, TINY.model_copy(update={"window": 128, "max_tokens": 64}))
+    batch = tokens.batch([np.array([3, 9, 14])], TINY.max_items, 64)
+    weights = model.longformer.state_dict()
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        spread = x.var(-1, unbiased=False, keepdim=True) + model.longformer.config.layer_norm_eps
+        return (x - x.mean(-1, keepdim=True)) / spread.sqrt() * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    ids, kinds, places = (torch.from_numpy(array[0]) for array in (batch.ids, batch.kinds, batch.places))
+    x = weights["embeddings.word_embeddings.weight"][ids] + weights["embeddings.token_type_embeddings.weight"][kinds]
+    x += weights["embeddings.position_embeddings.weight"][tokens.padding + 1 :][: len(ids)]
+    x = norm(x + model.item_places.weight[places], "embeddings.LayerNorm")
+    at, heads = "encoder.layer.0", []
+    for head in (slice(0, 8), slice(8, 16)):
+        local, whole = (
+            [linear(x, f"{at}.attention.self.{part}{kind}")[:, head] for part in ("query", "key", "value")]
+            for kind in ("", "_global")
+        )
+        mixed = (local[0] @ local[1].T / math.sqrt(8)).softmax(-1) @ local[2]
+        mixed[0] = (whole[0][0] @ whole[1].T / math.sqrt(8)).softmax(-1) @ whole[2]
+        heads.append(mixed)
+    x = norm(x + linear(torch.cat(heads, 1), f"{at}.attention.output.dense"), f"{at}.attention.output.LayerNorm")
+    inner = torch.nn.functional.gelu(linear(x, f"{at}.intermediate.dense"))
+    x = norm(x + linear(inner, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+    torch.testing.assert_close(model(batch)[0], x, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_the_score_is_a_cosine_over_the_temperature(tokens: ItemTokens) -> None:
     model = make(tokens)
     model.refresh_items(batch_size=7)
@@ -108,7 +144,7 @@ def test_the_contrast_equals_a_plain_loop() -> None:
 @torch.no_grad()
 def test_the_fine_tuning_loss_is_over_all_items_but_padding(titles: Split, tokens: ItemTokens) -> None:
     model = make(tokens)
-    sampler = CutSampler(titles, 8, None, 0)
+    sampler = CutSampler(titles, 8, None, 0, "first")
     task = FineTuningTask(model, sampler, ValidationSample(titles, 10, 4, 5, 0), refresh=True)
     batch = task.batches(0)[0]
     loss = task.losses(batch)["next item"].item()
@@ -120,14 +156,14 @@ def test_the_fine_tuning_loss_is_over_all_items_but_padding(titles: Split, token
 
 
 def test_cuts_lie_in_the_training_part(titles: Split) -> None:
-    batches = CutSampler(titles, 16, None, 0).batches(3)
+    batches = CutSampler(titles, 16, None, 0, "first").batches(3)
     assert sum(len(batch.targets) for batch in batches) == 60
     prefixes = {tuple(titles.train(user).tolist()) for user in range(60)}
     for batch in batches:
         for history, target in zip(batch.histories, batch.targets, strict=True):
             assert len(history) >= 1
             assert any(prefix[: len(history) + 1] == (*history.tolist(), target) for prefix in prefixes)
-    assert len(CutSampler(titles, 16, 20, 0).batches(0)) == 2
+    assert len(CutSampler(titles, 16, 20, 0, "first").batches(0)) == 2
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
@@ -135,7 +171,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     """In the middle of an epoch of the first stage, where the item vectors are older than the weights."""
     validation = ValidationSample(titles, 10, 4, 5, 0)
-    sampler = CutSampler(titles, 16, None, 0)
+    sampler = CutSampler(titles, 16, None, 0, "first")
     wanted = make(tokens)
     fit(wanted, FineTuningTask(wanted, sampler, validation, refresh=True), quick(epochs=2), "")
     killed, calls, original = make(tokens), [], FineTuningTask.losses
@@ -199,6 +235,11 @@ def test_a_longformer_by_name(tokens: ItemTokens, tmp_path: Path) -> None:
     assert torch.equal(model.longformer.state_dict()[name], trained.state_dict()[name])
     assert model.longformer.embeddings.token_type_embeddings.num_embeddings == 3
     assert torch.isfinite(query_vector(model)).all()
+    with pytest.raises(ConfigError, match="places for 60 in whole windows of 4"):
+        make(tokens, TINY.model_copy(update={"longformer": str(tmp_path / "longformer"), "max_tokens": 61}))
+    foreign = replace(tokens, vocabulary=tokens.vocabulary + 1)
+    with pytest.raises(ConfigError, match="do not belong together"):
+        make(foreign, TINY.model_copy(update={"longformer": str(tmp_path / "longformer")}))
     with pytest.raises(ModelNotFoundError, match="no-such-longformer"):
         make(tokens, TINY.model_copy(update={"longformer": str(tmp_path / "no-such-longformer")}))
 

@@ -7,19 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_world import TinyWorld
+from transformers import LongformerConfig, LongformerModel
 
+from allmrec.baselines.recformer import Recformer
+from allmrec.baselines.recformer_text import ItemTokens
+from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import draw_protocol, judge, render
-from allmrec.pipeline.baselines import BASELINES
+from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.pipeline.judgement import evaluate_run, keep_report
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import OWN, TRAINABLE, open_systems, recommending, train_systems
+from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, recommending, train_systems
 from allmrec.pipeline.variants import VARIANTS, open_variant
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import taste_world
 
 SHORT = {"epochs": 1, "batch_size": 16}
@@ -72,7 +78,7 @@ def heard(run: Run, *names: str) -> list[str]:
 ITSELF = ("allmrec", "sasrec", "plain-prior")
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ITSELF])
+@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in (*ITSELF, *UNTRAINED)])
 def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, name: str) -> None:
     assert any(line.endswith(": done") for line in heard(copy, name))
     assert all(line.endswith("there already, made of the same inputs") for line in heard(copy, name))
@@ -150,6 +156,78 @@ def test_a_run_may_hold_other_systems_alone(data: InteractionDataset, config: Ru
         recommending(run)
     with pytest.raises(ArtifactError, match=r"has no stage 'align'.*allmrec train"):
         evaluate_run(run, ["allmrec-select"])
+
+
+def test_what_scores_titles_recommends_without_a_cf_model(
+    data: InteractionDataset, config: RunConfig, tmp_path: Path
+) -> None:
+    """Popularity proposes then, and that is said; with a CF model, that proposes."""
+    run = Run.create(tmp_path / "run", data, config)
+    assert heard(run, "llm-only", "tallrec") == ["llm-only: nothing to train", "tallrec: done"]
+    for name, called in (("tallrec", "TALLRec"), ("llm-only", "LLM-Only")):
+        said: list[str] = []
+        found = recommending(run, name, said.append).recommend(history=["i1", "i2"], k=3)
+        assert len({item.item_id for item in found} - {"i1", "i2"}) == 3
+        (line,) = said
+        assert f"popularity proposes what {called} ranks" in line and f"train {run.path} --system sasrec" in line
+    assert len(recommending(run).recommend(history=["i1", "i2"], k=3)) == 3
+    heard(run, "sasrec")
+    said = []
+    recommending(run, "tallrec", said.append)
+    assert said == []
+
+
+def test_a_longformer_by_name_is_read_in_its_own_tokens(
+    data: InteractionDataset, config: RunConfig, tmp_path: Path
+) -> None:
+    """The sentence encoder's numbers would mean nothing to it."""
+    tokenizer = tiny_tokenizer(["title category one two three", *(t for t in data.catalogue.titles if t)][:3], bos=True)
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    shape = LongformerConfig(
+        vocab_size=len(tokenizer), type_vocab_size=1, attention_window=[4], max_position_embeddings=66, pad_token_id=1,
+        **sizes,
+    )  # fmt: skip
+    LongformerModel(shape, add_pooling_layer=False).save_pretrained(tmp_path / "longformer")
+    model = {"longformer": str(tmp_path / "longformer"), "max_tokens": 64}
+    run = Run.create(tmp_path / "run", data, config.changed({"systems.recformer.model": model}))
+    with pytest.raises(ConfigError, match=r"tokenizer .*do not belong together"):
+        train_systems(run, ["recformer"], lambda text: None)
+    tokenizer.save_pretrained(tmp_path / "longformer")
+    assert heard(run, "recformer")[-1] == "recformer: done"
+    made = open_systems(run, ["recformer"])["recformer"].recommender
+    assert made.name == "RECFORMER"
+    assert isinstance(made, BackboneRecommender) and isinstance(made.backbone, Recformer)
+    wanted = ItemTokens.of(data.catalogue, tokenizer)
+    assert np.array_equal(made.backbone.tokens.ids, wanted.ids)
+
+
+@pytest.mark.parametrize("name", ["text-similarity", "morec", "ctrl"])
+def test_texts_are_encoded_where_the_run_computes(
+    data: InteractionDataset, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """On a device that holds no numbers: the first texts to reach the encoder find its weights there."""
+    original = torch.nn.Embedding.forward
+    reached: list[tuple[str, str]] = []
+
+    def forward(self: torch.nn.Embedding, numbers: torch.Tensor) -> torch.Tensor:
+        if self.weight.shape[1] != config.pretrain.model.width:
+            reached.append((self.weight.device.type, numbers.device.type))
+            raise KeyboardInterrupt
+        return original(self, numbers)
+
+    run = Run.create(tmp_path / "run", data, config)
+    run.device = "meta"
+    monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
+    with pytest.raises(KeyboardInterrupt):
+        train_systems(run, [name], lambda text: None)
+    assert reached == [("meta", "meta")]
+
+
+def test_what_decides_text_vectors_decides_whose_they_are(trained: Run) -> None:
+    changed = Run(trained.path, trained.dataset, trained.config.changed({"encoder.max_tokens": 8}))
+    for name in ("text-similarity", "late-fusion", "morec", "ctrl"):
+        assert baseline_stage(changed, name).key != baseline_stage(trained, name).key
+    assert baseline_stage(changed, "recformer").key == baseline_stage(trained, "recformer").key
 
 
 def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:

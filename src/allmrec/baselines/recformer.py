@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
 from allmrec.cf.backbone import with_parameters
 from allmrec.core.config import Config
-from allmrec.core.errors import ModelNotFoundError
+from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.data.batching import SequenceBatch
 
-__all__ = ["Recformer", "RecformerConfig"]
+__all__ = ["Recformer", "RecformerConfig", "longformer_tokenizer"]
 
 
 class RecformerConfig(Config):
@@ -51,11 +52,12 @@ class Recformer(nn.Module):
     h_u / (τ |h_u|), so `BackboneRecommender` ranks with it. An item without words is [CLS] alone.
 
     Args:
-        tokens: the catalogue.
+        tokens: the catalogue, in the tokens of the Longformer that is named (`longformer_tokenizer`).
         config: sizes.
 
     Raises:
         ModelNotFoundError: the Longformer that is named cannot be loaded.
+        ConfigError: it does not know as many words or places as it is to read.
     """
 
     def __init__(self, tokens: ItemTokens, config: RecformerConfig) -> None:
@@ -160,18 +162,56 @@ def _longformer(tokens: ItemTokens, config: RecformerConfig) -> Any:
             ),
             add_pooling_layer=False,
         )  # fmt: skip
-    try:
+    with _named(config.longformer):
         model = LongformerModel.from_pretrained(config.longformer, add_pooling_layer=False, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"The Longformer {config.longformer!r} cannot be loaded ({str(error).strip().splitlines()[0]}). Give a model "
-            "folder, or a hub name with a network, or none for a small one."
-        ) from error
+    _check_fits(model, tokens, config)
     kinds = nn.Embedding(len(KINDS), model.config.hidden_size)
     nn.init.normal_(kinds.weight, std=model.config.initializer_range)
     model.embeddings.token_type_embeddings = kinds
     model.config.type_vocab_size = len(KINDS)
     return model
+
+
+def longformer_tokenizer(name: str) -> Any:
+    """The tokenizer that a trained Longformer was trained with: no other's numbers mean anything to it.
+
+    Raises:
+        ModelNotFoundError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer  # as above
+
+    with _named(name):
+        return AutoTokenizer.from_pretrained(name)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"The Longformer {name!r} cannot be loaded ({str(error).strip().splitlines()[0]}). Give a model folder with "
+            "its tokenizer, or a hub name with a network, or none for a small one."
+        ) from error
+
+
+def _check_fits(model: Any, tokens: ItemTokens, config: RecformerConfig) -> None:
+    """Whether a Longformer has an embedding for every word and place that it will be asked for."""
+    words, places = model.config.vocab_size, model.config.max_position_embeddings
+    # Embeddings may be filled up to a round number. Of a folder without a tokenizer's files transformers makes one that
+    # knows no words.
+    if not words / 2 < tokens.vocabulary <= words:
+        raise ConfigError(
+            f"The Longformer {config.longformer!r} knows {words:,} words and the tokenizer {tokens.vocabulary:,}: they do "
+            "not belong together. Its own tokenizer's files (tokenizer.json) must lie beside it."
+        )
+    window = int(np.max(model.config.attention_window))
+    room = (places - model.embeddings.padding_idx - 1) // window * window
+    if config.max_tokens > room:
+        raise ConfigError(
+            f"max_tokens is {config.max_tokens} and the Longformer {config.longformer!r} has places for {room} in whole "
+            f"windows of {window}. Ask for no more."
+        )
 
 
 def hidden_words(

@@ -67,10 +67,19 @@ class Cuts:
 
 
 class CutSampler:
-    """One random cut a user and epoch: a history of at least one training item and the item after it."""
+    """One random cut a user and epoch: a history of at least one training item and the item after it.
 
-    def __init__(self, split: Split, batch_size: int, limit: int | None, seed: int) -> None:
-        self._split, self._size, self._limit, self._seed = split, batch_size, limit, seed
+    Args:
+        split: only training prefixes are cut.
+        batch_size: cuts in a batch.
+        limit: users drawn for an epoch, at the most; none: all.
+        seed: of the draws.
+        step: what the cuts are for; each step has draws of its own.
+    """
+
+    def __init__(self, split: Split, batch_size: int, limit: int | None, seed: int, step: str) -> None:
+        self._split, self._size, self._limit = split, batch_size, limit
+        self._stream = (seed, "recformer", step, "cuts")
         self._users = np.flatnonzero(split.train_end >= 2)
         if not len(self._users):
             raise DataError(
@@ -79,7 +88,7 @@ class CutSampler:
 
     def batches(self, epoch: int) -> list[Cuts]:
         """The epoch's cuts in its own order."""
-        rng = numpy_generator(self._seed, "recformer", "cuts", epoch)
+        rng = numpy_generator(*self._stream, epoch)
         users = rng.permutation(self._users)[: self._limit]
         cut = rng.integers(1, self._split.train_end[users])
         found = []
@@ -226,7 +235,7 @@ def train_recformer(
     logs: dict[str, TrainingLog] = {}
 
     def step(name: str, training: TrainingConfig) -> TrainingLog:
-        sampler = CutSampler(split, training.batch_size, config.samples_per_epoch, seed)
+        sampler = CutSampler(split, training.batch_size, config.samples_per_epoch, seed, name)
         task: PretrainingTask | FineTuningTask
         if name == "pretraining":
             task = PretrainingTask(model, sampler, config, seed)

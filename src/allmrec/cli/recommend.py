@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
         if left == 0:
             raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
         k = min(k, left)
-        model = recommending(opened, system)
+        model = recommending(opened, system, (lambda text: None) if as_json else announce)
         found = model.recommend(items, user, k, min(max(candidates, k), left), not seen)
         speeches: list[Iterator[str]] = []
         if explain:

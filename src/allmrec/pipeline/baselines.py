@@ -15,7 +15,7 @@ from allmrec.baselines.ease import EASE
 from allmrec.baselines.fusion import LateFusion
 from allmrec.baselines.item_knn import ItemKNN
 from allmrec.baselines.morec import train_morec
-from allmrec.baselines.recformer import Recformer
+from allmrec.baselines.recformer import Recformer, longformer_tokenizer
 from allmrec.baselines.recformer_text import ItemTokens
 from allmrec.baselines.recformer_training import train_recformer
 from allmrec.baselines.tallrec import TALLRec, TALLRecConfig, train_tallrec
@@ -125,6 +125,10 @@ def _encoder_config(config: RunConfig) -> EncoderConfig:
     return config.encoder.model_copy(update={"tune": config.systems.encoder_tune})
 
 
+def _plain_encoder(config: RunConfig) -> EncoderConfig:
+    return config.encoder.model_copy(update={"tune": "frozen"})
+
+
 def _plain_texts(config: RunConfig) -> dict[str, Any]:
     """What decides the texts and how MoRec and CTRL read them."""
     parts = {"item_text": config.item_text, "encoder": _encoder_config(config)}
@@ -153,7 +157,7 @@ def _backbone(name: str) -> Baseline:
 
 
 def _train_similarity(run: Run, stage: Stage) -> StageResult:
-    encoder = load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"}))
+    encoder = load_encoder(_plain_encoder(run.config)).to(run.device)
     bank = TextBank(encoder, run.dataset.catalogue.titles, device=run.device)
     return StageResult(TextSimilarity.of(bank).tensors(), {})
 
@@ -211,7 +215,10 @@ def _sasrec(name: str, settings: Callable[[RunConfig], PretrainConfig]) -> Calla
 
 
 def _tokens(run: Run) -> ItemTokens:
-    return ItemTokens.of(run.dataset.catalogue, load_parts(run.config.encoder.name).tokenizer)
+    """The catalogue in the tokens of the Longformer that is named, or of the encoder where a small one is built."""
+    longformer = run.config.systems.recformer.model.longformer
+    named = longformer_tokenizer(longformer) if longformer else load_parts(run.config.encoder.name).tokenizer
+    return ItemTokens.of(run.dataset.catalogue, named)
 
 
 def _train_recformer(run: Run, stage: Stage) -> StageResult:
@@ -262,7 +269,13 @@ def _dumped(part: Callable[[RunConfig], Any]) -> Callable[[RunConfig], Mapping[s
 
 BASELINES: Mapping[str, Baseline] = {
     "text-similarity": Baseline(
-        lambda config: {"last": config.systems.text_history}, _train_similarity, _load_similarity, encoder=True
+        lambda config: {
+            "last": config.systems.text_history,
+            "encoder": _plain_encoder(config).model_dump(mode="json"),
+        },
+        _train_similarity,
+        _load_similarity,
+        encoder=True,
     ),
     "bm25": Baseline(
         _dumped(lambda config: config.systems.bm25),

@@ -65,8 +65,12 @@ def _popularity(run: Run) -> System:
 
 def _backbone(run: Run) -> System:
     name = backbone_kind(run.config.pretrain.backbone).title
-    stage = "reference" if run.config.held_out_targets else "pretrain"
-    return System(BackboneRecommender(run.backbone("reference"), name), (run.stage(stage),))
+    return System(BackboneRecommender(run.backbone("reference"), name), (_backbone_stage(run),))
+
+
+def _backbone_stage(run: Run) -> Stage:
+    """That of the CF model that saw everything."""
+    return run.stage("reference" if run.config.held_out_targets else "pretrain")
 
 
 def _held_out_backbone(run: Run) -> Made:
@@ -202,8 +206,11 @@ OWN: Mapping[str, Callable[[Run], Made]] = {
 # All that `evaluate` and `recommend` know by name.
 SYSTEMS = (*OWN, *VARIANTS, *BASELINES)
 
+# Systems that are there without training.
+UNTRAINED = ("popularity", "llm-only")
+
 # All that `train --system` knows.
-TRAINABLE = ("allmrec", *VARIANTS, *BASELINES)
+TRAINABLE = ("allmrec", *UNTRAINED, *VARIANTS, *BASELINES)
 
 # Those of the run's own that need no stage 2.
 _CHEAP = ("popularity", "backbone", "backbone-held-out")
@@ -230,7 +237,9 @@ def train_systems(run: Run, names: Sequence[str], announce: Announce) -> None:
     here = processes(run.device)
     with space_checked(run.path), run.held(here):
         for name in names:
-            if name == run.config.pretrain.backbone:
+            if name in UNTRAINED:
+                announce(f"{name}: nothing to train")
+            elif name == run.config.pretrain.backbone:
                 run.train_stages(announce, "pretrain", here)
             elif name in BASELINES:
                 train_baseline(run, name, announce, here)
@@ -310,12 +319,13 @@ class Proposed:
         return self._recommender.rank(queries, proposed)
 
 
-def recommending(run: Run, name: str | None = None) -> IdRecommender:
-    """A system of a run that recommends by ids; what reads titles is proposed to by the run's CF model.
+def recommending(run: Run, name: str | None = None, announce: Announce = lambda text: None) -> IdRecommender:
+    """A system of a run that recommends by ids; to what scores titles the run's CF model proposes, or popularity.
 
     Args:
         run: a trained run.
         name: of SYSTEMS, or `allmrec`; none: A-LLMRec where it is trained, else the one system that is.
+        announce: told where there is no CF model to propose.
 
     Raises:
         ConfigError: an unknown system, one that the run cannot have, or several to choose from.
@@ -336,10 +346,24 @@ def recommending(run: Run, name: str | None = None) -> IdRecommender:
     if isinstance(system.recommender, CatalogueRecommender):
         return TopOfCatalogue(run.dataset, system.recommender)
     if system.titles:
-        backbone = next(iter(open_systems(run, ["backbone"]).values())).recommender
-        if isinstance(backbone, CatalogueRecommender):
-            return TopOfCatalogue(run.dataset, Proposed(system.recommender, backbone))
+        return TopOfCatalogue(run.dataset, Proposed(system.recommender, _proposer(run, system, announce)))
     return TopOfCatalogue(run.dataset, EveryItem(system.recommender, run.dataset.n_items, run.config.seed))
+
+
+def _proposer(run: Run, system: System, announce: Announce) -> CatalogueRecommender:
+    """The run's CF model; where none is trained, popularity, and that is said."""
+    name = run.config.pretrain.backbone
+    by = "backbone"
+    if not stage_is_current(run.path, _backbone_stage(run)):
+        by = "popularity"
+        announce(
+            f"No CF model is trained in {run.path}: popularity proposes what {system.recommender.name} ranks. "
+            f"For better proposals: allmrec train {run.path} --system {name}"
+        )
+    proposer = open_systems(run, [by])[by].recommender
+    if isinstance(proposer, CatalogueRecommender):
+        return proposer
+    return EveryItem(proposer, run.dataset.n_items, run.config.seed)
 
 
 def _last_stage(run: Run, name: str) -> Stage:

@@ -61,6 +61,12 @@ VARIANTS: Mapping[str, Variant] = {
     "plain-prior": Variant(
         "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking"
     ),
+    "prior-alone": Variant(
+        "prior alone",
+        # Adam's steps are of this size, so nothing moves; the prior's own weights are fitted before the first one.
+        {"tune.training.learning_rate": 1e-12},
+        "ours: the pointer head as it starts, nothing learned beside the prior",
+    ),
     "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours"),
 }
 
