@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.memory import peak_memory
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
@@ -83,7 +84,7 @@ def cell(path: Path, name: str, results: Path, changes: list[str], users: int, c
             "users": list(system.users),
             "ranks": list(system.ranks),
             "users_per_second": system.users_per_second,
-            "costs": system.costs,
+            "costs": {"peak_memory": peak_memory()} | dict(system.costs),
             "made_of": report.made_of,
         },
     )
@@ -115,6 +116,30 @@ def run_cells(
         command += ["--threads", str(torch.get_num_threads()), *asked]
         if subprocess.run(command, check=False).returncode:
             print(f"{name}: failed", flush=True)
+
+
+def check_setting(results: Path, setting: dict[str, Any]) -> None:
+    """One table, one setting: cells that stand there already must be of this one."""
+    path = results / "setting" / "config.json"
+    if not path.is_file() or not any(results.glob("*.json")):
+        return
+    before = read_json(path)
+    differing = [name for name in setting if name not in ("config", "recipe") and setting[name] != before.get(name)]
+    flat, old = flattened(setting["config"]), flattened(before["config"])
+    differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]
+    if differing:
+        sys.exit(
+            f"{results} has cells of another setting; differing are {', '.join(differing)}. Give another --name, or "
+            "remove the folder to measure all of them anew."
+        )
+
+
+def flattened(values: dict[str, Any], start: str = "") -> dict[str, Any]:
+    """A tree of fields by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flattened(value, f"{start}{name}.") if isinstance(value, dict) else {start + name: value}
+    return found
 
 
 def collect(results: Path, against: list[str]) -> None:
@@ -228,6 +253,7 @@ def main() -> None:
             "cold_users": arguments.cold,
             "config": recipe.model_dump(mode="json"),
         }
+        check_setting(results, setting | more)
         write_json(results / "setting" / "config.json", setting | more)
         path = arguments.run or Path("runs") / arguments.name
         asked = ["--users", str(arguments.users), "--cold", str(arguments.cold)]

@@ -1,4 +1,4 @@
-"""Late fusion: weights against an independent fit, what it learns where one part is right, save and load."""
+"""Late fusion: its features, what it learns where one part is right, save and load."""
 
 from __future__ import annotations
 

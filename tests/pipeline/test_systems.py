@@ -22,8 +22,10 @@ from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.pipeline.judgement import evaluate_run, keep_report
 from allmrec.pipeline.run import Run
+from allmrec.pipeline.stages import read_stage
 from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, recommending, train_systems
 from allmrec.pipeline.variants import VARIANTS, open_variant
+from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import taste_world
@@ -169,7 +171,8 @@ def test_what_scores_titles_recommends_without_a_cf_model(
         found = recommending(run, name, said.append).recommend(history=["i1", "i2"], k=3)
         assert len({item.item_id for item in found} - {"i1", "i2"}) == 3
         (line,) = said
-        assert f"popularity proposes what {called} ranks" in line and f"train {run.path} --system sasrec" in line
+        assert f"popularity proposes what {called} ranks" in line
+        assert f"train {run.path} --system sasrec" in line
     assert len(recommending(run).recommend(history=["i1", "i2"], k=3)) == 3
     heard(run, "sasrec")
     said = []
@@ -195,10 +198,18 @@ def test_a_longformer_by_name_is_read_in_its_own_tokens(
     tokenizer.save_pretrained(tmp_path / "longformer")
     assert heard(run, "recformer")[-1] == "recformer: done"
     made = open_systems(run, ["recformer"])["recformer"].recommender
+    arrays = read_stage(run.path, baseline_stage(run, "recformer"))
+    own = Recformer.from_arrays(arrays, ItemTokens.of(data.catalogue, tokenizer), run.config.systems.recformer.model)
+    query = Query(np.array([1, 2, 3]))
+    (found,), (wanted,) = (
+        system.rank([query], [np.arange(1, 9)]) for system in (made, BackboneRecommender(own, "own"))
+    )
     assert made.name == "RECFORMER"
-    assert isinstance(made, BackboneRecommender) and isinstance(made.backbone, Recformer)
-    wanted = ItemTokens.of(data.catalogue, tokenizer)
-    assert np.array_equal(made.backbone.tokens.ids, wanted.ids)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+
+
+class ReachedError(Exception):
+    """Far enough."""
 
 
 @pytest.mark.parametrize("name", ["text-similarity", "morec", "ctrl"])
@@ -212,13 +223,13 @@ def test_texts_are_encoded_where_the_run_computes(
     def forward(self: torch.nn.Embedding, numbers: torch.Tensor) -> torch.Tensor:
         if self.weight.shape[1] != config.pretrain.model.width:
             reached.append((self.weight.device.type, numbers.device.type))
-            raise KeyboardInterrupt
+            raise ReachedError
         return original(self, numbers)
 
     run = Run.create(tmp_path / "run", data, config)
     run.device = "meta"
     monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ReachedError):
         train_systems(run, [name], lambda text: None)
     assert reached == [("meta", "meta")]
 
@@ -228,6 +239,17 @@ def test_what_decides_text_vectors_decides_whose_they_are(trained: Run) -> None:
     for name in ("text-similarity", "late-fusion", "morec", "ctrl"):
         assert baseline_stage(changed, name).key != baseline_stage(trained, name).key
     assert baseline_stage(changed, "recformer").key == baseline_stage(trained, "recformer").key
+
+
+def test_an_encoder_that_is_not_tuned_as_the_papers_tune_it_is_noted(config: RunConfig) -> None:
+    notes = {
+        "full": "",
+        "frozen": "its sentence encoder frozen",
+        2: "its sentence encoder tuned in the last 2 layers only",
+    }
+    for tuned, note in notes.items():
+        changed = config.changed({"systems.encoder_tune": tuned})
+        assert [BASELINES[name].note(changed) for name in ("morec", "ctrl", "recformer")] == [note, note, ""]
 
 
 def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:

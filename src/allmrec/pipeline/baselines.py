@@ -50,6 +50,7 @@ class Baseline:
         encoder, llm: whether it needs the sentence encoder or the language model.
         parents: stages of the run, or baselines, that it reads.
         titles: whether it scores titles with the language model, which is slow.
+        note: what a reader of the table must know of how the run trained it.
     """
 
     settings: Callable[[RunConfig], Mapping[str, Any]]
@@ -59,6 +60,7 @@ class Baseline:
     llm: bool = False
     parents: tuple[str, ...] = ()
     titles: bool = False
+    note: Callable[[RunConfig], str] = lambda config: ""
 
 
 def baseline_stage(run: Run, name: str) -> Stage:
@@ -127,6 +129,14 @@ def _encoder_config(config: RunConfig) -> EncoderConfig:
 
 def _plain_encoder(config: RunConfig) -> EncoderConfig:
     return config.encoder.model_copy(update={"tune": "frozen"})
+
+
+def _encoder_note(config: RunConfig) -> str:
+    """Both papers tune all of it."""
+    tuned = config.systems.encoder_tune
+    if tuned == "full":
+        return ""
+    return f"its sentence encoder {'frozen' if tuned == 'frozen' else f'tuned in the last {tuned} layers only'}"
 
 
 def _plain_texts(config: RunConfig) -> dict[str, Any]:
@@ -304,12 +314,14 @@ BASELINES: Mapping[str, Baseline] = {
         _train_morec,
         _sasrec("MoRec", lambda config: config.systems.morec.pretrain),
         encoder=True,
+        note=_encoder_note,
     ),
     "ctrl": Baseline(
         lambda config: config.systems.ctrl.model_dump(mode="json") | _plain_texts(config),
         _train_ctrl,
         _sasrec("CTRL", lambda config: config.systems.ctrl.pretrain),
         encoder=True,
+        note=_encoder_note,
     ),
     "recformer": Baseline(
         _dumped(lambda config: config.systems.recformer), _train_recformer, _load_recformer, encoder=True

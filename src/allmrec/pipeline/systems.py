@@ -284,8 +284,8 @@ def _made(run: Run, name: str) -> Made:
 
 
 def _of_baseline(run: Run, name: str) -> System:
-    stage = baseline_stage(run, name)
-    return System(load_baseline(run, name), (*stage.parents.values(), stage), BASELINES[name].titles)
+    stage, kind = baseline_stage(run, name), BASELINES[name]
+    return System(load_baseline(run, name), (*stage.parents.values(), stage), kind.titles, kind.note(run.config))
 
 
 def _of_variant(run: Run, name: str) -> System:
