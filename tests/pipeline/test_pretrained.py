@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_world import TinyWorld
 
@@ -61,6 +62,24 @@ def test_added_items_come_along_without_the_encoder(run: Run, tmp_path: Path) ->
     again = tmp_path / "again"
     loaded.save_pretrained(again)
     assert allmrec.ALLMRec.from_pretrained(again).recommend(history=["new"]) == model.recommend(history=["new"])
+
+
+def test_a_prior_that_reads_titles_reads_those_of_added_items_too(run: Run, tmp_path: Path) -> None:
+    config = run.config.changed({"tune.prompt.pointer.prior": "fused"})
+    fused = Run.create(tmp_path / "run", run.dataset, config)
+    fused.train()
+    model = fused.recommender()
+    model.add_items([{"item_id": "new", "title": "Item 5"}, {"item_id": "other"}])
+    number = fused.dataset.n_items + 1
+    likeness = model.ranker._texts
+    assert likeness is not None
+    twin, stranger = fused.dataset.items.number("i5"), fused.dataset.items.number("i9")
+    found = likeness.scores(np.array([twin]), np.array([number, stranger, number + 1]))
+    assert found[0] == pytest.approx(1, abs=1e-5)
+    assert found[2] == pytest.approx(found[:2].mean(), abs=1e-5)  # without a title
+    model.save_pretrained(tmp_path / "model")
+    loaded = allmrec.ALLMRec.from_pretrained(tmp_path / "model")
+    assert loaded.recommend(history=["new", "i1"]) == model.recommend(history=["new", "i1"])
 
 
 def test_it_is_not_trained_further(saved: Path) -> None:

@@ -143,16 +143,13 @@ def test_mlp_llm_shows_the_cf_models_own_vectors_and_random_ones_are_drawn_once(
 
 def test_a_run_may_hold_other_systems_alone(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", data, config)
-    assert heard(run, "late-fusion") == [
-        f"{name}: done" for name in ("pretrain", "reference", "text-similarity", "late-fusion")
-    ]
+    assert heard(run, "late-fusion") == [f"{name}: done" for name in ("pretrain", "reference", "texts", "late-fusion")]
     report = evaluate_run(run)
-    assert [s.key for s in report.systems] == [
-        "popularity",
-        "backbone",
-        "backbone-held-out",
-        "text-similarity",
-        "late-fusion",
+    assert [s.key for s in report.systems] == ["popularity", "backbone", "backbone-held-out", "late-fusion"]
+    assert len(recommending(run).recommend(history=["i1"], k=3)) == 3
+    assert heard(run, "text-similarity") == [
+        "texts: there already, made of the same inputs",
+        "text-similarity: done",
     ]
     with pytest.raises(ConfigError, match="has text-similarity, late-fusion; say which is to recommend with --system"):
         recommending(run)

@@ -8,6 +8,7 @@ import torch
 from tests.recommend.conftest import WORLD, ranker
 
 from allmrec.alignment.joint_items import JointItemTable
+from allmrec.core.errors import ConfigError
 from allmrec.core.training import TrainingConfig
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol, judge
@@ -18,6 +19,7 @@ from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
+from allmrec.text import TextLikeness
 
 TABLE = JointItemTable.of(
     torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]),
@@ -58,8 +60,8 @@ def test_an_item_behind_the_counts_has_none_and_a_gate_needs_them() -> None:
         slots.table(TABLE)
 
 
-def knowing(**config: object) -> PromptedRanker:
-    """A ranker whose joint vectors tell an item's taste, and whose CF model knows nothing."""
+def knowing(titled: bool = True, **config: object) -> PromptedRanker:
+    """A ranker whose joint and title vectors tell an item's taste, and whose CF model knows nothing."""
     made = ranker(tiny_language_model())
     tastes = np.zeros((WORLD.n_items + 1, 12), dtype=np.float32)
     for user in range(WORLD.n_users):
@@ -69,7 +71,8 @@ def knowing(**config: object) -> PromptedRanker:
     table = JointItemTable.of(vectors, vectors.flip(1).contiguous(), torch.ones(len(vectors), dtype=torch.bool))
     counts = leave_one_out(WORLD).train_counts()
     wanted = PromptConfig.model_validate({"budget": PromptBudget(history=4), **config})
-    return PromptedRanker(made.lm, made.backbone, table, WORLD.catalogue.titles, wanted, counts=counts)
+    texts = TextLikeness(vectors, np.full(len(vectors), titled), centred=True)
+    return PromptedRanker(made.lm, made.backbone, table, WORLD.catalogue.titles, wanted, counts=counts, texts=texts)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +97,14 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
     assert hit() > max(0.6, before + 0.3)
 
 
-def test_the_fused_prior_begins_with_what_texts_tell_before_any_step() -> None:
-    made, split = knowing(pointer={"cf_prior": True, "prior": "fused"}), leave_one_out(WORLD)
+@pytest.mark.parametrize("likeness", ["plain", "joint"])
+def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(likeness: str) -> None:
+    made = knowing(pointer={"cf_prior": True, "prior": "fused", "likeness": likeness}, titled=likeness == "plain")
+    if likeness == "plain":  # and not by the other way
+        made.joint = JointItemTable.of(
+            made.joint.cf, torch.zeros_like(made.joint.text), torch.zeros(len(made.joint.cf)) > 0
+        )
+    split = leave_one_out(WORLD)
     protocol = draw_protocol(split, "test", None, 5, 0)
     system = ALLMRec(WORLD, made, "select")
     before = judge([system], protocol, split).systems[0].metrics["Hit@1"].value
@@ -110,6 +119,16 @@ def test_the_fused_prior_begins_with_what_texts_tell_before_any_step() -> None:
     assert judge([system], protocol, split).systems[0].metrics["Hit@1"].value > max(0.8, before + 0.3)
 
 
+def test_the_fused_prior_needs_counts_and_texts() -> None:
+    made = knowing()
+    config = PromptConfig.model_validate({"pointer": {"cf_prior": True, "prior": "fused"}})
+    parts = (made.lm, made.backbone, made.joint, WORLD.catalogue.titles, config)
+    with pytest.raises(ConfigError, match="interaction counts"):
+        PromptedRanker(*parts)
+    with pytest.raises(ConfigError, match="likeness of titles"):
+        PromptedRanker(*parts, counts=leave_one_out(WORLD).train_counts())
+
+
 def test_another_prior_has_nothing_to_fit() -> None:
     made = knowing(pointer={"cf_prior": True})
     weight = made.head.cf_weight
@@ -118,9 +137,11 @@ def test_another_prior_has_nothing_to_fit() -> None:
     assert float(weight.detach()) == 2.5
 
 
-def test_the_fused_prior_does_without_texts_where_there_are_none() -> None:
-    """As in MLP-LLM and with random joint vectors: likeness says nothing, and the rest is fitted."""
-    made, split = knowing(pointer={"cf_prior": True, "prior": "fused"}), leave_one_out(WORLD)
+@pytest.mark.parametrize("likeness", ["plain", "joint"])
+def test_the_fused_prior_does_without_texts_where_there_are_none(likeness: str) -> None:
+    """Likeness says nothing then, and the rest is fitted."""
+    made = knowing(pointer={"cf_prior": True, "prior": "fused", "likeness": likeness}, titled=False)
+    split = leave_one_out(WORLD)
     nothing = torch.zeros_like(made.joint.text)
     made.joint = JointItemTable.of(made.joint.cf, nothing, torch.zeros(len(nothing), dtype=torch.bool))
     training = TrainingConfig(learning_rate=1e-3, batch_size=8, epochs=1)

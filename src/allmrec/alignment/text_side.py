@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,10 +24,18 @@ class TextSide:
         alignment: stage 1 as trained, the encoder's tuned layers included.
         encoder: the same encoder that is inside the alignment.
         template: makes one text of an item's parts.
+        untouched: loads the encoder as it was before stage 1 tuned any of it.
     """
 
-    def __init__(self, alignment: Alignment, encoder: SentenceEncoder, template: ItemTextTemplate) -> None:
+    def __init__(
+        self,
+        alignment: Alignment,
+        encoder: SentenceEncoder,
+        template: ItemTextTemplate,
+        untouched: Callable[[], SentenceEncoder],
+    ) -> None:
         self._alignment, self._encoder, self._template = alignment.eval(), encoder, template
+        self._untouched = untouched
 
     @torch.no_grad()
     def vectors(
@@ -41,3 +49,10 @@ class TextSide:
         device = next(self._alignment.parameters()).device
         q, has_text = joint_text_vectors(self._alignment, TextBank(self._encoder, texts, device=device))
         return q.cpu(), has_text.cpu()
+
+    def title_vectors(
+        self, titles: Sequence[str | None]
+    ) -> tuple[Float[Tensor, "items width"], Bool[Tensor, " items"]]:
+        """The untouched encoder's vector of each title, and which items have one."""
+        bank = TextBank(self._untouched(), titles, device=next(self._alignment.parameters()).device)
+        return bank.all_vectors().cpu(), torch.from_numpy(bank.present)

@@ -32,7 +32,6 @@ from allmrec.pipeline.run import Announce, Run
 from allmrec.pipeline.stages import Stage, StageResult, read_stage
 from allmrec.ranking import Recommender
 from allmrec.recommend.samples import SampleConfig
-from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder
 from allmrec.text.loading import load_parts
 
@@ -88,6 +87,8 @@ def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> 
     for parent in kind.parents:
         if parent in BASELINES:
             train_baseline(run, parent, announce, here)
+        elif parent == "texts":
+            run.complete(run.stage("texts"), run.encode_titles, announce, here)
         else:
             run.train_stages(announce, "pretrain", here)
     stage = baseline_stage(run, name)
@@ -127,10 +128,6 @@ def _encoder_config(config: RunConfig) -> EncoderConfig:
     return config.encoder.model_copy(update={"tune": config.systems.encoder_tune})
 
 
-def _plain_encoder(config: RunConfig) -> EncoderConfig:
-    return config.encoder.model_copy(update={"tune": "frozen"})
-
-
 def _encoder_note(config: RunConfig) -> str:
     """Both papers tune all of it."""
     tuned = config.systems.encoder_tune
@@ -166,21 +163,16 @@ def _backbone(name: str) -> Baseline:
 # --- no training ---
 
 
-def _train_similarity(run: Run, stage: Stage) -> StageResult:
-    encoder = load_encoder(_plain_encoder(run.config)).to(run.device)
-    bank = TextBank(encoder, run.dataset.catalogue.titles, device=run.device)
-    return StageResult(TextSimilarity.of(bank).tensors(), {})
-
-
-def _load_similarity(run: Run, weights: Mapping[str, Tensor]) -> Recommender:
-    return TextSimilarity.from_tensors(weights, run.config.systems.text_history)
+def _nothing(run: Run, stage: Stage) -> StageResult:
+    """All that it needs is there already, or made anew when it is loaded."""
+    return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
 
 
 def _fusion_parts(run: Run) -> dict[str, Recommender]:
     title = backbone_kind(run.config.pretrain.backbone).title
     return {
         title: BackboneRecommender(run.backbone("reference"), title),
-        "text": load_baseline(run, "text-similarity"),
+        "text": TextSimilarity(run.likeness(run.config.systems.text_history, centred=True)),
     }
 
 
@@ -190,9 +182,9 @@ def _train_fusion(run: Run, stage: Stage) -> StageResult:
 
 
 def _train_bm25(run: Run, stage: Stage) -> StageResult:
-    """Nothing is trained and the index is made anew when it is loaded; that it could be made is all there is."""
+    """That the index could be made is all there is."""
     BM25(run.dataset.catalogue.titles, run.config.systems.bm25)
-    return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
+    return _nothing(run, stage)
 
 
 # --- trained ---
@@ -279,13 +271,11 @@ def _dumped(part: Callable[[RunConfig], Any]) -> Callable[[RunConfig], Mapping[s
 
 BASELINES: Mapping[str, Baseline] = {
     "text-similarity": Baseline(
-        lambda config: {
-            "last": config.systems.text_history,
-            "encoder": _plain_encoder(config).model_dump(mode="json"),
-        },
-        _train_similarity,
-        _load_similarity,
+        lambda config: {"last": config.systems.text_history},
+        _nothing,
+        lambda run, weights: TextSimilarity(run.likeness(run.config.systems.text_history)),
         encoder=True,
+        parents=("texts",),
     ),
     "bm25": Baseline(
         _dumped(lambda config: config.systems.bm25),
@@ -303,10 +293,11 @@ BASELINES: Mapping[str, Baseline] = {
         lambda run, weights: EASE.from_tensors(weights),
     ),
     "late-fusion": Baseline(
-        _dumped(lambda config: config.systems.fusion),
+        lambda config: config.systems.fusion.model_dump(mode="json") | {"last": config.systems.text_history},
         _train_fusion,
         lambda run, weights: LateFusion.from_tensors(weights, _fusion_parts(run)),
-        parents=("reference", "text-similarity"),
+        encoder=True,
+        parents=("reference", "texts"),
     ),
     **{name: _backbone(name) for name in BACKBONES if name != "imported"},
     "morec": Baseline(

@@ -22,7 +22,7 @@ from allmrec.pipeline.stages import SYSTEMS_FOLDER, Stage, check_format, tidy
 
 __all__ = ["STAGE_NAMES", "RunFolder"]
 
-STAGE_NAMES = ("pretrain", "reference", "align", "tune")
+STAGE_NAMES = ("pretrain", "reference", "align", "texts", "tune")
 
 # What only a process that holds the run writes.
 _HELD = (*STAGE_NAMES, "data", "run.json")

@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["ADDED", "FORMAT_VERSION", "Added", "downgraded", "upgraded"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ ADDED: Mapping[int, tuple[Added, ...]] = {
         Added("held_out_users", None),
         Added("systems.tallrec_validation_users", None),
     ),
+    5: (Added("tune.prompt.pointer.likeness", "joint"),),
 }
 
 

@@ -63,6 +63,9 @@ class TrainedALLMRec(ALLMRec):
             if added:
                 table = self.ranker.joint
                 tensors |= {"added_text": table.text[-len(added) :], "added_has_text": table.has_text[-len(added) :]}
+            if self.added_texts:
+                vectors, present = (torch.cat(parts) for parts in zip(*self.added_texts, strict=True))
+                tensors |= {"added_titles": vectors, "added_has_title": present}
             write_tensors(new / "published.safetensors", tensors)
             frozen = {
                 "llm": {"name": run.config.llm, "fingerprint": fingerprint(run.lm.frozen.module)},

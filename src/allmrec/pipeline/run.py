@@ -44,12 +44,19 @@ from allmrec.pipeline.stages import (
 from allmrec.recommend.allmrec import NewItem
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
-from allmrec.text.encoder import load_encoder
+from allmrec.text.bank import TextBank
+from allmrec.text.encoder import EncoderConfig, TransformerEncoder, load_encoder
+from allmrec.text.likeness import TextLikeness
 from allmrec.text.loading import load_parts
 
 __all__ = ["STAGE_NAMES", "Announce", "Run"]
 
 Announce = Callable[[str], None]
+
+
+def untouched(encoder: EncoderConfig) -> EncoderConfig:
+    """The same encoder with nothing of it tuned."""
+    return encoder.model_copy(update={"tune": "frozen"})
 
 
 def _silent(text: str) -> None:
@@ -101,11 +108,16 @@ class Run(RunFolder):
                 part: getattr(config, part).model_dump(mode="json") for part in ("align", "encoder", "item_text")
             }
             return Stage(name, settings, base, {"pretrain": self._stage("pretrain")})
+        if name == "texts":
+            settings = {"encoder": untouched(config.encoder).model_dump(mode="json")}
+            return Stage(name, settings, {"data": self.data_hash})
         if name == "tune":
             settings = config.tune.model_dump(mode="json")
-            parent = "align" if config.tune.items == "joint" else "pretrain"
+            parents = ["align" if config.tune.items == "joint" else "pretrain"]
+            if config.tune.prompt.pointer.reads_texts:
+                parents.append("texts")
             inputs = {**base, "llm": self.language_model}
-            return Stage(name, settings, inputs, {parent: self._stage(parent)}, "tune")
+            return Stage(name, settings, inputs, {parent: self._stage(parent) for parent in parents}, "tune")
         raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
 
     @property
@@ -132,6 +144,8 @@ class Run(RunFolder):
             left_out.add("reference")
         if self.config.tune.items != "joint":
             left_out.add("align")
+        if not self.config.tune.prompt.pointer.reads_texts:
+            left_out.add("texts")
         return [name for name in STAGE_NAMES if name not in left_out]
 
     def train(self, announce: Announce = _silent, until: str = "tune") -> None:
@@ -154,6 +168,7 @@ class Run(RunFolder):
             "pretrain": lambda: self._pretrain("pretrain", self.split),
             "reference": lambda: self._pretrain("reference", leave_one_out(self.dataset)),
             "align": self._align,
+            "texts": self.encode_titles,
             "tune": self._tune,
         }
         if until == "pretrain" and "reference" in self.stages:
@@ -162,8 +177,9 @@ class Run(RunFolder):
             raise ConfigError(f"{self.path} has no stage {until!r} with tune.items = {self.config.tune.items!r}.")
         wanted = self.stages[: self.stages.index(until) + 1]
         # A model's name may hold a typing error, and its stage may be hours away.
-        if "align" in wanted and not stage_is_current(self.path, self.stage("align")):
-            check_encoder(self.config.encoder.name)
+        for name in ("align", "texts"):
+            if name in wanted and not stage_is_current(self.path, self.stage(name)):
+                check_encoder(self.config.encoder.name)
         if "tune" in wanted and not stage_is_current(self.path, self.stage("tune")):
             check_language_model(self.config.llm)
         for name in wanted:
@@ -228,6 +244,10 @@ class Run(RunFolder):
         none = torch.zeros(len(vectors), dtype=torch.bool)
         return JointItemTable.of(vectors, torch.zeros_like(vectors), none)
 
+    def likeness(self, last: int = 10, centred: bool = False) -> TextLikeness:
+        """Of titles, by the untouched sentence encoder; see `TextLikeness`."""
+        return TextLikeness.from_tensors(read_stage(self.path, self.stage("texts")), last, centred)
+
     @cached_property
     def lm(self) -> TransformersLM:
         """The frozen language model."""
@@ -262,6 +282,7 @@ class Run(RunFolder):
             self.config.seed,
             self.backbone("reference") if trained else None,
             self.known_counts() if trained else self.train_counts(),
+            self.likeness(centred=True) if self.config.tune.prompt.pointer.reads_texts else None,
         )
         if trained:
             ranker.load_state_dict(read_stage(self.path, self.stage("tune")))
@@ -296,7 +317,8 @@ class Run(RunFolder):
         if self.published is not None and self.published["added"]:
             kept = read_tensors(self.path / "published.safetensors")
             rows = [NewItem.model_validate(item) for item in self.published["added"]]
-            model.take_up(rows, kept["added_text"], kept["added_has_text"])
+            texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
+            model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
         return model
 
     def train_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
@@ -326,7 +348,10 @@ class Run(RunFolder):
         encoder = load_encoder(self.config.encoder)
         alignment = Alignment(self.backbone().width, encoder, self.config.align.joint_width)
         alignment.load_state_dict(read_stage(self.path, self.stage("align")))
-        return TextSide(alignment.to(self.device), encoder, self.config.item_text)
+        return TextSide(alignment.to(self.device), encoder, self.config.item_text, self._untouched_encoder)
+
+    def _untouched_encoder(self) -> TransformerEncoder:
+        return load_encoder(untouched(self.config.encoder)).to(self.device)
 
     def _pretrain(self, name: str, split: Split) -> StageResult:
         backbone, log = pretrain(
@@ -348,6 +373,12 @@ class Run(RunFolder):
             self.device,
         )
         return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
+
+    def encode_titles(self) -> StageResult:
+        """The work of `texts`: the untouched sentence encoder's vector of each title."""
+        bank = TextBank(self._untouched_encoder(), self.dataset.catalogue.titles, device=self.device)
+        vectors = bank.all_vectors(description="encode titles").cpu()
+        return StageResult({"vectors": vectors, "present": torch.from_numpy(bank.present)}, {})
 
     def _tune(self) -> StageResult:
         ranker = self.ranker(trained=False)

@@ -74,6 +74,7 @@ class ALLMRec(IdRecommender):
         self._retrieve, self._prompt_candidates = retrieve or RetrieveConfig(), prompt_candidates
         self._text_side = text_side
         self.added: tuple[NewItem, ...] = ()
+        self.added_texts: list[tuple[Tensor, Tensor]] = []
         self._retriever = Retriever(ranker, self._retrieve)
         ranker.eval()
 
@@ -167,15 +168,24 @@ class ALLMRec(IdRecommender):
         if known:
             raise ConfigError(f"{len(known)} of the new items are there already or given twice, e.g. {known[0]!r}.")
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
-        q, has_text = self._text_side().vectors(titles, descriptions, [row.categories for row in rows])
-        self.take_up(rows, q, has_text)
+        side = self._text_side()
+        q, has_text = side.vectors(titles, descriptions, [row.categories for row in rows])
+        reads = self._ranker.config.pointer.reads_texts
+        self.take_up(rows, q, has_text, side.title_vectors(titles) if reads else None)
 
-    def take_up(self, rows: Sequence[NewItem], q: Float[Tensor, "new joint"], has_text: Bool[Tensor, " new"]) -> None:
+    def take_up(
+        self,
+        rows: Sequence[NewItem],
+        q: Float[Tensor, "new joint"],
+        has_text: Bool[Tensor, " new"],
+        texts: tuple[Float[Tensor, "new width"], Bool[Tensor, " new"]] | None = None,
+    ) -> None:
         """`add_items` behind the encoder: with the joint text vectors at hand.
 
         Args:
             rows: the items; their ids are new.
             q, has_text: what `TextSide.vectors` gives for them.
+            texts: what `TextSide.title_vectors` gives, where the ranker's prior reads it.
         """
         ids, categories = [row.item_id for row in rows], [tuple(row.categories) for row in rows]
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
@@ -185,8 +195,10 @@ class ALLMRec(IdRecommender):
             items=data.items.extended(ids),
             catalogue=data.catalogue.extended(titles, descriptions, categories),
         )
-        self._ranker.add_items(self._ranker.joint.with_text_rows(q, has_text), titles)
+        self._ranker.add_items(self._ranker.joint.with_text_rows(q, has_text), titles, texts)
         self.added = (*self.added, *rows)
+        if texts is not None:
+            self.added_texts.append(texts)
         self._retriever = Retriever(self._ranker, self._retrieve)
 
     def _scores(

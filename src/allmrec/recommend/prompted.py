@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from allmrec.ranking import Query
 from allmrec.recommend.prior import conditional_logit, fused_features, standardised
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerConfig, PointerHead
+from allmrec.text.likeness import TextLikeness
 
 __all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
 
@@ -72,6 +74,10 @@ class PromptedRanker(nn.Module):
         prior: the CF model whose scores `pointer.cf_prior` adds; none: `backbone`. Where stage 2 learned on targets
             held out from `backbone`, a CF model trained on everything takes its place in use.
         counts: training interactions by item number, which `slots = "gate"` and `pointer.prior = "fused"` read.
+        texts: likeness of titles, where `pointer.likeness = "plain"` has the fused prior read it.
+
+    Raises:
+        ConfigError: the prior reads counts or texts, and none came.
     """
 
     def __init__(
@@ -84,9 +90,16 @@ class PromptedRanker(nn.Module):
         seed: int = 0,
         prior: Backbone | None = None,
         counts: Int[np.ndarray, " items"] | None = None,
+        texts: TextLikeness | None = None,
     ) -> None:
         super().__init__()
         self.config = config
+        self._texts = texts
+        pointer = config.pointer
+        if pointer.cf_prior and pointer.prior == "fused" and counts is None:
+            raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
+        if pointer.reads_texts and texts is None:
+            raise ConfigError("pointer.likeness = 'plain' needs the likeness of titles.")
         self.slots = SlotContents(config.slots)
         self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):
@@ -141,13 +154,21 @@ class PromptedRanker(nn.Module):
         """What item slots are filled from, one row an item; see `SlotContents`."""
         return self.slots.table(joint.to(self._lm.device), self._counts)
 
-    def add_items(self, joint: JointItemTable, titles: Sequence[str | None]) -> None:
+    def add_items(
+        self,
+        joint: JointItemTable,
+        titles: Sequence[str | None],
+        texts: tuple[Float[Tensor, "new width"], Bool[Tensor, " new"]] | None = None,
+    ) -> None:
         """Take up new items behind the others.
 
         Args:
             joint: the table with their rows.
             titles: of the new items only.
+            texts: the untouched encoder's vectors of their titles, and which have one; only where the prior reads them.
         """
+        if self._texts is not None and texts is not None:
+            self._texts.extend(*texts)
         self.joint = joint
         self.builder.titles.extend(titles)
 
@@ -333,9 +354,25 @@ class PromptedRanker(nn.Module):
         queries: Sequence[Query],
         candidates: Sequence[Int[np.ndarray, " _candidates"]],
     ) -> Float[Tensor, "batch candidates features"]:
-        """Likeness is the best cosine of the text joint vectors with one of the latest ten items of the history."""
-        if self._counts is None:
-            raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
+        """What late fusion reads of each candidate."""
+        device = cf_scores.device
+        if self._texts is not None and self.config.pointer.reads_texts:
+            alike = [self._texts.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
+            likeness = torch.from_numpy(np.stack(alike)).to(cf_scores)
+        else:
+            likeness = self._joint_likeness(cf_scores, queries, candidates)
+        counts = torch.zeros(len(self._joint.text), device=device)
+        known = cast(Tensor, self._counts)  # the constructor made sure
+        counts[: len(known)] = known.to(counts)
+        return fused_features(cf_scores, likeness, counts[torch.from_numpy(np.stack(candidates)).to(device)])
+
+    def _joint_likeness(
+        self,
+        cf_scores: Float[Tensor, "batch candidates"],
+        queries: Sequence[Query],
+        candidates: Sequence[Int[np.ndarray, " _candidates"]],
+    ) -> Float[Tensor, "batch candidates"]:
+        """The best cosine of the text joint vectors with one of the latest ten items of the history."""
         device = cf_scores.device
         texts = self._joint.text.to(device).float()
         known = self._joint.has_text.to(device)
@@ -348,9 +385,7 @@ class PromptedRanker(nn.Module):
             recent = torch.from_numpy(query.history[-10:].astype(np.int64)).to(device)
             if len(recent):
                 likeness[row] = (centred[torch.from_numpy(items).to(device)] @ centred[recent].T).max(dim=1).values
-        counts = torch.zeros(len(texts), device=device)
-        counts[: len(self._counts)] = self._counts.to(counts)
-        return fused_features(cf_scores, likeness, counts[torch.from_numpy(np.stack(candidates)).to(device)])
+        return likeness
 
 
 @torch.no_grad()

@@ -40,7 +40,17 @@ class PointerConfig(Config):
         description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with likeness of "
         "texts, popularity and coldness. Those weights begin as they explain the training targets best, by themselves.",
     )
+    likeness: Literal["plain", "joint"] = Field(
+        "plain",
+        description="Whose vectors of texts the fused prior compares: the untouched sentence encoder's, of titles and "
+        "centred, which need no stage 1; or stage 1's joint text vectors.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on query and keys.")
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the prior compares titles by the untouched sentence encoder."""
+        return self.cf_prior and self.prior == "fused" and self.likeness == "plain"
 
 
 class PointerHead(nn.Module):

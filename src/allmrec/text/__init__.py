@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, SentenceEncoder, TransformerEncoder, load_encoder
+from allmrec.text.likeness import TextLikeness
 from allmrec.text.loading import Parts, load_parts
 from allmrec.text.tokens import TokenisedTexts
 
@@ -12,6 +13,7 @@ __all__ = [
     "Parts",
     "SentenceEncoder",
     "TextBank",
+    "TextLikeness",
     "TokenisedTexts",
     "TransformerEncoder",
     "load_encoder",
