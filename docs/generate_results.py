@@ -97,6 +97,32 @@ How to read it: A-LLMRec (select) is above late fusion by an interval without 0,
 model, at a twentieth of the time a user: SmolLM2's first two layers add nothing here. The next table asks where the gain is from.
 """
 
+_PARTS = """\
+### Where the gain is from
+
+The same, with no layer of the language model in any row (`--set tune.prompt.pointer.layers=0`, `--name movietweetings-parts`), so the
+seven ablations can be asked of everybody. The first row is the table's "no LLM". Differences are to it.
+
+How to read it: PARTS_TEXT
+"""
+
+_MOREC = """\
+### MoRec with its encoder tuned
+
+`--name movietweetings-morec`: the last of six layers, the dense layer and SASRec at one rate of 3e-4, at most 25 epochs of batches of 64.
+Everybody is asked. MOREC_TEXT
+"""
+
+_BEAUTY = """\
+## Where titles say what a thing is: Beauty
+
+Amazon's Beauty (2014, 5-core): `python -m benchmarks.systems run data/beauty --recipe benchmarks/beauty.toml --name beauty --users 2000
+--cold 500`. Stage 2 is tuned on 1,024 users and two held-out items of each, once. {users} users drawn at random; cold are {cold} users with a target
+among the coldest 35 % of items.
+
+How to read it: BEAUTY_TEXT
+"""
+
 _CHOICES = """\
 ## Options of `select`, on validation items
 
