@@ -32,6 +32,7 @@ from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.judgement import judge_systems
+from allmrec.pipeline.migration import upgraded
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import OWN, open_systems, train_systems
 from benchmarks.about import measured_on
@@ -125,7 +126,8 @@ def check_setting(results: Path, setting: dict[str, Any]) -> None:
         return
     before = read_json(path)
     differing = [name for name in setting if name not in ("config", "recipe") and setting[name] != before.get(name)]
-    flat, old = flattened(setting["config"]), flattened(before["config"])
+    # Fields that came after the cells, with the value that does what was done before, make no other setting.
+    flat, old = flattened(setting["config"]), flattened(upgraded(before["config"], 1))
     differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]
     if differing:
         sys.exit(
