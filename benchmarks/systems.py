@@ -126,7 +126,9 @@ def check_setting(results: Path, setting: dict[str, Any]) -> None:
     if not path.is_file() or not any(results.glob("*.json")):
         return
     before = read_json(path)
-    differing = [name for name in setting if name not in ("config", "recipe", "changes") and setting[name] != before.get(name)]
+    differing = [
+        name for name in setting if name not in ("config", "recipe", "changes") and setting[name] != before.get(name)
+    ]
     # Fields that came after the cells, with the value that does what was done before, make no other setting.
     flat, old = flattened(setting["config"]), flattened(upgraded(before["config"], 1))
     differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]

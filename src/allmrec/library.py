@@ -45,7 +45,9 @@ def train(
     """
     named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone}
     fields = {name: value for name, value in named.items() if value is not None} | dict(changes or {})
-    run = Run.create(Path(output), dataset, load_recipe(recipe, fields), device)
+    run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), device)
+    run.check_models("tune")
+    run.keep()
     run.train()
     return run
 

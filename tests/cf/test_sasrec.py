@@ -150,7 +150,7 @@ def test_weights_that_do_not_fit_are_named(weights: dict[str, np.ndarray]) -> No
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="3 heads do not divide"):
-        SASRec(10, SASRecConfig(width=16, heads=3))
+        SASRecConfig(width=16, heads=3)
 
 
 def test_padding_row_starts_at_zero_and_gets_no_gradient() -> None:

@@ -94,7 +94,7 @@ def test_evaluating_twice_gives_the_same_figures(copy: Path) -> None:
     figures = []
     for _ in range(2):
         call("evaluate", copy, "--systems", "popularity, backbone,allmrec-select")
-        figures.append([(s.name, s.users, s.ranks) for s in Report.load(copy / "report.json").systems])
+        figures.append([(s.name, s.users, s.ranks) for s in Report.load(copy / "report-selected.json").systems])
     assert figures[0] == figures[1]
     assert len(figures[0]) == 3
 
@@ -219,9 +219,9 @@ def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
     ]
     judged = call("evaluate", copy, "--systems", "backbone,item-knn,without-user", "--users", "6")
     assert "trained parameters" in judged.stdout
-    report = Report.load(copy / "report.json")
+    report = Report.load(copy / "report-selected.json")
     assert [system.key for system in report.systems] == ["backbone", "without-user", "item-knn"]
-    assert "| trained parameters |" in (copy / "report.md").read_text()
+    assert "| trained parameters |" in (copy / "report-selected.md").read_text()
     by_name = json.loads(call("recommend", copy, "--user", "u3", "--system", "item-knn", "--json").stdout)
     assert len({item["item_id"] for item in by_name}) == 10
     spoken = call("recommend", copy, "--user", "u3", "--system", "item-knn", "--explain")
@@ -236,4 +236,38 @@ def test_a_swapped_cf_model_shows_before_and_after(copy: Path) -> None:
     assert swapped[:-1] == [f"{stage}: done" for stage in STAGES]
     after = call(*asked)
     assert "SASRec, now GRU4Rec" in " ".join(after.stdout.split())
-    assert "| Hit@1 before | now |" in (copy / "report.md").read_text()
+    assert "| Hit@1 before | now |" in (copy / "report-selected.md").read_text()
+
+
+def test_some_systems_alone_leave_the_report_of_all_as_it_is(copy: Path) -> None:
+    call("evaluate", copy)
+    whole = (copy / "report.json").read_bytes()
+    call("evaluate", copy, "--systems", "popularity")
+    assert (copy / "report.json").read_bytes() == whole
+    assert [s.key for s in Report.load(copy / "report-selected.json").systems] == ["popularity"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "seed=5", "--system", "item-nn"], "There is no system 'item-nn'"),
+        (["--llm", "no-such-model"], "no-such-model"),
+        (["--encoder", "no-such-encoder"], "no-such-encoder"),
+        (["--set", "pretrain.model.heads=3"], "3 heads do not divide the width 8"),
+        (["--set", "tune.items=backbone", "--system", "without-matching"], "no variant of it"),
+    ],
+)
+def test_a_command_that_is_refused_leaves_the_run_as_it_was(copy: Path, arguments: list[str], message: str) -> None:
+    before = (copy / "run.json").read_bytes()
+    refused = call("train", copy, *arguments)
+    assert refused.exit_code == 1
+    assert message in " ".join(refused.stderr.split())
+    assert (copy / "run.json").read_bytes() == before
+    assert call("recommend", copy, "--user", "u3").exit_code == 0
+
+
+def test_data_and_a_run_that_is_there_go_on_with_its_own_settings(copy: Path, workplace: Path) -> None:
+    before = (copy / "run.json").read_bytes()
+    trained = call("train", workplace / "data", "-o", copy, "--system", "item-knn")
+    assert heads(trained.stdout) == ["item-knn: done", f"Next: allmrec evaluate {copy}"]
+    assert (copy / "run.json").read_bytes() == before

@@ -140,10 +140,16 @@ def test_a_system_that_is_not_there(workplace: Path) -> None:
 def test_a_run_that_is_not_trained(workplace: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
     run = tmp_path / "run"
     call("pretrain", workplace / "data", "-o", run, "--recipe", tiny_world.recipe)
-    for arguments in (["evaluate", run], ["recommend", run, "--user", "u1"]):
+    for arguments in (
+        ["evaluate", run, "--systems", "allmrec"],
+        ["recommend", run, "--user", "u1", "--system", "allmrec"],
+    ):
         assert fails(*arguments).endswith(f"Run: allmrec train {run}")
-    # What is there can be judged.
-    assert call("evaluate", run, "--systems", "popularity,backbone,backbone-held-out").exit_code == 0
+    # What is there can be judged and asked, and it is said that it is not all.
+    for arguments in (["evaluate", run], ["recommend", run, "--user", "u1"]):
+        done = call(*arguments)
+        assert done.exit_code == 0
+        assert "A-LLMRec itself is not trained" in " ".join(done.stdout.split())
 
 
 def test_damaged_weights_are_named_never_loaded_and_trained_again(copy: Path) -> None:

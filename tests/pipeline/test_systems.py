@@ -17,10 +17,10 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation import draw_protocol, judge, render
+from allmrec.evaluation import Report, draw_protocol, judge, render
 from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import RunConfig, load_recipe
-from allmrec.pipeline.judgement import evaluate_run, keep_report
+from allmrec.pipeline.judgement import earlier_report, evaluate_run, keep_report
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.stages import read_stage
 from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, recommending, train_systems
@@ -130,6 +130,24 @@ def test_a_run_that_is_the_variant_itself_has_no_such_variant(trained: Run) -> N
     itself = Run(trained.path, trained.dataset, trained.config.changed({"tune.items": "random"}))
     with pytest.raises(ConfigError, match="'random-joint' in its own configuration"):
         open_variant(itself, "random-joint")
+
+
+def test_what_a_run_has_nothing_of_is_no_variant_of_it(trained: Run) -> None:
+    """It would be trained again, and stand in the table as an ablation."""
+    for name in ("fused-prior", "prior-alone", "without-prior"):
+        for change in ({"tune.prompt.pointer.cf_prior": False}, {"tune.select_weight": 0.0}):
+            bare = Run(trained.path, trained.dataset, trained.config.changed(change))
+            with pytest.raises(ConfigError, match=r"varies the pointer head's prior|no variant of it"):
+                open_variant(bare, name)
+    plain = Run(trained.path, trained.dataset, trained.config.changed({"tune.items": "backbone"}))
+    with pytest.raises(ConfigError, match="no variant of it"):
+        open_variant(plain, "without-matching")
+
+
+def test_variants_share_one_language_model(trained: Run) -> None:
+    run = Run.open(trained.path)
+    models = [open_variant(run, name).lm for name in ("no-llm", "slots-both")]
+    assert models[0] is models[1] is run.lm
 
 
 def test_mlp_llm_shows_the_cf_models_own_vectors_and_random_ones_are_drawn_once(trained: Run) -> None:
@@ -254,6 +272,9 @@ def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config
     assert heard(run, "sasrec") == ["pretrain: done", "reference: done"]
     assert [s.key for s in evaluate_run(run, ["sasrec"]).systems] == ["backbone"]
     assert len(recommending(run, "sasrec").recommend(user="u3", k=4)) == 4
+    # Neither `evaluate` nor `recommend` needs to be told.
+    assert [s.key for s in evaluate_run(run).systems] == ["popularity", "backbone", "backbone-held-out"]
+    assert recommending(run).recommend(user="u3", k=4) == recommending(run, "sasrec").recommend(user="u3", k=4)
 
 
 def test_by_default_all_that_is_there_is_judged(copy: Run) -> None:
@@ -289,20 +310,26 @@ def test_a_system_that_a_run_cannot_have_says_why(copy: Run) -> None:
 def test_another_cf_model_in_its_place_shows_before_and_after(copy: Run, data: InteractionDataset) -> None:
     wanted = ["popularity", "backbone", "allmrec-select"]
     first = evaluate_run(copy, wanted)
-    assert keep_report(copy, first, "report") is None
-    assert keep_report(copy, evaluate_run(copy, wanted), "report") is None
+
+    def compared(run: Run, report: Report) -> Report | None:
+        earlier = earlier_report(run, report, "report")
+        keep_report(run, report, "report")
+        return earlier
+
+    assert compared(copy, first) is None
+    assert compared(copy, evaluate_run(copy, wanted)) is None
 
     swapped = Run.create(copy.path, data, copy.config.changed({"pretrain.backbone": "gru4rec"}))
     swapped.train()
     second = evaluate_run(swapped, wanted)
-    before = keep_report(swapped, second, "report")
+    before = compared(swapped, second)
     assert before is not None
     assert [s.ranks for s in before.systems] == [s.ranks for s in first.systems]
     shown = [str(column._cells) for column in render(second, before).renderables[-1].columns]  # type: ignore[attr-defined]  # a Table
     assert "SASRec, now GRU4Rec" in shown[0]
     assert "+0.000 [+0.000, +0.000]" in shown[3]  # popularity's change
     # Asked again without any change, the last change is still shown.
-    assert keep_report(swapped, evaluate_run(swapped, wanted), "report") is not None
+    assert compared(swapped, evaluate_run(swapped, wanted)) is not None
 
 
 @pytest.fixture(scope="module")

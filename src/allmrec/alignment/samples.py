@@ -37,7 +37,10 @@ class UserSamples:
         pairs = np.maximum(split.train_end.astype(np.int64) - 1, 0)
         count = np.minimum(pairs, 1) if positions == "last" else pairs
         if not count.any():
-            raise DataError("No user has two training items, so stage 1 has no sample; use more data.")
+            raise DataError(
+                "No user has two training items, so stage 1 has no sample; use more data, or withhold fewer targets "
+                "(held_out_targets)."
+            )
         self.users = np.repeat(np.arange(len(count), dtype=np.int64), count)
         back = np.arange(len(self.users)) - np.repeat(np.cumsum(count) - count, count)
         self._starts = starts[self.users]

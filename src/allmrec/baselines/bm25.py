@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 
 from allmrec.core.config import Config
-from allmrec.core.errors import MissingExtraError
+from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.ranking import Query, Ranking, rank_each
 
 __all__ = ["BM25", "BM25Config"]
@@ -47,6 +47,7 @@ class BM25:
 
     Raises:
         MissingExtraError: bm25s is not installed.
+        ConfigError: it has no stop words of that language.
     """
 
     name = "BM25"
@@ -58,12 +59,15 @@ class BM25:
 
         self._config = config or BM25Config()
         present = [number for number, title in enumerate(titles) if title is not None and number > 0]
-        words = bm25s.tokenize(
-            [titles[number] or "" for number in present],
-            stopwords=self._config.stopwords or [],
-            return_ids=False,
-            show_progress=False,
-        )
+        try:
+            words = bm25s.tokenize(
+                [titles[number] or "" for number in present],
+                stopwords=self._config.stopwords or [],
+                return_ids=False,
+                show_progress=False,
+            )
+        except ValueError as error:  # a language that it has no stop words of
+            raise ConfigError(f"stopwords is {self._config.stopwords!r}: {error}") from error
         self._words: dict[int, list[str]] = dict(zip(present, words, strict=True))
         # Where each item's score stands among the documents'; the last place is kept at 0 for those without a title.
         self._place = np.full(len(titles), len(present))

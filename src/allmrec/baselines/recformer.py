@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
@@ -35,6 +35,12 @@ class RecformerConfig(Config):
     max_items: int = Field(50, ge=1, description="Most recent items that are read.")
     max_tokens: int = Field(512, ge=2, description="Tokens of a history at the most; the oldest are cut off.")
     temperature: float = Field(0.05, gt=0, description="Divides cosines before the softmax.")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> RecformerConfig:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the width {self.width}; choose a divisor")
+        return self
 
 
 class Recformer(nn.Module):

@@ -95,7 +95,10 @@ def training_windows(split: Split, length: int, windows: Literal["last", "all"])
     if windows == "last":
         rows = np.minimum(rows, 1)
     if not rows.any():
-        raise DataError("No user has two training items, so there is nothing to learn an order from; use more data.")
+        raise DataError(
+            "No user has two training items, so there is nothing to learn an order from; use more "
+            "data, or withhold fewer targets from it (held_out_targets)."
+        )
     users = np.repeat(np.arange(len(rows), dtype=np.int64), rows)
     # Pieces of one user are counted from the most recent backwards, so only the oldest is short.
     piece = np.arange(len(users)) - np.repeat(np.cumsum(rows) - rows, rows)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
@@ -36,6 +36,12 @@ class SASRecConfig(Config):
     )
     objective: Objective = Field(Objective(), description="What it is trained for.")
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> SASRecConfig:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the width {self.width}; choose a divisor")
+        return self
+
 
 class SASRec(SequenceBackbone):
     """Item embeddings, position embeddings, causal self-attention blocks, one last norm.
@@ -49,17 +55,12 @@ class SASRec(SequenceBackbone):
     Args:
         n_items: number of items, the padding not counted.
         config: sizes.
-
-    Raises:
-        ValueError: the heads do not divide the width.
     """
 
     item_table = "item_emb.weight"
 
     def __init__(self, n_items: int, config: SASRecConfig) -> None:
         super().__init__(n_items, config.width, config.max_length)
-        if config.width % config.heads:
-            raise ValueError(f"{config.heads} heads do not divide the width {config.width}; choose a divisor.")
         self.config = config
         width, dropout = config.width, config.dropout
         self.item_emb = nn.Embedding(n_items + 1, width, padding_idx=0)

@@ -12,7 +12,7 @@ from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, ch
 from allmrec.core.artifacts import atomic_write
 from allmrec.core.errors import ConfigError
 from allmrec.evaluation import Report, markdown, render, verdict
-from allmrec.pipeline.judgement import evaluate_catalogue, evaluate_run, keep_report
+from allmrec.pipeline.judgement import earlier_report, evaluate_catalogue, evaluate_run, keep_report
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import SYSTEMS
 
@@ -50,16 +50,22 @@ def register(app: typer.Typer) -> None:
 
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
-    """Judge on the frozen candidates; print the table and who wins, write `report.json` and `report.md`."""
-    show_report(run, evaluate_run(run, systems, _command(), announce=announce), "report")
+    """Judge on the frozen candidates; print the table and who wins, write `report.json` and `report.md`.
+
+    What is known of some systems alone is no report of the run, and does not take its place.
+    """
+    name = "report" if systems is None else "report-selected"
+    show_report(run, evaluate_run(run, systems, _command(), announce=announce), name)
 
 
 def show_report(run: Run, report: Report, name: str) -> None:
     """Print a report and write it into the run's folder as JSON and Markdown."""
-    before = keep_report(run, report, name)
-    atomic_write(run.path / f"{name}.md", markdown(report, before))
+    before = earlier_report(run, report, name)
+    # Shown first: what was hours of work must not be lost to a disk that takes no file.
     CONSOLE.print(render(report, before))
     announce(verdict(report))
+    keep_report(run, report, name)
+    atomic_write(run.path / f"{name}.md", markdown(report, before))
     announce(f"Written: {run.path / f'{name}.json'} and {run.path / f'{name}.md'}")
 
 

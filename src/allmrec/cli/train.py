@@ -15,7 +15,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import TRAINABLE, train_systems
+from allmrec.pipeline.systems import TRAINABLE, check_trainable, train_systems
 
 __all__ = ["register"]
 
@@ -83,14 +83,16 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             if output is not None:
                 raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
             if recipe is not None or changes:
-                run = Run.create(source, run.dataset, _config(run, recipe, changes), place, save_every)
+                run = Run.draft(source, run.dataset, _config(run, recipe, changes), place, save_every)
         elif not source.exists():
             raise ConfigError(f"{source} does not exist; expected prepared data (allmrec prepare) or a run.")
         elif output is None:
             raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
         else:
-            data, config = InteractionDataset.load(source), load_recipe(recipe or "paper", changes)
-            run = Run.create(output, data, config, place, save_every)
+            data = InteractionDataset.load(source)
+            run = Run.draft(output, data, _first_config(output, recipe, changes), place, save_every)
+        check_trainable(run, system or ["allmrec"], until)
+        run.keep()
         tell = announce if here.is_main else lambda text: None
         if system:
             train_systems(run, system, tell)
@@ -100,6 +102,13 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
 
     return command
+
+
+def _first_config(output: Path, recipe: str | None, changes: Mapping[str, Any]) -> RunConfig:
+    """A recipe's configuration; where the folder is a run already and no recipe is named, that run's own."""
+    if recipe is None and (output / "run.json").is_file():
+        return Run.open(output).config.changed(changes)
+    return load_recipe(recipe or "paper", changes)
 
 
 def _config(run: Run, recipe: str | None, changes: Mapping[str, Any]) -> RunConfig:

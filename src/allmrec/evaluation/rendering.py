@@ -80,7 +80,7 @@ def _table(rows: list[list[str]]) -> Table:
 
 def _cost_cells(report: Report) -> list[list[str]]:
     """What each system's training took, of those that tell."""
-    rows = [["system", "trained parameters", "training", "peak memory"]]
+    rows = [["system", "trained parameters", "training", "process's peak memory"]]
     for system in report.systems:
         costs = system.costs
         if costs:

@@ -80,10 +80,7 @@ def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> 
     """Train a baseline and what it reads, where they are not there already; the run is held."""
     run.check_unpublished()
     kind = BASELINES[name]
-    if kind.encoder:
-        check_encoder(run.config.encoder.name)
-    if kind.llm:
-        check_language_model(run.config.llm)
+    check_baseline(run, name)
     for parent in kind.parents:
         if parent in BASELINES:
             train_baseline(run, parent, announce, here)
@@ -94,6 +91,19 @@ def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> 
     stage = baseline_stage(run, name)
     run.complete(stage, lambda: kind.train(run, stage), announce, here)
     here.wait()
+
+
+def check_baseline(run: Run, name: str) -> None:
+    """Whether the models are there that a baseline needs.
+
+    Raises:
+        ModelNotFoundError: one is not.
+    """
+    kind = BASELINES[name]
+    if kind.encoder:
+        check_encoder(run.config.encoder.name)
+    if kind.llm:
+        check_language_model(run.config.llm)
 
 
 def load_baseline(run: Run, name: str) -> Recommender:

@@ -57,6 +57,19 @@ class RunFolder:
             ConfigError: the folder is a run of other data, or something else.
             RunInUseError: another process is training it.
         """
+        run = cls.draft(path, dataset, config, device, save_every)
+        run.keep()
+        return run
+
+    @classmethod
+    def draft(
+        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu", save_every: float = 60.0
+    ) -> Self:
+        """The run that `create` would make, with nothing written: what is refused must not change the one that is there.
+
+        Raises:
+            ConfigError: the folder is a run of other data, or something else.
+        """
         if path.exists() and any(entry.suffix != ".tmp" and entry.name != LOCK_NAME for entry in path.iterdir()):
             if not (path / "run.json").is_file():
                 raise ConfigError(f"{path} exists and is no run of allmrec. Give another folder with -o.")
@@ -66,17 +79,23 @@ class RunFolder:
                     f"{path} is a run of other data ({str(found)[:12]}) than the data given "
                     f"({dataset.content_hash[:12]}). Give another folder with -o."
                 )
-        run = cls(path, dataset, config, device, save_every)
-        here = processes(device)
+        return cls(path, dataset, config, device, save_every)
+
+    def keep(self) -> None:
+        """Write what `draft` gave: from now on the folder is a run of this configuration.
+
+        Raises:
+            RunInUseError: another process is training it.
+        """
+        here = processes(self.device)
         with here.main_first():
             if here.is_main:
-                with space_checked(path), held(path):
-                    run.tidy()
-                    run._write_config()
+                with space_checked(self.path), held(self.path):
+                    self.tidy()
+                    self._write_config()
                     # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
-                    if not (path / "data" / "manifest.json").is_file():
-                        dataset.save(path / "data")
-        return run
+                    if not (self.path / "data" / "manifest.json").is_file():
+                        self.dataset.save(self.path / "data")
 
     @classmethod
     def open(cls, path: Path, device: str = "cpu", save_every: float = 60.0) -> Self:

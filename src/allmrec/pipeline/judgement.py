@@ -28,7 +28,15 @@ from allmrec.pipeline.systems import System, open_systems
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 
-__all__ = ["TwoStage", "evaluate_catalogue", "evaluate_run", "judge_systems", "keep_report", "run_protocol"]
+__all__ = [
+    "TwoStage",
+    "earlier_report",
+    "evaluate_catalogue",
+    "evaluate_run",
+    "judge_systems",
+    "keep_report",
+    "run_protocol",
+]
 
 
 class TwoStage:
@@ -170,11 +178,8 @@ def _keys(systems: Iterable[System]) -> dict[str, str]:
     return {stage.label: stage.key for system in systems for stage in system.stages}
 
 
-def keep_report(run: Run, report: Report, name: str) -> Report | None:
-    """Write a report into the run's folder, and find the one to compare it with.
-
-    Where the report that stands there was made of other stages, say of another CF model, it is kept beside the new one
-    as what was before.
+def earlier_report(run: Run, report: Report, name: str) -> Report | None:
+    """The report from before the last change, to compare with; read before `keep_report` writes the new one.
 
     Args:
         run: the run.
@@ -182,15 +187,27 @@ def keep_report(run: Run, report: Report, name: str) -> Report | None:
         name: of the file, without its ending.
 
     Returns:
-        The report from before the last change, of the same users and candidates; none where there is none.
+        The one that stands there, if it was made of other stages, say of another CF model; else the one that was kept as
+        what was before. None where that is none, or of other users or candidates.
     """
-    path, before = run.path / f"{name}.json", run.path / f"{name}-before.json"
+    old = _readable(run.path / f"{name}.json")
+    if old is None or not _replaced(old, report):
+        old = _readable(run.path / f"{name}-before.json")
+    return old if old is not None and old.protocol_hash == report.protocol_hash else None
+
+
+def keep_report(run: Run, report: Report, name: str) -> None:
+    """Write a report into the run's folder; one that was made of other stages is kept as what was before."""
+    path = run.path / f"{name}.json"
     old = _readable(path)
-    if old is not None and any(report.made_of.get(stage, key) != key for stage, key in old.made_of.items()):
-        old.save(before)
+    if old is not None and _replaced(old, report):
+        old.save(run.path / f"{name}-before.json")
     report.save(path)
-    earlier = _readable(before)
-    return earlier if earlier is not None and earlier.protocol_hash == report.protocol_hash else None
+
+
+def _replaced(old: Report, new: Report) -> bool:
+    """Whether a stage that both know is another one now."""
+    return any(new.made_of.get(stage, key) != key for stage, key in old.made_of.items())
 
 
 def _readable(path: Path) -> Report | None:

@@ -79,7 +79,7 @@ class Run(RunFolder):
         run = Run(self.path, self.dataset, config, self.device, self.save_every)
         run.data_hash, run.published = self.data_hash, self.published
         run.system, run.base = name, self
-        run.__dict__.update({part: self.__dict__[part] for part in ("lm", "split") if part in self.__dict__})
+        run.__dict__.update({part: self.__dict__[part] for part in ("split",) if part in self.__dict__})
         return run
 
     def stage(self, name: str) -> Stage:
@@ -173,18 +173,29 @@ class Run(RunFolder):
         }
         if until == "pretrain" and "reference" in self.stages:
             until = "reference"  # a CF model too
+        for name in self.check_models(until):
+            self.complete(self.stage(name), steps[name], announce, here)
+        here.wait()
+
+    def check_models(self, until: str) -> list[str]:
+        """Whether the models are there that the stages up to `until` need: their stages may be hours away.
+
+        Returns:
+            Those stages.
+
+        Raises:
+            ConfigError: the configuration has no such stage.
+            ModelNotFoundError: the encoder or the language model.
+        """
         if until not in self.stages:
             raise ConfigError(f"{self.path} has no stage {until!r} with tune.items = {self.config.tune.items!r}.")
         wanted = self.stages[: self.stages.index(until) + 1]
-        # A model's name may hold a typing error, and its stage may be hours away.
         for name in ("align", "texts"):
             if name in wanted and not stage_is_current(self.path, self.stage(name)):
                 check_encoder(self.config.encoder.name)
         if "tune" in wanted and not stage_is_current(self.path, self.stage("tune")):
             check_language_model(self.config.llm)
-        for name in wanted:
-            self.complete(self.stage(name), steps[name], announce, here)
-        here.wait()
+        return wanted
 
     def complete(self, stage: Stage, work: Callable[[], StageResult], announce: Announce, here: Processes) -> None:
         """Do one stage, unless it is there already; the run is held."""
@@ -250,7 +261,9 @@ class Run(RunFolder):
 
     @cached_property
     def lm(self) -> TransformersLM:
-        """The frozen language model."""
+        """The frozen language model; one for a run and all its variants."""
+        if self.base is not None and self.base.language_model == self.language_model:
+            return self.base.lm
         lm = load_language_model(self.config.llm, self.device, self.config.llm_precision)
         if self.published is not None:
             self._check_frozen("llm", f"language model {self.config.llm!r}", fingerprint(lm.frozen.module))

@@ -18,7 +18,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import CatalogueRecommender, EveryItem
 from allmrec.evaluation.judging import Note
-from allmrec.pipeline.baselines import BASELINES, baseline_stage, load_baseline, train_baseline
+from allmrec.pipeline.baselines import BASELINES, baseline_stage, check_baseline, load_baseline, train_baseline
 from allmrec.pipeline.cold import cold_threshold
 from allmrec.pipeline.run import Announce, Run
 from allmrec.pipeline.stages import SYSTEMS_FOLDER, Stage, stage_is_current
@@ -29,7 +29,17 @@ from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecomm
 from allmrec.recommend.by_id import IdRecommender, TopOfCatalogue
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 
-__all__ = ["OWN", "SYSTEMS", "TRAINABLE", "System", "open_systems", "recommending", "train_systems"]
+__all__ = [
+    "OWN",
+    "SYSTEMS",
+    "TRAINABLE",
+    "UNTRAINED",
+    "System",
+    "check_trainable",
+    "open_systems",
+    "recommending",
+    "train_systems",
+]
 
 
 @dataclass(frozen=True)
@@ -230,10 +240,7 @@ def train_systems(run: Run, names: Sequence[str], announce: Announce) -> None:
         RunInUseError: another process is training the run.
         NoSpaceError: the disk is full; what is finished is kept.
     """
-    unknown = [name for name in names if name not in TRAINABLE]
-    if unknown:
-        raise ConfigError(f"There is no system {unknown[0]!r} to train; known are {', '.join(TRAINABLE)}.")
-    variants = {name: open_variant(run, name) for name in names if name in VARIANTS}
+    variants = check_trainable(run, names)
     here = processes(run.device)
     with space_checked(run.path), run.held(here):
         for name in names:
@@ -245,6 +252,33 @@ def train_systems(run: Run, names: Sequence[str], announce: Announce) -> None:
                 train_baseline(run, name, announce, here)
             else:
                 variants.get(name, run).train_stages(announce, "tune", here)
+
+
+def check_trainable(run: Run, names: Sequence[str], until: str = "tune") -> dict[str, Run]:
+    """Refuse what cannot be trained before anything is written: a run may be a `draft`.
+
+    Args:
+        run: the run, there or not yet.
+        names: of TRAINABLE; `allmrec` is the run itself.
+        until: the run's last stage that is wanted of it.
+
+    Returns:
+        The variants among them.
+
+    Raises:
+        ConfigError: an unknown system, or one that the run's configuration has no room for.
+        ModelNotFoundError: a model that one of them needs.
+    """
+    unknown = [name for name in names if name not in TRAINABLE]
+    if unknown:
+        raise ConfigError(f"There is no system {unknown[0]!r} to train; known are {', '.join(TRAINABLE)}.")
+    variants = {name: open_variant(run, name) for name in names if name in VARIANTS}
+    for name in names:
+        if name in BASELINES:
+            check_baseline(run, name)
+        elif name not in UNTRAINED:
+            variants.get(name, run).check_models(until)
+    return variants
 
 
 def open_systems(run: Run, names: Sequence[str] | None, announce: Announce = print) -> dict[str, System]:
@@ -325,7 +359,7 @@ def recommending(run: Run, name: str | None = None, announce: Announce = lambda 
     Args:
         run: a trained run.
         name: of SYSTEMS, or `allmrec`; none: A-LLMRec where it is trained, else the one system that is.
-        announce: told where there is no CF model to propose.
+        announce: told where another recommends, or proposes, than might be expected.
 
     Raises:
         ConfigError: an unknown system, one that the run cannot have, or several to choose from.
@@ -333,6 +367,10 @@ def recommending(run: Run, name: str | None = None, announce: Announce = lambda 
     """
     if name is None:
         there = [] if (run.path / "tune").is_dir() else _trained(run)[0]
+        # A CF model that was trained because others read it is no choice of anybody's.
+        if not there and (run.path / "pretrain").is_dir() and not (run.path / "tune").is_dir():
+            there = [run.config.pretrain.backbone]
+            announce(f"The CF model recommends: A-LLMRec itself is not trained in {run.path}. allmrec train {run.path}")
         if len(there) > 1:
             raise ConfigError(f"{run.path} has {', '.join(there)}; say which is to recommend with --system.")
         name = there[0] if there else "allmrec"
@@ -378,10 +416,12 @@ def _all_there(run: Run, announce: Announce) -> list[str]:
         announce(
             f"Left out, trained on other inputs than the run now has: {', '.join(stale)}. allmrec train {run.path} {again}"
         )
-    if (run.path / "tune").is_dir() or not others:
+    pretrained = (run.path / "pretrain").is_dir()
+    if (run.path / "tune").is_dir() or not (others or pretrained):
         return [*OWN, *others]
-    own = [name for name in _CHEAP if name == "popularity" or (run.path / "pretrain").is_dir()]
-    return [*own, *others]
+    if not others:
+        announce(f"A-LLMRec itself is not trained in {run.path}, so it is left out. allmrec train {run.path}")
+    return [*(_CHEAP if pretrained else _CHEAP[:1]), *others]
 
 
 def _trained(run: Run) -> tuple[list[str], list[str]]:

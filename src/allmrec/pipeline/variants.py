@@ -20,11 +20,13 @@ class Variant:
         title: its name in a table.
         changes: fields and their values.
         source: where it comes from.
+        of_prior: whether it is about the pointer head's prior, which a run without one cannot vary.
     """
 
     title: str
     changes: Mapping[str, Any]
     source: str
+    of_prior: bool = False
 
 
 _NO_RECONSTRUCTION = {"align.item_reconstruction_weight": 0.0, "align.text_reconstruction_weight": 0.0}
@@ -57,17 +59,20 @@ VARIANTS: Mapping[str, Variant] = {
     "random-joint": Variant("random joint vectors", {"tune.items": "random"}, "A-LLMRec, Table 9"),
     "slots-both": Variant("slots carry e and q", {"tune.prompt.slots": "both"}, "ours"),
     "slots-gate": Variant("slots by a gate", {"tune.prompt.slots": "gate"}, "ours"),
-    "fused-prior": Variant("fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion would"),
+    "fused-prior": Variant(
+        "fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion would", True
+    ),
     "plain-prior": Variant(
-        "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking"
+        "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking", True
     ),
     "prior-alone": Variant(
         "prior alone",
         # Adam's steps are of this size, so nothing moves; the prior's own weights are fitted before the first one.
         {"tune.training.learning_rate": 1e-12},
         "ours: the pointer head as it starts, nothing learned beside the prior",
+        True,
     ),
-    "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours"),
+    "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours", True),
 }
 
 
@@ -80,6 +85,16 @@ def open_variant(run: Run, name: str) -> Run:
     if name not in VARIANTS:
         raise ConfigError(f"There is no variant {name!r}; known are {', '.join(VARIANTS)}.")
     config = run.config.changed(VARIANTS[name].changes)
-    if config == run.config:
-        raise ConfigError(f"{run.path} has what makes {name!r} in its own configuration, so it is no variant of it.")
-    return run.variant(name, config)
+    variant = run.variant(name, config)
+    if variant.stages == run.stages and variant.stage("tune").key == run.stage("tune").key:
+        raise ConfigError(
+            f"{run.path} has what makes {name!r} in its own configuration, or nothing of what it changes, so it is no "
+            "variant of it."
+        )
+    tune = run.config.tune
+    if VARIANTS[name].of_prior and not (tune.select_weight > 0 and tune.prompt.pointer.cf_prior):
+        raise ConfigError(
+            f"{name!r} varies the pointer head's prior, and {run.path} has none: that takes tune.select_weight above 0 and "
+            "tune.prompt.pointer.cf_prior."
+        )
+    return variant
