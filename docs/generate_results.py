@@ -103,7 +103,11 @@ _PARTS = """\
 The same, with no layer of the language model in any row (`--set tune.prompt.pointer.layers=0`, `--name movietweetings-parts`), so the
 seven ablations can be asked of everybody. The first row is the table's "no LLM". Differences are to it.
 
-How to read it: PARTS_TEXT
+How to read it: the item slots are what the gain is from. Without them, and for the prior alone, Hit@1 is where late fusion and SASRec
+are. With random vectors in them it is as high as with stage 1's, so among warm items it is enough to know which item is which, which
+the head learns from every user's samples; on cold targets random vectors lose it again. The user's vector, stage 1 as such (MLP-LLM)
+and each of its terms stay within the intervals, and an encoder that is not tuned at all is ahead of one with its last layer tuned. Starting
+as late fusion would counts for more than any of these.
 """
 
 _MOREC = """\

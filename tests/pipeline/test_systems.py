@@ -14,7 +14,7 @@ from transformers import LongformerConfig, LongformerModel
 from allmrec.baselines.recformer import Recformer
 from allmrec.baselines.recformer_text import ItemTokens
 from allmrec.cf.recommender import BackboneRecommender
-from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, draw_protocol, judge, render
@@ -142,6 +142,15 @@ def test_what_a_run_has_nothing_of_is_no_variant_of_it(trained: Run) -> None:
     plain = Run(trained.path, trained.dataset, trained.config.changed({"tune.items": "backbone"}))
     with pytest.raises(ConfigError, match="no variant of it"):
         open_variant(plain, "without-matching")
+
+
+@pytest.mark.parametrize("name", ["text-similarity", "bm25", "morec", "ctrl", "recformer"])
+def test_what_knows_items_by_their_texts_is_refused_where_there_are_none(
+    tiny_world: TinyWorld, config: RunConfig, tmp_path: Path, name: str
+) -> None:
+    run = Run.create(tmp_path / "run", read_table(tiny_world.interactions), config)
+    with pytest.raises(DataError, match=r"none of the 36 items .* has one.*--items"):
+        train_systems(run, [name], lambda text: None)
 
 
 def test_variants_share_one_language_model(trained: Run) -> None:

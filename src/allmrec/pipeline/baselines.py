@@ -24,6 +24,7 @@ from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES, backbone_kind
 from allmrec.core.distributed import Processes
+from allmrec.core.errors import DataError
 from allmrec.core.training import TrainingLog
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.config import RunConfig, for_backbone
@@ -49,6 +50,7 @@ class Baseline:
         encoder, llm: whether it needs the sentence encoder or the language model.
         parents: stages of the run, or baselines, that it reads.
         titles: whether it scores titles with the language model, which is slow.
+        texts: whether it knows items by their texts alone, and so nothing where there are none.
         note: what a reader of the table must know of how the run trained it.
     """
 
@@ -59,6 +61,7 @@ class Baseline:
     llm: bool = False
     parents: tuple[str, ...] = ()
     titles: bool = False
+    texts: bool = False
     note: Callable[[RunConfig], str] = lambda config: ""
 
 
@@ -94,12 +97,18 @@ def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> 
 
 
 def check_baseline(run: Run, name: str) -> None:
-    """Whether the models are there that a baseline needs.
+    """Whether the models and the texts are there that a baseline needs.
 
     Raises:
-        ModelNotFoundError: one is not.
+        ModelNotFoundError: a model is not.
+        DataError: no item has a text.
     """
     kind = BASELINES[name]
+    if kind.texts and not any(_texts(run)):
+        raise DataError(
+            f"{name} knows items by their texts, and none of the {run.dataset.n_items:,} items of {run.path} has one. "
+            "Prepare the data with titles (allmrec prepare table … --items)."
+        )
     if kind.encoder:
         check_encoder(run.config.encoder.name)
     if kind.llm:
@@ -285,12 +294,14 @@ BASELINES: Mapping[str, Baseline] = {
         _nothing,
         lambda run, weights: TextSimilarity(run.likeness(run.config.systems.text_history)),
         encoder=True,
+        texts=True,
         parents=("texts",),
     ),
     "bm25": Baseline(
         _dumped(lambda config: config.systems.bm25),
         _train_bm25,
         lambda run, weights: BM25(run.dataset.catalogue.titles, run.config.systems.bm25),
+        texts=True,
     ),
     "item-knn": Baseline(
         _dumped(lambda config: config.systems.item_knn),
@@ -315,6 +326,7 @@ BASELINES: Mapping[str, Baseline] = {
         _train_morec,
         _sasrec("MoRec", lambda config: config.systems.morec.pretrain),
         encoder=True,
+        texts=True,
         note=_encoder_note,
     ),
     "ctrl": Baseline(
@@ -322,10 +334,11 @@ BASELINES: Mapping[str, Baseline] = {
         _train_ctrl,
         _sasrec("CTRL", lambda config: config.systems.ctrl.pretrain),
         encoder=True,
+        texts=True,
         note=_encoder_note,
     ),
     "recformer": Baseline(
-        _dumped(lambda config: config.systems.recformer), _train_recformer, _load_recformer, encoder=True
+        _dumped(lambda config: config.systems.recformer), _train_recformer, _load_recformer, encoder=True, texts=True
     ),
     "tallrec": Baseline(_dumped(_tallrec_config), _train_tallrec, _load_tallrec, llm=True, titles=True),
 }
