@@ -114,11 +114,21 @@ within the intervals. An encoder that is not tuned at all is ahead of one with i
 of these.
 """
 
+_BEST = """\
+### The best of it
+
+With nothing of the encoder tuned in stage 1, as the validation items say, and with titles compared by the untouched encoder
+(`--name movietweetings-best`). No layer of the language model is run: what a layer adds to this was not measured, as tuning one on
+everybody takes an hour.
+
+"""
+
 _MOREC = """\
 ### MoRec with its encoder tuned
 
 `--name movietweetings-morec`: the last of six layers, the dense layer and SASRec at one rate of 3e-4, at most 25 epochs of batches of 64.
-Everybody is asked. MOREC_TEXT
+Everybody is asked. The paper tunes all of it with the encoder's rate apart; this much took two hours on one core, and lifts it from
+below popularity to nearly SASRec's figure.
 """
 
 _BEAUTY = """\
@@ -128,12 +138,14 @@ Amazon's Beauty (2014, 5-core): `python -m benchmarks.systems run data/beauty --
 --cold 500`. Stage 2 is tuned on 1,024 users and two held-out items of each, once. {users} users drawn at random; cold are {cold} users with a target
 among the coldest 35 % of items.
 
-How to read it: BEAUTY_TEXT
+How to read it: late fusion is far ahead of what it is made of, and A-LLMRec (select), which starts as it would, stays its equal: its Hit@1
+differs by {less_fusion}, with two layers of the language model and without any. On cold targets BM25 alone is ahead of all of them.
 """
 
 _BEAUTY_EVERYBODY = """\
 Every user tuned on, one held-out item of each, once, and no layer of the language model (`--name beauty-everybody`); {users} users drawn at
-random, {cold} with a cold target. BEAUTY_EVERYBODY_TEXT
+random, {cold} with a cold target. Tuned on everybody the head is above late fusion: Hit@1 differs by {less_fusion}, NDCG@10 by
+{less_fusion_ndcg}.
 """
 
 _CHOICES = """\
@@ -196,13 +208,15 @@ def page() -> str:
         ]
     if found := _read("movietweetings-parts"):
         parts += [_PARTS, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
+    if found := _read("movietweetings-best"):
+        parts += [_BEST, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
     if found := _read("movietweetings-morec"):
         parts += [_MOREC, _table(_system_rows(found["rows"])), _notes(found["rows"]), _table(_cost_rows(found["rows"]))]
     if found := _read("beauty"):
-        parts += [_BEAUTY.format(**_sizes(found)), _table(_system_rows(found["rows"])), _notes(found["rows"])]
+        parts += [_BEAUTY.format(**_sizes(found), **_less_fusion(found)), _table(_system_rows(found["rows"])), _notes(found["rows"])]
         parts += [_table(_cost_rows(found["rows"]))]
     if found := _read("beauty-everybody"):
-        parts += [_BEAUTY_EVERYBODY.format(**_sizes(found)), _table(_system_rows(found["rows"]))]
+        parts += [_BEAUTY_EVERYBODY.format(**_sizes(found), **_less_fusion(found)), _table(_system_rows(found["rows"]))]
     if found := _read("movietweetings-choices"):
         parts += [_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
     if found := _read("beauty-choices"):
