@@ -31,7 +31,10 @@ from allmrec.testing.worlds import taste_world
 from benchmarks.about import measured_on
 from benchmarks.tiny_recipe import save_tiny_recipe
 
-__all__ = ["Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
+__all__ = ["TRAINED", "Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
+
+# `texts` is none of the recipe's, and nothing is trained there.
+TRAINED = tuple(name for name in STAGE_NAMES if name != "texts")
 
 # Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
 # its own that shares nothing with this one.
@@ -135,9 +138,7 @@ def quick_place() -> Path | None:
 def weights(run: Path) -> dict[str, str]:
     """Hashes of what a run has trained."""
     return {
-        str(file.relative_to(run)): file_hash(file)
-        for name in STAGE_NAMES
-        for file in run.glob(f"{name}/*.safetensors")
+        str(file.relative_to(run)): file_hash(file) for name in TRAINED for file in run.glob(f"{name}/*.safetensors")
     }
 
 
@@ -168,7 +169,7 @@ def kill_and_go_on(world: World, folder: Path, kills: int, seed: int = 0, save_e
     _end(process)
     usual = time.monotonic() - begun
     expected = weights(folder / "whole")
-    while done.count < kills or len(done.by_stage) < len(STAGE_NAMES):
+    while done.count < kills or len(done.by_stage) < len(TRAINED):
         _one_run([*train, "-o"], folder, usual, rng, expected, done, output)
         if done.failed or done.different or done.count > 20 * kills + 100:
             break
@@ -194,7 +195,7 @@ def _one_run(
             process.join()
         if process.exitcode != -signal.SIGKILL:
             break
-        done.by_stage[next((name for name in STAGE_NAMES if not (run / name).exists()), "behind the last")] += 1
+        done.by_stage[next((name for name in TRAINED if not (run / name).exists()), "behind the last")] += 1
     done.runs += 1
     if process.exitcode != 0:
         done.failed.append(output.read_text()[-2000:])

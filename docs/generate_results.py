@@ -213,7 +213,11 @@ def page() -> str:
     if found := _read("movietweetings-morec"):
         parts += [_MOREC, _table(_system_rows(found["rows"])), _notes(found["rows"]), _table(_cost_rows(found["rows"]))]
     if found := _read("beauty"):
-        parts += [_BEAUTY.format(**_sizes(found), **_less_fusion(found)), _table(_system_rows(found["rows"])), _notes(found["rows"])]
+        parts += [
+            _BEAUTY.format(**_sizes(found), **_less_fusion(found)),
+            _table(_system_rows(found["rows"])),
+            _notes(found["rows"]),
+        ]
         parts += [_table(_cost_rows(found["rows"]))]
     if found := _read("beauty-everybody"):
         parts += [_BEAUTY_EVERYBODY.format(**_sizes(found), **_less_fusion(found)), _table(_system_rows(found["rows"]))]

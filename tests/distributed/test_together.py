@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.kills import World, make_world, start
+from benchmarks.kills import TRAINED, World, make_world, start
 
 from allmrec.core.artifacts import read_tensors
-from allmrec.pipeline.run import STAGE_NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +33,6 @@ EQUAL = {
     "tune.training.batch_size": "5",
     "tune.training.epochs": "2",
 }
-
-# `texts` is none of the recipe's, and nothing is trained there.
-TRAINED = tuple(name for name in STAGE_NAMES if name != "texts")
 
 
 ATOL, RTOL = 1e-5, 1e-3
