@@ -53,7 +53,7 @@ class Log:
 def measured(trainer: Any, log: Log, work: Path, budget: float, validate: Any) -> Any:
     """RecBole's trainer with a clock around its epochs and our measure in the place of its own validation."""
 
-    class Measured(type(trainer)):  # type: ignore[misc]
+    class Measured(type(trainer)):  # type: ignore[misc]  # a class that is known when it runs
         def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
             if log.records:
                 self._save_checkpoint(epoch_idx - 1, verbose=False, saved_model_file=str(work / "last.pth"))

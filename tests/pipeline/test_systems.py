@@ -21,9 +21,10 @@ from allmrec.evaluation import Report, draw_protocol, judge, render
 from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.pipeline.judgement import earlier_report, evaluate_run, keep_report
+from allmrec.pipeline.recommending import recommending
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.stages import read_stage
-from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, recommending, train_systems
+from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, train_systems
 from allmrec.pipeline.variants import VARIANTS, open_variant
 from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec

@@ -40,9 +40,10 @@ class LateFusion:
         and c_i times each part's standardised score and times the standardised popularity
 
     n_i are training interactions. In a run the parts are the CF model and the likeness of titles by centred vectors
-    (`TextLikeness`); plain ones make a weaker fusion. The products let the weights move from collaboration to text as items get colder. The
-    weights w maximise the conditional logistic likelihood (McFadden 1974), which is the logistic regression for one
-    choice among several: softmax over a query's candidates of w · features. It is convex, so there is one answer.
+    (`TextLikeness`); plain ones make a weaker fusion. The products let the weights move from collaboration to text as
+    items get colder. The weights w maximise the conditional logistic likelihood (McFadden 1974), which is the logistic
+    regression for one choice among several: softmax over a query's candidates of w · features. It is convex, so there
+    is one answer.
 
     It is fitted on validation items: the parts' models must not have trained on them. Test items are never looked at,
     except that, as everywhere, negatives spare what a user ever touched.

@@ -39,9 +39,8 @@ class ItemKNN:
 
     U_i are the users who took i in training; taking an item twice counts once. Ours: of each candidate's row the
     `neighbours` highest stay, where the paper keeps the highest of each item of the history; the shrinkage is a later
-    habit of the field. The product of the sparse matrix with itself is
-    made in slices, so memory grows with items times neighbours and not with items squared: this one scales where
-    `EASE` does not. A-LLMRec has no such row.
+    habit of the field. The product of the sparse matrix with itself is made in slices, so memory grows with items times
+    neighbours and not with items squared: this one scales where `EASE` does not. A-LLMRec has no such row.
 
     Args:
         similarities: by item number, padding included; row i holds what i is like.

@@ -14,8 +14,8 @@ from rich.table import Table
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
+from allmrec.pipeline.recommending import recommending
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import recommending
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.by_id import Recommendation
 

@@ -159,8 +159,7 @@ def _places(module: nn.Module, name: str, config: LoRAConfig) -> list[_Place]:
     transposed = all(isinstance(layer, Conv1D) for target in targets for layer in _named(module, target))
     settings = LoraConfig(
         r=config.r,
-        # A whole number by its annotation, any number by what is computed.
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # whole by its annotation, any number by what is computed
         lora_dropout=config.dropout,
         target_modules=list(targets),
         fan_in_fan_out=transposed,

@@ -36,7 +36,7 @@ from allmrec.recommend.samples import SampleConfig
 from allmrec.text.encoder import EncoderConfig, load_encoder
 from allmrec.text.loading import load_parts
 
-__all__ = ["BASELINES", "Baseline", "baseline_stage", "load_baseline", "train_baseline"]
+__all__ = ["BASELINES", "Baseline", "baseline_stage", "check_baseline", "load_baseline", "train_baseline"]
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def baseline_stage(run: Run, name: str) -> Stage:
 
 
 def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> None:
-    """Train a baseline and what it reads, where they are not there already; the run is held."""
+    """Train a baseline and what it reads, where they are not there already; the run is held, and `check_baseline` was
+    asked."""
     run.check_unpublished()
     kind = BASELINES[name]
-    check_baseline(run, name)
     for parent in kind.parents:
         if parent in BASELINES:
             train_baseline(run, parent, announce, here)
@@ -104,7 +104,8 @@ def check_baseline(run: Run, name: str) -> None:
         DataError: no item has a text.
     """
     kind = BASELINES[name]
-    if kind.texts and not any(_texts(run)):
+    catalogue = run.dataset.catalogue
+    if kind.texts and not (any(catalogue.titles) or any(catalogue.descriptions)):
         raise DataError(
             f"{name} knows items by their texts, and none of the {run.dataset.n_items:,} items of {run.path} has one. "
             "Prepare the data with titles (allmrec prepare table … --items)."

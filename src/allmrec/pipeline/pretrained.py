@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from allmrec.core.artifacts import atomic_directory, atomic_write, versions, write_json, write_tensors
+from allmrec.core.artifacts import atomic_directory, atomic_write, read_tensors, versions, write_json, write_tensors
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.vocabulary import Vocabulary
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.pipeline.card import model_card
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.allmrec import ALLMRec, NewItem
 
 if TYPE_CHECKING:
     from allmrec.pipeline.run import Run
@@ -79,6 +79,16 @@ class TrainedALLMRec(ALLMRec):
             }
             write_json(new / "run.json", run.as_json() | {"published": about})
             atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
+
+    def take_up_published(self) -> None:
+        """Take up the items that were added before this recommender was saved; there may be none."""
+        published = self.run.published
+        if published is None or not published["added"]:
+            return
+        kept = read_tensors(self.run.path / "published.safetensors")
+        rows = [NewItem.model_validate(item) for item in published["added"]]
+        texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
+        self.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
 
     @classmethod
     def from_pretrained(cls, name: Path | str, device: str = "cpu", revision: str | None = None) -> TrainedALLMRec:

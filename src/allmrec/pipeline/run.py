@@ -31,6 +31,7 @@ from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.folder import STAGE_NAMES, RunFolder
 from allmrec.pipeline.models import check_encoder, check_language_model
+from allmrec.pipeline.outcome import outcome
 from allmrec.pipeline.pretrained import TrainedALLMRec
 from allmrec.pipeline.stages import (
     Stage,
@@ -41,22 +42,16 @@ from allmrec.pipeline.stages import (
     stage_is_current,
     write_stage,
 )
-from allmrec.recommend.allmrec import NewItem
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
 from allmrec.text.bank import TextBank
-from allmrec.text.encoder import EncoderConfig, TransformerEncoder, load_encoder
+from allmrec.text.encoder import TransformerEncoder, load_encoder
 from allmrec.text.likeness import TextLikeness
 from allmrec.text.loading import load_parts
 
 __all__ = ["STAGE_NAMES", "Announce", "Run"]
 
 Announce = Callable[[str], None]
-
-
-def untouched(encoder: EncoderConfig) -> EncoderConfig:
-    """The same encoder with nothing of it tuned."""
-    return encoder.model_copy(update={"tune": "frozen"})
 
 
 def _silent(text: str) -> None:
@@ -109,7 +104,7 @@ class Run(RunFolder):
             }
             return Stage(name, settings, base, {"pretrain": self._stage("pretrain")})
         if name == "texts":
-            settings = {"encoder": untouched(config.encoder).model_dump(mode="json")}
+            settings = {"encoder": config.encoder.untouched.model_dump(mode="json")}
             return Stage(name, settings, {"data": self.data_hash})
         if name == "tune":
             settings = config.tune.model_dump(mode="json")
@@ -211,7 +206,7 @@ class Run(RunFolder):
         if here.is_main:
             write_stage(self.path, stage, result, started)
             self.forget(stage)
-        announce(f"{stage.label}: done in {time.monotonic() - started:.0f} s{_best(result)}{_given_way(result)}")
+        announce(f"{stage.label}: done in {time.monotonic() - started:.0f} s{outcome(result)}")
 
     def _state(self, stage: Stage) -> tuple[bool, list[Path]]:
         """Whether a stage stands there, made of these inputs, and which of its files are damaged."""
@@ -327,11 +322,7 @@ class Run(RunFolder):
             text_side=self.text_side,
         )
         model.run = self
-        if self.published is not None and self.published["added"]:
-            kept = read_tensors(self.path / "published.safetensors")
-            rows = [NewItem.model_validate(item) for item in self.published["added"]]
-            texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
-            model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
+        model.take_up_published()
         return model
 
     def train_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
@@ -364,7 +355,7 @@ class Run(RunFolder):
         return TextSide(alignment.to(self.device), encoder, self.config.item_text, self._untouched_encoder)
 
     def _untouched_encoder(self) -> TransformerEncoder:
-        return load_encoder(untouched(self.config.encoder)).to(self.device)
+        return load_encoder(self.config.encoder.untouched).to(self.device)
 
     def _pretrain(self, name: str, split: Split) -> StageResult:
         backbone, log = pretrain(
@@ -405,25 +396,3 @@ class Run(RunFolder):
             "dropped_history": ranker.builder.dropped_history,
         }
         return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
-
-
-def _given_way(result: StageResult) -> str:
-    """What the prompt's budget had no room for, in words."""
-    budget = result.log.get("budget", {})
-    parts = []
-    if budget.get("cut_titles"):
-        parts.append(f"{budget['cut_titles']:,} titles cut to {budget['title_tokens']} tokens")
-    if budget.get("dropped_history"):
-        parts.append(f"{budget['dropped_history']:,} history items dropped")
-    return f"; prompts: {', '.join(parts)}" if parts else ""
-
-
-def _best(result: StageResult) -> str:
-    """The best validation figure of a stage, in words."""
-    value, records = result.log.get("best_value"), result.log.get("records")
-    if value is None or not records:
-        return ""
-    names = [name for name in records[-1] if name not in ("step", "epoch") and not name.startswith("loss/")]
-    return (
-        f", best {names[0].removeprefix('validation/')} {value:.4f} at step {result.log['best_step']}" if names else ""
-    )

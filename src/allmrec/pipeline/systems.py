@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Int
-
 from allmrec.baselines.llm_only import LLMOnly
 from allmrec.baselines.popularity import Popularity
 from allmrec.cf.recommender import BackboneRecommender
@@ -16,17 +13,15 @@ from allmrec.core.artifacts import space_checked
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import CatalogueRecommender, EveryItem
 from allmrec.evaluation.judging import Note
 from allmrec.pipeline.baselines import BASELINES, baseline_stage, check_baseline, load_baseline, train_baseline
 from allmrec.pipeline.cold import cold_threshold
 from allmrec.pipeline.run import Announce, Run
 from allmrec.pipeline.stages import SYSTEMS_FOLDER, Stage, stage_is_current
 from allmrec.pipeline.variants import VARIANTS, open_variant
-from allmrec.ranking import Query, Ranking, Recommender
+from allmrec.ranking import Recommender
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender
-from allmrec.recommend.by_id import IdRecommender, TopOfCatalogue
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 
 __all__ = [
@@ -35,10 +30,11 @@ __all__ = [
     "TRAINABLE",
     "UNTRAINED",
     "System",
+    "backbone_stage",
     "check_trainable",
     "open_systems",
-    "recommending",
     "train_systems",
+    "trained_systems",
 ]
 
 
@@ -75,10 +71,10 @@ def _popularity(run: Run) -> System:
 
 def _backbone(run: Run) -> System:
     name = backbone_kind(run.config.pretrain.backbone).title
-    return System(BackboneRecommender(run.backbone("reference"), name), (_backbone_stage(run),))
+    return System(BackboneRecommender(run.backbone("reference"), name), (backbone_stage(run),))
 
 
-def _backbone_stage(run: Run) -> Stage:
+def backbone_stage(run: Run) -> Stage:
     """That of the CF model that saw everything."""
     return run.stage("reference" if run.config.held_out_targets else "pretrain")
 
@@ -333,84 +329,13 @@ def _of_variant(run: Run, name: str) -> System:
     return System(made, _all(variant), titles=variant.method == "score")
 
 
-class Proposed:
-    """A system that ranks few items at a time, over the whole catalogue: another one proposes.
-
-    Args:
-        recommender: ranks.
-        proposer: names the best of the catalogue by its own lights.
-    """
-
-    def __init__(self, recommender: Recommender, proposer: CatalogueRecommender) -> None:
-        self._recommender, self._proposer = recommender, proposer
-
-    @property
-    def name(self) -> str:
-        return self._recommender.name
-
-    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
-        proposed = [ranking.items for ranking in self._proposer.top(queries, exclude, k)]
-        return self._recommender.rank(queries, proposed)
-
-
-def recommending(run: Run, name: str | None = None, announce: Announce = lambda text: None) -> IdRecommender:
-    """A system of a run that recommends by ids; to what scores titles the run's CF model proposes, or popularity.
-
-    Args:
-        run: a trained run.
-        name: of SYSTEMS, or `allmrec`; none: A-LLMRec where it is trained, else the one system that is.
-        announce: told where another recommends, or proposes, than might be expected.
-
-    Raises:
-        ConfigError: an unknown system, one that the run cannot have, or several to choose from.
-        ArtifactError: a stage that it needs is missing, of other inputs, or damaged.
-    """
-    if name is None:
-        there = [] if (run.path / "tune").is_dir() else _trained(run)[0]
-        # A CF model that was trained because others read it is no choice of anybody's.
-        if not there and (run.path / "pretrain").is_dir() and not (run.path / "tune").is_dir():
-            there = [run.config.pretrain.backbone]
-            announce(f"The CF model recommends: A-LLMRec itself is not trained in {run.path}. allmrec train {run.path}")
-        if len(there) > 1:
-            raise ConfigError(f"{run.path} has {', '.join(there)}; say which is to recommend with --system.")
-        name = there[0] if there else "allmrec"
-    if name == "allmrec":
-        return run.recommender()
-    if name in VARIANTS:
-        return open_variant(run, name).recommender()
-    system = next(iter(open_systems(run, [name]).values()))
-    if isinstance(system.recommender, IdRecommender):
-        return system.recommender
-    if isinstance(system.recommender, CatalogueRecommender):
-        return TopOfCatalogue(run.dataset, system.recommender)
-    if system.titles:
-        return TopOfCatalogue(run.dataset, Proposed(system.recommender, _proposer(run, system, announce)))
-    return TopOfCatalogue(run.dataset, EveryItem(system.recommender, run.dataset.n_items, run.config.seed))
-
-
-def _proposer(run: Run, system: System, announce: Announce) -> CatalogueRecommender:
-    """The run's CF model; where none is trained, popularity, and that is said."""
-    name = run.config.pretrain.backbone
-    by = "backbone"
-    if not stage_is_current(run.path, _backbone_stage(run)):
-        by = "popularity"
-        announce(
-            f"No CF model is trained in {run.path}: popularity proposes what {system.recommender.name} ranks. "
-            f"For better proposals: allmrec train {run.path} --system {name}"
-        )
-    proposer = open_systems(run, [by])[by].recommender
-    if isinstance(proposer, CatalogueRecommender):
-        return proposer
-    return EveryItem(proposer, run.dataset.n_items, run.config.seed)
-
-
 def _last_stage(run: Run, name: str) -> Stage:
     return baseline_stage(run, name) if name in BASELINES else open_variant(run, name).stage("tune")
 
 
 def _all_there(run: Run, announce: Announce) -> list[str]:
     """Names of the systems that a run has. Its own stand there as soon as stage 2 does, or nothing else."""
-    others, stale = _trained(run)
+    others, stale = trained_systems(run)
     if stale:
         again = " ".join(f"--system {name}" for name in stale)
         announce(
@@ -424,7 +349,7 @@ def _all_there(run: Run, announce: Announce) -> list[str]:
     return [*(_CHEAP if pretrained else _CHEAP[:1]), *others]
 
 
-def _trained(run: Run) -> tuple[list[str], list[str]]:
+def trained_systems(run: Run) -> tuple[list[str], list[str]]:
     """Systems beside the run's own that stand there: those made of what the run has now, and the others."""
     current: list[str] = []
     stale: list[str] = []

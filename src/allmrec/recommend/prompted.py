@@ -149,6 +149,9 @@ class PromptedRanker(nn.Module):
     def joint(self, table: JointItemTable) -> None:
         self._joint = table
         self._slot_table = self.slot_table(table)
+        self._likeness = self._texts
+        if self.config.pointer.reads_joint_texts:
+            self._likeness = TextLikeness(table.text, table.has_text.cpu().numpy(), centred=True)
 
     def slot_table(self, joint: JointItemTable) -> Float[Tensor, "items columns"]:
         """What item slots are filled from, one row an item; see `SlotContents`."""
@@ -355,37 +358,13 @@ class PromptedRanker(nn.Module):
         candidates: Sequence[Int[np.ndarray, " _candidates"]],
     ) -> Float[Tensor, "batch candidates features"]:
         """What late fusion reads of each candidate."""
-        device = cf_scores.device
-        if self._texts is not None and self.config.pointer.reads_texts:
-            alike = [self._texts.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
-            likeness = torch.from_numpy(np.stack(alike)).to(cf_scores)
-        else:
-            likeness = self._joint_likeness(cf_scores, queries, candidates)
-        counts = torch.zeros(len(self._joint.text), device=device)
-        known = cast(Tensor, self._counts)  # the constructor made sure
-        counts[: len(known)] = known.to(counts)
-        return fused_features(cf_scores, likeness, counts[torch.from_numpy(np.stack(candidates)).to(device)])
-
-    def _joint_likeness(
-        self,
-        cf_scores: Float[Tensor, "batch candidates"],
-        queries: Sequence[Query],
-        candidates: Sequence[Int[np.ndarray, " _candidates"]],
-    ) -> Float[Tensor, "batch candidates"]:
-        """The best cosine of the text joint vectors with one of the latest ten items of the history."""
-        device = cf_scores.device
-        texts = self._joint.text.to(device).float()
-        known = self._joint.has_text.to(device)
-        likeness = torch.zeros_like(cf_scores)
-        # Without stage 1 there are no texts, and likeness says nothing.
-        centred = texts * known[:, None]
-        if bool(known.any()):
-            centred = nn.functional.normalize(texts - texts[known].mean(0), dim=1) * known[:, None]
-        for row, (query, items) in enumerate(zip(queries, candidates, strict=True)):
-            recent = torch.from_numpy(query.history[-10:].astype(np.int64)).to(device)
-            if len(recent):
-                likeness[row] = (centred[torch.from_numpy(items).to(device)] @ centred[recent].T).max(dim=1).values
-        return likeness
+        likeness = cast(TextLikeness, self._likeness)  # as this and the counts are there wherever the prior is fused
+        alike = [likeness.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
+        counts = cast(Tensor, self._counts)
+        numbers = torch.from_numpy(np.stack(candidates))
+        # An item behind the counts was added later: nobody has taken it.
+        taken = torch.where(numbers < len(counts), counts[numbers.clamp_max(len(counts) - 1)], 0)
+        return fused_features(cf_scores, torch.from_numpy(np.stack(alike)).to(cf_scores), taken.to(cf_scores))
 
 
 @torch.no_grad()

@@ -52,6 +52,11 @@ class PointerConfig(Config):
         """Whether the prior compares titles by the untouched sentence encoder."""
         return self.cf_prior and self.prior == "fused" and self.likeness == "plain"
 
+    @property
+    def reads_joint_texts(self) -> bool:
+        """Whether it compares stage 1's text vectors."""
+        return self.cf_prior and self.prior == "fused" and self.likeness == "joint"
+
 
 class PointerHead(nn.Module):
     """Scores candidates by comparing a query with keys, as a pointer network does (Vinyals et al. 2015).

@@ -29,6 +29,11 @@ class EncoderConfig(Config):
     )
     max_tokens: int | None = Field(256, ge=3, description="Tokens of a text at the most; none: what the model takes.")
 
+    @property
+    def untouched(self) -> EncoderConfig:
+        """The same encoder with nothing of it tuned."""
+        return self.model_copy(update={"tune": "frozen"})
+
 
 @runtime_checkable
 class SentenceEncoder(Protocol):
