@@ -35,7 +35,7 @@ from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.judgement import judge_systems
 from allmrec.pipeline.migration import upgraded
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import OWN, open_systems, train_systems
+from allmrec.pipeline.systems import OWN, System, open_systems, train_systems
 from benchmarks.about import measured_on
 
 RESULTS = Path(__file__).parent / "results"
@@ -88,9 +88,19 @@ def cell(path: Path, name: str, results: Path, changes: list[str], users: int, c
             "users_per_second": system.users_per_second,
             "costs": {"peak_memory": peak_memory()} | dict(system.costs),
             "made_of": report.made_of,
+            "validation": validation_of(run, made[name]),
         },
     )
     print(f"{name}: Hit@1 {system.metrics['Hit@1'].value:.3f} of {len(system.users)} users", flush=True)
+
+
+def validation_of(run: Run, system: System) -> dict[str, Any] | None:
+    """What the last stage of a system reached on validation items, and when; none where nothing is validated."""
+    if not system.stages:
+        return None
+    log = read_json(run.path / system.stages[-1].place / "log.json")
+    kept = ("best_value", "best_step", "steps")
+    return {name: log[name] for name in kept} if log.get("best_value") is not None else None
 
 
 def run_cells(
