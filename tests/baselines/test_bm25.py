@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from allmrec.baselines.bm25 import BM25, BM25Config
-from allmrec.core.errors import MissingExtraError
+from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol, judge
 from allmrec.ranking import Query, Recommender
@@ -63,6 +63,8 @@ def test_stop_words_can_be_kept() -> None:
     titles = [None, "the lamp", "the chair", "a door"]
     assert scores(BM25(titles), [1], [2])[2] == 0
     assert scores(BM25(titles, BM25Config(stopwords=None)), [1], [2])[2] > 0
+    with pytest.raises(ConfigError, match="stopwords is 'xx'"):
+        BM25(titles, BM25Config(stopwords="xx"))
 
 
 @needs_bm25s

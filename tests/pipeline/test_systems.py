@@ -358,20 +358,42 @@ def tastes(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp-llm", "all-items", "no-llm", "slots-both", "slots-gate"])
-def test_a_variant_learns_what_its_untrained_self_does_not_know(tastes: Run, name: str) -> None:
-    """Without the CF model's scores in the head: what is right has come through the slots."""
+def blind_hit(tastes: Run, name: str, trained: bool = True) -> float:
+    """Hit@1 of a variant without the CF model's scores in the head: what is right has come through the slots."""
     blind = Run(tastes.path, tastes.dataset, tastes.config.changed({"tune.prompt.pointer.cf_prior": False}))
     blind.data_hash = tastes.data_hash
     train_systems(blind, [name], lambda text: None)
     variant = open_variant(blind, name)
     protocol = draw_protocol(variant.split, "test", None, 6, 0)
-    trained, untrained = (
-        ALLMRec(variant.dataset, variant.ranker(trained), variant.method, name) for trained in (True, False)
-    )
-    after, before = (
-        judge([m], protocol, variant.split).systems[0].metrics["Hit@1"].value for m in (trained, untrained)
-    )
+    system = ALLMRec(variant.dataset, variant.ranker(trained), variant.method, name)
+    return judge([system], protocol, variant.split).systems[0].metrics["Hit@1"].value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp-llm",
+        "all-items",
+        "no-llm",
+        "slots-both",
+        "slots-gate",
+        "without-matching",
+        "without-reconstruction",
+        "without-recommendation",
+        "without-user",
+    ],
+)
+def test_a_variant_learns_what_its_untrained_self_does_not_know(tastes: Run, name: str) -> None:
+    after, before = (blind_hit(tastes, name, trained) for trained in (True, False))
     print(f"{name}: Hit@1 {after:.2f}, untrained {before:.2f}")
     assert after > before + 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["without-joint", "random-joint"])
+def test_without_the_items_vectors_the_tastes_are_not_found(tastes: Run, name: str) -> None:
+    """They take away what MLP-LLM, whose slots carry the CF model's own vectors, knows of the candidates."""
+    whole, without = blind_hit(tastes, "mlp-llm"), blind_hit(tastes, name)
+    print(f"{name}: Hit@1 {without:.2f}, with them {whole:.2f}")
+    assert without < whole - 0.2
