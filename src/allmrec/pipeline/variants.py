@@ -60,19 +60,19 @@ VARIANTS: Mapping[str, Variant] = {
     "slots-both": Variant("slots carry e and q", {"tune.prompt.slots": "both"}, "ours"),
     "slots-gate": Variant("slots by a gate", {"tune.prompt.slots": "gate"}, "ours"),
     "fused-prior": Variant(
-        "fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion would", True
+        "fused prior", {"tune.prompt.pointer.prior": "fused"}, "ours: starts as late fusion would", of_prior=True
     ),
     "plain-prior": Variant(
-        "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking", True
+        "plain prior", {"tune.prompt.pointer.prior": "cf"}, "ours: starts as the CF model's ranking", of_prior=True
     ),
     "prior-alone": Variant(
         "prior alone",
         # Adam's steps are of this size, so nothing moves; the prior's own weights are fitted before the first one.
         {"tune.training.learning_rate": 1e-12},
         "ours: the pointer head as it starts, nothing learned beside the prior",
-        True,
+        of_prior=True,
     ),
-    "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours", True),
+    "without-prior": Variant("w/o CF prior", {"tune.prompt.pointer.cf_prior": False}, "ours", of_prior=True),
 }
 
 
