@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from allmrec.core.errors import DataError
 from allmrec.data import InteractionDataset, sample_negatives
+from allmrec.data.negatives import pooled_negatives
 
 
 def world(rows: list[list[int]], n_items: int) -> InteractionDataset:
@@ -74,3 +75,32 @@ def test_the_same_generator_draws_the_same() -> None:
     dataset, users = world([[1, 2]], 50), np.zeros(8, dtype=np.int64)
     first, second = (sample_negatives(dataset, users, 5, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 20), max_size=12), min_size=1, max_size=6),
+    st.integers(1, 6),
+    st.integers(6, 30),
+    st.integers(0, 2**32),
+)
+def test_pooled_negatives_are_never_touched_never_twice_and_few(
+    rows: list[list[int]], n: int, pool: int, seed: int
+) -> None:
+    dataset = world(rows, 21)
+    users = np.arange(len(rows))
+    drawn = pooled_negatives(dataset, users, n, pool, np.random.default_rng(seed))
+    assert drawn.shape == (len(users), n)
+    for user, row in zip(users, drawn.tolist(), strict=True):
+        assert all(1 <= item <= 21 for item in row)
+        assert not set(row) & set(rows[user])
+        assert len(set(row)) == n
+    untouched = [user for user in users if not rows[user]]
+    assert len(np.unique(drawn[untouched])) <= pool
+
+
+def test_pooled_negatives_of_one_row_are_uniform() -> None:
+    dataset = world([[1, 2, 3], []], 10)
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([pooled_negatives(dataset, np.asarray([0]), 2, 6, rng).ravel() for _ in range(4000)])
+    shares = np.bincount(drawn, minlength=11)[4:] / len(drawn)
+    np.testing.assert_allclose(shares, 1 / 7, atol=0.012)

@@ -73,7 +73,7 @@ def test_the_table_of_differences_tells_the_truth() -> None:
         "tune.training.epochs": (5, 10),
         "tune.prompt.budget.history": (10, 10),
         "tune.prompt.budget.user_before_bos": (False, True),
-        "tune.prompt.template.item": ("{title}{item}", '"{title}"{item}'),
+        "tune.prompt.template.item": (None, '"{title}"{item}'),
         "evaluation.users": (None, 10_000),
         "pretrain.model.mask_padding": (True, False),
         "tune.select_weight": (0.0, 0.0),

@@ -47,7 +47,7 @@ def test_released_differs_from_paper_in_the_named_fields_only() -> None:
         "align.reconstructed": ("positive", "both"),
         "align.recommendation_score": ("sum", "mean"),
         "align.text_reconstruction_weight": (0.5, 0.2),
-        "tune.prompt.template.item": ("{title}{item}", '"{title}"{item}'),
+        "tune.prompt.template.item": (None, '"{title}"{item}'),
         "tune.prompt.budget.user_before_bos": (False, True),
         "tune.prompt.projection.scale": ("tokens", "none"),
         "tune.prompt.projection.standardise": (True, False),

@@ -30,7 +30,7 @@ class SayingLM(TransformersLM):
         super().__init__(base.frozen.module, base._tokenizer, "saying")
         self._texts = list(texts)
 
-    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor) -> Saying:
+    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor, *layout: object) -> Saying:
         rows = [[*self.tokenize(self._texts.pop(0)), self.eos_id] for _ in lengths]
         return Saying(rows)
 

@@ -66,7 +66,7 @@ class Recording(TransformersLM):
         self.prompts: list[torch.Tensor] = []
         self._text = text
 
-    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor) -> Saying:
+    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor, *layout: object) -> Saying:
         self.prompts += [row[:length].clone() for row, length in zip(embeddings, lengths.tolist(), strict=True)]
         return Saying([*self.tokenize(self._text), self.eos_id], len(lengths))
 

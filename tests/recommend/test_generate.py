@@ -31,7 +31,7 @@ class ScriptedLM(TransformersLM):
         super().__init__(base.frozen.module, base._tokenizer, "scripted")
         self._scripts = scripts
 
-    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor) -> ScriptedDecoding:
+    def decode(self, embeddings: torch.Tensor, lengths: torch.Tensor, *layout: object) -> ScriptedDecoding:
         # A row's first embedding holds its number, so that a script follows its row wherever that stands.
         return ScriptedDecoding([self._scripts[int(row)] for row in embeddings[:, 0, 0]])
 

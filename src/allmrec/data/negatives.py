@@ -1,4 +1,4 @@
-"""Items that a user never touched, drawn at random; knows no loss and no protocol."""
+"""Items that a user never interacted with, drawn at random."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int, Int32, Int64
 from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
 
-__all__ = ["sample_negatives"]
+__all__ = ["pooled_negatives", "sample_negatives"]
 
 # Above this share of unusable items, drawing again and again costs more than listing what is free.
 _CROWDED = 0.75
@@ -65,6 +65,39 @@ def sample_negatives(
     chunk = max(1, _CELLS // dataset.n_items)
     for part in (rows[start : start + chunk] for start in range(0, len(rows), chunk)):
         drawn[part] = _by_listing(dataset, users[part], n, rng, exclude_extra[part], distinct)
+    return drawn
+
+
+def pooled_negatives(
+    dataset: InteractionDataset,
+    users: Int[np.ndarray, " rows"],
+    n: int,
+    pool: int,
+    rng: np.random.Generator,
+) -> Int32[np.ndarray, "rows n"]:
+    """Draw `n` items per row as `sample_negatives` does, but all rows from the same `pool` random items.
+
+    A row's negatives are still uniform over the items that its user never interacted with; rows that share a pool are not
+    independent. A row whose user leaves too few items of the pool is drawn from all items.
+
+    Args:
+        dataset: whose interactions to avoid.
+        users: user numbers.
+        n: how many per row, distinct.
+        pool: items to draw from, at least `n`; at most the catalogue is used.
+        rng: where randomness comes from.
+
+    Raises:
+        DataError: a user leaves too few items of the catalogue.
+    """
+    users = np.asarray(users, dtype=np.int64)
+    items = rng.choice(dataset.n_items, size=min(pool, dataset.n_items), replace=False).astype(np.int32) + 1
+    unusable = _is_touched(dataset, users, np.broadcast_to(items, (len(users), len(items))))
+    order = np.argsort(np.where(unusable, 2.0, rng.random(unusable.shape)), axis=1)
+    drawn = np.zeros((len(users), n), dtype=np.int32)
+    enough = len(items) - unusable.sum(axis=1) >= n
+    drawn[enough] = items[order[enough, :n]]
+    drawn[~enough] = sample_negatives(dataset, users[~enough], n, rng)
     return drawn
 
 

@@ -1,11 +1,11 @@
-"""Rows of embeddings continued token by token behind a cache; knows no prompt and no model's family."""
+"""Rows of embeddings continued token by token behind a cache."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from allmrec.core.errors import ConfigError
@@ -13,7 +13,16 @@ from allmrec.core.errors import ConfigError
 if TYPE_CHECKING:  # the model makes the decoding, and the decoding asks the model
     from allmrec.llm.language_model import LanguageModel
 
-__all__ = ["CachedDecoding"]
+__all__ = ["CachedDecoding", "additive_mask"]
+
+
+def additive_mask(
+    visible: Bool[Tensor, "batch tokens seen"], embeddings: Float[Tensor, "batch _tokens _width"]
+) -> Float[Tensor, "batch 1 tokens seen"]:
+    """What attention adds to its scores: 0 where a place is seen, the lowest number where it is not."""
+    hidden = ~visible[:, None].to(embeddings.device)
+    mask = torch.zeros(hidden.shape, dtype=embeddings.dtype, device=embeddings.device)
+    return mask.masked_fill_(hidden, torch.finfo(embeddings.dtype).min)
 
 
 class CachedDecoding:
@@ -29,6 +38,8 @@ class CachedDecoding:
             `use_cache`, and makes its own cache when it is given none.
         embeddings: what stands at each place, padded on the right.
         lengths: real places of each row, at least one.
+        positions: the position number of each place; none: one after the other.
+        visible: which places each place sees; none: all before it and itself. What is appended sees every place.
     """
 
     def __init__(
@@ -37,16 +48,28 @@ class CachedDecoding:
         body: Any,
         embeddings: Float[Tensor, "rows tokens width"],
         lengths: Int[Tensor, " rows"],
+        positions: Int[Tensor, "rows tokens"] | None = None,
+        visible: Bool[Tensor, "rows tokens tokens"] | None = None,
     ) -> None:
         self._lm, self._body = lm, body
         self._cache: Any = None
-        self._lengths = lengths.to(lm.device)
+        lengths = lengths.to(lm.device)
         columns = torch.arange(int(lengths.max()), device=lm.device)
-        places = columns - (len(columns) - self._lengths)[:, None]
-        self._mask = (places >= 0).long()
+        places = columns - (len(columns) - lengths)[:, None]
+        real = places >= 0
+        self._mask = real.long()
         # What stands at a padded place is masked, so its first token may stand there too.
         places = places.clamp_min(0)
-        self._logits = self._read(torch.take_along_dim(embeddings, places[..., None], dim=1), places)
+        numbers = places if positions is None else torch.take_along_dim(positions.to(lm.device), places, dim=1)
+        # The position of what comes next in each row.
+        self._next = numbers[:, -1] + 1
+        mask = self._mask
+        if visible is not None:
+            rows = torch.arange(len(places), device=lm.device)[:, None, None]
+            seen = visible.to(lm.device)[rows, places[:, :, None], places[:, None, :]] & real[:, None, :]
+            # A padded place sees itself: a row of the softmax may not be empty.
+            mask = additive_mask(seen | torch.eye(len(columns), dtype=torch.bool, device=lm.device), embeddings)
+        self._logits = self._read(torch.take_along_dim(embeddings, places[..., None], dim=1), numbers, mask)
 
     @property
     def logits(self) -> Float[Tensor, "rows vocabulary"]:
@@ -59,30 +82,30 @@ class CachedDecoding:
         Raises:
             ConfigError: a row has no positions left.
         """
-        if int(self._lengths.max()) >= self._lm.max_tokens:
+        if int(self._next.max()) >= self._lm.max_tokens:
             raise ConfigError(
-                f"A text of {int(self._lengths.max())} tokens cannot go on: {self._lm.name} has {self._lm.max_tokens} "
+                f"A text of {int(self._next.max())} tokens cannot go on: {self._lm.name} has {self._lm.max_tokens} "
                 "positions. Ask for fewer new tokens, or make the prompt shorter."
             )
-        positions = self._lengths[:, None]
-        self._lengths = self._lengths + 1
+        positions = self._next[:, None]
+        self._next = self._next + 1
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        self._logits = self._read(self._lm.embed(tokens[:, None]), positions)
+        self._logits = self._read(self._lm.embed(tokens[:, None]), positions, self._mask)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows alone, in this order; a row may be named several times."""
         rows = rows.to(self._lm.device)
-        self._lengths, self._mask, self._logits = self._lengths[rows], self._mask[rows], self._logits[rows]
+        self._next, self._mask, self._logits = self._next[rows], self._mask[rows], self._logits[rows]
         with torch.inference_mode():
             self._cache.batch_select_indices(rows)
 
     @torch.inference_mode()
     def _read(
-        self, embeddings: Float[Tensor, "rows new width"], positions: Int[Tensor, "rows new"]
+        self, embeddings: Float[Tensor, "rows new width"], positions: Int[Tensor, "rows new"], mask: Tensor
     ) -> Float[Tensor, "rows vocabulary"]:
         output = self._body(
             inputs_embeds=embeddings,
-            attention_mask=self._mask,
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,

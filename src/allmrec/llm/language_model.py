@@ -1,15 +1,28 @@
-"""The language model as the rest sees it: tokens, embeddings, hidden states, logits; knows nothing of users or items."""
+"""The language model as the rest sees it: tokens, embeddings, hidden states, kept keys and values, logits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Decoding", "LanguageModel"]
+__all__ = ["Decoding", "KeysAndValues", "LanguageModel"]
+
+
+@dataclass(frozen=True)
+class KeysAndValues:
+    """What every layer's attention keeps of places that were read, so that later places can be read without them.
+
+    Attributes:
+        keys, values: per layer and row, heads times places times a head's dim.
+    """
+
+    keys: Float[Tensor, "layers rows heads places key_dim"]
+    values: Float[Tensor, "layers rows heads places value_dim"]
 
 
 @runtime_checkable
@@ -113,15 +126,50 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def keep(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens kept_and_tokens"],
+        positions: Int[Tensor, "batch tokens"],
+        behind: KeysAndValues | None = None,
+    ) -> KeysAndValues:
+        """Read places and keep what later places need of them; nothing of it is differentiable.
+
+        Args:
+            embeddings: what stands at each place.
+            visible: which places each place sees: those of `behind` first, then these.
+            positions: the position number of each place.
+            behind: places that were read before, one row a row of the batch; none: these are the first.
+        """
+        ...
+
+    def hidden_behind(
+        self,
+        behind: KeysAndValues,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens kept_and_tokens"],
+        positions: Int[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch tokens hidden"]:
+        """Hidden states, after all layers, of places behind kept ones; arguments as of `keep`, nothing differentiable."""
+        ...
+
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
         """Next-token logits at given places only; logits everywhere would cost a third more time and gigabytes."""
         ...
 
-    def decode(self, embeddings: Float[Tensor, "batch tokens width"], lengths: Int[Tensor, " batch"]) -> Decoding:
+    def decode(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        lengths: Int[Tensor, " batch"],
+        positions: Int[Tensor, "batch tokens"] | None = None,
+        visible: Bool[Tensor, "batch tokens tokens"] | None = None,
+    ) -> Decoding:
         """Begin to continue texts; nothing of it is differentiable.
 
         Args:
             embeddings: what stands at each place, padded on the right.
             lengths: real places of each row, at least one. Padding changes no row's logits.
+            positions: the position number of each place; none: one after the other.
+            visible: which places each place sees; none: all before it and itself.
         """
         ...

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.frozen import Frozen
-from allmrec.llm.decoding import CachedDecoding
+from allmrec.llm.decoding import CachedDecoding, additive_mask
+from allmrec.llm.language_model import KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
 
 __all__ = ["TransformersLM", "load_language_model"]
@@ -117,12 +119,50 @@ class TransformersLM:
         if visible is None:
             mask = torch.ones(batch, tokens, dtype=torch.long, device=embeddings.device)
         else:
-            mask = torch.zeros(batch, 1, tokens, tokens, dtype=embeddings.dtype, device=embeddings.device)
-            mask.masked_fill_(~visible[:, None].to(embeddings.device), torch.finfo(embeddings.dtype).min)
+            mask = additive_mask(visible, embeddings)
         body = self._body(self._depth if layers is None else layers)
         output = body(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False)
         state: Tensor = output.last_hidden_state
         return state
+
+    @torch.inference_mode()
+    def keep(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens kept_and_tokens"],
+        positions: Int[Tensor, "batch tokens"],
+        behind: KeysAndValues | None = None,
+    ) -> KeysAndValues:
+        layers = self._read_behind(behind, embeddings, visible, positions).past_key_values.layers
+        new = embeddings.shape[1]
+        return KeysAndValues(
+            torch.stack([layer.keys[..., -new:, :] for layer in layers]),
+            torch.stack([layer.values[..., -new:, :] for layer in layers]),
+        )
+
+    @torch.inference_mode()
+    def hidden_behind(
+        self,
+        behind: KeysAndValues,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens kept_and_tokens"],
+        positions: Int[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch tokens hidden"]:
+        state: Tensor = self._read_behind(behind, embeddings, visible, positions).last_hidden_state
+        return state
+
+    def _read_behind(self, behind: KeysAndValues | None, embeddings: Tensor, visible: Tensor, positions: Tensor) -> Any:
+        cache = DynamicCache()
+        if behind is not None:
+            for layer, (keys, values) in enumerate(zip(behind.keys, behind.values, strict=True)):
+                cache.update(keys, values, layer)
+        return self._body(self._depth)(
+            inputs_embeds=embeddings,
+            attention_mask=additive_mask(visible, embeddings),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
 
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
         logits: Tensor = self._model.module.get_output_embeddings()(hidden)
@@ -130,8 +170,14 @@ class TransformersLM:
             logits = torch.tanh(logits / self._softcap) * self._softcap
         return logits
 
-    def decode(self, embeddings: Float[Tensor, "batch tokens width"], lengths: Int[Tensor, " batch"]) -> CachedDecoding:
-        return CachedDecoding(self, self._body(self._depth), embeddings, lengths)
+    def decode(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        lengths: Int[Tensor, " batch"],
+        positions: Int[Tensor, "batch tokens"] | None = None,
+        visible: Bool[Tensor, "batch tokens tokens"] | None = None,
+    ) -> CachedDecoding:
+        return CachedDecoding(self, self._body(self._depth), embeddings, lengths, positions, visible)
 
     def _body(self, layers: int) -> nn.Module:
         """The model's body cut after `layers` layers, sharing every weight with the whole."""
@@ -178,7 +224,7 @@ def load_language_model(
     Args:
         name: a packaged model's name, a hub name, or a folder.
         device: where to put it.
-        precision: how its weights are held; auto: float32 on a CPU, bfloat16 on a GPU.
+        precision: how its weights are held; auto: bfloat16 on a GPU and on a CPU that is faster at it, else float32.
 
     Raises:
         ModelNotFoundError: it is neither on this machine nor reachable.

@@ -108,8 +108,8 @@ class RunConfig(Config):
     llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     llm_precision: Precision = Field(
         "auto",
-        description="How the frozen language model is held: auto is float32 on a CPU and bfloat16 on a GPU; int8 and int4 "
-        "need the extra `quantised`.",
+        description="How the frozen language model is held: auto is bfloat16 on a GPU and on a CPU that a short probe finds "
+        "faster at it, else float32; int8 and int4 need the extra `quantised`.",
     )
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."

@@ -1,4 +1,4 @@
-"""F_U and F_I: from recommendation space into the language model's token space; knows no prompt."""
+"""F_U and F_I: from recommendation space into the language model's token space."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class ProjectionConfig(Config):
         description="Give the first layer inputs of mean 0 and deviation 1 over the items. Stage 1's vectors differ from "
         "item to item by a few hundredths around a common value, which a layer norm would take for all there is. A "
         "linear layer could undo it, so what can be learned is the same (ours; off in the released program).",
+    )
+    start: Literal["random", "aligned"] = Field(
+        "random",
+        description="How F_U begins. `random`: by itself (paper); `aligned` (ours): as what F_I makes of an item whose CF "
+        "vector the user's is, so that a user begins near the items that the CF model scores high. For the form `copy`.",
     )
     scale: Literal["none", "tokens"] = Field(
         "tokens",
@@ -74,6 +79,31 @@ class Projection(nn.Module):
         """Take mean and deviation of inputs from these vectors; a component that never varies is only centred."""
         spread, self.centre = torch.std_mean(vectors.to(self.centre), dim=0)
         self.spread = torch.where(spread > 1e-8, spread, 1.0)
+
+    @torch.no_grad()
+    def align_to(
+        self, other: Projection, inputs: Float[Tensor, "items inputs"], theirs: Float[Tensor, "items other_inputs"]
+    ) -> None:
+        """Begin such that an item's `inputs` give what `other` gives for `theirs`, as nearly as one layer can.
+
+        The first layer is the least-squares map from the inputs to what the other's first layer makes of its own inputs;
+        everything behind it is copied.
+
+        Args:
+            other: a projection of the same inside.
+            inputs: what this one reads, by item.
+            theirs: what the other reads, by item.
+        """
+        self.standardise(inputs)
+        mine = (inputs.to(self.centre) - self.centre) / self.spread
+        wanted = other.first((theirs.to(other.centre) - other.centre) / other.spread)
+        design = torch.cat([mine, torch.ones(len(mine), 1, device=mine.device)], dim=1).double()
+        solution = torch.linalg.lstsq(design.cpu(), wanted.double().cpu(), driver="gelsd").solution.to(wanted)
+        self.first.weight.copy_(solution[:-1].T)
+        self.first.bias.copy_(solution[-1])
+        self.norm.load_state_dict(other.norm.state_dict())
+        self.second.load_state_dict(other.second.state_dict())
+        self.activation = other.activation
 
 
 def seeded_projections(

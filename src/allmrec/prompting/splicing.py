@@ -1,4 +1,4 @@
-"""Puts vectors into the slots of tokenised prompts; knows neither where the vectors come from nor what is asked."""
+"""Puts vectors into the slots of tokenised prompts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class SplicedPrompts:
     Attributes:
         embeddings: what the language model reads.
         positions: the position number of each place; padding goes on counting and is seen by nothing real.
-        lengths: real places of each row; the last one is where the answer begins.
+        lengths: real places of each row without the answer; the last one is where the answer begins.
+        visible: which places (last axis) each place sees; None: all before it and itself.
         user_at: place of the user slot, -1 where there is none.
         history_at: whether each place is a slot of the history.
         candidates_at: places of the candidates' slots.
@@ -35,6 +36,24 @@ class SplicedPrompts:
     user_at: Int[Tensor, " batch"]
     history_at: Bool[Tensor, "batch tokens"]
     candidates_at: Int[Tensor, "batch candidates"]
+    visible: Bool[Tensor, "batch tokens tokens"] | None = None
+
+    @property
+    def ends(self) -> Int[Tensor, " batch"]:
+        """The position number of each row's last real place."""
+        return self.positions.gather(1, self.lengths[:, None] - 1)[:, 0]
+
+    def rows(self, numbers: Int[Tensor, " kept"]) -> SplicedPrompts:
+        """Some of the prompts, in this order."""
+        return SplicedPrompts(
+            embeddings=self.embeddings[numbers],
+            positions=self.positions[numbers],
+            lengths=self.lengths[numbers],
+            user_at=self.user_at[numbers],
+            history_at=self.history_at[numbers],
+            candidates_at=self.candidates_at[numbers],
+            visible=None if self.visible is None else self.visible[numbers],
+        )
 
     def mean_over_history(self, hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
         """Mean of hidden states over the history's slots; 0 where there are none."""
@@ -81,14 +100,29 @@ def splice(
         rows_at = torch.from_numpy(np.repeat(np.arange(len(prompts)), [len(p) for p in places])).to(device)
         columns = torch.from_numpy(np.concatenate(places)).to(device)
         embeddings = embeddings.index_put((rows_at, columns), items.to(embeddings.dtype))
+    positions = np.stack([_continued(prompt.positions, width) for prompt in prompts])
     return SplicedPrompts(
         embeddings=embeddings,
-        positions=torch.arange(width, device=device).expand(len(rows), width),
+        positions=torch.from_numpy(positions).to(device),
         lengths=torch.tensor([len(p) for p in prompts], device=device),
         user_at=user_at,
         history_at=torch.from_numpy(history_at).to(device),
         candidates_at=_stacked(prompts).to(device),
+        visible=_visible(prompts, width).to(device) if any(p.is_parallel for p in prompts) else None,
     )
+
+
+def _continued(positions: Int[np.ndarray, " tokens"], width: int) -> Int[np.ndarray, " width"]:
+    """Positions of a prompt and of whatever follows it."""
+    return np.concatenate([positions, positions[-1] + 1 + np.arange(width - len(positions))])
+
+
+def _visible(prompts: Sequence[TokenisedPrompt], width: int) -> Bool[Tensor, "batch width width"]:
+    """Which places see which; what follows a prompt sees all of it and what stands between."""
+    sees = np.broadcast_to(np.tri(width, dtype=bool), (len(prompts), width, width)).copy()
+    for number, prompt in enumerate(prompts):
+        sees[number, : len(prompt), : len(prompt)] = prompt.visible()
+    return torch.from_numpy(sees)
 
 
 def _stacked(prompts: Sequence[TokenisedPrompt]) -> Int[Tensor, "batch candidates"]:

@@ -1,19 +1,19 @@
-"""From typed pieces to tokens with known slots, inside a budget; knows no vector and no model weights."""
+"""From typed pieces to tokens with known slots, positions and blocks, inside a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from pydantic import Field
 
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
-from allmrec.prompting.template import ItemSlot, PromptTemplate, Text, Title, UserSlot
+from allmrec.prompting.template import Block, ItemSlot, Piece, PromptTemplate, Text, Title, UserSlot
 
 __all__ = ["PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt"]
 
@@ -40,6 +40,10 @@ class TokenisedPrompt:
         candidates_at, candidates: places of the candidates' slots and their items. Where the template has no item slots
             an item's place is the last token of its title.
         dropped: history items that the budget had no room for.
+        positions: the position number of each token. In a parallel list all candidates begin at the same one, and what
+            follows the list goes on behind the longest candidate that there can be.
+        blocks: to which candidate of a parallel list a token belongs, -1 for all others. A token sees what stands before
+            it, but no token of another block; what follows the list sees all of them.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -49,6 +53,21 @@ class TokenisedPrompt:
     candidates_at: Int[np.ndarray, " slots"]
     candidates: Int[np.ndarray, " candidates"]
     dropped: int
+    positions: Int[np.ndarray, " tokens"]
+    blocks: Int[np.ndarray, " tokens"]
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether any token belongs to a block."""
+        return bool((self.blocks >= 0).any())
+
+    def visible(self) -> Bool[np.ndarray, "tokens tokens"]:
+        """Which tokens (last axis) each token sees."""
+        mine, theirs = self.blocks[:, None], self.blocks[None, :]
+        sees: Bool[np.ndarray, "tokens tokens"] = np.tri(len(self), dtype=bool) & (
+            (mine < 0) | (theirs < 0) | (mine == theirs)
+        )
+        return sees
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,7 +145,7 @@ class PromptBuilder:
         Raises:
             ConfigError: the candidates alone do not fit.
         """
-        shown = list(history)[-self.budget.history :] if self.budget.history else []
+        shown = list(history)[-self.history_shown :] if self.history_shown else []
         prompt = self._build(shown, candidates, 0)
         dropped = 0
         while len(prompt) + reserve > self._limit and dropped < len(shown):
@@ -145,38 +164,92 @@ class PromptBuilder:
         """Tokens that the longest of these titles and its end take."""
         return 1 + max(len(self.titles[int(item)]) for item in candidates)
 
+    @property
+    def history_shown(self) -> int:
+        """How many items of a history a prompt shows at the most."""
+        return self.budget.history if self.template.shows_history else 0
+
+    @cached_property
+    def block_limit(self) -> int:
+        """Tokens that the longest candidate of a parallel list may take."""
+        pieces = self.template.block(0)
+        return sum(
+            self.budget.title_tokens if isinstance(p, Title) else len(self._words(p.text)) if isinstance(p, Text) else 1
+            for p in pieces
+        )
+
     def _build(self, history: Sequence[int], candidates: Sequence[int], dropped: int) -> TokenisedPrompt:
-        ids: list[int] = []
-        prefix = list(self._lm.prefix_ids)
-        pieces = self.template.pieces(history, candidates)
-        user_at, history_at, candidates_at, history_items = -1, [], [], []
-        marks = ItemSlot if any(isinstance(piece, ItemSlot) for piece in pieces) else Title
-        if self.budget.user_before_bos and isinstance(pieces[0], UserSlot):
-            user_at, ids, pieces = 0, [0, *prefix], pieces[1:]
-        else:
-            ids = prefix
-        for piece in pieces:
-            if isinstance(piece, Text):
-                ids.extend(self._words(piece.text))
-            elif isinstance(piece, Title):
-                ids.extend(self.titles[piece.item])
-            elif isinstance(piece, UserSlot):
-                user_at = len(ids)
-                ids.append(0)
-            elif isinstance(piece, ItemSlot):
-                ids.append(0)
-            if isinstance(piece, marks):
-                if piece.role == "history":
-                    history_at.append(len(ids) - 1)
-                    history_items.append(piece.item)
-                else:
-                    candidates_at.append(len(ids) - 1)
+        return _Layout(self._lm.prefix_ids, self._words, self.titles, self.block_limit).built(
+            self.template.pieces(history, candidates), candidates, dropped, self.budget.user_before_bos
+        )
+
+
+class _Layout:
+    """A prompt as it is written, piece by piece."""
+
+    def __init__(
+        self, prefix: Sequence[int], words: Callable[[str], Sequence[int]], titles: TitleTokens, block_limit: int
+    ) -> None:
+        self._prefix, self._words, self._titles, self._block_limit = prefix, words, titles, block_limit
+        self._ids: list[int] = []
+        self._positions: list[int] = []
+        self._blocks: list[int] = []
+        self._next = 0
+        self._user_at = -1
+        self._places: dict[str, list[int]] = {"history": [], "candidate": []}
+        self._history: list[int] = []
+
+    def built(
+        self, pieces: Sequence[Piece], candidates: Sequence[int], dropped: int, user_before_bos: bool
+    ) -> TokenisedPrompt:
+        """The prompt of these pieces."""
+        inner = [q for p in pieces for q in (p.pieces if isinstance(p, Block) else (p,))]
+        # Where the template has no item slots, an item's place is the end of its title.
+        marks = ItemSlot if any(isinstance(piece, ItemSlot) for piece in inner) else Title
+        rest = list(pieces)
+        if user_before_bos and isinstance(rest[0], UserSlot):
+            self._add(rest.pop(0), marks, -1)
+        self._extend(self._prefix, -1)
+        block, start = -1, 0
+        for piece in rest:
+            if isinstance(piece, Block):
+                block += 1
+                start = self._next if block == 0 else start
+                self._next = start
+                for part in piece.pieces:
+                    self._add(part, marks, block)
+                self._next = start + self._block_limit
+            else:
+                self._add(piece, marks, -1)
         return TokenisedPrompt(
-            ids=np.asarray(ids, dtype=np.int64),
-            user_at=user_at,
-            history_at=np.asarray(history_at, dtype=np.int64),
-            history=np.asarray(history_items, dtype=np.int64),
-            candidates_at=np.asarray(candidates_at, dtype=np.int64),
+            ids=np.asarray(self._ids, dtype=np.int64),
+            user_at=self._user_at,
+            history_at=np.asarray(self._places["history"], dtype=np.int64),
+            history=np.asarray(self._history, dtype=np.int64),
+            candidates_at=np.asarray(self._places["candidate"], dtype=np.int64),
             candidates=np.asarray(candidates, dtype=np.int64),
             dropped=dropped,
+            positions=np.asarray(self._positions, dtype=np.int64),
+            blocks=np.asarray(self._blocks, dtype=np.int64),
         )
+
+    def _add(self, piece: Piece, marks: type[ItemSlot] | type[Title], block: int) -> None:
+        if isinstance(piece, UserSlot):
+            self._user_at = len(self._ids)
+        if isinstance(piece, Text):
+            self._extend(self._words(piece.text), block)
+        elif isinstance(piece, Title):
+            self._extend(self._titles[piece.item], block)
+        else:
+            # A slot's own id is never read.
+            self._extend([0], block)
+        if isinstance(piece, marks):
+            self._places[piece.role].append(len(self._ids) - 1)
+            if piece.role == "history":
+                self._history.append(piece.item)
+
+    def _extend(self, ids: Sequence[int], block: int) -> None:
+        self._ids.extend(ids)
+        self._positions.extend(range(self._next, self._next + len(ids)))
+        self._blocks.extend([block] * len(ids))
+        self._next += len(ids)

@@ -77,6 +77,7 @@ class ALLMRec(IdRecommender):
         self.added_texts: list[tuple[Tensor, Tensor]] = []
         self._retriever = Retriever(ranker, self._retrieve)
         ranker.eval()
+        ranker.keeps_items = True
 
     @property
     def name(self) -> str:
@@ -89,9 +90,9 @@ class ALLMRec(IdRecommender):
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates; queries whose prompts are alike in length share a forward pass."""
-        titles = self._ranker.builder.titles
+        titles, shown = self._ranker.builder.titles, self._ranker.builder.history_shown
         sizes = [
-            (len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[-10:])))
+            (len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[max(0, len(q.history) - shown) :])))
             for q, c in zip(queries, candidates, strict=True)
         ]
         order = sorted(range(len(queries)), key=lambda n: sizes[n])

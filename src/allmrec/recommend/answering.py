@@ -146,7 +146,7 @@ def _alike(
     size: int,
 ) -> Iterator[list[int]]:
     """Numbers of queries in batches: as many candidates each, prompts of like length, so that little is padding."""
-    titles, shown = ranker.builder.titles, ranker.builder.budget.history
+    titles, shown = ranker.builder.titles, ranker.builder.history_shown
 
     def extent(n: int) -> tuple[int, int]:
         history = queries[n].history[max(0, len(queries[n].history) - shown) :]

@@ -1,4 +1,4 @@
-"""Decodes answers, freely or along the candidates' titles; knows neither users nor items, only prompts and tokens."""
+"""Decodes answers, freely or along the candidates' titles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from allmrec.core.config import Config
-from allmrec.llm.language_model import LanguageModel
+from allmrec.llm.language_model import Decoding, LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
 from allmrec.recommend.score import TitleTree
 
@@ -88,7 +88,7 @@ def greedy_tokens(
         For each row that goes on: its number, its next token (EOS is a row's last) and that token's log-probability.
     """
     device = lm.device
-    decoding = lm.decode(prompts.embeddings, prompts.lengths)
+    decoding = _begun(lm, prompts)
     live = list(range(len(limits)))
     written: list[list[int]] = [[] for _ in limits]
     while True:
@@ -143,7 +143,7 @@ def constrained_choices(lm: LanguageModel, prompts: SplicedPrompts, trees: Seque
     live = [row for row, walk in enumerate(walks) if walk.title is None]
     if live:
         rows = torch.tensor(live, device=prompts.lengths.device)
-        decoding = lm.decode(prompts.embeddings[rows], prompts.lengths[rows])
+        decoding = _begun(lm, prompts.rows(rows))
     while live:
         tokens: list[int] = []
         going: list[int] = []
@@ -162,6 +162,10 @@ def constrained_choices(lm: LanguageModel, prompts: SplicedPrompts, trees: Seque
             decoding.append(torch.tensor(tokens, device=lm.device))
         live = [live[place] for place in going]
     return [Choice(walk.title or 0, total) for walk, total in zip(walks, totals, strict=True)]
+
+
+def _begun(lm: LanguageModel, prompts: SplicedPrompts) -> Decoding:
+    return lm.decode(prompts.embeddings, prompts.lengths, prompts.positions, prompts.visible)
 
 
 class _Walk:

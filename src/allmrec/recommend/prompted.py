@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -29,6 +30,7 @@ from allmrec.ranking import Query
 from allmrec.recommend.prior import conditional_logit, fused_features, standardised
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerConfig, PointerHead
+from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
 from allmrec.text.likeness import TextLikeness
 
 __all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
@@ -109,10 +111,14 @@ class PromptedRanker(nn.Module):
         self._lm, self._backbones = lm, (backbone, prior or backbone)
         template = config.template
         if not config.user_vector:
-            template = template.model_copy(update={"head": ""})
+            template = template.without_user()
         if not config.item_vectors:
-            template = template.model_copy(update={"item": template.item.replace("{item}", "")})
+            template = template.without_items()
         self.builder = PromptBuilder(template, config.budget, lm, titles)
+        # Keep what the language model reads of an item for every list that it stands in, where the prompt allows that
+        # (`PromptTemplate.is_shared`). For a ranker whose weights stay as they are.
+        self.keeps_items = False
+        self._kept: ItemBlocks | None = None
         self.joint = joint
         with seeded_torch(seed, "stage 2"):
             self.users, self.items = seeded_projections(
@@ -121,9 +127,18 @@ class PromptedRanker(nn.Module):
             if config.projection.standardise:
                 with torch.no_grad():
                     self.items.standardise(self.slots(self.slot_table(joint)[1:]))
+            if config.projection.start == "aligned":
+                self._align_users()
             # Without any layer the head reads what the projections and the words give.
             width = lm.width if config.pointer.layers == 0 else lm.hidden_width
             self.head = PointerHead(width, config.pointer)
+
+    @torch.no_grad()
+    def _align_users(self) -> None:
+        """Have F_U begin as F_I does on the CF model's item vectors, which users are compared with."""
+        vectors = self.backbone.item_vectors().detach()
+        known = slice(1, min(len(vectors), len(self._slot_table)))
+        self.users.align_to(self.items, vectors[known].to(self._lm.device), self.slots(self._slot_table[known]))
 
     @property
     def lm(self) -> LanguageModel:
@@ -148,6 +163,7 @@ class PromptedRanker(nn.Module):
     @joint.setter
     def joint(self, table: JointItemTable) -> None:
         self._joint = table
+        self._kept = None
         self._slot_table = self.slot_table(table)
         self._likeness = self._texts
         if self.config.pointer.reads_joint_texts:
@@ -208,11 +224,9 @@ class PromptedRanker(nn.Module):
             vectors: a `slot_table` to use in place of the ranker's own.
         """
         users = self.users(states) if self.config.user_vector else None
-        items = None
-        if self.config.item_vectors:
-            numbers = np.concatenate([np.concatenate([p.history, p.candidates]) for p in prompts])
-            table = self._slot_table if vectors is None else vectors
-            items = self.items(self.slots(table[torch.from_numpy(numbers).to(table.device)]))
+        vectors_of, items = self._item_vectors(vectors), None
+        if vectors_of is not None:
+            items = vectors_of(np.concatenate([np.concatenate([p.history, p.candidates]) for p in prompts]))
         return splice(prompts, self._lm, users, items, extra)
 
     def cf_scores(
@@ -276,12 +290,41 @@ class PromptedRanker(nn.Module):
     def title_likelihoods(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> list[Float[Tensor, "_titles _tokens"]]:
-        """Log-probability of each token of each candidate's title, all of a query in one forward pass."""
+        """Log-probability of each token of each candidate's title, all of a query in one forward pass.
+
+        With `keeps_items` only the user's tail and the titles are read, and nothing is differentiable.
+        """
+        if (kept := self._kept_items()) is not None:
+            states = self.user_states(queries)
+            return kept.likelihoods(self.users(states) if self.config.user_vector else None, candidates)
         titles = self.builder.titles
         trees = [TitleTree.build([titles[int(i)] for i in c], self._lm.eos_id) for c in candidates]
         reserve = max(self.builder.longest_answer(c.tolist()) for c in candidates)
         prompts = self.prompts(queries, candidates, reserve)
         return title_log_likelihoods(self._lm, self.spliced(prompts, self.user_states(queries)), trees)
+
+    @contextmanager
+    def keeping_items(self) -> Iterator[None]:
+        """Within it `keeps_items` is on, and what was kept is given up at the end."""
+        before, self.keeps_items = self.keeps_items, True
+        try:
+            yield
+        finally:
+            self.keeps_items, self._kept = before, None
+
+    def _kept_items(self) -> ItemBlocks | None:
+        if not self.keeps_items or not self.builder.template.is_shared:
+            return None
+        if self._kept is None:
+            self._kept = ItemBlocks(self._lm, self.builder, self._item_vectors())
+        return self._kept
+
+    def _item_vectors(self, table: Float[Tensor, "items columns"] | None = None) -> Vectors | None:
+        """Gives O_i of items by number."""
+        if not self.config.item_vectors:
+            return None
+        rows = self._slot_table if table is None else table
+        return lambda numbers: self.items(self.slots(rows[torch.from_numpy(numbers).to(rows.device)]))
 
     def losses(
         self,
@@ -306,7 +349,12 @@ class PromptedRanker(nn.Module):
         shared = title and select and layers in (None, self._lm.depth)
         title_loss = select_loss = None
         hidden, spliced = None, None
-        if title:
+        if title and self.builder.template.is_shared:
+            users = self.users(states) if self.config.user_vector else None
+            title_loss = shared_title_loss(
+                self._lm, self.builder, users, self._item_vectors(vectors), candidates, targets
+            )
+        elif title:
             items = [int(c[t]) for c, t in zip(candidates, targets, strict=True)]
             answers = [[*self.builder.titles[i], self._lm.eos_id] for i in items]
             prompts = self.prompts(queries, candidates, max(map(len, answers)))
@@ -326,7 +374,7 @@ class PromptedRanker(nn.Module):
         """The language model's hidden states; without any layer what it would have read."""
         if layers == 0:
             return prompts.embeddings
-        return self._lm.hidden(prompts.embeddings, None, prompts.positions, layers)
+        return self._lm.hidden(prompts.embeddings, prompts.visible, prompts.positions, layers)
 
     def _pointed(
         self,

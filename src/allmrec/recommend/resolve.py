@@ -138,7 +138,7 @@ class TitleResolver:
 
 def template_quotes(template: PromptTemplate) -> tuple[str, str] | None:
     """The quotes that a template puts around a title, or None."""
-    before, _, after = template.item.partition("{title}")
+    before, _, after = template.part("item").partition("{title}")
     if before[-1:] and before[-1] in _QUOTES and after[:1] and after[0] in _QUOTES:
         return before[-1], after[0]
     return None

@@ -1,4 +1,4 @@
-"""The samples that a language model is tuned on: a target among candidates behind a history; knows no weights."""
+"""The samples that a language model is tuned on: a target among candidates behind a history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from allmrec.core.config import Config
@@ -18,7 +18,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.interactions import InteractionDataset
-from allmrec.data.negatives import sample_negatives
+from allmrec.data.negatives import pooled_negatives, sample_negatives
 from allmrec.data.splitting import Split, drawn_users
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.ranking import Query
@@ -30,6 +30,12 @@ class SampleConfig(Config):
     """Which samples train and which validate. The defaults are the paper's."""
 
     candidates: int = Field(20, ge=2, description="Candidates in a training prompt, the target included.")
+    pool: int | None = Field(
+        None,
+        ge=1,
+        description="Negatives of a batch are drawn from so many random items, so that a prompt of the form `copy` is trained "
+        "with each item read once a batch; none: every sample draws from the whole catalogue.",
+    )
     positions: Literal["last", "held_out", "all"] = Field(
         "last",
         description="Which positions train: the last training item of each user (paper), those that CF never trained "
@@ -39,6 +45,14 @@ class SampleConfig(Config):
     samples_per_epoch: int | None = Field(None, ge=1, description="Samples drawn anew each epoch; none: all.")
     redraw: bool = Field(True, description="Draw negatives and order anew each epoch; off: every epoch is the first.")
     validation_users: int = Field(100, ge=0, description="Users whose validation item is ranked at each validation.")
+
+    @model_validator(mode="after")
+    def _pool_suffices(self) -> SampleConfig:
+        if self.pool is not None and self.pool < self.candidates:
+            raise ValueError(
+                f"pool is {self.pool}; it must hold at least as many items as candidates ({self.candidates})"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,8 @@ class StageTwoSamples:
         users, places = self._users[order], self._places[order]
         targets = self._split.dataset.item_numbers[self._split.dataset.offsets[users] + places]
         queries = [Query(self._split.dataset.sequence(int(u))[:p], int(u)) for u, p in zip(users, places, strict=True)]
+        if self._config.pool is not None:
+            return self._pooled(queries, targets, users, rng, self._config.pool)
         return self._bucketed(queries, targets, users, rng, self._batch_size, self._known)
 
     def _validation_batches(self) -> list[StageTwoBatch]:
@@ -125,6 +141,25 @@ class StageTwoSamples:
         queries = [Query(self._split.validation_history(int(u)), int(u)) for u in users]
         batches = self._bucketed(queries, self._split.validation[users], users, rng, 16, self._split.dataset)
         return [StageTwoBatch(b.queries, b.candidates, b.targets, text=False) for b in batches]
+
+    def _pooled(
+        self,
+        queries: Sequence[Query],
+        targets: Int[np.ndarray, " samples"],
+        users: Int[np.ndarray, " samples"],
+        rng: np.random.Generator,
+        pool: int,
+    ) -> list[StageTwoBatch]:
+        """Batches whose negatives come from one pool each, in random order as they are."""
+        batches = []
+        for start in range(0, len(queries), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            negatives = pooled_negatives(self._known, users[rows], self._config.candidates - 1, pool, rng)
+            text = bool(rng.random() < self._text_share)
+            shown = rng.permuted(np.concatenate([targets[rows, None], negatives], axis=1), axis=1)
+            places = np.argmax(shown == targets[rows, None], axis=1)
+            batches.append(StageTwoBatch(queries[rows], list(shown), places, text))
+        return batches
 
     def _bucketed(
         self,

@@ -1,4 +1,4 @@
-"""Exact likelihood of every candidate's title in one forward pass, and the loss on one; knows no user and no item."""
+"""Exact likelihood of every candidate's title in one forward pass, and the loss on one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
 
-__all__ = ["TitleTree", "mean_title_loss", "title_log_likelihoods"]
+__all__ = ["TitleTree", "likelihoods_of", "mean_title_loss", "title_log_likelihoods"]
 
 # About a megabyte of logits.
 _NUMBERS_AT_ONCE = 1 << 18
@@ -103,9 +103,11 @@ def title_log_likelihoods(
     """
     device, rows = lm.device, len(trees)
     lengths = prompts.lengths.tolist()
+    own_positions = prompts.positions.cpu().numpy()
+    sees = None if prompts.visible is None else prompts.visible.cpu().numpy()
     total = max(length + len(tree.tokens) for length, tree in zip(lengths, trees, strict=True))
     ids = np.zeros((rows, total), dtype=np.int64)
-    positions = np.tile(np.arange(total), (rows, 1))
+    positions = np.zeros((rows, total), dtype=np.int64)
     visible = np.zeros((rows, total, total), dtype=bool)
     read_rows: list[int] = []
     read_columns: list[int] = []
@@ -114,8 +116,10 @@ def title_log_likelihoods(
         nodes = len(tree.tokens)
         end = length + nodes
         ids[row, length:end] = tree.tokens
-        positions[row, length:end] = length + tree.depths
-        visible[row, :length, :length] = np.tri(length, dtype=bool)
+        positions[row, :length] = own_positions[row, :length]
+        positions[row, length:] = own_positions[row, length - 1] + 1
+        positions[row, length:end] += tree.depths
+        visible[row, :length, :length] = np.tri(length, dtype=bool) if sees is None else sees[row, :length, :length]
         visible[row, length:end, :length] = True
         visible[row, length:end, length:end] = tree.ancestry()
         # A padded place sees itself: a row of the softmax may not be empty.
@@ -131,16 +135,27 @@ def title_log_likelihoods(
     embeddings = torch.cat([front, embeddings[:, prompt_width:]], dim=1)
     hidden = lm.hidden(embeddings, torch.from_numpy(visible).to(device), torch.from_numpy(positions).to(device))
     read = hidden[torch.tensor(read_rows, device=device), torch.tensor(read_columns, device=device)]
-    results = []
-    for row, tree in enumerate(trees):
-        places = read[starts[row] : starts[row] + len(tree.tokens) + 1]
-        logits = lm.logits(places).float()
-        # Place 0 is the prompt's end, so node n is place n + 1.
-        at = torch.from_numpy(tree.steps_from + 1).to(device)
-        token = torch.from_numpy(tree.steps_token).to(device)
-        steps = logits[at, token] - _normalisers(logits)[at]
-        results.append(_by_title(steps, tree))
-    return results
+    return [
+        likelihoods_of(lm, read[starts[row] : starts[row] + len(tree.tokens) + 1], tree)
+        for row, tree in enumerate(trees)
+    ]
+
+
+def likelihoods_of(
+    lm: LanguageModel, places: Float[Tensor, "nodes hidden"], tree: TitleTree
+) -> Float[Tensor, "titles tokens"]:
+    """Log-probability of each token of each title of a tree.
+
+    Args:
+        lm: the language model.
+        places: hidden states at the prompt's end and at each node of the tree, in this order.
+        tree: the titles.
+    """
+    logits = lm.logits(places).float()
+    # Place 0 is the prompt's end, so node n is place n + 1.
+    at = torch.from_numpy(tree.steps_from + 1).to(logits.device)
+    token = torch.from_numpy(tree.steps_token).to(logits.device)
+    return _by_title(logits[at, token] - _normalisers(logits)[at], tree)
 
 
 def mean_title_loss(

@@ -1,4 +1,4 @@
-"""Stage 2's training: which samples, which losses, which validation; knows no file and no command line."""
+"""Stage 2's training: which samples, which losses, which validation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _StageTwoTask:
 
     def __init__(self, ranker: PromptedRanker, split: Split, config: TuneConfig) -> None:
         self._ranker, self._config = ranker, config
-        titles, history = ranker.builder.titles, config.prompt.budget.history
+        titles, history = ranker.builder.titles, ranker.builder.history_shown
         self._samples = StageTwoSamples(split, config, config.training, titles, history, config.text_share)
         self._text = ranker.slot_table(ranker.joint.with_source("text"))
 
@@ -85,7 +85,8 @@ class _StageTwoTask:
 
     def validate(self) -> Mapping[str, float]:
         """Mean NDCG, Hit@1 and margin of the target over the validation users, by `select` where it is trained."""
-        return rank_figures((self._scores(batch), batch.targets) for batch in self._samples.validation)
+        with self._ranker.keeping_items():
+            return rank_figures((self._scores(batch), batch.targets) for batch in self._samples.validation)
 
     def _scores(self, batch: StageTwoBatch) -> Float[Tensor, "batch candidates"]:
         if self._config.select_weight > 0:
