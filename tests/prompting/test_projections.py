@@ -37,3 +37,16 @@ def test_they_are_trained_apart() -> None:
     users.second.weight.data.add_(1)
     assert torch.equal(items.second.weight, before)
     assert not torch.allclose(users(vectors), items(vectors))
+
+
+def test_outputs_begin_with_the_moments_that_are_asked_for() -> None:
+    with seeded_torch(0, "moments"):
+        users, _ = seeded_projections(6, 6, 12, ProjectionConfig(hidden=400, scale="embeddings"), 0.1)
+        mean = torch.linspace(-0.2, 0.3, 12)
+        root = torch.randn(12, 12) * 0.1
+        users.start_like(mean, root @ root.T)
+        outputs = users(torch.randn(4000, 6)).detach()
+    # The activation's own mean is added on top, so the single components scatter.
+    ratio = (outputs - mean).square().mean(0) / (root @ root.T).diagonal()
+    assert 0.7 < ratio.mean() < 2.0
+    assert ratio.max() < 8

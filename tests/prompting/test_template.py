@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from allmrec.prompting.template import (
+    FORMS,
     GENRES,
+    Block,
     DomainWords,
     ItemQuestion,
     ItemSlot,
@@ -23,7 +25,7 @@ TITLES = {1: " Heat", 2: " {user} [ItemEmb] </s>", 3: " Alien"}
 def spoken(pieces: list[object]) -> str:
     """Pieces as one text, slots as marks."""
     words = []
-    for piece in pieces:
+    for piece in (q for p in pieces for q in (p.pieces if isinstance(p, Block) else (p,))):
         if isinstance(piece, Text):
             words.append(piece.text)
         elif isinstance(piece, Title):
@@ -83,3 +85,55 @@ def test_another_question_keeps_head_and_history() -> None:
 def test_a_typo_in_a_question_is_an_error(part: str, fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match=part):
         ItemQuestion.model_validate({"answer": "Because", **fields})
+
+
+COPY = PromptTemplate(words=MOVIES.words, form="copy")
+
+
+def test_in_the_form_copy_each_slot_stands_before_its_title_and_the_user_where_the_answer_begins() -> None:
+    assert spoken(COPY.pieces([3], [1, 3])) == "Recommend a movie from these:<1> Heat<3> Alien<U>"
+    assert sum(isinstance(piece, Block) for piece in COPY.pieces([], [1, 3])) == 2
+
+
+def test_every_form_is_a_template_and_parts_may_be_changed_singly() -> None:
+    for form in FORMS:
+        assert PromptTemplate.model_validate({"form": form}).form == form
+    changed = PromptTemplate.model_validate({"form": "copy", "item": "{title}{item}", "parallel": False, "separator": ","})
+    assert spoken(changed.pieces([], [1, 3])) == "Recommend an item from these: Heat<1>, Alien<3><U>"
+
+
+def test_which_prompts_are_shared_by_all_users() -> None:
+    assert COPY.is_shared
+    assert not MOVIES.is_shared
+    for part in ({"head": "{user}", "answer": ":"}, {"history": "Seen:{history}."}, {"parallel": False}):
+        assert not PromptTemplate.model_validate({"form": "copy", **part}).is_shared
+
+
+def test_without_its_user_the_form_copy_ends_in_a_colon() -> None:
+    assert spoken(COPY.without_user().pieces([], [1])) == "Recommend a movie from these:<1> Heat:"
+    assert spoken(COPY.without_items().pieces([], [1])) == "Recommend a movie from these: Heat<U>"
+
+
+def test_without_vectors_the_form_copy_is_the_papers_words() -> None:
+    assert COPY.without_vectors().pieces([3], [1]) == MOVIES.without_vectors().pieces([3], [1])
+
+
+def test_a_question_in_the_form_copy_has_the_papers_head_and_its_own_order() -> None:
+    assert spoken(COPY.asking(GENRES).pieces([3], [1])) == (
+        "<U> is a user representation. This user has watched [<3> Alien] in the past. The movie<1> Heat is recommended "
+        "to this user. The genres of this movie are:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"head": "{user}"}, "one user slot"),
+        ({"answer": "{user}{user}"}, "one user slot"),
+        ({"separator": ","}, "no separator"),
+        ({"answer": ""}, "must follow"),
+    ],
+)
+def test_what_a_form_cannot_be_is_refused(parts: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PromptTemplate.model_validate({"form": "copy", **parts})

@@ -87,3 +87,21 @@ def test_prompts_with_different_numbers_of_candidates_do_not_share_a_batch() -> 
     prompts = [made.build([], [1]), made.build([], [1, 2])]
     with pytest.raises(ValueError, match="same number"):
         splice(prompts, LM, torch.zeros(2, LM.width), torch.zeros(3, LM.width))
+
+
+@given(candidates=st.lists(st.integers(1, 5), min_size=1, max_size=6), cut=st.integers(1, 6))
+def test_a_parallel_lists_candidates_begin_together_and_do_not_see_one_another(candidates: list[int], cut: int) -> None:
+    made = PromptBuilder(PromptTemplate(form="copy"), PromptBudget(title_tokens=cut), OPT, TITLES)
+    prompt, sees = made.build([1], candidates), made.build([1], candidates).visible()
+    first = int(np.argmax(prompt.blocks == 0))
+    assert prompt.history.tolist() == []
+    assert prompt.positions[:first].tolist() == list(range(first))
+    for block in range(len(candidates)):
+        own = np.flatnonzero(prompt.blocks == block)
+        assert prompt.positions[own].tolist() == list(range(first, first + len(own)))
+        assert sees[own[-1], own].all()
+        assert not sees[np.ix_(own, np.flatnonzero((prompt.blocks >= 0) & (prompt.blocks != block)))].any()
+        assert sees[np.ix_(own, np.arange(first))].all()
+    assert prompt.user_at == len(prompt) - 1
+    assert sees[prompt.user_at].all()
+    assert prompt.positions[prompt.user_at] == first + 1 + cut

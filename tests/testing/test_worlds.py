@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from allmrec.testing.worlds import ring_world, taste_world, title_world
+from allmrec.testing.worlds import THEMES, mixed_world, ring_world, taste_world, title_world
 
 
 def test_on_the_ring_every_item_is_followed_by_the_next() -> None:
@@ -28,7 +28,21 @@ def test_title_worlds_items_have_one_user_each() -> None:
     assert np.bincount(data.item_numbers)[1:].max() == 1
 
 
+def test_half_of_a_mixed_world_is_known_by_each() -> None:
+    data = mixed_world(users=40, tastes=4)
+    counts = np.bincount(data.item_numbers, minlength=data.n_items + 1)
+    for user in range(40):
+        titles = [str(data.catalogue.titles[item]) for item in data.sequence(user)]
+        if user % 2:
+            assert len({title.rpartition(" ")[0] for title in titles}) == 1
+            assert any(titles[0].startswith(theme) for theme in THEMES)
+            assert (counts[data.sequence(user)] == 1).all()
+        else:
+            assert all(title.startswith("Item ") for title in titles)
+            assert (counts[data.sequence(user)] > 1).all()
+
+
 def test_worlds_repeat_themselves() -> None:
-    for world in (ring_world, taste_world, title_world):
+    for world in (ring_world, taste_world, title_world, mixed_world):
         assert world(users=4).content_hash == world(users=4).content_hash
         assert world(users=9, seed=1).content_hash != world(users=9, seed=2).content_hash

@@ -96,6 +96,10 @@ class LanguageModel(Protocol):
         """Root mean square of a component of its token embeddings."""
         ...
 
+    def embedding_moments(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        """Mean and covariance of its token embeddings."""
+        ...
+
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
         ...

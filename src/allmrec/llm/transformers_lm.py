@@ -95,6 +95,10 @@ class TransformersLM:
     def embedding_scale(self) -> float:
         return self._scale
 
+    def embedding_moments(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        weight = self._model.module.get_input_embeddings().weight.detach().float()
+        return weight.mean(dim=0), torch.cov(weight.T)
+
     def tokenize(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 

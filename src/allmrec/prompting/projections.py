@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from allmrec.core.config import Config
 
 __all__ = ["Projection", "ProjectionConfig", "seeded_projections"]
+
+
+# Size of a component after the norm and the activation.
+_ACTIVE = 0.6
 
 
 class ProjectionConfig(Config):
@@ -30,10 +35,11 @@ class ProjectionConfig(Config):
         description="How F_U begins. `random`: by itself (paper); `aligned` (ours): as what F_I makes of an item whose CF "
         "vector the user's is, so that a user begins near the items that the CF model scores high. For the form `copy`.",
     )
-    scale: Literal["none", "tokens"] = Field(
+    scale: Literal["none", "tokens", "embeddings"] = Field(
         "tokens",
         description="`tokens`: outputs start with the size of a token embedding, so that a slot neither drowns in nor "
-        "drowns the words; `none`: as Xavier's initialisation leaves them (released program).",
+        "drowns the words; `embeddings` (ours): with the mean and covariance of the token embeddings too, so that a slot looks "
+        "like a word to the first layers; `none`: as Xavier's initialisation leaves them (released program).",
     )
 
 
@@ -66,8 +72,8 @@ class Projection(nn.Module):
         for layer in (self.first, self.second):
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
-        # After the norm and the activation a component is about 0.6 in size; Xavier keeps it.
-        self._factor = token_scale / 0.6 if config.scale == "tokens" else 1.0
+        # Xavier keeps the size of what it reads.
+        self._factor = 1.0 if config.scale == "none" else token_scale / _ACTIVE
 
     def forward(self, vectors: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Project vectors, any number of leading axes."""
@@ -79,6 +85,16 @@ class Projection(nn.Module):
         """Take mean and deviation of inputs from these vectors; a component that never varies is only centred."""
         spread, self.centre = torch.std_mean(vectors.to(self.centre), dim=0)
         self.spread = torch.where(spread > 1e-8, spread, 1.0)
+
+    @torch.no_grad()
+    def start_like(self, mean: Float[Tensor, " outputs"], covariance: Float[Tensor, "outputs outputs"]) -> None:
+        """Begin with outputs of this mean and covariance, drawn from torch's current stream."""
+        values, vectors = torch.linalg.eigh(covariance.double().cpu())
+        root = (vectors * values.clamp_min(0).sqrt()).to(self.second.weight)
+        hidden = self.second.in_features
+        drawn = torch.randn(len(root), hidden).to(root) / (_ACTIVE * math.sqrt(hidden))
+        self.second.weight.copy_(root @ drawn / self._factor)
+        self.second.bias.copy_(mean.to(root) / self._factor)
 
     @torch.no_grad()
     def align_to(

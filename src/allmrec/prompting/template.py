@@ -143,7 +143,7 @@ FORMS: Mapping[str, _Form] = {
         history="",
         no_history="",
         question="Recommend {article} {noun} from these:{candidates}",
-        answer="\nBest:{user}",
+        answer="{user}",
         item="{item}{title}",
         separator="",
         parallel=True,
@@ -210,7 +210,7 @@ class PromptTemplate(Config):
         if self.is_parallel:
             if self.separator:
                 raise ValueError("a parallel list has no separator between its items; leave separator out")
-            if not (self.part("question").partition("{candidates}")[2] + self.part("answer")):
+            if not _behind_list({name: self.part(name) for name in ("question", "answer")}):
                 raise ValueError(
                     "something must follow a parallel list, for the answer to begin at: give answer a word"
                 )
@@ -244,10 +244,14 @@ class PromptTemplate(Config):
         return self.is_parallel and not self.shows_history and "{user}" not in before
 
     def without_user(self) -> PromptTemplate:
-        """The same words without the user slot; a head that is about nothing else goes with it."""
-        parts = {
-            name: self.part(name).replace("{user}", "") for name in ("history", "no_history", "question", "answer")
-        }
+        """The same words without the user slot; a head that is about nothing else goes with it.
+
+        Where a parallel list would be the end, the answer begins at a colon.
+        """
+        names = ("history", "no_history", "question", "answer")
+        parts = {name: self.part(name).replace("{user}", "") for name in names}
+        if self.is_parallel and not _behind_list(parts):
+            parts["answer"] = ":"
         head = self.part("head")
         return self.model_copy(update={**parts, "head": "" if "{user}" in head else head})
 
@@ -327,6 +331,11 @@ class PromptTemplate(Config):
             elif name is not None:
                 pieces += places[name]
         return pieces
+
+
+def _behind_list(parts: Mapping[str, str]) -> str:
+    """What follows the list of candidates."""
+    return parts["question"].partition("{candidates}")[2] + parts["answer"]
 
 
 def _merged(pieces: Sequence[Piece]) -> list[Piece]:

@@ -127,6 +127,10 @@ class PromptedRanker(nn.Module):
             if config.projection.standardise:
                 with torch.no_grad():
                     self.items.standardise(self.slots(self.slot_table(joint)[1:]))
+            if config.projection.scale == "embeddings":
+                mean, covariance = lm.embedding_moments()
+                for projection in (self.users, self.items):
+                    projection.start_like(mean, covariance)
             if config.projection.start == "aligned":
                 self._align_users()
             # Without any layer the head reads what the projections and the words give.

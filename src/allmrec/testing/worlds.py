@@ -1,4 +1,4 @@
-"""Known-answer worlds: data sets small enough that the right recommendation is provable; knows no model."""
+"""Known-answer worlds: data sets small enough that the right recommendation is provable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from allmrec.data.interactions import InteractionDataset
 
-__all__ = ["THEMES", "ring_world", "taste_world", "title_world"]
+__all__ = ["THEMES", "mixed_world", "ring_world", "taste_world", "title_world"]
 
 THEMES = (
     "jazz trumpet record", "horror vampire film", "garden tulip bulb", "football training shirt",
@@ -58,3 +58,24 @@ def title_world(users: int = 200, length: int = 6, seed: int = 0) -> Interaction
         sequences[f"u{user}"] = [f"u{user}i{n}" for n in range(length)]
         titles |= {item: f"{theme} {int(rng.integers(100, 1000))}" for item in sequences[f"u{user}"]}
     return InteractionDataset.from_sequences(sequences, titles=titles)
+
+
+def mixed_world(users: int = 200, tastes: int = 10, items_per_taste: int = 12, seed: int = 0) -> InteractionDataset:
+    """Half of the users live in a `taste_world`, half in a `title_world`: neither collaboration nor titles know both.
+
+    Users of even number stick to a taste, whose items have titles that say nothing; users of odd number keep to a theme,
+    which only titles show. A system that knows collaboration alone is right about the first half, one that reads alone about
+    the second.
+    """
+    half = (users + 1) // 2
+    tasteful = taste_world(half, tastes, items_per_taste, seed=seed)
+    themed = title_world(users - half, length=9, seed=seed)
+    sequences: dict[str, list[str]] = {}
+    titles: dict[str, str] = {}
+    for number in range(users):
+        data, letter = (themed, "b") if number % 2 else (tasteful, "a")
+        items = data.sequence(number // 2).tolist()
+        sequences[f"u{number}"] = [f"{letter}{item}" for item in items]
+    for data, letter in ((tasteful, "a"), (themed, "b")):
+        titles |= {f"{letter}{item}": str(data.catalogue.titles[item]) for item in range(1, data.n_items + 1)}
+    return InteractionDataset.from_sequences(sequences, items=list(titles), titles=titles)

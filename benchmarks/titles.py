@@ -1,0 +1,230 @@
+"""The paper's objective: A-LLMRec by the likelihood of titles, its forms and ablations, each cell a job of its own.
+
+    python -m benchmarks.titles cell data/movietweetings --name movietweetings --cell seed-0 --ask allmrec,backbone
+    python -m benchmarks.titles cell data/movietweetings --name movietweetings --cell mlp-llm --system mlp-llm --users 1000
+    python -m benchmarks.titles table --name movietweetings
+
+A cell makes or continues the run RUNS/NAME-SEED (`--run` gives another), trains what it asks, and keeps the rank of each user's
+target. All cells of a name ask the same users and candidates, drawn with seed 0: the first `--users` of them, and of
+`--cold` systems every user with a cold target (the coldest 35 % of items). Ranks lie in NAME/CELL.npz, figures in NAME/CELL.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.cf.backbone import Backbone
+from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.memory import peak_memory
+from allmrec.core.seeding import numpy_generator
+from allmrec.data.batching import SequenceBatch, left_pad
+from allmrec.data.interactions import InteractionDataset
+from allmrec.data.splitting import Split
+from allmrec.evaluation import EvaluationProtocol, draw_protocol
+from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
+from allmrec.evaluation.metrics import metric_values, target_ranks
+from allmrec.evaluation.scenarios import scenario_masks
+from allmrec.pipeline.config import load_recipe, parse_changes
+from allmrec.pipeline.run import Run
+from allmrec.pipeline.systems import open_systems, train_systems
+from allmrec.ranking import Recommender
+from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.prompted import PromptedRanker
+from benchmarks.about import measured_on
+
+RESULTS = Path(__file__).parent / "results" / "titles"
+
+
+class OthersVectors:
+    """A backbone that gives each user the vector of another one."""
+
+    def __init__(self, backbone: Backbone, split: Split, other: np.ndarray) -> None:
+        self._backbone, self._split, self._other = backbone, split, other
+        self.width, self.max_length, self.n_items = backbone.width, backbone.max_length, backbone.n_items
+
+    def item_vectors(self) -> Float[Tensor, "rows d"]:
+        return self._backbone.item_vectors()
+
+    def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
+        others = self._other[batch.users]
+        return self._backbone.user_vectors(
+            SequenceBatch(others, left_pad([self._split.test_history(int(u)) for u in others], self.max_length))
+        )
+
+
+def shuffled(run: Run) -> Recommender:
+    """The trained system with users' vectors exchanged among users and items' among items; words stay."""
+    own, rng = run.ranker(), numpy_generator(0, "shuffle")
+    order = np.concatenate([[0], rng.permutation(np.arange(1, run.dataset.n_items + 1))])
+    joint = JointItemTable.from_tensors({name: tensor[order] for name, tensor in own.joint.tensors().items()})
+    strangers = OthersVectors(run.backbone(), run.split, np.roll(rng.permutation(run.dataset.n_users), 1))
+    titles = run.dataset.catalogue.titles
+    others = PromptedRanker(run.lm, strangers, joint, titles, run.config.tune.prompt, counts=run.known_counts())
+    others.load_state_dict(own.state_dict())
+    return ALLMRec(run.dataset, others, run.method, "A-LLMRec, vectors exchanged")
+
+
+def opened(run: Run, name: str) -> tuple[Recommender, Any]:
+    """A system by name, and its note."""
+    if name == "shuffled":
+        return shuffled(run), ""
+    (system,) = open_systems(run, [name]).values()
+    return system.recommender, system.note
+
+
+def ranks_of(
+    system: Recommender, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
+) -> tuple[np.ndarray, float]:
+    """The target's rank for each user that is asked, 0 for the others and -1 for a miss; and users a second."""
+    ranks = np.zeros(len(protocol), dtype=np.int16)
+    chosen = np.flatnonzero(asked)
+    queries = protocol.queries(split)
+    begun = time.perf_counter()
+    for start in range(0, len(chosen), 256):
+        part = chosen[start : start + 256]
+        found = target_ranks(
+            system.rank([queries[n] for n in part], [protocol.candidates[n] for n in part]), protocol.targets[part]
+        )
+        ranks[part] = np.where(np.isfinite(found), found, -1)
+        print(f"  {system.name}: {start + len(part)} of {len(chosen)}, Hit@1 {np.mean(ranks[chosen[: start + len(part)]] == 1):.3f}", flush=True)
+    return ranks, len(chosen) / (time.perf_counter() - begun)
+
+
+def cell(arguments: argparse.Namespace) -> None:
+    """Train what a cell needs, ask its systems, keep ranks."""
+    folder = RESULTS / arguments.name
+    if (folder / f"{arguments.cell}.json").is_file():
+        print(f"{arguments.cell}: there already")
+        return
+    about = measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
+    recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
+    path = arguments.run or Path("runs") / f"{arguments.name}-{recipe.seed}"
+    run = Run.create(path, InteractionDataset.load(arguments.data), recipe)
+    started = time.process_time()
+    system_run = run
+    if arguments.system:
+        from allmrec.pipeline.variants import VARIANTS, open_variant
+
+        train_systems(run, [arguments.system], print)
+        system_run = open_variant(run, arguments.system) if arguments.system in VARIANTS else run
+    elif any(name.startswith(("allmrec", "shuffled")) for name in arguments.ask.split(",")):
+        run.train(print)
+    else:
+        run.train(print, "pretrain")
+    spent = time.process_time() - started
+    protocol = draw_protocol(run.split, "test", None, run.config.evaluation.candidates, 0)
+    masks = scenario_masks(protocol, run.split)
+    first = np.arange(len(protocol)) < (arguments.users or len(protocol))
+    few = np.arange(len(protocol)) < arguments.few
+    kept: dict[str, np.ndarray] = {}
+    rows: list[dict[str, Any]] = []
+    for name in [arguments.system] if arguments.system else arguments.ask.split(","):
+        system, note = opened(run, name)
+        asked = first
+        if name in arguments.cold.split(","):
+            asked = masks["cold items"]
+        elif name in arguments.slow.split(","):
+            asked = few
+        kept[name], speed = ranks_of(system, protocol, run.split, asked)
+        rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
+                     "note": note() if callable(note) else note})  # fmt: skip
+    log = read_json(system_run.path / system_run.stage("tune").place / "log.json") if (path / "tune").is_dir() or arguments.system else {}
+    tuned = {name: log[name] for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters", "records") if name in log}
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{arguments.cell}.npz", **kept)
+    write_json(
+        folder / f"{arguments.cell}.json",
+        about
+        | {"cell": arguments.cell, "data": arguments.data.name, "recipe": Path(arguments.recipe).name, "changes": arguments.set,
+           "protocol": protocol.hash, "cpu_seconds_training": round(spent, 1), "peak_memory": peak_memory(),
+           "tune": tuned, "systems": rows},
+    )  # fmt: skip
+    print(f"{arguments.cell}: written", flush=True)
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """All cells of a name, each system with its intervals and paired differences."""
+    folder = RESULTS / arguments.name
+    data = InteractionDataset.load(arguments.data)
+    from allmrec.data.splitting import leave_one_out
+
+    split = leave_one_out(data)
+    protocol = draw_protocol(split, "test", None, 20, 0)
+    masks = scenario_masks(protocol, split) | {"all": np.ones(len(protocol), dtype=bool)}
+    found = {path.stem: (read_json(path), np.load(path.with_suffix(".npz"))) for path in sorted(folder.glob("*.json")) if path.with_suffix(".npz").is_file()}
+    by_seed = {about["cell"]: ranks["backbone"] for about, ranks in found.values() if "backbone" in ranks}
+    rows = []
+    for about, ranks in found.values():
+        if about["protocol"] != protocol.hash:
+            sys.exit(f"{about['cell']} asked other users or candidates; remove it.")
+        seed = next((change.partition("=")[2] for change in about["changes"] if change.startswith("seed=")), "0")
+        reference = by_seed.get(f"seed-{seed}", next(iter(by_seed.values()), None))
+        for system in about["systems"]:
+            own = ranks[system["key"]]
+            row: dict[str, Any] = {"cell": about["cell"], **system, "figures": {}}
+            for group, mask in masks.items():
+                asked = mask & (own != 0)
+                if not asked.any():
+                    continue
+                metrics = {name: values for name, values in metric_values(_ranks(own[asked])).items() if name in ("Hit@1", "NDCG@10")}
+                row["figures"][group] = {"users": int(asked.sum())} | {
+                    name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name))) for name, values in metrics.items()
+                }
+                if reference is not None and (reference[asked] != 0).all():
+                    theirs = metric_values(_ranks(reference[asked]))
+                    row["figures"][group]["less SASRec"] = {
+                        name: vars(paired_difference(values, theirs[name], numpy_generator(0, "titles", name))) for name, values in metrics.items()
+                    }
+            rows.append(row)
+    write_json(folder.with_suffix(".json"), measured_on(f"python -m benchmarks.titles table {arguments.data.name} --name {arguments.name}") | {"rows": rows})
+    shown = Table("cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less CF", "cold Hit@1", "cold less CF", "users/s")
+    for row in rows:
+        everybody, cold = row["figures"].get("all", {}), row["figures"].get("cold items", {})
+        shown.add_row(row["cell"], row["system"], str(everybody.get("users", "")), _shown(everybody.get("Hit@1")), _shown(everybody.get("NDCG@10")),
+                      _shown(everybody.get("less SASRec", {}).get("Hit@1"), "+"), _shown(cold.get("Hit@1")),
+                      _shown(cold.get("less SASRec", {}).get("Hit@1"), "+"), str(row["users_per_second"]))  # fmt: skip
+    Console(width=220).print(shown)
+
+
+def _ranks(kept: np.ndarray) -> np.ndarray:
+    return np.where(kept < 0, np.inf, kept.astype(np.float64))
+
+
+def _shown(found: dict[str, float] | None, sign: str = "") -> str:
+    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]" if found else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("cell", "table"))
+    parser.add_argument("data", type=Path, help="prepared data")
+    parser.add_argument("--name", required=True, help="of the table")
+    parser.add_argument("--cell", default="", help="of the cell")
+    parser.add_argument("--recipe", default=str(Path(__file__).parent / "titles.toml"))
+    parser.add_argument("--set", action="append", default=[], help="change a field of the recipe")
+    parser.add_argument("--run", type=Path, help="the run's folder")
+    parser.add_argument("--ask", default="allmrec", help="systems of the run")
+    parser.add_argument("--system", default="", help="a variant or baseline to train into the run and ask")
+    parser.add_argument("--users", type=int, help="test users; none: all")
+    parser.add_argument("--cold", default="", help="systems that are asked about all users with a cold target alone")
+    parser.add_argument("--slow", default="", help="systems that are asked about `--few` users")
+    parser.add_argument("--few", type=int, default=300)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    {"cell": cell, "table": table}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
