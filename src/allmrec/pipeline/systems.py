@@ -306,8 +306,14 @@ def _made(run: Run, name: str) -> Made:
 
 
 def _of_baseline(run: Run, name: str) -> System:
-    stage, kind = baseline_stage(run, name), BASELINES[name]
-    return System(load_baseline(run, name), (*stage.parents.values(), stage), kind.titles, kind.note(run.config))
+    kind, stages = BASELINES[name], _with_parents(baseline_stage(run, name))
+    return System(load_baseline(run, name), stages, kind.titles(run.config), kind.note(run.config))
+
+
+def _with_parents(stage: Stage) -> tuple[Stage, ...]:
+    """A stage after all that it was made of, each once."""
+    found = {made.label: made for parent in stage.parents.values() for made in _with_parents(parent)}
+    return (*found.values(), stage)
 
 
 def _of_variant(run: Run, name: str) -> System:
