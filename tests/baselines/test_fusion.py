@@ -1,4 +1,4 @@
-"""Late fusion: its features, what it learns where one part is right, save and load."""
+"""Late fusion: its features, what it learns where one part is right, what the language model adds to it, save and load."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from jaxtyping import Int
 
-from allmrec.baselines.fusion import FusionConfig, LateFusion, _features
+from allmrec.baselines.fusion import FusionConfig, LateFusion, LateFusionLLM, _features
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data import InteractionDataset, Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import Pair, PairedDifference, draw_protocol, judge
 from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
 from allmrec.testing.worlds import taste_world
 
@@ -23,8 +23,10 @@ class Told:
 
     def __init__(self, score: Callable[[int, int], float], name: str = "told") -> None:
         self._score, self.name = score, name
+        self.asked: list[tuple[int, list[int]]] = []
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
+        self.asked += [(query.user, items.tolist()) for query, items in zip(queries, candidates, strict=True)]
         return [
             ranking_from_scores(items, np.array([self._score(query.user, int(i)) for i in items]))
             for query, items in zip(queries, candidates, strict=True)
@@ -84,6 +86,42 @@ def test_one_part_alone_gains_from_what_another_knows() -> None:
     protocol = draw_protocol(split, n_candidates=5)
     hits = [np.mean(np.asarray(s.ranks) == 1) for s in judge([fusion, even, odd], protocol, split).systems]
     assert hits[0] > max(hits[1:]) + 0.1
+
+
+def added(split: Split, llm: Told, config: FusionConfig | None = None) -> tuple[PairedDifference, dict[str, float]]:
+    """Hit@1 of late fusion with a language model's score less late fusion, and the weights with it."""
+    parts = {"CF": Told(noise, "CF"), "text": Told(lambda user, item: noise(item, user), "text")}
+    plain = LateFusion.fit(parts, split, 0, config)
+    fused = LateFusionLLM.fit(parts | {"LLM": llm}, split, 0, config)
+    pair = Pair("What the language model adds", fused.name, plain.name)
+    report = judge([plain, fused], draw_protocol(split), split, reference=plain.name, pairs=[pair])
+    return report.pairs[0].differences[0], fused.weights
+
+
+def test_what_only_the_language_model_knows_is_what_it_adds(split: Split) -> None:
+    found, weights = added(split, right_half_of_the_time(split))
+    assert (found.system, found.reference) == ("Late fusion with the LLM", "Late fusion")
+    assert (found.metric, found.n_users) == ("Hit@1", 150)
+    assert found.estimate.low > 0.2
+    # Of the standardised scores; products with inverse popularity are of another scale.
+    assert weights["LLM"] > 3 * max(abs(weights[name]) for name in ("CF", "text", "popularity"))
+
+
+def test_a_language_model_that_knows_nothing_adds_nothing(split: Split) -> None:
+    found, weights = added(split, Told(lambda user, item: noise(user + 1_000, item)))
+    assert found.estimate.includes_zero
+    # The penalty is small and users are few, so no weight is exactly 0.
+    assert abs(weights["LLM"]) < 0.3
+
+
+def test_with_the_language_model_and_without_it_is_fitted_on_the_same_users(split: Split) -> None:
+    config = FusionConfig(users=70, negatives=4)
+    cf, llm = Told(noise, "CF"), Told(noise, "LLM")
+    LateFusion.fit({"CF": cf}, split, 0, config)
+    alone = list(cf.asked)
+    LateFusionLLM.fit({"CF": cf, "LLM": llm}, split, 0, config)
+    assert len(alone) == 70
+    assert cf.asked[70:] == llm.asked == alone
 
 
 def test_seeds_and_test_items(split: Split) -> None:

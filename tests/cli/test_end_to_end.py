@@ -229,6 +229,15 @@ def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
     assert "another system has nothing to say" in spoken.stderr
 
 
+def test_what_the_language_model_adds_is_printed_and_written(copy: Path) -> None:
+    assert "late-fusion-llm: done" in heads(call("train", copy, "--system", "late-fusion-llm").stdout)
+    judged = call("evaluate", copy, "--systems", "late-fusion,late-fusion-llm")
+    line = "What the language model adds: Hit@1 of Late fusion with the LLM less Late fusion: "
+    assert line in " ".join(judged.stdout.split())
+    assert line in (copy / "report-selected.md").read_text()
+    assert Report.load(copy / "report-selected.json").pairs[0].title == "What the language model adds"
+
+
 def test_a_swapped_cf_model_shows_before_and_after(copy: Path) -> None:
     asked = ("evaluate", copy, "--systems", "popularity,backbone,allmrec-select")
     assert "before" not in call(*asked).stdout

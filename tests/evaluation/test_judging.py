@@ -11,6 +11,7 @@ from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.splitting import Split
 from allmrec.evaluation.judging import judge
 from allmrec.evaluation.protocol import draw_protocol
+from allmrec.evaluation.report import Pair
 from allmrec.ranking import Query, Ranking
 
 from .conftest import Scored, world
@@ -98,6 +99,16 @@ def test_a_slow_system_is_asked_about_the_first_users_and_compared_on_them(
     assert difference.estimate.value == pytest.approx(1 - np.mean(common))
 
 
+def test_a_pair_is_compared_beside_the_reference(split: Split, oracle: Scored, constant: Scored, fool: Scored) -> None:
+    protocol = draw_protocol(split, n_candidates=4)
+    pair = Pair("What knowing adds", "Oracle", "Fool")
+    report = judge([constant, oracle, fool], protocol, split, {"Oracle": 12}, reference="Constant", pairs=[pair])
+    assert [(p.title, p.system, p.against) for p in report.pairs] == [("What knowing adds", "Oracle", "Fool")]
+    difference = report.pairs[0].differences[0]
+    assert (difference.metric, difference.estimate.value, difference.n_users) == ("Hit@1", 1.0, 12)
+    assert {d.reference for d in report.differences} == {"Constant"}
+
+
 def test_a_limit_above_the_protocol_changes_nothing(split: Split, oracle: Scored) -> None:
     assert judge([oracle], draw_protocol(split), split, {"Oracle": 1000}).systems[0].n_users == 30
 
@@ -135,6 +146,8 @@ def test_what_cannot_be_judged_is_refused(split: Split, oracle: Scored) -> None:
         judge([oracle, oracle], protocol, split)
     with pytest.raises(ConfigError, match="'Orakel'; expected one of Oracle"):
         judge([oracle], protocol, split, {"Orakel": 5})
+    with pytest.raises(ConfigError, match="pair 'What' is of 'Orakel'; expected one of Oracle"):
+        judge([oracle], protocol, split, pairs=[Pair("What", "Oracle", "Orakel")])
     with pytest.raises(ConfigError, match="limited to 0 users"):
         judge([oracle], protocol, split, {"Oracle": 0})
     with pytest.raises(ConfigError, match="1 must be among them"):

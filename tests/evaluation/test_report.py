@@ -14,7 +14,7 @@ from rich.console import Console
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.evaluation.files import readable_json
 from allmrec.evaluation.rendering import markdown, render, verdict
-from allmrec.evaluation.report import Report, compare, restrict, summarise
+from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, restrict, summarise
 
 HASH = "abc"
 
@@ -39,6 +39,12 @@ def report(reference: str = "SASRec", **ranks: list[float]) -> Report:
         device="a machine",
         date="2025-01-01T00:00:00+00:00",
     )
+
+
+def with_pair(made: Report, system: str = "More", against: str = "Less") -> Report:
+    """The same report, asked for the difference of two systems too."""
+    asked = [Pair("What more adds", system, against)]
+    return replace(made, pairs=compare_pairs(made.systems, asked, HASH))
 
 
 GOOD, POOR = [1.0] * 80 + [2.0] * 20, [1.0] * 40 + [3.0] * 60
@@ -78,6 +84,39 @@ def test_text_that_is_no_json_is_refused(tmp_path: Path) -> None:
         Report.from_json("[")
     with pytest.raises(ArtifactError, match="does not exist"):
         Report.load(tmp_path / "none.json")
+
+
+def test_a_pair_is_compared_on_common_users_and_survives_the_disk(tmp_path: Path) -> None:
+    made = with_pair(report(SASRec=POOR, Less=POOR, More=GOOD[:50]))
+    (pair,) = made.pairs
+    assert [d.metric for d in pair.differences] == [d.metric for d in made.differences if d.system == "More"]
+    assert {(d.system, d.reference, d.n_users) for d in pair.differences} == {("More", "Less", 50)}
+    # Less is the reference's equal here, so both comparisons have the same figures.
+    assert [d.estimate for d in pair.differences] == [d.estimate for d in made.differences if d.system == "More"]
+    assert pair.differences[0].estimate.value == pytest.approx(1 - 40 / 50)
+    made.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == made
+
+
+def test_a_pair_is_said_in_every_form_of_the_report() -> None:
+    made = with_pair(report(SASRec=POOR, Less=POOR, More=GOOD))
+    first = made.pairs[0].differences[0].estimate
+    console = Console(width=240, record=True, file=StringIO())
+    console.print(render(made))
+    said = (
+        f"What more adds: Hit@1 of More less Less: +0.400 [{first.low:+.3f}, {first.high:+.3f}], 100 users; NDCG@10 +0."
+    )
+    assert said in console.export_text()
+    assert f"What more adds: Hit@1 of More less Less: +0.4000 [{first.low:+.4f}, " in markdown(made)
+    assert "What more adds" not in markdown(replace(made, pairs=()))
+
+
+def test_a_pair_follows_the_users_that_a_report_is_restricted_to() -> None:
+    whole = with_pair(report(SASRec=POOR, Less=POOR, More=GOOD, Few=GOOD[:30]))
+    (pair,) = restrict(whole, np.arange(30, 100), "cold items").pairs
+    assert pair.differences[0].n_users == 70
+    assert pair.differences[0].estimate.value == pytest.approx(40 / 70)
+    assert restrict(with_pair(whole, "Few"), np.arange(30, 100), "cold items").pairs == ()
 
 
 def test_figures_repeat_and_do_not_depend_on_the_other_systems() -> None:
@@ -200,6 +239,8 @@ def test_reports_of_the_first_format_had_no_hash_and_their_parts_are_still_check
     del value["hash"]
     with pytest.raises(ArtifactError, match="hash does not fit"):
         Report.from_json(json.dumps(value))
+    assert Report.from_json(json.dumps(value | {"format": 1})) == made
+    assert value.pop("pairs") == []
     assert Report.from_json(json.dumps(value | {"format": 1})) == made
     value["systems"][0]["ranks"] = [1]
     with pytest.raises(ArtifactError, match="damaged"):

@@ -17,13 +17,13 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation import Report, draw_protocol, judge, render
+from allmrec.evaluation import Report, draw_protocol, judge, markdown, render
 from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import RunConfig, load_recipe
-from allmrec.pipeline.judgement import earlier_report, evaluate_run, keep_report
-from allmrec.pipeline.recommending import recommending
+from allmrec.pipeline.judgement import _pairs, earlier_report, evaluate_run, keep_report
+from allmrec.pipeline.recommending import Proposed, recommending
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.stages import read_stage
+from allmrec.pipeline.stages import read_stage, stage_record
 from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, train_systems
 from allmrec.pipeline.variants import VARIANTS, open_variant
 from allmrec.ranking import Query
@@ -183,6 +183,61 @@ def test_a_run_may_hold_other_systems_alone(data: InteractionDataset, config: Ru
         recommending(run)
     with pytest.raises(ArtifactError, match=r"has no stage 'align'.*allmrec train"):
         evaluate_run(run, ["allmrec-select"])
+
+
+def test_one_command_tells_what_the_language_model_adds(
+    data: InteractionDataset, config: RunConfig, tmp_path: Path
+) -> None:
+    """Late fusion with its score trains what it reads, and late fusion without it."""
+    run = Run.create(tmp_path / "run", data, config)
+    there = [f"{name}: there already, made of the same inputs" for name in ("pretrain", "reference")]
+    assert heard(run, "late-fusion-llm") == [
+        *(f"{name}: done" for name in ("pretrain", "reference", "texts", "late-fusion")),
+        *(*there, "align: done", "tune: done", "late-fusion-llm: done"),
+    ]
+    report = evaluate_run(run, ["late-fusion", "late-fusion-llm"])
+    (pair,) = report.pairs
+    assert (pair.title, pair.system) == ("What the language model adds", "Late fusion with the LLM")
+    assert (pair.against, pair.differences[0].n_users) == ("Late fusion", 6)
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == report
+    assert "\nWhat the language model adds: Hit@1 of Late fusion with the LLM less Late fusion: " in markdown(report)
+    assert evaluate_run(run, ["late-fusion-llm"]).pairs == ()
+    with_it = report.systems[1]
+    seconds = {name: stage_record(run.path, run.stage(name))["seconds"] for name in run.stages}
+    assert with_it.costs["train_seconds"] >= sum(seconds.values())
+    # Where no layer of it is run, nothing is said to be its doing.
+    bare = Run(run.path, run.dataset, run.config.changed({"tune.prompt.pointer.layers": 0}))
+    (without_layers,) = _pairs(bare, open_systems(run, ["late-fusion", "late-fusion-llm"]))
+    assert without_layers.title == "What the pointer head adds, no layer of the language model run"
+
+
+def test_late_fusion_reads_the_language_model_as_the_table_does(copy: Run) -> None:
+    train_systems(copy, ["late-fusion-llm"], lambda text: None)
+    made = open_systems(copy, ["allmrec-select", "late-fusion-llm"])
+    query, items = Query(np.array([1, 2, 3])), np.arange(1, 9)
+    parts = made["late-fusion-llm"].recommender._parts  # type: ignore[attr-defined]  # a LateFusion
+    (own,), (read,) = (s.rank([query], [items]) for s in (made["allmrec-select"].recommender, parts["LLM"]))
+    np.testing.assert_array_equal(own.items, read.items)
+    np.testing.assert_array_equal(own.scores, read.scores)
+    assert not made["late-fusion-llm"].titles
+    # One prompt holds few candidates, so the whole catalogue is not its to rank.
+    assert isinstance(recommending(copy, "late-fusion-llm")._system, Proposed)  # type: ignore[attr-defined]
+
+
+def test_late_fusion_by_the_title_loss_is_slow_and_compared_on_few_users(copy: Run) -> None:
+    changes = {"tune.title_weight": 1.0, "tune.select_weight": 0.0, "systems.fusion.users": 4}
+    by_title = Run.create(copy.path, copy.dataset, copy.config.changed(changes))
+    train_systems(by_title, ["late-fusion-llm"], lambda text: None)
+    few, all_of_them = open_systems(by_title, ["late-fusion", "late-fusion-llm"]).values()
+    assert (few.titles, all_of_them.titles) == (False, True)
+    report = evaluate_run(by_title, ["late-fusion", "late-fusion-llm"])
+    assert [system.n_users for system in report.systems] == [6, 3]
+    assert report.pairs[0].differences[0].n_users == 3
+    other = Run(copy.path, copy.dataset, by_title.config.changed({"evaluation.normalisation": "mean"}))
+    with pytest.raises(ArtifactError, match=r"made of other inputs.*--system late-fusion-llm"):
+        open_systems(other, ["late-fusion-llm"])
+    assert list(open_systems(other, ["late-fusion"])) == ["late-fusion"]
 
 
 def test_what_scores_titles_recommends_without_a_cf_model(

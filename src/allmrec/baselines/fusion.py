@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,19 +13,28 @@ from torch import Tensor
 
 from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
 from allmrec.recommend.prior import conditional_logit
 
-__all__ = ["FusionConfig", "LateFusion"]
+__all__ = ["FusionConfig", "LateFusion", "LateFusionLLM"]
+
+# Queries that the parts are given at a time while it is fitted: one may be slow, and its progress is to be seen.
+_AT_A_TIME = 64
 
 
 class FusionConfig(Config):
     """What the regression is fitted on."""
 
-    users: int = Field(5000, ge=1, description="Validation users that it is fitted on, at the most.")
+    users: int = Field(
+        500,
+        ge=1,
+        description="Validation users that late fusion is fitted on, at the most: the same ones with the language model's "
+        "score and without.",
+    )
     negatives: int = Field(19, ge=1, description="Items that each validation item is told from.")
     penalty: float = Field(1e-3, ge=0, description="Weight of the squared coefficients beside the mean log-loss.")
 
@@ -71,10 +81,10 @@ class LateFusion:
             raise ConfigError(f"{len(weights)} weights came for {len(self.features)} features; fit the fusion again.")
 
     @classmethod
-    def fit(
-        cls, parts: Mapping[str, Recommender], split: Split, seed: int, config: FusionConfig | None = None
-    ) -> LateFusion:
+    def fit(cls, parts: Mapping[str, Recommender], split: Split, seed: int, config: FusionConfig | None = None) -> Self:
         """Find the weights on a split's validation items.
+
+        Users and negatives follow from split, seed and config alone: whatever the parts are, they are the same.
 
         Raises:
             DataError: no user who trains has a validation item.
@@ -90,7 +100,13 @@ class LateFusion:
         candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1)
         queries = [Query(split.validation_history(user), user) for user in chosen.tolist()]
         counts = split.train_counts()
-        features = torch.from_numpy(np.stack(_features(parts, counts, queries, list(candidates))))
+        rows: list[Float[np.ndarray, "_candidates features"]] = []
+        with progress_bar(f"fit {cls.name}", len(queries)) as bar:
+            for start in range(0, len(queries), _AT_A_TIME):
+                asked = slice(start, start + _AT_A_TIME)
+                rows += _features(parts, counts, queries[asked], list(candidates[asked]))
+                bar.advance(len(queries[asked]))
+        features = torch.from_numpy(np.stack(rows))
         weights = conditional_logit(features, torch.zeros(len(features), dtype=torch.long), config.penalty)
         return cls(parts, counts, weights.numpy())
 
@@ -104,7 +120,7 @@ class LateFusion:
         return {"weights": torch.from_numpy(self._weights), "counts": torch.from_numpy(self._counts)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], parts: Mapping[str, Recommender]) -> LateFusion:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], parts: Mapping[str, Recommender]) -> Self:
         """What `tensors` gave, around the same parts in the same order.
 
         Raises:
@@ -119,6 +135,20 @@ class LateFusion:
         """Rank each query's candidates; every part is asked about all of them."""
         features = _features(self._parts, self._counts, queries, candidates)
         return [ranking_from_scores(i, f @ self._weights) for i, f in zip(candidates, features, strict=True)]
+
+
+class LateFusionLLM(LateFusion):
+    """Late fusion with the language model's score as one more part (ours): it measures what that score adds.
+
+    The score is A-LLMRec's, of a title's likelihood or of the pointer head. Beside `LateFusion` with all the other parts,
+    fitted on the same users and negatives, the difference is what the language model, with the trained parts around it,
+    tells that the CF model, the texts and popularity do not. A-LLMRec's own row cannot show that: A-LLMRec reads the CF
+    model too, and its difference to late fusion mixes what is added with what is lost.
+
+    Stage 2 does not train on validation items, but its checkpoint is the best on some of them, as the CF model's is.
+    """
+
+    name = "Late fusion with the LLM"
 
 
 def _feature_names(parts: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from allmrec.core.progress import progress_bar
 from allmrec.data.splitting import Split
 from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.protocol import EvaluationProtocol
-from allmrec.evaluation.report import Report, compare, summarise
+from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, summarise
 from allmrec.ranking import Query, Ranking, Recommender
 
 __all__ = ["Judge", "Note", "judge"]
@@ -79,6 +79,7 @@ class Judge(ABC, Generic[S]):
         users_limit: Mapping[str, int] | None = None,
         *,
         reference: str = "SASRec",
+        pairs: Sequence[Pair] = (),
         notes: Mapping[str, Note] | None = None,
         ks: Sequence[int] = (1, 5, 10),
         batch_size: int | None = None,
@@ -94,6 +95,7 @@ class Judge(ABC, Generic[S]):
             split: gives the histories; must be of the protocol's data set.
             users_limit: for systems too slow for all users, how many of the protocol's first to ask about, by name.
             reference: the system that others are compared with, where it is among them.
+            pairs: two systems at a time whose difference is wanted too.
             notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
             ks: the k of Hit@k and NDCG@k; 1 is among them.
             batch_size: how many users a system is handed at a time; none: `batch_size` of the class.
@@ -103,11 +105,11 @@ class Judge(ABC, Generic[S]):
 
         Raises:
             ArtifactError: `split` is of another data set than the protocol.
-            ConfigError: names repeat, a limit or note names no system, a limit is below 1, or `ks` lacks 1.
+            ConfigError: names repeat, a limit, note or pair names no system, a limit is below 1, or `ks` lacks 1.
             DataError: a system's answer holds an item that it may not hold, or an item twice, or is missing.
         """
         limits, remarks = dict(users_limit or {}), dict(notes or {})
-        _check_wishes([system.name for system in systems], limits, remarks, ks)
+        _check_wishes([system.name for system in systems], limits, remarks, pairs, ks)
         queries = protocol.queries(split)
         k, size = self.places(ks), self.batch_size if batch_size is None else batch_size
         results = []
@@ -142,6 +144,7 @@ class Judge(ABC, Generic[S]):
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command,
             git_commit=git_commit,
+            pairs=compare_pairs(results, pairs, protocol.hash, ks),
         )
 
     def _ranks(
@@ -203,7 +206,11 @@ judge = CandidateJudge().judge
 
 
 def _check_wishes(
-    names: Sequence[str], limits: Mapping[str, int], remarks: Mapping[str, Note], ks: Sequence[int]
+    names: Sequence[str],
+    limits: Mapping[str, int],
+    remarks: Mapping[str, Note],
+    pairs: Sequence[Pair],
+    ks: Sequence[int],
 ) -> None:
     """Refuse what cannot be judged, before anybody is asked."""
     if len(set(names)) < len(names):
@@ -211,6 +218,10 @@ def _check_wishes(
     for name in (*limits, *remarks):
         if name not in names:
             raise ConfigError(f"A limit or note is for {name!r}; expected one of {', '.join(names)}.")
+    for pair in pairs:
+        for name in (pair.system, pair.against):
+            if name not in names:
+                raise ConfigError(f"The pair {pair.title!r} is of {name!r}; expected one of {', '.join(names)}.")
     if 1 not in ks:
         raise ConfigError(f"Metrics at {list(ks)} were asked for; 1 must be among them, for the verdict is on Hit@1.")
     for name, limit in limits.items():

@@ -40,11 +40,11 @@ def render(report: Report, before: Report | None = None) -> Group:
         if system.note:
             notes.append(f"  {system.name}: {system.note}")
     more = [_table(rows) for rows in (_cost_cells(report), _change_cells(before, report)) if len(rows) > 1]
-    return Group(quality, about, *more, *notes)
+    return Group(quality, about, *more, *notes, *_pair_lines(report, digits=3))
 
 
 def markdown(report: Report, before: Report | None = None) -> str:
-    """The same for a document, with every interval, what it was measured on, and the verdict."""
+    """The same for a document, with every interval, what it was measured on, the verdict, and each pair's difference."""
     lines = _ruled(_cells(report), last="---")
     for rows in (_cost_cells(report), _change_cells(before, report)):
         if len(rows) > 1:
@@ -58,7 +58,8 @@ def markdown(report: Report, before: Report | None = None) -> str:
     ]
     if report.command:
         about.append(f"Command: `{report.command}`")
-    return "\n".join([*lines, "", verdict(report), "", *about]) + "\n"
+    said = "\n\n".join([verdict(report), *_pair_lines(report)])
+    return "\n".join([*lines, "", said, "", *about]) + "\n"
 
 
 def _ruled(rows: list[list[str]], last: str = "---:") -> list[str]:
@@ -136,6 +137,20 @@ def _contest(report: Report, challenger: SystemResult) -> str:
         return said + "includes 0, so neither is shown to be better."
     ahead = challenger.name if estimate.value > 0 else report.reference
     return said + f"excludes 0, in favour of {ahead}."
+
+
+def _pair_lines(report: Report, digits: int = 4) -> list[str]:
+    """A sentence for each pair: Hit@1, and NDCG at the largest k that there is."""
+    lines = []
+    for pair in report.pairs:
+        by_metric = {difference.metric: difference for difference in pair.differences}
+        first = by_metric["Hit@1"]
+        users = f"{first.n_users:,} user{'s' if first.n_users != 1 else ''}"
+        said = f"Hit@1 of {pair.system} less {pair.against}: {_figure(first.estimate, True, digits)}, {users}"
+        if more := by_metric.get(metric := f"NDCG@{max(report.ks)}"):
+            said += f"; {metric} {_figure(more.estimate, True, digits)}"
+        lines.append(f"{pair.title}: {said}.")
+    return lines
 
 
 def _cells(report: Report) -> list[list[str]]:

@@ -20,7 +20,18 @@ from allmrec.evaluation.files import readable_json
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values
 
-__all__ = ["Change", "PairedDifference", "Report", "SystemResult", "changes", "compare", "restrict", "summarise"]
+__all__ = [
+    "Change",
+    "Pair",
+    "PairedDifference",
+    "Report",
+    "SystemResult",
+    "changes",
+    "compare",
+    "compare_pairs",
+    "restrict",
+    "summarise",
+]
 
 # Format 1 had no hash.
 _KIND, _FORMAT = "allmrec report", 2
@@ -81,6 +92,22 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two systems whose difference answers a question of its own, say what one part adds to all others.
+
+    Attributes:
+        title: the question.
+        system, against: names of the system that has the part and of the one that has all others.
+        differences: `system` less `against`, per metric; empty as long as it is a question.
+    """
+
+    title: str
+    system: str
+    against: str
+    differences: tuple[PairedDifference, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """The figures of several systems on one protocol.
 
@@ -94,6 +121,7 @@ class Report:
         versions, device, command, git_commit: how it was run; the last two may be unknown.
         date: when, ISO 8601, UTC.
         made_of: what the systems were trained to, as keys of stages by name: reports of equal keys are of equal models.
+        pairs: further differences of two systems that were asked for, answered.
     """
 
     systems: tuple[SystemResult, ...]
@@ -111,6 +139,7 @@ class Report:
     command: str | None = None
     git_commit: str | None = None
     made_of: dict[str, str] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, SystemResult]:
@@ -189,18 +218,41 @@ def compare(
     against = next((system for system in systems if system.name == reference), None)
     if against is None:
         return ()
-    found = []
-    for system in systems:
-        if system is against:
-            continue
-        common, mine, theirs = np.intersect1d(system.user_array(), against.user_array(), True, True)
-        if len(common) == 0:
-            continue
-        theirs_by_metric = metric_values(against.rank_array()[theirs], ks)
-        for metric, values in metric_values(system.rank_array()[mine], ks).items():
-            estimate = paired_difference(values, theirs_by_metric[metric], _generator(protocol_hash, metric))
-            found.append(PairedDifference(system.name, reference, metric, len(common), estimate))
-    return tuple(found)
+    others = [system for system in systems if system is not against]
+    return tuple(found for system in others for found in _paired(system, against, protocol_hash, ks))
+
+
+def compare_pairs(
+    systems: Sequence[SystemResult], pairs: Sequence[Pair], protocol_hash: str, ks: Sequence[int] = (1, 5, 10)
+) -> tuple[Pair, ...]:
+    """Each pair with its differences, on the users that both were asked about; pairs without any are left out."""
+    by_name = {system.name: system for system in systems}
+    answered = [
+        replace(pair, differences=_paired(by_name[pair.system], by_name[pair.against], protocol_hash, ks))
+        for pair in pairs
+        if pair.system in by_name and pair.against in by_name
+    ]
+    return tuple(pair for pair in answered if pair.differences)
+
+
+def _paired(
+    system: SystemResult, against: SystemResult, protocol_hash: str, ks: Sequence[int]
+) -> tuple[PairedDifference, ...]:
+    """One system less another in every metric; nothing where no user was asked of both."""
+    common, mine, theirs = np.intersect1d(system.user_array(), against.user_array(), True, True)
+    if len(common) == 0:
+        return ()
+    theirs_by_metric = metric_values(against.rank_array()[theirs], ks)
+    return tuple(
+        PairedDifference(
+            system.name,
+            against.name,
+            metric,
+            len(common),
+            paired_difference(values, theirs_by_metric[metric], _generator(protocol_hash, metric)),
+        )
+        for metric, values in metric_values(system.rank_array()[mine], ks).items()
+    )
 
 
 @dataclass(frozen=True)
@@ -270,7 +322,8 @@ def restrict(report: Report, users: Int[np.ndarray, " chosen"], scenario: str) -
     if not systems:
         raise ConfigError(f"No system was asked about a user of the scenario {scenario!r}; evaluate more users.")
     differences = compare(systems, report.reference, report.protocol_hash, report.ks)
-    return replace(report, systems=tuple(systems), differences=differences, scenario=scenario)
+    pairs = compare_pairs(systems, report.pairs, report.protocol_hash, report.ks)
+    return replace(report, systems=tuple(systems), differences=differences, scenario=scenario, pairs=pairs)
 
 
 def _generator(protocol_hash: str, metric: str) -> np.random.Generator:

@@ -12,7 +12,7 @@ from torch import Tensor
 from allmrec.baselines.bm25 import BM25
 from allmrec.baselines.ctrl import train_ctrl
 from allmrec.baselines.ease import EASE
-from allmrec.baselines.fusion import LateFusion
+from allmrec.baselines.fusion import LateFusion, LateFusionLLM
 from allmrec.baselines.item_knn import ItemKNN
 from allmrec.baselines.morec import train_morec
 from allmrec.baselines.recformer import Recformer, longformer_tokenizer
@@ -27,6 +27,7 @@ from allmrec.core.distributed import Processes
 from allmrec.core.errors import DataError
 from allmrec.core.training import TrainingLog
 from allmrec.data.splitting import Split, leave_one_out
+from allmrec.pipeline.allmrec_row import allmrec_row
 from allmrec.pipeline.config import RunConfig, for_backbone
 from allmrec.pipeline.models import check_encoder, check_language_model
 from allmrec.pipeline.run import Announce, Run
@@ -49,7 +50,8 @@ class Baseline:
         load: makes the system from what `train` stored.
         encoder, llm: whether it needs the sentence encoder or the language model.
         parents: stages of the run, or baselines, that it reads.
-        titles: whether it scores titles with the language model, which is slow.
+        titles: whether it scores titles with the language model, which is slow; A-LLMRec's own way to answer decides it
+            for what reads A-LLMRec.
         texts: whether it knows items by their texts alone, and so nothing where there are none.
         note: what a reader of the table must know of how the run trained it.
     """
@@ -60,7 +62,7 @@ class Baseline:
     encoder: bool = False
     llm: bool = False
     parents: tuple[str, ...] = ()
-    titles: bool = False
+    titles: Callable[[RunConfig], bool] = lambda config: False
     texts: bool = False
     note: Callable[[RunConfig], str] = lambda config: ""
 
@@ -90,7 +92,7 @@ def train_baseline(run: Run, name: str, announce: Announce, here: Processes) -> 
         elif parent == "texts":
             run.complete(run.stage("texts"), run.encode_titles, announce, here)
         else:
-            run.train_stages(announce, "pretrain", here)
+            run.train_stages(announce, "tune" if parent == "tune" else "pretrain", here)
     stage = baseline_stage(run, name)
     run.complete(stage, lambda: kind.train(run, stage), announce, here)
     here.wait()
@@ -180,12 +182,7 @@ def _backbone(name: str) -> Baseline:
     return Baseline(lambda config: settings(config).model_dump(mode="json"), train, load)
 
 
-# --- no training ---
-
-
-def _nothing(run: Run, stage: Stage) -> StageResult:
-    """All that it needs is there already, or made anew when it is loaded."""
-    return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
+# --- late fusion ---
 
 
 def _fusion_parts(run: Run) -> dict[str, Recommender]:
@@ -196,9 +193,37 @@ def _fusion_parts(run: Run) -> dict[str, Recommender]:
     }
 
 
-def _train_fusion(run: Run, stage: Stage) -> StageResult:
-    fused = LateFusion.fit(_fusion_parts(run), _everything(run), run.config.seed, run.config.systems.fusion)
-    return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
+def _fusion_parts_llm(run: Run) -> dict[str, Recommender]:
+    run.check_trained()  # before a large language model is loaded for nothing
+    return _fusion_parts(run) | {"LLM": allmrec_row(run, run.method, "A-LLMRec")}
+
+
+def _fusion_config(config: RunConfig) -> dict[str, Any]:
+    return config.systems.fusion.model_dump(mode="json") | {"last": config.systems.text_history}
+
+
+def _fusion_config_llm(config: RunConfig) -> dict[str, Any]:
+    """What makes a score of a title's tokens is part of it."""
+    normalisation = {"normalisation": config.evaluation.normalisation} if config.method == "score" else {}
+    return _fusion_config(config) | normalisation
+
+
+def _train_fusion(
+    kind: type[LateFusion], parts: Callable[[Run], dict[str, Recommender]]
+) -> Callable[[Run, Stage], StageResult]:
+    def train(run: Run, stage: Stage) -> StageResult:
+        fused = kind.fit(parts(run), _everything(run), run.config.seed, run.config.systems.fusion)
+        return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
+
+    return train
+
+
+# --- no training ---
+
+
+def _nothing(run: Run, stage: Stage) -> StageResult:
+    """All that it needs is there already, or made anew when it is loaded."""
+    return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
 
 
 def _train_bm25(run: Run, stage: Stage) -> StageResult:
@@ -315,11 +340,21 @@ BASELINES: Mapping[str, Baseline] = {
         lambda run, weights: EASE.from_tensors(weights),
     ),
     "late-fusion": Baseline(
-        lambda config: config.systems.fusion.model_dump(mode="json") | {"last": config.systems.text_history},
-        _train_fusion,
+        _fusion_config,
+        _train_fusion(LateFusion, _fusion_parts),
         lambda run, weights: LateFusion.from_tensors(weights, _fusion_parts(run)),
         encoder=True,
         parents=("reference", "texts"),
+    ),
+    # It is compared with late fusion, so that is trained too, on the same users.
+    "late-fusion-llm": Baseline(
+        _fusion_config_llm,
+        _train_fusion(LateFusionLLM, _fusion_parts_llm),
+        lambda run, weights: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run)),
+        encoder=True,
+        llm=True,
+        parents=("late-fusion", "tune"),
+        titles=lambda config: config.method == "score",
     ),
     **{name: _backbone(name) for name in BACKBONES if name != "imported"},
     "morec": Baseline(
@@ -341,5 +376,5 @@ BASELINES: Mapping[str, Baseline] = {
     "recformer": Baseline(
         _dumped(lambda config: config.systems.recformer), _train_recformer, _load_recformer, encoder=True, texts=True
     ),
-    "tallrec": Baseline(_dumped(_tallrec_config), _train_tallrec, _load_tallrec, llm=True, titles=True),
+    "tallrec": Baseline(_dumped(_tallrec_config), _train_tallrec, _load_tallrec, llm=True, titles=lambda config: True),
 }

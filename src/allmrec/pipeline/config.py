@@ -128,6 +128,11 @@ class RunConfig(Config):
             raise ValueError("tune.positions is 'held_out', which needs held_out_targets of at least 1")
         return self
 
+    @property
+    def method(self) -> Literal["select", "score"]:
+        """How A-LLMRec answers: by `select` where the pointer head is trained, else by `score`."""
+        return "select" if self.tune.select_weight > 0 else "score"
+
     def changed(self, changes: Mapping[str, Any]) -> RunConfig:
         """The same configuration with single fields, such as `tune.training.epochs`, changed."""
         return _with_changes(self.model_dump(mode="json"), changes, "The run's configuration")

@@ -16,6 +16,7 @@ from allmrec.evaluation import (
     CatalogueRecommender,
     EvaluationProtocol,
     EveryItem,
+    Pair,
     Report,
     draw_protocol,
     judge,
@@ -150,6 +151,7 @@ def judge_systems(
         run.split,
         limits,
         reference=backbone_kind(run.config.pretrain.backbone).title,
+        pairs=_pairs(run, systems),
         notes=notes,
         device=run.device,
         command=command,
@@ -160,6 +162,17 @@ def judge_systems(
         for result, (key, system) in zip(report.systems, systems.items(), strict=True)
     ]
     return replace(report, systems=tuple(results), made_of=_keys(systems.values()))
+
+
+def _pairs(run: Run, systems: Mapping[str, System]) -> list[Pair]:
+    """What the language model adds, where late fusion is there with its score and without."""
+    system, against = systems.get("late-fusion-llm"), systems.get("late-fusion")
+    if system is None or against is None:
+        return []
+    title = "What the language model adds"
+    if run.method == "select" and run.config.tune.prompt.pointer.layers == 0:
+        title = "What the pointer head adds, no layer of the language model run"
+    return [Pair(title, system.recommender.name, against.recommender.name)]
 
 
 def _costs(run: Run, system: System) -> dict[str, float]:

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from allmrec.core.errors import ConfigError
 from allmrec.evaluation import CatalogueRecommender, EveryItem
+from allmrec.pipeline.baselines import BASELINES
 from allmrec.pipeline.run import Announce, Run
 from allmrec.pipeline.stages import stage_is_current
 from allmrec.pipeline.systems import System, backbone_stage, open_systems, trained_systems
@@ -40,7 +41,8 @@ class Proposed:
 
 
 def recommending(run: Run, name: str | None = None, announce: Announce = lambda text: None) -> IdRecommender:
-    """A system of a run that recommends by ids; to what scores titles the run's CF model proposes, or popularity.
+    """A system of a run that recommends by ids; to what asks the language model, the run's CF model proposes, or
+    popularity.
 
     Args:
         run: a trained run.
@@ -62,7 +64,8 @@ def recommending(run: Run, name: str | None = None, announce: Announce = lambda 
         return system.recommender
     if isinstance(system.recommender, CatalogueRecommender):
         return TopOfCatalogue(run.dataset, system.recommender)
-    if system.titles:
+    # What asks the language model ranks few items at a time.
+    if system.titles or (name in BASELINES and BASELINES[name].llm):
         return TopOfCatalogue(run.dataset, Proposed(system.recommender, _proposer(run, system, announce)))
     return TopOfCatalogue(run.dataset, EveryItem(system.recommender, run.dataset.n_items, run.config.seed))
 

@@ -298,8 +298,8 @@ class Run(RunFolder):
 
     @property
     def method(self) -> Literal["select", "score"]:
-        """How its language model answers: by `select` where that was trained, else by `score`."""
-        return "select" if self.config.tune.select_weight > 0 else "score"
+        """How its language model answers; see `RunConfig.method`."""
+        return self.config.method
 
     def recommender(self) -> TrainedALLMRec:
         """A-LLMRec as this run trained it, answering by `method`.

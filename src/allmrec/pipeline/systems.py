@@ -14,6 +14,7 @@ from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation.judging import Note
+from allmrec.pipeline.allmrec_row import allmrec_row
 from allmrec.pipeline.baselines import BASELINES, baseline_stage, check_baseline, load_baseline, train_baseline
 from allmrec.pipeline.cold import cold_threshold
 from allmrec.pipeline.run import Announce, Run
@@ -120,12 +121,7 @@ def _no_texts(run: Run) -> Absent | None:
 
 
 def _by_score(run: Run, name: str, text: bool) -> System:
-    ranker = run.ranker()
-    if text:
-        ranker.joint = ranker.joint.with_source("text")
-    evaluation = run.config.evaluation
-    batch = max(1, evaluation.batch_size // 2)
-    made = ALLMRec(run.dataset, ranker, "score", name, evaluation.normalisation, batch)
+    made = allmrec_row(run, "score", name, text)
     untrained = run.config.tune.title_weight == 0
     return System(made, _all(run), titles=True, note="title loss not trained in this run" if untrained else "")
 
@@ -141,11 +137,7 @@ def _allmrec_select_text(run: Run) -> Made:
 def _by_select(run: Run, name: str, text: bool) -> Made:
     if run.config.tune.select_weight == 0:
         return Absent("tune.select_weight is 0, so the pointer head is not trained")
-    ranker = run.ranker()
-    if text:
-        ranker.joint = ranker.joint.with_source("text")
-    made = ALLMRec(run.dataset, ranker, "select", name, batch_size=run.config.evaluation.batch_size)
-    return System(made, _all(run))
+    return System(allmrec_row(run, "select", name, text), _all(run))
 
 
 def _generate(run: Run) -> Made:
@@ -314,8 +306,14 @@ def _made(run: Run, name: str) -> Made:
 
 
 def _of_baseline(run: Run, name: str) -> System:
-    stage, kind = baseline_stage(run, name), BASELINES[name]
-    return System(load_baseline(run, name), (*stage.parents.values(), stage), kind.titles, kind.note(run.config))
+    kind, stages = BASELINES[name], _with_parents(baseline_stage(run, name))
+    return System(load_baseline(run, name), stages, kind.titles(run.config), kind.note(run.config))
+
+
+def _with_parents(stage: Stage) -> tuple[Stage, ...]:
+    """A stage after all that it was made of, each once."""
+    found = {made.label: made for parent in stage.parents.values() for made in _with_parents(parent)}
+    return (*found.values(), stage)
 
 
 def _of_variant(run: Run, name: str) -> System:
@@ -323,9 +321,7 @@ def _of_variant(run: Run, name: str) -> System:
     variant.check_trained()
     if variant.method == "select":
         title += " (select)"
-    evaluation = variant.config.evaluation
-    batch = evaluation.batch_size if variant.method == "select" else max(1, evaluation.batch_size // 2)
-    made = ALLMRec(run.dataset, variant.ranker(), variant.method, title, evaluation.normalisation, batch)
+    made = allmrec_row(variant, variant.method, title)
     return System(made, _all(variant), titles=variant.method == "score")
 
 
