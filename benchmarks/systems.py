@@ -33,7 +33,6 @@ from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.pipeline.baselines import BASELINES
 from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.judgement import judge_systems
-from allmrec.pipeline.migration import upgraded
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import OWN, System, open_systems, train_systems
 from benchmarks.about import measured_on
@@ -139,8 +138,7 @@ def check_setting(results: Path, setting: dict[str, Any]) -> None:
     differing = [
         name for name in setting if name not in ("config", "recipe", "changes") and setting[name] != before.get(name)
     ]
-    # Fields that came after the cells, with the value that does what was done before, make no other setting.
-    flat, old = flattened(setting["config"]), flattened(upgraded(before["config"], 1))
+    flat, old = flattened(setting["config"]), flattened(before["config"])
     differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]
     # How a system is trained that is not in the table changes nothing in it.
     there = {path.stem for path in results.glob("*.json")}

@@ -98,7 +98,10 @@ def ranks_of(
             system.rank([queries[n] for n in part], [protocol.candidates[n] for n in part]), protocol.targets[part]
         )
         ranks[part] = np.where(np.isfinite(found), found, -1)
-        print(f"  {system.name}: {start + len(part)} of {len(chosen)}, Hit@1 {np.mean(ranks[chosen[: start + len(part)]] == 1):.3f}", flush=True)
+        print(
+            f"  {system.name}: {start + len(part)} of {len(chosen)}, Hit@1 {np.mean(ranks[chosen[: start + len(part)]] == 1):.3f}",
+            flush=True,
+        )
     return ranks, len(chosen) / (time.perf_counter() - begun)
 
 
@@ -140,8 +143,16 @@ def cell(arguments: argparse.Namespace) -> None:
         kept[name], speed = ranks_of(system, protocol, run.split, asked)
         rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
                      "note": note() if callable(note) else note})  # fmt: skip
-    log = read_json(system_run.path / system_run.stage("tune").place / "log.json") if (path / "tune").is_dir() or arguments.system else {}
-    tuned = {name: log[name] for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters", "records") if name in log}
+    log = (
+        read_json(system_run.path / system_run.stage("tune").place / "log.json")
+        if (path / "tune").is_dir() or arguments.system
+        else {}
+    )
+    tuned = {
+        name: log[name]
+        for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters", "records")
+        if name in log
+    }
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{arguments.cell}.npz", **kept)
     write_json(
@@ -163,7 +174,11 @@ def table(arguments: argparse.Namespace) -> None:
     split = leave_one_out(data)
     protocol = draw_protocol(split, "test", None, 20, 0)
     masks = scenario_masks(protocol, split) | {"all": np.ones(len(protocol), dtype=bool)}
-    found = {path.stem: (read_json(path), np.load(path.with_suffix(".npz"))) for path in sorted(folder.glob("*.json")) if path.with_suffix(".npz").is_file()}
+    found = {
+        path.stem: (read_json(path), np.load(path.with_suffix(".npz")))
+        for path in sorted(folder.glob("*.json"))
+        if path.with_suffix(".npz").is_file()
+    }
     by_seed = {about["cell"]: ranks["backbone"] for about, ranks in found.values() if "backbone" in ranks}
     rows = []
     for about, ranks in found.values():
@@ -178,18 +193,30 @@ def table(arguments: argparse.Namespace) -> None:
                 asked = mask & (own != 0)
                 if not asked.any():
                     continue
-                metrics = {name: values for name, values in metric_values(_ranks(own[asked])).items() if name in ("Hit@1", "NDCG@10")}
+                metrics = {
+                    name: values
+                    for name, values in metric_values(_ranks(own[asked])).items()
+                    if name in ("Hit@1", "NDCG@10")
+                }
                 row["figures"][group] = {"users": int(asked.sum())} | {
-                    name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name))) for name, values in metrics.items()
+                    name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name)))
+                    for name, values in metrics.items()
                 }
                 if reference is not None and (reference[asked] != 0).all():
                     theirs = metric_values(_ranks(reference[asked]))
                     row["figures"][group]["less SASRec"] = {
-                        name: vars(paired_difference(values, theirs[name], numpy_generator(0, "titles", name))) for name, values in metrics.items()
+                        name: vars(paired_difference(values, theirs[name], numpy_generator(0, "titles", name)))
+                        for name, values in metrics.items()
                     }
             rows.append(row)
-    write_json(folder.with_suffix(".json"), measured_on(f"python -m benchmarks.titles table {arguments.data.name} --name {arguments.name}") | {"rows": rows})
-    shown = Table("cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less CF", "cold Hit@1", "cold less CF", "users/s")
+    write_json(
+        folder.with_suffix(".json"),
+        measured_on(f"python -m benchmarks.titles table {arguments.data.name} --name {arguments.name}")
+        | {"rows": rows},
+    )
+    shown = Table(
+        "cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less CF", "cold Hit@1", "cold less CF", "users/s"
+    )
     for row in rows:
         everybody, cold = row["figures"].get("all", {}), row["figures"].get("cold items", {})
         shown.add_row(row["cell"], row["system"], str(everybody.get("users", "")), _shown(everybody.get("Hit@1")), _shown(everybody.get("NDCG@10")),

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from allmrec.core.errors import ArtifactError
-from allmrec.pipeline.migration import FORMAT_VERSION
 from allmrec.pipeline.stages import (
+    FORMAT_VERSION,
     Stage,
     StageResult,
     check_stage,
@@ -107,7 +107,7 @@ def test_a_file_that_the_manifest_does_not_know_is_not_loaded(run: Path) -> None
 @pytest.mark.parametrize("found", [FORMAT_VERSION + 1, 0, "2", None, True])
 def test_a_format_that_is_not_known_is_refused_and_never_trained_over(run: Path, found: object) -> None:
     manifest(run).write_text(json.dumps(json.loads(manifest(run).read_text()) | {"format": found}))
-    message = rf"manifest\.json has format {found!r}; this version of allmrec reads formats 1 to {FORMAT_VERSION}"
+    message = rf"manifest\.json has format {found!r}; this version of allmrec reads format {FORMAT_VERSION}"
     with pytest.raises(ArtifactError, match=message):
         read_stage(run, STAGE)
     with pytest.raises(ArtifactError, match=message):

@@ -98,7 +98,9 @@ def test_in_the_form_copy_each_slot_stands_before_its_title_and_the_user_where_t
 def test_every_form_is_a_template_and_parts_may_be_changed_singly() -> None:
     for form in FORMS:
         assert PromptTemplate.model_validate({"form": form}).form == form
-    changed = PromptTemplate.model_validate({"form": "copy", "item": "{title}{item}", "parallel": False, "separator": ","})
+    changed = PromptTemplate.model_validate(
+        {"form": "copy", "item": "{title}{item}", "parallel": False, "separator": ","}
+    )
     assert spoken(changed.pieces([], [1, 3])) == "Recommend an item from these: Heat<1>, Alien<3><U>"
 
 

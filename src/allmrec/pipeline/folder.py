@@ -17,8 +17,7 @@ from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.migration import FORMAT_VERSION, upgraded
-from allmrec.pipeline.stages import SYSTEMS_FOLDER, Stage, check_format, tidy
+from allmrec.pipeline.stages import FORMAT_VERSION, SYSTEMS_FOLDER, Stage, check_format, tidy
 
 __all__ = ["STAGE_NAMES", "RunFolder"]
 
@@ -99,7 +98,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, device: str = "cpu", save_every: float = 60.0) -> Self:
-        """Open a run's folder, one of an earlier format too, which is left as it is.
+        """Open a run's folder.
 
         Raises:
             ArtifactError: it is no run, or damaged.
@@ -112,10 +111,11 @@ class RunFolder:
             with suppress(RunInUseError), held(path):
                 tidy(path, _HELD)
         about = read_json(path / "run.json")
-        found, settings = check_format(about, path / "run.json"), about.get("config")
+        check_format(about, path / "run.json")
+        settings = about.get("config")
         if not isinstance(settings, dict):
             raise ArtifactError(f"{path / 'run.json'} has no config; restore it, or train again with -o.")
-        config = parse_config(RunConfig, upgraded(settings, found), str(path / "run.json"))
+        config = parse_config(RunConfig, settings, str(path / "run.json"))
         dataset = InteractionDataset.load(path / "data")
         published = about.get("published")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):

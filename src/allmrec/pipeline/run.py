@@ -94,10 +94,10 @@ class Run(RunFolder):
         if name == "pretrain":
             settings = config.pretrain.model_dump(mode="json")
             inputs = {**base, **self.held_out}
-            return Stage(name, settings, inputs, section="pretrain")
+            return Stage(name, settings, inputs)
         if name == "reference":
             settings = config.pretrain.model_dump(mode="json")
-            return Stage(name, settings, {**base, "held_out_targets": "0"}, section="pretrain")
+            return Stage(name, settings, {**base, "held_out_targets": "0"})
         if name == "align":
             settings = {
                 part: getattr(config, part).model_dump(mode="json") for part in ("align", "encoder", "item_text")

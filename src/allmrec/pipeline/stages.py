@@ -26,7 +26,6 @@ from allmrec.core.artifacts import (
 )
 from allmrec.core.errors import ArtifactError
 from allmrec.core.memory import peak_memory
-from allmrec.pipeline.migration import FORMAT_VERSION, downgraded
 
 __all__ = [
     "FORMAT_VERSION",
@@ -44,6 +43,9 @@ __all__ = [
 ]
 
 
+# Of a run's folder. A change that an older version would misread raises it, and what has another one is refused.
+FORMAT_VERSION = 1
+
 # Where a run keeps what only one of its systems needs.
 SYSTEMS_FOLDER = "systems"
 
@@ -57,7 +59,6 @@ class Stage:
         config: its settings.
         inputs: what else decides the result: the data's hash, names of frozen models, the seed.
         parents: the stages that it reads, by name; their keys are inputs too.
-        section: where the settings stand in the run's config; empty if they hold whole sections of it.
         system: the system that alone needs it, where it is none of the run's own; no part of the key.
     """
 
@@ -65,7 +66,6 @@ class Stage:
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     parents: Mapping[str, Stage] = field(default_factory=dict)
-    section: str = ""
     system: str = ""
 
     @property
@@ -89,28 +89,13 @@ class Stage:
     @property
     def key(self) -> str:
         """A hash over all of it; equal keys mean equal results."""
-        return _key(FORMAT_VERSION, self.name, self.config, self.all_inputs)
+        parts = {"format": FORMAT_VERSION, "name": self.name, "config": self.config, "inputs": self.all_inputs}
+        return content_hash(json.dumps(parts, sort_keys=True))
 
     @property
     def all_inputs(self) -> dict[str, str]:
         """The inputs with the parents' keys."""
         return {**self.inputs, **{name: parent.key for name, parent in self.parents.items()}}
-
-    def key_in(self, number: int) -> str | None:
-        """The key that an earlier format gave to the same stage; none where it could not say what this one says."""
-        if number == FORMAT_VERSION:
-            return self.key
-        config = downgraded(self.config, self.section, number)
-        parents = {name: parent.key_in(number) for name, parent in self.parents.items()}
-        known = {name: key for name, key in parents.items() if key is not None}
-        if config is None or len(known) < len(parents):
-            return None
-        return _key(number, self.name, config, {**self.inputs, **known})
-
-
-def _key(number: int, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    parts = {"format": number, "name": name, "config": config, "inputs": inputs}
-    return content_hash(json.dumps(parts, sort_keys=True))
 
 
 @dataclass(frozen=True)
@@ -126,29 +111,29 @@ def stage_is_current(run: Path, stage: Stage) -> bool:
     """Whether the stage stands there, made of just these inputs; with a manifest that cannot be read it does not.
 
     Raises:
-        ArtifactError: it has a newer format, which must not be trained over.
+        ArtifactError: it has another format, which must not be trained over.
     """
     path = run / stage.place / "manifest.json"
     try:
         manifest = read_json(path)
     except ArtifactError:
         return False
-    return _has_key(manifest, stage, check_format(manifest, path))
+    check_format(manifest, path)
+    return bool(manifest.get("key") == stage.key)
 
 
-def check_format(about: Mapping[str, Any], path: Path) -> int:
-    """The format that a file names, 1 where it names none.
+def check_format(about: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file of another format.
 
     Raises:
-        ArtifactError: this version of allmrec does not know that format.
+        ArtifactError: this version of allmrec does not read that format.
     """
-    found = about.get("format", 1)
-    if type(found) is not int or not 1 <= found <= FORMAT_VERSION:
+    found = about.get("format")
+    if type(found) is not int or found != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} has format {found!r}; this version of allmrec reads formats 1 to {FORMAT_VERSION}. Update allmrec; "
-            "or, if the file was damaged, remove it and train again."
+            f"{path} has format {found!r}; this version of allmrec reads format {FORMAT_VERSION}. Use the version that wrote "
+            "it, or train into a new folder; if the file was damaged, remove it and train again."
         )
-    return found
 
 
 def damaged_files(run: Path, stage: Stage) -> list[Path]:
@@ -227,7 +212,7 @@ def check_stage(run: Path, stage: Stage) -> None:
     """Make sure that a stage can be read, without reading its tensors.
 
     Raises:
-        ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
+        ArtifactError: the stage is missing, of other inputs, of another format, or damaged.
     """
     _manifest(run, stage)
     for path in damaged_files(run, stage):
@@ -238,7 +223,7 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
     """Read one of a stage's files after checking that it is what the manifest says.
 
     Raises:
-        ArtifactError: the stage is missing, of other inputs, of a newer format, or damaged.
+        ArtifactError: the stage is missing, of other inputs, of another format, or damaged.
     """
     path = run / stage.place / f"{name}.safetensors"
     files = _manifest(run, stage).get("files")
@@ -256,17 +241,13 @@ def _manifest(run: Path, stage: Stage) -> dict[str, Any]:
             f"{run} has no stage {stage.label!r}: {path} does not exist. Run: allmrec train {run}{stage.command}"
         )
     manifest = read_json(path)
-    if not _has_key(manifest, stage, check_format(manifest, path)):
+    check_format(manifest, path)
+    if manifest.get("key") != stage.key:
         raise ArtifactError(
             f"{folder} was made of other inputs than the run now has: {path} names another key than {run / 'run.json'}, "
             f"the data and the earlier stages give. Run: allmrec train {run}{stage.command}"
         )
     return manifest
-
-
-def _has_key(manifest: Mapping[str, Any], stage: Stage, found: int) -> bool:
-    wanted = stage.key_in(found)
-    return wanted is not None and manifest.get("key") == wanted
 
 
 def _damaged(run: Path, stage: Stage, path: Path) -> ArtifactError:
