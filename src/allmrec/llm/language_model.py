@@ -160,7 +160,7 @@ class LanguageModel(Protocol):
         positions: Int[Tensor, "batch tokens"],
         places: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch layers heads tokens"]:
-        """Attention weights of one place of each row on all places; over the last axis they sum to 1.
+        """Attention weights of one place of each row on all places; they sum to 1 up to the model's precision.
 
         Args:
             embeddings, visible, positions: as of `hidden`.

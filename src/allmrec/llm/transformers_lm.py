@@ -163,7 +163,9 @@ class TransformersLM:
         batch, tokens, _ = embeddings.shape
         rows = torch.arange(batch, device=embeddings.device)
         if visible is None:
-            visible = torch.ones(tokens, tokens, dtype=torch.bool, device=embeddings.device).tril().expand(batch, -1, -1)
+            visible = (
+                torch.ones(tokens, tokens, dtype=torch.bool, device=embeddings.device).tril().expand(batch, -1, -1)
+            )
         # Reading the whole prompt with its attention weights kept would take tokens² numbers a head. So the prompt is read
         # as always, and then its one place again, behind the keys and values of the others.
         kept = self.keep(embeddings, visible, positions)
