@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # an optional package
 __all__ = ["attention_figure", "check_figure", "save_figure"]
 
 _ENDINGS = (".png", ".svg")
-# Of Okabe and Ito (2008), whose colours people with any colour vision tell apart.
+# Of Okabe and Ito (2008): colours that readers with any colour vision can distinguish.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _PANELS = (
     (
