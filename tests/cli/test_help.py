@@ -10,7 +10,19 @@ from tests.cli.conftest import call
 
 from allmrec.cli.main import _VERBS
 
-VERBS = ["align", "demo", "doctor", "evaluate", "import-backbone", "prepare", "pretrain", "recommend", "train", "tune"]
+VERBS = [
+    "align",
+    "attention",
+    "demo",
+    "doctor",
+    "evaluate",
+    "import-backbone",
+    "prepare",
+    "pretrain",
+    "recommend",
+    "train",
+    "tune",
+]
 
 
 def test_the_program_lists_its_verbs() -> None:

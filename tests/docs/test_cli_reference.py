@@ -12,5 +12,5 @@ def test_the_page_is_what_the_command_line_says() -> None:
 
 def test_the_page_has_every_verb() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for verb in ("demo", "doctor", "evaluate", "prepare table", "recommend", "train"):
+    for verb in ("attention", "demo", "doctor", "evaluate", "prepare table", "recommend", "train"):
         assert f"## `allmrec {verb}`" in text

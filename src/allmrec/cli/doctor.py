@@ -24,6 +24,7 @@ _EXTRAS = (
     ("faiss", "index", "an approximate index of a large catalogue"),
     ("bm25s", "bm25", "the BM25 baseline"),
     ("peft", "lora", "the TALLRec baseline"),
+    ("matplotlib", "plots", "the figure of `allmrec attention`"),
 )
 
 

@@ -33,6 +33,7 @@ _VERBS = {
     "tune": ("train", "Stage 2: put users and items into the LLM's token space."),
     "evaluate": ("evaluate", "Rank frozen users and candidates with every system."),
     "recommend": ("recommend", "Recommend from the whole catalogue, by title."),
+    "attention": ("attention", "Draw where the answer attends, before and after training."),
     "demo": ("demo", "Train, judge and recommend on MovieLens-100K."),
     "doctor": ("doctor", "Show what is installed and which models can be reached."),
 }

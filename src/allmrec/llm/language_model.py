@@ -1,4 +1,4 @@
-"""The language model as the rest sees it: tokens, embeddings, hidden states, kept keys and values, logits."""
+"""The language model as the rest sees it: tokens, embeddings, hidden states, attention, kept keys and values, logits."""
 
 from __future__ import annotations
 
@@ -155,6 +155,24 @@ class LanguageModel(Protocol):
         positions: Int[Tensor, "batch tokens"],
     ) -> Float[Tensor, "batch tokens hidden"]:
         """Hidden states, after all layers, of places behind kept ones; arguments as of `keep`, nothing differentiable."""
+        ...
+
+    def attention(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens tokens"] | None,
+        positions: Int[Tensor, "batch tokens"],
+        places: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch layers heads tokens"]:
+        """Attention weights of one place of each row on all places; they sum to 1 up to the model's precision.
+
+        Args:
+            embeddings, visible, positions: as of `hidden`.
+            places: which place of each row.
+
+        Raises:
+            ConfigError: the model does not give attention weights of all its layers.
+        """
         ...
 
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:

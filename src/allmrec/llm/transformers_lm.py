@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,62 @@ class TransformersLM:
         state: Tensor = self._read_behind(behind, embeddings, visible, positions).last_hidden_state
         return state
 
-    def _read_behind(self, behind: KeysAndValues | None, embeddings: Tensor, visible: Tensor, positions: Tensor) -> Any:
+    @torch.inference_mode()
+    def attention(
+        self,
+        embeddings: Float[Tensor, "batch tokens width"],
+        visible: Bool[Tensor, "batch tokens tokens"] | None,
+        positions: Int[Tensor, "batch tokens"],
+        places: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch layers heads tokens"]:
+        batch, tokens, _ = embeddings.shape
+        rows = torch.arange(batch, device=embeddings.device)
+        if visible is None:
+            visible = (
+                torch.ones(tokens, tokens, dtype=torch.bool, device=embeddings.device).tril().expand(batch, -1, -1)
+            )
+        # Reading the whole prompt with its attention weights kept would take tokens² numbers a head. So the prompt is read
+        # as always, and then its one place again, behind the keys and values of the others.
+        kept = self.keep(embeddings, visible, positions)
+        seen = visible[rows, places].clone()
+        seen[rows, places] = False
+        seen = torch.cat([seen, seen.new_ones(batch, 1)], dim=1)
+        with self._eager_attention():
+            output = self._read_behind(
+                kept,
+                embeddings[rows, places][:, None],
+                seen[:, None],
+                positions[rows, places][:, None],
+                output_attentions=True,
+            )
+        given = [] if output.attentions is None else [weights for weights in output.attentions if weights is not None]
+        if len(given) != self._depth or len({weights.shape for weights in given}) != 1:
+            raise ConfigError(
+                f"{self._name} ({type(self._model.module).__name__}) gives attention weights of {len(given)} of its "
+                f"{self._depth} layers; expected the same number of heads in every layer. Use a language model whose "
+                "layers all have plain attention, as OPT and Llama do."
+            )
+        weights = torch.stack(given, dim=1)[..., 0, :].float()
+        shares = weights[..., :-1].clone()
+        shares[rows, :, :, places] = weights[..., -1]
+        return shares
+
+    @contextmanager
+    def _eager_attention(self) -> Iterator[None]:
+        """Within it attention is computed step by step, which is the only way that gives its weights."""
+        model = self._model.module
+        parts = {part: getattr(model.config, part, None) for part in model.config.sub_configs}
+        before = {part: config._attn_implementation for part, config in parts.items() if config is not None}
+        before[""] = model.config._attn_implementation
+        model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(before)
+
+    def _read_behind(
+        self, behind: KeysAndValues | None, embeddings: Tensor, visible: Tensor, positions: Tensor, **options: bool
+    ) -> Any:
         cache = DynamicCache()
         if behind is not None:
             for layer, (keys, values) in enumerate(zip(behind.keys, behind.values, strict=True)):
@@ -166,6 +222,7 @@ class TransformersLM:
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
+            **options,
         )
 
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:

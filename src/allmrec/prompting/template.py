@@ -137,7 +137,7 @@ FORMS: Mapping[str, _Form] = {
         parallel=False,
     ),
     # Ours: each slot stands before its title, and the user's slot where the answer begins, so that the answer is a copy
-    # of what follows the slot that is most like the user's (docs/method.md, "Why the form of the prompt decides").
+    # of what follows the slot that is most like the user's (docs/prompt_forms.md).
     "copy": _Form(
         head="",
         history="",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.template import Block, ItemSlot, Piece, PromptTemplate, Text, Title, UserSlot
 
-__all__ = ["PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt"]
+__all__ = ["PlaceKind", "PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt"]
 
 
 class PromptBudget(Config):
@@ -27,6 +28,17 @@ class PromptBudget(Config):
     user_before_bos: bool = Field(
         False, description="User slot before the BOS token, as the released program has it; the paper does not say."
     )
+
+
+class PlaceKind(IntEnum):
+    """What stands at a place of a prompt."""
+
+    WORDS = 0
+    USER = 1
+    HISTORY = 2
+    SLOT = 3
+    TITLE_START = 4
+    TITLE_REST = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,9 @@ class TokenisedPrompt:
             follows the list goes on behind the longest candidate that there can be.
         blocks: to which candidate of a parallel list a token belongs, -1 for all others. A token sees what stands before
             it, but no token of another block; what follows the list sees all of them.
+        kinds: a `PlaceKind` a token: the template's words (the prefix too), the user slot, slots and titles of the history,
+            and of the candidates the slot, the title's first token and its other tokens.
+        items: the item whose slot or title a token belongs to, 0 for all others.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -55,6 +70,8 @@ class TokenisedPrompt:
     dropped: int
     positions: Int[np.ndarray, " tokens"]
     blocks: Int[np.ndarray, " tokens"]
+    kinds: Int[np.ndarray, " tokens"]
+    items: Int[np.ndarray, " tokens"]
 
     @property
     def is_parallel(self) -> bool:
@@ -194,6 +211,8 @@ class _Layout:
         self._ids: list[int] = []
         self._positions: list[int] = []
         self._blocks: list[int] = []
+        self._kinds: list[PlaceKind] = []
+        self._items: list[int] = []
         self._next = 0
         self._user_at = -1
         self._places: dict[str, list[int]] = {"history": [], "candidate": []}
@@ -231,25 +250,42 @@ class _Layout:
             dropped=dropped,
             positions=np.asarray(self._positions, dtype=np.int64),
             blocks=np.asarray(self._blocks, dtype=np.int64),
+            kinds=np.asarray(self._kinds, dtype=np.int64),
+            items=np.asarray(self._items, dtype=np.int64),
         )
 
     def _add(self, piece: Piece, marks: type[ItemSlot] | type[Title], block: int) -> None:
         if isinstance(piece, UserSlot):
             self._user_at = len(self._ids)
+        ids: Sequence[int] = [0]  # a slot's own id, which is never read
         if isinstance(piece, Text):
-            self._extend(self._words(piece.text), block)
+            ids = self._words(piece.text)
         elif isinstance(piece, Title):
-            self._extend(self._titles[piece.item], block)
-        else:
-            # A slot's own id is never read.
-            self._extend([0], block)
+            ids = self._titles[piece.item]
+        item = piece.item if isinstance(piece, Title | ItemSlot) else 0
+        self._extend(ids, block, _kinds(piece, len(ids)), item)
         if isinstance(piece, marks):
             self._places[piece.role].append(len(self._ids) - 1)
             if piece.role == "history":
                 self._history.append(piece.item)
 
-    def _extend(self, ids: Sequence[int], block: int) -> None:
+    def _extend(self, ids: Sequence[int], block: int, kinds: Sequence[PlaceKind] = (), item: int = 0) -> None:
         self._ids.extend(ids)
+        self._kinds.extend(kinds or [PlaceKind.WORDS] * len(ids))
+        self._items.extend([item] * len(ids))
         self._positions.extend(range(self._next, self._next + len(ids)))
         self._blocks.extend([block] * len(ids))
         self._next += len(ids)
+
+
+def _kinds(piece: Piece, count: int) -> list[PlaceKind]:
+    """What stands at each of the `count` places of a piece."""
+    if isinstance(piece, UserSlot):
+        return [PlaceKind.USER] * count
+    if isinstance(piece, Text | Block):
+        return [PlaceKind.WORDS] * count
+    if piece.role == "history":
+        return [PlaceKind.HISTORY] * count
+    if isinstance(piece, ItemSlot):
+        return [PlaceKind.SLOT] * count
+    return [PlaceKind.TITLE_START, *[PlaceKind.TITLE_REST] * (count - 1)][:count]
