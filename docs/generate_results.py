@@ -29,6 +29,26 @@ title (`allmrec prepare table`), and MovieTweetings' 100K snapshot, 5-core count
 (`allmrec prepare movietweetings DIRECTORY --core 5 --core-passes all`).
 """
 
+_BY_TITLES = """\
+## The paper's objective learns: A-LLMRec by titles
+
+Stage 2 trained by the title loss alone in the prompt form `copy` ([prompt_forms.md](prompt_forms.md)): no pointer head, no prior, all 30
+layers of SmolLM2-135M, every candidate's title scored. `python -m benchmarks.titles cell DATA --name NAME …` with
+[benchmarks/titles.toml](../benchmarks/titles.toml); each cell's file under [titles/](../benchmarks/results/titles) has its command,
+commit, device, date and learning curve. Stage 2 learns on held-out items of 1,000 users (MovieTweetings) that the CF model inside never saw.
+"Less SASRec" is paired with the CF model that saw everything. Cold are users whose target is among the coldest 35 % of items;
+rows that were asked about these alone have no other figure. "Vectors exchanged" is the trained system with users' and items'
+vectors exchanged among one another and the words as they are; chance is 0.05. A decoded answer counts where it is a candidate's title exactly, as the
+prompt shows it.
+"""
+
+_FORMS = """\
+### What the form and the start are worth
+
+`--name forms`: one field changed at a time in the same setting, stage 2 trained on 2,000 samples with no stage 1 (the CF model's vectors in
+the slots, the paper's MLP-LLM), and the validation items of 300 users ranked among 20 candidates.
+"""
+
 _BACKBONES = """\
 ## CF models
 
@@ -196,6 +216,12 @@ _TITLE_CELLS = {
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
+    if found := _read("titles/movietweetings"):
+        parts += [_BY_TITLES, "### MovieTweetings\n", _table(_title_rows(found["rows"])), _title_notes(found["rows"])]
+        if forms := _forms():
+            parts += [_FORMS, _table(forms)]
+        if beauty := _read("titles/beauty"):
+            parts += ["### Beauty\n", _table(_title_rows(beauty["rows"])), _title_notes(beauty["rows"])]
     if cells := _read("backbones"):
         parts += [_BACKBONES, _table(_backbone_rows(cells["cells"])), _LITERATURE]
     each = {name: found for name, end in BACKBONES.items() if (found := _read(f"movietweetings{end}"))}
@@ -235,6 +261,69 @@ def page() -> str:
     if found := _read("beauty-choices"):
         parts += [_BEAUTY_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
     return "\n".join(parts)
+
+
+def _title_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """One row a system and cell: everybody that was asked, and those with a cold target."""
+    shown = [
+        [
+            "system",
+            "cell",
+            "users",
+            "Hit@1",
+            "NDCG@10",
+            "Hit@1 less SASRec",
+            "cold users",
+            "cold Hit@1",
+            "cold less SASRec",
+            "users/s",
+        ]
+    ]
+    for row in sorted(rows, key=lambda row: (row["cell"], row["key"])):
+        cells = []
+        for group in ("all", "cold items"):
+            found = row["figures"].get(group, {})
+            only_cold = group == "all" and row["figures"].get("cold items", {}).get("users") == found.get("users")
+            if not found or only_cold:
+                cells += ["", "", "", ""]
+                continue
+            less = found.get("less SASRec")
+            own = row["key"] == "backbone"
+            cells += [
+                f"{found['users']:,}",
+                _figure(found["Hit@1"]),
+                _figure(found["NDCG@10"]),
+                _figure(less["Hit@1"], "+") if less and not own else "",
+            ]
+        del cells[6]
+        shown.append([row["system"], row["cell"], *cells, f"{row['users_per_second']:,.3g}"])
+    return shown
+
+
+def _title_notes(rows: Sequence[Mapping[str, Any]]) -> str:
+    notes = dict.fromkeys(f"- {row['system']} ({row['cell']}): {row['note']}" for row in rows if row["note"])
+    return "\n".join(notes) + "\n"
+
+
+def _forms() -> list[list[str]]:
+    """The cells of the table of forms, by what they reached on validation items."""
+    cells = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "titles" / "forms").glob("*.json"))
+    ]
+    if not cells:
+        return []
+    rows = [["form", "validation Hit@1", "validation NDCG over 20", "stage 2, s"]]
+    for cell in sorted(cells, key=lambda cell: -cell["tune"]["best_value"]):
+        kept = next(record for record in cell["tune"]["records"] if record["step"] == cell["tune"]["best_step"])
+        rows.append(
+            [
+                cell["cell"],
+                f"{kept['validation/hit@1']:.3f}",
+                f"{kept['validation/ndcg']:.3f}",
+                f"{cell['tune']['seconds']:,.0f}",
+            ]
+        )
+    return rows
 
 
 def _sizes(found: Mapping[str, Any]) -> dict[str, str]:

@@ -98,9 +98,19 @@ def test_pooled_negatives_are_never_touched_never_twice_and_few(
     assert len(np.unique(drawn[untouched])) <= pool
 
 
-def test_pooled_negatives_of_one_row_are_uniform() -> None:
+@pytest.mark.parametrize("pool", [6, 2])
+def test_pooled_negatives_of_one_row_are_uniform(pool: int) -> None:
     dataset = world([[1, 2, 3], []], 10)
     rng = np.random.default_rng(0)
-    drawn = np.concatenate([pooled_negatives(dataset, np.asarray([0]), 2, 6, rng).ravel() for _ in range(4000)])
+    drawn = np.concatenate([pooled_negatives(dataset, np.asarray([0]), 2, pool, rng).ravel() for _ in range(4000)])
     shares = np.bincount(drawn, minlength=11)[4:] / len(drawn)
     np.testing.assert_allclose(shares, 1 / 7, atol=0.012)
+
+
+def test_a_user_of_most_of_the_pool_draws_only_what_is_missing() -> None:
+    dataset = world([list(range(1, 16)), []], 40)
+    for seed in range(20):
+        one = pooled_negatives(dataset, np.asarray([1]), 20, 20, np.random.default_rng(seed))
+        heavy = pooled_negatives(dataset, np.asarray([0]), 20, 20, np.random.default_rng(seed))
+        left = set(one[0].tolist()) - set(range(1, 16))
+        assert left <= set(heavy[0].tolist())

@@ -34,7 +34,7 @@ _VERBS = {
     "evaluate": ("evaluate", "Rank frozen users and candidates with every system."),
     "recommend": ("recommend", "Recommend from the whole catalogue, by title."),
     "attention": ("attention", "Draw where the answer attends, before and after training."),
-    "demo": ("demo", "Train, judge and recommend on MovieLens-100K."),
+    "demo": ("demo", "Train, evaluate and recommend on MovieLens-100K."),
     "doctor": ("doctor", "Show what is installed and which models can be reached."),
 }
 _SETTINGS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}

@@ -78,7 +78,7 @@ def pooled_negatives(
     """Draw `n` items per row as `sample_negatives` does, but all rows from the same `pool` random items.
 
     A row's negatives are still uniform over the items that its user never interacted with; rows that share a pool are not
-    independent. A row whose user leaves too few items of the pool is drawn from all items.
+    independent. A row whose user leaves too few items of the pool takes these and draws the rest from the others.
 
     Args:
         dataset: whose interactions to avoid.
@@ -95,9 +95,13 @@ def pooled_negatives(
     unusable = _is_touched(dataset, users, np.broadcast_to(items, (len(users), len(items))))
     order = np.argsort(np.where(unusable, 2.0, rng.random(unusable.shape)), axis=1)
     drawn = np.zeros((len(users), n), dtype=np.int32)
-    enough = len(items) - unusable.sum(axis=1) >= n
+    usable = len(items) - unusable.sum(axis=1)
+    enough = usable >= n
     drawn[enough] = items[order[enough, :n]]
-    drawn[~enough] = sample_negatives(dataset, users[~enough], n, rng)
+    for row in np.flatnonzero(~enough):
+        own = items[order[row, : usable[row]]]
+        more = sample_negatives(dataset, users[row : row + 1], n - len(own), rng, items[None].astype(np.int64))
+        drawn[row] = rng.permutation(np.concatenate([own, more[0]]))
     return drawn
 
 
