@@ -23,8 +23,10 @@ from allmrec.data import InteractionDataset, Split, leave_one_out
 from allmrec.evaluation import draw_protocol, judge
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.transformers_lm import TransformersLM
+from allmrec.prompting.template import PROFILE
 from allmrec.prompting.tokenising import PromptBuilder
 from allmrec.ranking import Query, Recommender
+from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.testing.tiny_lm import tiny_language_model
 from allmrec.testing.worlds import title_world
 
@@ -144,6 +146,20 @@ def test_it_learns_and_the_language_model_is_left_alone(split: Split) -> None:
     assert list(module.named_modules()) == parts
     assert log.records[-1]["loss/title"] < 0.8 * log.records[0]["loss/title"]
     assert hit_at_1(model, split) > max(0.6, untrained + 0.3)
+
+
+def test_asked_in_words_its_adapters_are_on_and_the_others_are_left_alone(
+    split: Split, trained: tuple[TransformersLM, TALLRec]
+) -> None:
+    lm, model = trained
+    titles, config = split.dataset.catalogue.titles, ExplainConfig(max_new_tokens=8)
+    queries = asked(split)[0]
+    alone = Explainer(LLMOnly(lm, titles, CONFIG.template, CONFIG.budget), PROFILE, config)
+    before = alone.texts(queries)
+    said = Explainer(model.reader, PROFILE, config).texts(queries)
+    assert said != before
+    assert alone.texts(queries) == before
+    assert Explainer(TALLRec(lm, titles, CONFIG).reader, PROFILE, config).texts(queries) == before
 
 
 @pytest.mark.slow

@@ -157,9 +157,25 @@ def test_explaining_streams_what_the_language_model_says(workplace: Path) -> Non
     assert all(row["genres"] for row in rows[:3])
 
 
+def test_what_is_said_of_the_user_is_streamed_and_marked(workplace: Path) -> None:
+    asked = ("recommend", workplace / "run", "--user", "u3", "--k", "2", "--profile")
+    said = call(*asked)
+    assert said.exit_code == 0, said.output
+    line = "This user's genres in the language model's words (it was not taught to say them, and may be wrong):"
+    before, found, after = said.output.partition(line)
+    assert "┏" in before
+    assert found
+    both = json.loads(call(*asked, "--explain", "--explained", "1", "--json").stdout)
+    assert list(both) == ["profile", "recommendations"]
+    assert both["profile"]
+    assert both["profile"].split() == after.split()
+    assert ["genres" in row for row in both["recommendations"]] == [True, False]
+
+
 def test_nothing_is_explained_unasked(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(ALLMRec, "explain", lambda self, query, item, *how: asked.append(item) or iter(()))
+    monkeypatch.setattr(ALLMRec, "profile", lambda self, query, *how, **more: asked.append("user") or iter(()))
     for form in ((), ("--json",)):
         assert call("recommend", workplace / "run", "--history", "i1,i2", "--k", "4", *form).exit_code == 0
     assert asked == []
@@ -224,9 +240,10 @@ def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
     assert "| trained parameters |" in (copy / "report-selected.md").read_text()
     by_name = json.loads(call("recommend", copy, "--user", "u3", "--system", "item-knn", "--json").stdout)
     assert len({item["item_id"] for item in by_name}) == 10
-    spoken = call("recommend", copy, "--user", "u3", "--system", "item-knn", "--explain")
-    assert spoken.exit_code == 1
-    assert "another system has nothing to say" in spoken.stderr
+    for option in ("--explain", "--profile"):
+        spoken = call("recommend", copy, "--user", "u3", "--system", "item-knn", option)
+        assert spoken.exit_code == 1
+        assert f"{option} asks the language model of A-LLMRec; another system has nothing to say" in spoken.stderr
 
 
 def test_what_the_language_model_adds_is_printed_and_written(copy: Path) -> None:

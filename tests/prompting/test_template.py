@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from allmrec.prompting.template import (
     FORMS,
     GENRES,
+    PROFILE,
     Block,
     DomainWords,
     ItemQuestion,
@@ -15,6 +16,7 @@ from allmrec.prompting.template import (
     PromptTemplate,
     Text,
     Title,
+    UserQuestion,
     UserSlot,
 )
 
@@ -87,6 +89,53 @@ def test_a_typo_in_a_question_is_an_error(part: str, fields: dict[str, str]) -> 
         ItemQuestion.model_validate({"answer": "Because", **fields})
 
 
+PROFILED = "in the past. Specify the genres this user would like to watch. The genres are:"
+
+
+def test_a_question_about_the_user_chooses_no_item() -> None:
+    asked = MOVIES.asking(PROFILE)
+    assert spoken(asked.pieces([3], [])) == (
+        f"<U> is a user representation. This user has watched [ Alien<3>] {PROFILED}"
+    )
+    assert spoken(asked.pieces([], [])).startswith(
+        "<U> is a user representation. This user has watched nothing so far."
+    )
+    words = UserQuestion(question="What does one who {past} {article} {noun} {verb}? ", answer="Each {noun}:")
+    assert spoken(MOVIES.asking(words).pieces([3], [])).endswith("What does one who watched a movie watch? Each movie:")
+
+
+def test_a_reader_of_words_alone_is_asked_the_same_without_slots() -> None:
+    for form in (MOVIES, COPY):
+        plain = form.without_vectors().asking(PROFILE).pieces([3], [])
+        assert not any(isinstance(p, UserSlot | ItemSlot) for p in plain)
+        assert spoken(plain) == f"This user has watched [ Alien] {PROFILED}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"question": "{chosen} is good. "}, {"question": "Of {user}? "}, {"answer": "{chosen}"}, {"question": None}],
+)
+def test_a_question_about_the_user_has_no_item(fields: dict[str, str | None]) -> None:
+    with pytest.raises(ValidationError):
+        UserQuestion.model_validate({"question": "Which? ", "answer": "These:", **fields})
+
+
+@pytest.mark.parametrize("question", [GENRES, PROFILE])
+def test_another_question_has_a_user_slot_where_there_was_one(question: ItemQuestion | UserQuestion) -> None:
+    """It may have stood in a part that the question replaces, and the form `copy` gets the paper's head."""
+    for template in (
+        COPY,
+        PromptTemplate(head="Read this. ", answer="{user}"),
+        PromptTemplate(head="", history="{user}:{history}."),
+    ):
+        asked = template.asking(question)
+        assert spoken(asked.pieces([3], [1])).count("<U>") == 1
+        assert "<U>" not in spoken(template.without_user().asking(question).pieces([3], [1]))
+    assert spoken(PromptTemplate(head="Read this. ", answer="{user}").asking(question).pieces([3], [1])).startswith(
+        "<U> is a user representation. Read this. "
+    )
+
+
 COPY = PromptTemplate(words=MOVIES.words, form="copy")
 
 
@@ -121,6 +170,9 @@ def test_without_vectors_the_form_copy_is_the_papers_words() -> None:
 
 
 def test_a_question_in_the_form_copy_has_the_papers_head_and_its_own_order() -> None:
+    assert spoken(COPY.asking(PROFILE).pieces([3], [])) == (
+        f"<U> is a user representation. This user has watched [<3> Alien] {PROFILED}"
+    )
     assert spoken(COPY.asking(GENRES).pieces([3], [1])) == (
         "<U> is a user representation. This user has watched [<3> Alien] in the past. The movie<1> Heat is recommended "
         "to this user. The genres of this movie are:"

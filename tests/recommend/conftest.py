@@ -27,7 +27,9 @@ def ranker(lm: TransformersLM, world: InteractionDataset = WORLD, seed: int = 0,
     rows = world.n_items + 1
     cf, text = (torch.rand(rows, 12, generator=generator) for _ in range(2))
     table = JointItemTable.of(cf, text, torch.ones(rows, dtype=torch.bool))
-    return PromptedRanker(lm, backbone, table, world.catalogue.titles, PromptConfig.model_validate(config), seed)
+    counts = leave_one_out(world).train_counts()
+    parsed = PromptConfig.model_validate(config)
+    return PromptedRanker(lm, backbone, table, world.catalogue.titles, parsed, seed, counts=counts)
 
 
 def queries(count: int) -> list[Query]:

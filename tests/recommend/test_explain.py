@@ -13,7 +13,7 @@ from tests.recommend.conftest import queries, ranker
 
 from allmrec.core.errors import ConfigError
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.prompting.template import REASON
+from allmrec.prompting.template import PROFILE, REASON
 from allmrec.ranking import Query
 from allmrec.recommend.explain import ExplainConfig, Explainer, text_pieces
 from allmrec.testing.tiny_lm import tiny_language_model
@@ -47,6 +47,25 @@ def test_a_stream_says_what_the_batch_says(kind: str, config: dict[str, object])
     together = explainer.texts(asked, items, batch_size=3)
     assert together == ["".join(explainer.stream(query, item)) for query, item in zip(asked, items, strict=True)]
     assert any(together)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"template": {"form": "copy"}}, {"template": {"form": "copy"}, "user_vector": False}]
+)
+def test_a_stream_about_the_user_says_what_the_batch_says(config: dict[str, object]) -> None:
+    explainer = Explainer(ranker(LMS["opt"], **config), PROFILE, ExplainConfig(max_new_tokens=9))
+    asked = queries(6)
+    together = explainer.texts(asked, batch_size=4)
+    assert together == ["".join(explainer.stream(query)) for query in asked]
+    assert any(together)
+
+
+def test_a_question_of_an_item_needs_one_and_one_of_the_user_none() -> None:
+    made = ranker(LMS["opt"])
+    with pytest.raises(ValueError, match="came with item None"):
+        Explainer(made).texts(queries(2))
+    with pytest.raises(ValueError, match="came with item 3"):
+        next(Explainer(made, PROFILE).stream(queries(1)[0], 3))
 
 
 def test_a_stream_leaves_the_consumers_gradients_alone() -> None:
@@ -120,6 +139,40 @@ def test_the_prompt_holds_the_question_and_the_vectors() -> None:
         embeddings[slots[0]] = made.users(made.user_states([query]))[0]
         embeddings[slots[1:]] = made.items(made.joint.vectors()[[4, 7, 9]])
     torch.testing.assert_close(lm.prompts[0], embeddings, atol=1e-5, rtol=0)
+
+
+def test_the_prompt_about_the_user_holds_the_history_and_no_other_item() -> None:
+    lm = Recording()
+    made = ranker(lm, template={"form": "copy"})
+    query = Query(np.array([4, 7]))
+    Explainer(made, PROFILE).texts([query])
+    titles, words = made.builder.titles, lm.tokenize
+    expected = [
+        0, *words(" is a user representation. This user has used ["), 0, *titles[4], *words(","), 0, *titles[7],
+        *words("] in the past. Specify the genres this user would like to use. The genres are:"),
+    ]  # fmt: skip
+    embeddings = lm.embed(torch.tensor(expected))
+    slots = [n for n, token in enumerate(expected) if token == 0]
+    with torch.no_grad():
+        embeddings[slots[0]] = made.users(made.user_states([query]))[0]
+        embeddings[slots[1:]] = made.items(made.joint.vectors()[[4, 7]])
+    torch.testing.assert_close(lm.prompts[0], embeddings, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("slots", ["counts", "both", "gate"])
+def test_exchanged_items_carry_all_that_another_items_slot_carries(slots: str) -> None:
+    lm = Recording()
+    made = ranker(lm, slots=slots)
+    asked = [Query(np.array([n, n + 1]), n) for n in range(1, 5)]
+    Explainer(made, PROFILE).texts(asked, shuffle=np.random.default_rng(0))
+    with torch.no_grad():
+        contents = made.items(made.slots(made.slot_table(made.joint)))
+    assert len({len(prompt) for prompt in lm.prompts}) == 1  # so they come in the order of the queries
+    for query, prompt in zip(asked, lm.prompts, strict=True):
+        distances = torch.cdist(contents[1:], prompt, compute_mode="donot_use_mm_for_euclid_dist")
+        found = [int(item) + 1 for item, near in enumerate(distances.min(dim=1).values) if near < 1e-4]
+        assert len(found) == 2
+        assert not set(found) & set(query.history.tolist())
 
 
 def test_shuffled_vectors_are_all_others_and_the_words_stay() -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from allmrec.llm.language_model import LanguageModel
-from allmrec.prompting.splicing import splice
+from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TitleTokens, TokenisedPrompt
 from allmrec.ranking import Query, Ranking, ranking_from_scores
@@ -51,9 +51,23 @@ class LLMOnly:
         self._normalisation, self._batch_size = normalisation, batch_size
 
     @property
+    def lm(self) -> LanguageModel:
+        """The language model."""
+        return self._lm
+
+    @property
+    def builder(self) -> PromptBuilder:
+        """Builds its prompts."""
+        return self._builder
+
+    @property
     def titles(self) -> TitleTokens:
         """The catalogue's titles as the prompts show them."""
         return self._builder.titles
+
+    def embedded(self, prompts: Sequence[TokenisedPrompt], queries: Sequence[Query]) -> SplicedPrompts:
+        """Prompts as the language model reads them: words alone, the same for whomever they are."""
+        return splice(prompts, self._lm, None, None)
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates by their titles' likelihood."""

@@ -99,6 +99,11 @@ class TALLRec(nn.Module):
         return with_parameters(made, arrays, f"TALLRec of {config.lora!r} on {lm.name}")
 
     @property
+    def reader(self) -> LLMOnly:
+        """LLM-Only around the language model with the adapters on: what reads, and what can be asked in words."""
+        return self._reader
+
+    @property
     def titles(self) -> TitleTokens:
         """The catalogue's titles as the prompts show them."""
         return self._reader.titles

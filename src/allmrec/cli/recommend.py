@@ -50,6 +50,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         about: Annotated[About, typer.Option(help="What it is asked: genres, or a reason.")] = About.genres,
         explained: Annotated[int, typer.Option(min=1, help="How many of the first are explained.")] = 3,
+        profile: Annotated[
+            bool,
+            typer.Option("--profile", help="Let the language model say which genres this user likes, as it decodes."),
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         system: Annotated[
             str | None, typer.Option(help="Which system of the run recommends; default: A-LLMRec, or the only one.")
@@ -76,30 +80,48 @@ def register(app: typer.Typer) -> None:
             raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
         k = min(k, left)
         model = recommending(opened, system, (lambda text: None) if as_json else announce)
+        if (explain or profile) and not isinstance(model, ALLMRec):
+            raise ConfigError(
+                f"--{'explain' if explain else 'profile'} asks the language model of A-LLMRec; another system has nothing "
+                "to say."
+            )
         found = model.recommend(items, user, k, min(max(candidates, k), left), not seen)
         speeches: list[Iterator[str]] = []
-        if explain:
-            if not isinstance(model, ALLMRec):
-                raise ConfigError("--explain asks the language model of A-LLMRec; another system has nothing to say.")
+        of_user: Iterator[str] | None = None
+        if isinstance(model, ALLMRec):
             query, how = model.query(items, user), opened.config.explain
-            question = how.genres if about is About.genres else how.reason
-            speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
+            if explain:
+                question = how.genres if about is About.genres else how.reason
+                speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
+            if profile:
+                of_user = model.profile(query, config=how)
         if as_json:
             rows: list[dict[str, Any]] = [asdict(item) for item in found]
             for row, pieces in zip(rows, speeches, strict=False):
                 row[str(about)] = "".join(pieces)
-            typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+            printed = rows if of_user is None else {"profile": "".join(of_user), "recommendations": rows}
+            typer.echo(json.dumps(printed, ensure_ascii=False, indent=2))
             return
         show_history(data, numbers)
         show_recommendations(found)
         if explain:
             CONSOLE.print(f"In the language model's words ({about}; it may be wrong, and it is not the cause):")
             for item, pieces in zip(found, speeches, strict=False):
-                CONSOLE.print(f"  {item.title or '(no title)'}: ", end="", markup=False, highlight=False)
-                for piece in pieces:
-                    CONSOLE.file.write(piece)
-                    CONSOLE.file.flush()
-                CONSOLE.print()
+                _speak(f"  {item.title or '(no title)'}: ", pieces)
+        if of_user is not None:
+            announce(
+                "This user's genres in the language model's words (it was not taught to say them, and may be wrong):"
+            )
+            _speak("  ", of_user)
+
+
+def _speak(start: str, pieces: Iterator[str]) -> None:
+    """Print what is said while it is decoded."""
+    CONSOLE.print(start, end="", markup=False, highlight=False)
+    for piece in pieces:
+        CONSOLE.file.write(piece)
+        CONSOLE.file.flush()
+    CONSOLE.print()
 
 
 def show_history(data: InteractionDataset, items: list[int], latest: int = 5) -> None:

@@ -1,46 +1,71 @@
-"""Whether what was said of items names their genres, and whether vectors had a part in it; knows no model."""
+"""Whether what was said names the right genres, and more than others' vectors or popularity would; knows no model."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from allmrec.core.errors import DataError
 from allmrec.data.catalogue import Catalogue
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 
-__all__ = ["GenrePrecision", "judge_genres", "named_genres"]
+__all__ = [
+    "GenreComparison",
+    "GenrePrecision",
+    "evaluate_genres",
+    "frequent_genres",
+    "item_genres",
+    "majority_genres",
+    "named_genres",
+]
 
 
 @dataclass(frozen=True)
 class GenrePrecision:
-    """How right the named genres are, with the right vectors in the prompt and with others'.
-
-    The words of the prompt are the same in both, titles included, so a language model that knows a title is right in
-    both. Only the difference tells what the vectors said; where its interval includes 0 they are not shown to have
-    said anything.
+    """How right the genres are that one system names.
 
     Attributes:
-        own: mean precision with each user's and item's own vectors.
-        shuffled: with vectors that were exchanged.
-        difference: own minus shuffled, paired.
-        pairs: users and items that were judged.
-        silent, silent_shuffled: answers that name no genre of the catalogue; their precision counts as 0.
+        precision: mean over answers of the share of named genres that are right; 0 where an answer names none.
+        base_rate: the same for answers that always name the catalogue's most frequent genres, each as many as this system
+            named there.
+        above_base_rate: precision minus base rate, paired. Where its interval includes 0, what was said is not shown to
+            say anything about this user or item.
+        named: genres in an answer, on average.
+        silent: answers that name no genre of the catalogue.
     """
 
-    own: Estimate
-    shuffled: Estimate
-    difference: Estimate
-    pairs: int
+    precision: Estimate
+    base_rate: Estimate
+    above_base_rate: Estimate
+    named: float
     silent: int
-    silent_shuffled: int
 
 
-def named_genres(text: str, genres: Sequence[str]) -> frozenset[str]:
+@dataclass(frozen=True)
+class GenreComparison:
+    """How right the genres are that several systems name of the same users or items.
+
+    The prompt's words are the same with the right vectors and with exchanged ones, titles included, and a language model
+    that knows a title is right in both. Only the difference tells what the vectors said; where its interval includes 0
+    they are not shown to have said anything.
+
+    Attributes:
+        answers: users or items that were evaluated.
+        systems: by name.
+        differences: precision of the first system minus that of each other one, paired.
+    """
+
+    answers: int
+    systems: Mapping[str, GenrePrecision]
+    differences: Mapping[str, Estimate]
+
+
+def named_genres(text: str, genres: Iterable[str]) -> frozenset[str]:
     """The genres that a text names: whole words, capitals or not, the longer of two names that overlap.
 
     Returns:
@@ -53,47 +78,75 @@ def named_genres(text: str, genres: Sequence[str]) -> frozenset[str]:
     return frozenset(re.findall(pattern, text.casefold()))
 
 
-def judge_genres(
-    own: Sequence[str],
-    shuffled: Sequence[str],
-    items: Sequence[int],
+def item_genres(items: Iterable[int], catalogue: Catalogue) -> list[frozenset[str]]:
+    """Each item's categories in folded case; empty where it has none."""
+    return [frozenset(genre.casefold() for genre in catalogue.categories[item] if genre) for item in items]
+
+
+def majority_genres(histories: Iterable[Int[np.ndarray, " _items"]], catalogue: Catalogue) -> list[frozenset[str]]:
+    """For each history the genres of more than half of its items; where there is no such genre, the most frequent ones.
+
+    Items without categories do not count; a history without any other gives the empty set.
+    """
+    found = []
+    for history in histories:
+        rows = [row for row in item_genres(history.tolist(), catalogue) if row]
+        counts = Counter(genre for row in rows for genre in row)
+        needed = min(len(rows) // 2 + 1, max(counts.values(), default=0))
+        found.append(frozenset(genre for genre, count in counts.items() if count >= needed))
+    return found
+
+
+def frequent_genres(catalogue: Catalogue) -> list[str]:
+    """All genres in folded case, those of the most items first; equally frequent ones by the alphabet."""
+    counts = Counter(genre for row in item_genres(range(len(catalogue.categories)), catalogue) for genre in row)
+    return sorted(counts, key=lambda genre: (-counts[genre], genre))
+
+
+def evaluate_genres(
+    texts: Mapping[str, Sequence[str]],
+    right: Sequence[frozenset[str]],
     catalogue: Catalogue,
     rng: np.random.Generator,
-) -> GenrePrecision:
-    """Compare what was said of items with their categories.
+) -> GenreComparison:
+    """Compare the genres that systems name with the right ones.
 
-    An answer's precision is the share of the genres it names that are the item's; one that names none gets 0. Items
-    without categories are left out.
+    Users and items of whom no genre is right are left out.
 
     Args:
-        own: what was said with the right vectors, one for each user.
-        shuffled: the same with exchanged ones.
-        items: the items that were spoken of.
-        catalogue: holds the categories; all of them together are the genres that can be named.
+        texts: what each system said, one text for each user or item; the first system is compared with every other.
+        right: the genres that count as right for each, in folded case; see `item_genres` and `majority_genres`.
+        catalogue: its categories together are the genres that can be named.
         rng: for the intervals.
 
     Raises:
-        DataError: none of the items has categories.
+        DataError: of nobody any genre is right.
     """
-    genres = sorted({genre for row in catalogue.categories for genre in row})
-    true = [frozenset(genre.casefold() for genre in catalogue.categories[item]) for item in items]
-    judged = [n for n, names in enumerate(true) if names]
-    if not judged:
+    evaluated = [n for n, genres in enumerate(right) if genres]
+    if not evaluated:
         raise DataError("None of these items has categories, so no genre can be right; give a catalogue that has them.")
-    precision: list[Float64[np.ndarray, " pairs"]] = []
-    silent: list[int] = []
-    for texts in (own, shuffled):
-        named = [named_genres(text, genres) for text in texts]
-        if len(named) != len(items):
-            raise ValueError(f"{len(named)} texts came for {len(items)} items; give one for each.")
-        values = [len(named[n] & true[n]) / max(1, len(named[n])) for n in judged]
-        precision.append(np.asarray(values, dtype=np.float64))
-        silent.append(sum(not named[n] for n in judged))
-    return GenrePrecision(
-        own=bootstrap_mean(precision[0], rng),
-        shuffled=bootstrap_mean(precision[1], rng),
-        difference=paired_difference(precision[0], precision[1], rng),
-        pairs=len(judged),
-        silent=silent[0],
-        silent_shuffled=silent[1],
-    )
+    frequent = frequent_genres(catalogue)
+    precision: dict[str, Float64[np.ndarray, " answers"]] = {}
+    systems: dict[str, GenrePrecision] = {}
+    for name, said in texts.items():
+        if len(said) != len(right):
+            raise ValueError(f"{len(said)} texts of {name} came for {len(right)} users or items; give one for each.")
+        named = [named_genres(said[n], frequent) for n in evaluated]
+        own = precision[name] = _shares(named, [right[n] for n in evaluated])
+        base = _shares([frozenset(frequent[: len(found)]) for found in named], [right[n] for n in evaluated])
+        systems[name] = GenrePrecision(
+            precision=bootstrap_mean(own, rng),
+            base_rate=bootstrap_mean(base, rng),
+            above_base_rate=paired_difference(own, base, rng),
+            named=float(np.mean([len(found) for found in named])),
+            silent=sum(not found for found in named),
+        )
+    first, *others = precision
+    differences = {name: paired_difference(precision[first], precision[name], rng) for name in others}
+    return GenreComparison(len(evaluated), systems, differences)
+
+
+def _shares(named: Sequence[frozenset[str]], right: Sequence[frozenset[str]]) -> Float64[np.ndarray, " answers"]:
+    """The share of right ones among the named."""
+    pairs = zip(named, right, strict=True)
+    return np.asarray([len(found & true) / max(1, len(found)) for found, true in pairs], dtype=np.float64)

@@ -112,7 +112,7 @@ class Run(RunFolder):
             if config.tune.prompt.pointer.reads_texts:
                 parents.append("texts")
             inputs = {**base, "llm": self.language_model}
-            return Stage(name, settings, inputs, {parent: self._stage(parent) for parent in parents}, "tune")
+            return Stage(name, settings, inputs, {parent: self._stage(parent) for parent in parents})
         raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
 
     @property

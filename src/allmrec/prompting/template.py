@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from allmrec.core.config import Config
 __all__ = [
     "FORMS",
     "GENRES",
+    "PROFILE",
     "REASON",
     "Block",
     "DomainWords",
@@ -21,8 +22,10 @@ __all__ = [
     "ItemSlot",
     "Piece",
     "PromptTemplate",
+    "Question",
     "Text",
     "Title",
+    "UserQuestion",
     "UserSlot",
 ]
 
@@ -86,27 +89,47 @@ class DomainWords(Config):
         return {**self.model_dump(), "article": "an" if self.noun[0].lower() in "aeiou" else "a"}
 
 
-class ItemQuestion(Config):
-    """What is asked of one item in place of a recommendation, after the same head and history.
+class Question(Config):
+    """What is asked in place of a recommendation, after the same head and history.
 
-    `{chosen}` is the item as a list shows it, its leading blank included; `{verb}`, `{past}`, `{noun}` and `{article}`
-    are the domain's words.
+    `{verb}`, `{past}`, `{noun}` and `{article}` are the domain's words.
     """
 
-    question: str = Field("The {noun}{chosen} is recommended to this user. ", description="The item's part.")
+    question: str = Field(description="What is asked.")
     answer: str = Field(description="What the answer follows.")
 
+    _may_hold: ClassVar[frozenset[str]] = _WORDS
+
     @model_validator(mode="after")
-    def _known_places(self) -> ItemQuestion:
-        _check_places("question", self.question, _WORDS | {"chosen"})
+    def _known_places(self) -> Self:
+        _check_places("question", self.question, self._may_hold)
         _check_places("answer", self.answer, _WORDS)
+        return self
+
+
+class ItemQuestion(Question):
+    """What is asked of one item; `{chosen}` is the item as a list shows it, its leading blank included."""
+
+    question: str = Field("The {noun}{chosen} is recommended to this user. ", description="The item's part.")
+
+    _may_hold: ClassVar[frozenset[str]] = _WORDS | {"chosen"}
+
+    @model_validator(mode="after")
+    def _holds_the_item(self) -> Self:
         if "{chosen}" not in self.question:
             raise ValueError("question must hold {chosen}")
         return self
 
 
+class UserQuestion(Question):
+    """What is asked of the user, without a chosen item."""
+
+
 GENRES = ItemQuestion(answer="The genres of this {noun} are:")
 REASON = ItemQuestion(answer="This {noun} fits this user because")
+# The paper asks what the user "would enjoy watching" (its figure of free text); "to watch" needs no spelling rule of the
+# verb, so that any verb may stand there.
+PROFILE = UserQuestion(question="Specify the genres this user would like to {verb}. ", answer="The genres are:")
 
 
 @dataclass(frozen=True)
@@ -150,7 +173,8 @@ FORMS: Mapping[str, _Form] = {
     ),
 }
 
-_PARTS = ("head", "history", "no_history", "question", "answer", "item", "separator")
+# The parts that may hold the user slot.
+_USER_PARTS = ("head", "history", "no_history", "question", "answer")
 
 
 class PromptTemplate(Config):
@@ -237,6 +261,11 @@ class PromptTemplate(Config):
         return "{history}" in self.part("history")
 
     @property
+    def has_user(self) -> bool:
+        """Whether the prompt has a user slot."""
+        return any("{user}" in self.part(name) for name in _USER_PARTS)
+
+    @property
     def is_shared(self) -> bool:
         """Whether what stands before and in the list is the same for all users, so that it need be read but once."""
         before = self.part("head") + self.part("history") + self.part("no_history")
@@ -267,16 +296,20 @@ class PromptTemplate(Config):
         plain = PromptTemplate(words=self.words, untitled=self.untitled) if self.form == "copy" else self
         return plain.without_user().without_items()
 
-    def asking(self, question: ItemQuestion) -> PromptTemplate:
-        """The same head and history with another question, to be asked of one candidate.
+    def asking(self, question: Question) -> PromptTemplate:
+        """The same head and history with another question, of one candidate or of none.
 
-        The form `copy` has neither, so there they are the paper's; its order of slot and title stays.
+        The form `copy` has neither, so there they are the paper's; its order of slot and title stays. There is a user slot
+        where there was one: in the paper's head, if the part that held it is not asked here.
         """
         words = question.question.replace("{chosen}", "{candidates}")
         update = {"question": words, "answer": question.answer, "parallel": False}
         if self.form == "copy":
             update |= {name: getattr(FORMS["paper"], name) for name in ("head", "history", "no_history", "separator")}
-        return self.model_copy(update=update)
+        asked = self.model_copy(update=update)
+        if not self.has_user:
+            return asked.without_user()
+        return asked if asked.has_user else asked.model_copy(update={"head": FORMS["paper"].head + asked.part("head")})
 
     @property
     def untitled_words(self) -> str:

@@ -17,7 +17,7 @@ from allmrec.alignment.text_side import TextSide
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
-from allmrec.prompting.template import ItemQuestion
+from allmrec.prompting.template import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.by_id import IdRecommender
 from allmrec.recommend.explain import ExplainConfig, Explainer
@@ -128,6 +128,19 @@ class ALLMRec(IdRecommender):
             UnknownIdError: the catalogue does not hold the item.
         """
         return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(item_id))
+
+    def profile(
+        self, query: Query, question: UserQuestion | None = None, config: ExplainConfig | None = None
+    ) -> Iterator[str]:
+        """What the language model says of the user, piece by piece as it is decoded; see `Explainer`.
+
+        Args:
+            query: who is spoken of; see `query`.
+            question: what to ask; none: which genres the user likes.
+            config: how long the answer may get.
+        """
+        config = config or ExplainConfig()
+        return Explainer(self._ranker, question or config.profile, config).stream(query)
 
     def rank_proposed(
         self, queries: Sequence[Query], candidates: int, exclude: Sequence[Int[np.ndarray, " _seen"]]

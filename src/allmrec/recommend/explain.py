@@ -1,79 +1,109 @@
-"""Says in words what a recommended item is or why it fits a user; knows no file and judges nothing."""
+"""Says in words what an item is, why it fits a user, or what the user likes; knows no file and evaluates nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field
-from torch import Tensor
+from torch import nn
 
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
-from allmrec.prompting.template import GENRES, REASON, ItemQuestion
+from allmrec.prompting.template import GENRES, PROFILE, REASON, ItemQuestion, Question, UserQuestion
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
 from allmrec.recommend.generate import greedy_answers, greedy_tokens
 from allmrec.recommend.prompted import PromptedRanker
 
-__all__ = ["ExplainConfig", "Explainer", "text_pieces"]
+__all__ = ["ExplainConfig", "Explainer", "PromptReader", "text_pieces"]
+
+_Embed = Callable[[Sequence[TokenisedPrompt], Sequence[Query]], SplicedPrompts]
 
 
 class ExplainConfig(Config):
-    """What is asked about a recommended item, and how long the answer may get."""
+    """What is asked about a recommended item or a user, and how long the answer may get."""
 
     genres: ItemQuestion = Field(GENRES, description="Asks for the item's genres.")
     reason: ItemQuestion = Field(REASON, description="Asks why the item fits this user.")
+    profile: UserQuestion = Field(PROFILE, description="Asks which genres this user likes, without an item.")
     max_new_tokens: int = Field(40, ge=1, description="Tokens of an answer at the most.")
     repetition_penalty: float = Field(
         1.2, gt=0, description="Makes tokens that the answer already holds less likely; 1: not at all."
     )
 
 
+@runtime_checkable
+class PromptReader(Protocol):
+    """A language model, the prompts that it reads, and what stands in their slots: vectors, or nothing."""
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The language model."""
+        ...
+
+    @property
+    def builder(self) -> PromptBuilder:
+        """Builds the prompts that it recommends by."""
+        ...
+
+    def embedded(self, prompts: Sequence[TokenisedPrompt], queries: Sequence[Query]) -> SplicedPrompts:
+        """Prompts as the language model reads them, one a query."""
+        ...
+
+
 class Explainer:
-    """Lets the language model speak about one item, with the user's and the items' vectors in the prompt.
+    """Lets the language model speak about one item or about the user, in the prompt that it recommends by.
 
     Nothing is trained for it: projections that were taught to recommend are read by a language model that is asked
-    something else (as the paper does with free text). The item's title stands in the prompt, so what is said may come
-    from the title alone, and it is not the cause of the recommendation. `evaluation.genres` measures what the vectors
-    add.
+    something else (as the paper does with free text). Titles stand in the prompt, so what is said may come from them
+    alone, and it is not the cause of a recommendation. `evaluation.genres` measures what the vectors add.
 
     Args:
-        ranker: stage 2 with the frozen parts around it.
+        reader: A-LLMRec's stage 2; or a system that reads the same words without slots, to compare with.
         question: what to ask; none: the config's `genres`.
         config: lengths.
     """
 
     def __init__(
-        self, ranker: PromptedRanker, question: ItemQuestion | None = None, config: ExplainConfig | None = None
+        self, reader: PromptReader, question: Question | None = None, config: ExplainConfig | None = None
     ) -> None:
-        self._ranker, self._config = ranker, config or ExplainConfig()
-        asked = ranker.builder.template.asking(question or self._config.genres)
-        self._builder = PromptBuilder(asked, ranker.builder.budget, ranker.lm, ())
+        self._reader, self._config = reader, config or ExplainConfig()
+        self._question = question or self._config.genres
+        own = reader.builder
+        self._builder = PromptBuilder(own.template.asking(self._question), own.budget, reader.lm, ())
         # The recommender's own titles: tokenised once, and new items among them.
-        self._builder.titles = ranker.builder.titles
-        ranker.eval()
+        self._builder.titles = own.titles
+        if isinstance(reader, nn.Module):
+            reader.eval()
 
-    def stream(self, query: Query, item: int) -> Iterator[str]:
+    def stream(self, query: Query, item: int | None = None) -> Iterator[str]:
         """The answer's first line, piece by piece as it is decoded; joined, the pieces are what `texts` gives.
+
+        Args:
+            query: whom for.
+            item: the item that is spoken of; none where the question is about the user.
 
         Raises:
             ConfigError: the prompt does not fit.
         """
-        ranker, config = self._ranker, self._config
-        prompts = self._spliced([self._prompt(query, item)], ranker.user_states([query]), None)
-        steps = greedy_tokens(ranker.lm, prompts, [config.max_new_tokens], config.repetition_penalty)
-        tokens = (token for step in steps for _, token, _ in step if token != ranker.lm.eos_id)
-        yield from _first_line(text_pieces(ranker.lm, tokens))
+        lm, config = self._reader.lm, self._config
+        with torch.inference_mode():
+            prompts = self._reader.embedded([self._prompt(query, item)], [query])
+        steps = greedy_tokens(lm, prompts, [config.max_new_tokens], config.repetition_penalty)
+        tokens = (token for step in steps for _, token, _ in step if token != lm.eos_id)
+        yield from _first_line(text_pieces(lm, tokens))
 
     def texts(
         self,
         queries: Sequence[Query],
-        items: Sequence[int],
+        items: Sequence[int] | None = None,
         batch_size: int = 8,
         shuffle: np.random.Generator | None = None,
     ) -> list[str]:
@@ -81,46 +111,50 @@ class Explainer:
 
         Args:
             queries: whom for.
-            items: for each, the item that is spoken of.
+            items: for each, the item that is spoken of; none where the question is about the user.
             batch_size: answers that are decoded together.
-            shuffle: give every query another one's user vector and every item another one's joint vector, with the
+            shuffle: give every query another one's user vector and every item's slot another one's content, with the
                 words as they are. What is then said as well was not said because of the vectors.
 
         Raises:
             ConfigError: a prompt does not fit, or there is nobody to exchange vectors with.
         """
-        ranker, config = self._ranker, self._config
-        prompts = [self._prompt(query, item) for query, item in zip(queries, items, strict=True)]
+        lm, config = self._reader.lm, self._config
+        spoken_of = [None] * len(queries) if items is None else items
+        prompts = [self._prompt(query, item) for query, item in zip(queries, spoken_of, strict=True)]
         if not prompts:
             return []
-        states, vectors = ranker.user_states(queries), None
+        whose = list(queries)
+        embed: _Embed = self._reader.embedded
         if shuffle is not None:
-            states = states[torch.from_numpy(_others(len(queries), shuffle)).to(states.device)]
-            table = ranker.joint.vectors().to(ranker.lm.device).float()
-            # Row 0 is padding and stays where it is.
-            rows = np.concatenate([[0], 1 + _others(len(table) - 1, shuffle)])
-            vectors = table[torch.from_numpy(rows).to(table.device)]
+            whose = [queries[n] for n in _others(len(queries), shuffle)]
+            embed = self._embed_with_others(shuffle)
         texts: dict[int, str] = {}
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
         for start in range(0, len(order), batch_size):
             numbers = order[start : start + batch_size]
-            spliced = self._spliced([prompts[n] for n in numbers], states[numbers], vectors)
+            with torch.inference_mode():
+                spliced = embed([prompts[n] for n in numbers], [whose[n] for n in numbers])
             limits = [config.max_new_tokens] * len(numbers)
-            found = greedy_answers(ranker.lm, spliced, limits, config.repetition_penalty)
+            found = greedy_answers(lm, spliced, limits, config.repetition_penalty)
             texts |= {n: "".join(_first_line([answer.text])) for n, answer in zip(numbers, found, strict=True)}
         return [texts[n] for n in range(len(prompts))]
 
-    def _prompt(self, query: Query, item: int) -> TokenisedPrompt:
-        return self._builder.build(query.history.tolist(), [int(item)], self._config.max_new_tokens)
+    def _prompt(self, query: Query, item: int | None) -> TokenisedPrompt:
+        if isinstance(self._question, ItemQuestion) == (item is None):
+            raise ValueError(f"{self._question!r} came with item {item}; only a question of an item needs one")
+        shown = [] if item is None else [int(item)]
+        return self._builder.build(query.history.tolist(), shown, self._config.max_new_tokens)
 
-    @torch.inference_mode()
-    def _spliced(
-        self,
-        prompts: Sequence[TokenisedPrompt],
-        states: Float[Tensor, "batch d"],
-        vectors: Float[Tensor, "items joint"] | None,
-    ) -> SplicedPrompts:
-        return self._ranker.spliced(prompts, states, None, vectors)
+    def _embed_with_others(self, rng: np.random.Generator) -> _Embed:
+        """Items' slots get what another item's slot carries, whole: vectors, and the count that a gate reads."""
+        ranker = self._reader
+        if not isinstance(ranker, PromptedRanker):
+            raise ConfigError("Only A-LLMRec has vectors to exchange; this system reads words alone.")
+        table = ranker.slot_table(ranker.joint)
+        # Row 0 is padding and stays where it is.
+        rows = np.concatenate([[0], 1 + _others(len(table) - 1, rng)])
+        return partial(ranker.embedded, vectors=table[torch.from_numpy(rows).to(table.device)])
 
 
 def text_pieces(lm: LanguageModel, tokens: Iterable[int]) -> Iterator[str]:

@@ -233,6 +233,15 @@ class PromptedRanker(nn.Module):
             items = vectors_of(np.concatenate([np.concatenate([p.history, p.candidates]) for p in prompts]))
         return splice(prompts, self._lm, users, items, extra)
 
+    def embedded(
+        self,
+        prompts: Sequence[TokenisedPrompt],
+        queries: Sequence[Query],
+        vectors: Float[Tensor, "items columns"] | None = None,
+    ) -> SplicedPrompts:
+        """Prompts with these users' vectors in their slots, and those of the items that they show; see `spliced`."""
+        return self.spliced(prompts, self.user_states(queries), None, vectors)
+
     def cf_scores(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> Float[Tensor, "batch candidates"] | None:
