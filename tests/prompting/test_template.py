@@ -185,6 +185,7 @@ def test_a_question_in_the_form_copy_has_the_papers_head_and_its_own_order() -> 
         ({"head": "{user}"}, "one user slot"),
         ({"answer": "{user}{user}"}, "one user slot"),
         ({"separator": ","}, "no separator"),
+        ({"history": "{user}:{history}", "answer": ":"}, "with and without history"),
         ({"answer": ""}, "must follow"),
     ],
 )
