@@ -19,6 +19,7 @@ def main() -> None:
         commands = [
             ["benchmarks.stages_speed"],
             ["benchmarks.generate_speed"],
+            ["benchmarks.titles_speed"],
             ["benchmarks.cf_speed", str(data)],
             ["benchmarks.memory"],
             ["benchmarks.kills", "--kills", "200"],
