@@ -50,7 +50,7 @@ def movielens_workload(users: int) -> Workload:
     rng = numpy_generator(0, "benchmark")
     chosen = rng.permutation(split.dataset.n_users)[:users]
     negatives = sample_negatives(split.dataset, chosen, 19, rng)
-    lm = load_language_model("smollm2-135m-instruct")
+    lm = load_language_model("smollm2-135m-instruct", precision="float32")
     template = PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie"))
     titles, budget = split.dataset.catalogue.titles, PromptBudget()
     return Workload(

@@ -131,7 +131,7 @@ def plain_stage_one(
 
 def stage_two(split: Split, backbone: SASRec, batches: int) -> dict[str, Any]:
     """SmolLM2 under the paper's loss, 4 samples a batch, 10 history items and 20 candidates."""
-    lm = load_language_model("smollm2-135m-instruct")
+    lm = load_language_model("smollm2-135m-instruct", precision="float32")
     config = TuneConfig(validation_users=0, samples_per_epoch=4 * batches)
     rows = split.dataset.n_items + 1
     generator = torch.Generator().manual_seed(0)

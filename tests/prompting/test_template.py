@@ -126,7 +126,7 @@ def test_another_question_has_a_user_slot_where_there_was_one(question: ItemQues
     for template in (
         COPY,
         PromptTemplate(head="Read this. ", answer="{user}"),
-        PromptTemplate(head="", history="{user}:{history}."),
+        PromptTemplate(head="", history="{user}:{history}.", no_history="{user}."),
     ):
         asked = template.asking(question)
         assert spoken(asked.pieces([3], [1])).count("<U>") == 1
