@@ -25,7 +25,9 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command("demo", help="Train on MovieLens-100K, evaluate, and recommend by title: a quarter of an hour on a CPU.")
+    @app.command(
+        "demo", help="Train on MovieLens-100K, evaluate, and recommend by title: a quarter of an hour on a CPU."
+    )
     def demo(
         output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path("runs/demo"),
         data: Annotated[Path, typer.Option("--data", help="Folder of the data set.")] = Path("data/demo"),

@@ -232,7 +232,9 @@ class PromptTemplate(Config):
             if len(found) > 1 or any(self.part(part).count("{user}") > 1 for part in found):
                 raise ValueError(f"{' and '.join(found)} hold {{user}}; a prompt has one user slot at most")
         if ("{user}" in self.part("history")) != ("{user}" in self.part("no_history")):
-            raise ValueError("one of history and no_history holds {user}; a prompt has its user slot with and without history")
+            raise ValueError(
+                "one of history and no_history holds {user}; a prompt has its user slot with and without history"
+            )
         if self.is_parallel:
             if self.separator:
                 raise ValueError("a parallel list has no separator between its items; leave separator out")
