@@ -138,7 +138,7 @@ def test_each_knows_a_half_by_the_title_loss(smollm2: TransformersLM) -> None:
     split, backbone, joint = stage_one(mixed_world())
     # Items of one user take their text vector.
     cold = torch.from_numpy(split.train_counts() < 2)
-    config = by_titles(120, template=READING)
+    config = by_titles(60, template=READING)
     ranker = stage_two(smollm2, backbone, split.dataset, joint.with_source(cold), **dict(config.prompt))
     tune(ranker, split, config)
     users, targets, candidates = asked_about(split, np.arange(60), *others(split, 60))
