@@ -76,7 +76,7 @@ def test_padded_rows_decode_as_a_plain_loop_on_the_row_alone(lm: TransformersLM)
 
 @pytest.mark.slow
 def test_smollm2_decodes_as_a_plain_loop() -> None:
-    check_decoding(load_language_model("smollm2-135m-instruct"), [7, 31, 18], 6, 2e-3)
+    check_decoding(load_language_model("smollm2-135m-instruct", precision="float32"), [7, 31, 18], 6, 2e-3)
 
 
 def test_rows_can_be_dropped_and_doubled_on_the_way(lm: TransformersLM) -> None:

@@ -45,15 +45,11 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
     data = read_movielens(movielens_100k())
     # By the title loss alone, without head, prior and stage 1: everything must come through the slots.
     changes = {
-        "held_out_targets": 3,
-        "held_out_users": None,
         "pretrain.training.epochs": 25,
         "tune.items": "backbone",
-        "tune.users": None,
-        "tune.samples_per_epoch": 1600,
         "tune.validation_users": 0,
+        "tune.copying.steps": 120,
         "tune.training.epochs": 1,
-        "tune.training.validate_every": None,
     }
     run = Run.create(tmp_path / "run", data, load_recipe("demo", changes))
     run.train()
