@@ -28,7 +28,6 @@ SHELVES = {
 
 # Enough to see every stage run; a real run leaves all of this to the recipe.
 SMALL = {
-    "held_out_targets": 1,
     "pretrain.training.epochs": 120,
     "pretrain.training.learning_rate": 3e-3,
     "pretrain.model.dropout": 0.2,
@@ -38,7 +37,7 @@ SMALL = {
     "tune.samples_per_epoch": 32,
     "tune.training.epochs": 1,
     "tune.validation_users": 8,
-    "tune.prompt.pointer.layers": 2,
+    "tune.copying.steps": 20,
     "tune.prompt.template.words.verb": "read",
     "tune.prompt.template.words.past": "read",
     "tune.prompt.template.words.noun": "book",

@@ -21,7 +21,7 @@ def test_quickstart_recommends_and_opens_its_run_again(tmp_path: Path, capsys: p
     history, *recommended = said.partition("After ")[2].partition("Popularity")[0].strip().splitlines()
     assert history == "All About Comets, All About Telescopes, All About Mars"
     assert len(recommended) == 5
-    assert "A-LLMRec (select)" in said
+    assert "A-LLMRec (generate)" in said
     assert "Opened again: All About " in said
 
 
