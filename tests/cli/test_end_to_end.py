@@ -30,7 +30,9 @@ def test_preparing_shows_what_there_is_and_what_comes_next(tiny_world: TinyWorld
         "prepare", "table", "--interactions", tiny_world.interactions, "--items", tiny_world.items, "-o", tmp_path / "d"
     )
     assert result.exit_code == 0
-    cells = [cell.strip() for cell in result.stdout.splitlines()[3].strip("│").split("│")]
+    # Progress stands above the table where reading took long.
+    row = next(line for line in result.stdout.splitlines() if line.startswith("│"))
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == ["24", "36", "144", "6.00", "16.667%", "1", "2"]
     assert f"Next: allmrec train {tmp_path / 'd'} -o runs/d" in result.stdout
     # The same files again give the same data in the same place.
