@@ -20,7 +20,7 @@ from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 @pytest.fixture(scope="session")
 def smollm2() -> TransformersLM:
     """SmolLM2-135M-Instruct, from its package."""
-    return load_language_model("smollm2-135m-instruct")
+    return load_language_model("smollm2-135m-instruct", precision="float32")
 
 
 def cf_table(backbone: Backbone) -> JointItemTable:
