@@ -35,7 +35,7 @@ _BY_TITLES = """\
 Stage 2 trained by the title loss alone in the prompt form `copy` ([prompt_forms.md](prompt_forms.md)): no pointer head, no prior, all 30
 layers of SmolLM2-135M, every candidate's title scored. `python -m benchmarks.titles cell DATA --name NAME …` with
 [benchmarks/titles.toml](../benchmarks/titles.toml); each cell's file under [titles/](../benchmarks/results/titles) has its command,
-commit, device, date and learning curve. Stage 2 learns on held-out items of 1,000 users (MovieTweetings) that the CF model inside never saw.
+commit, device, date and learning curve. Each cell's `changes` say what differs from the recipe.
 "Less SASRec" is paired with the CF model that saw everything. Cold are users whose target is among the coldest 35 % of items;
 rows that were asked about these alone have no other figure. "Vectors exchanged" is the trained system with users' and items'
 vectors exchanged among one another and the words as they are; chance is 0.05. A decoded answer counts where it is a candidate's title exactly, as the
