@@ -2,18 +2,24 @@
 
     python -m benchmarks.titles cell data/movietweetings --name movietweetings --cell seed-0 --ask allmrec,backbone
     python -m benchmarks.titles cell data/movietweetings --name movietweetings --cell mlp-llm --system mlp-llm --users 1000
-    python -m benchmarks.titles table --name movietweetings
+    python -m benchmarks.titles table data/movietweetings --name movietweetings
+    python -m benchmarks.titles plan benchmarks/titles_gpu.toml --jobs 8 --limit 500
 
 A cell makes or continues the run RUNS/NAME-SEED (`--run` gives another), trains what it asks, and keeps the rank of each user's
-target. All cells of a name ask the same users and candidates, drawn with seed 0: the first `--users` of them, and of
+target. With `--from` it begins as a copy of a run whose first stages are there. A plan is a TOML file of cells, each a list
+of this command's arguments, done so many at once and in their order until the time is over. All cells of a name ask the same users and candidates, drawn with seed 0: the first `--users` of them, and of
 `--cold` systems every user with a cold target (the coldest 35 % of items). Ranks lie in NAME/CELL.npz, figures in NAME/CELL.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +32,7 @@ from torch import Tensor
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
+from allmrec.cli.options import chosen_device
 from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.memory import peak_memory
 from allmrec.core.seeding import numpy_generator
@@ -36,6 +43,7 @@ from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values, target_ranks
 from allmrec.evaluation.scenarios import scenario_masks
+from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import open_systems, train_systems
@@ -107,14 +115,16 @@ def ranks_of(
 
 def cell(arguments: argparse.Namespace) -> None:
     """Train what a cell needs, ask its systems, keep ranks."""
-    folder = RESULTS / arguments.name
+    folder = arguments.results / arguments.name
     if (folder / f"{arguments.cell}.json").is_file():
         print(f"{arguments.cell}: there already")
         return
     about = measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
     recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
     path = arguments.run or Path("runs") / f"{arguments.name}-{recipe.seed}"
-    run = Run.create(path, InteractionDataset.load(arguments.data), recipe)
+    if arguments.begun is not None and not path.exists():
+        shutil.copytree(arguments.begun, path)
+    run = Run.create(path, InteractionDataset.load(arguments.data), recipe, chosen_device(arguments.device))
     started = time.process_time()
     system_run = run
     if arguments.system:
@@ -122,7 +132,7 @@ def cell(arguments: argparse.Namespace) -> None:
 
         train_systems(run, [arguments.system], print)
         system_run = open_variant(run, arguments.system) if arguments.system in VARIANTS else run
-    elif any(name.startswith(("allmrec", "shuffled")) for name in arguments.ask.split(",")):
+    elif not arguments.ask or any(n.startswith(("allmrec", "shuffled")) for n in arguments.ask.split(",")):
         run.train(print)
     else:
         run.train(print, "pretrain")
@@ -133,7 +143,7 @@ def cell(arguments: argparse.Namespace) -> None:
     few = np.arange(len(protocol)) < arguments.few
     kept: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
-    for name in [arguments.system] if arguments.system else arguments.ask.split(","):
+    for name in [arguments.system] if arguments.system else filter(None, arguments.ask.split(",")):
         system, note = opened(run, name)
         asked = first
         if name in arguments.cold.split(","):
@@ -143,11 +153,9 @@ def cell(arguments: argparse.Namespace) -> None:
         kept[name], speed = ranks_of(system, protocol, run.split, asked)
         rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
                      "note": note() if callable(note) else note})  # fmt: skip
-    log = (
-        read_json(system_run.path / system_run.stage("tune").place / "log.json")
-        if (path / "tune").is_dir() or arguments.system
-        else {}
-    )
+    stage = baseline_stage(run, arguments.system) if arguments.system in BASELINES else system_run.stage("tune")
+    place = run.path / stage.place / "log.json"
+    log = read_json(place) if place.is_file() else {}
     tuned = {
         name: log[name]
         for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters", "records")
@@ -165,9 +173,38 @@ def cell(arguments: argparse.Namespace) -> None:
     print(f"{arguments.cell}: written", flush=True)
 
 
+def plan(arguments: argparse.Namespace) -> None:
+    """Do the cells of a plan, each in a process of its own; what has begun when the time is over is ended."""
+    waiting = [cell["arguments"] for cell in tomllib.loads(arguments.data.read_text())["cell"]]
+    running: list[tuple[subprocess.Popen[bytes], str, float]] = []
+    begun = time.monotonic()
+    folder = arguments.results
+    folder.mkdir(parents=True, exist_ok=True)
+    while waiting or running:
+        if time.monotonic() - begun > arguments.limit:
+            for process, name, _ in running:
+                process.kill()
+                print(f"{name}: ended, the time is over", flush=True)
+            print(f"{len(waiting)} cells not begun", flush=True)
+            return
+        while waiting and len(running) < arguments.jobs:
+            own = waiting.pop(0)
+            name = f"{own[own.index('--name') + 1]}-{own[own.index('--cell') + 1]}"
+            command = [sys.executable, "-m", "benchmarks.titles", "cell", *own, "--results", str(folder)]
+            with (folder / f"{name}.log").open("wb") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            running.append((process, name, time.monotonic()))
+        for entry in list(running):
+            process, name, since = entry
+            if process.poll() is not None:
+                running.remove(entry)
+                print(f"{name}: ended with {process.returncode} after {time.monotonic() - since:.0f} s", flush=True)
+        time.sleep(0.5)
+
+
 def table(arguments: argparse.Namespace) -> None:
     """All cells of a name, each system with its intervals and paired differences."""
-    folder = RESULTS / arguments.name
+    folder = arguments.results / arguments.name
     data = InteractionDataset.load(arguments.data)
     from allmrec.data.splitting import leave_one_out
 
@@ -235,22 +272,28 @@ def _shown(found: dict[str, float] | None, sign: str = "") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cell", "table"))
-    parser.add_argument("data", type=Path, help="prepared data")
-    parser.add_argument("--name", required=True, help="of the table")
+    parser.add_argument("what", choices=("cell", "table", "plan"))
+    parser.add_argument("data", type=Path, help="prepared data; of `plan` its file")
+    parser.add_argument("--name", default="", help="of the table")
     parser.add_argument("--cell", default="", help="of the cell")
     parser.add_argument("--recipe", default=str(Path(__file__).parent / "titles.toml"))
     parser.add_argument("--set", action="append", default=[], help="change a field of the recipe")
     parser.add_argument("--run", type=Path, help="the run's folder")
-    parser.add_argument("--ask", default="allmrec", help="systems of the run")
+    parser.add_argument("--from", dest="begun", type=Path, help="a run to begin with a copy of")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where results lie")
+    parser.add_argument("--jobs", type=int, default=1, help="of a plan: cells at once")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="of a plan: seconds")
+    parser.add_argument("--ask", default="allmrec", help="systems of the run; empty: train alone")
     parser.add_argument("--system", default="", help="a variant or baseline to train into the run and ask")
     parser.add_argument("--users", type=int, help="test users; none: all")
     parser.add_argument("--cold", default="", help="systems that are asked about all users with a cold target alone")
     parser.add_argument("--slow", default="", help="systems that are asked about `--few` users")
     parser.add_argument("--few", type=int, default=300)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    {"cell": cell, "table": table}[arguments.what](arguments)
+    if arguments.device == "cpu":
+        torch.set_num_threads(1)
+    {"cell": cell, "table": table, "plan": plan}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ class PromptBudget(Config):
 
     history: int = Field(10, ge=0, description="Items of the history that are shown, the latest ones.")
     title_tokens: int = Field(24, ge=1, description="Tokens of a title; longer ones are cut.")
-    prompt_tokens: int = Field(1024, ge=16, description="Tokens of a prompt; the oldest history is dropped first.")
+    prompt_tokens: int = Field(
+        1024,
+        ge=16,
+        description="Tokens of a prompt; the oldest history is dropped first. The candidates of a parallel list count once.",
+    )
     user_before_bos: bool = Field(
         False, description="User slot before the BOS token, as the released program has it; the paper does not say."
     )
@@ -77,6 +81,11 @@ class TokenisedPrompt:
     def is_parallel(self) -> bool:
         """Whether any token belongs to a block."""
         return bool((self.blocks >= 0).any())
+
+    @property
+    def span(self) -> int:
+        """Position numbers that it takes: its tokens, with a parallel list counted as its longest candidate can be."""
+        return int(self.positions.max()) + 1
 
     def visible(self) -> Bool[np.ndarray, "tokens tokens"]:
         """Which tokens (last axis) each token sees."""
@@ -165,12 +174,12 @@ class PromptBuilder:
         shown = list(history)[-self.history_shown :] if self.history_shown else []
         prompt = self._build(shown, candidates, 0)
         dropped = 0
-        while len(prompt) + reserve > self._limit and dropped < len(shown):
+        while prompt.span + reserve > self._limit and dropped < len(shown):
             dropped += 1
             prompt = self._build(shown[dropped:], candidates, dropped)
-        if len(prompt) + reserve > self._limit:
+        if prompt.span + reserve > self._limit:
             raise ConfigError(
-                f"A prompt with {len(candidates)} candidates takes {len(prompt)} tokens and its answer {reserve}, but "
+                f"A prompt with {len(candidates)} candidates takes {prompt.span} tokens and its answer {reserve}, but "
                 f"{self._limit} fit ({self._lm.name} has {self._lm.max_tokens} positions, the budget allows "
                 f"{self.budget.prompt_tokens}). Show fewer candidates, cut titles shorter, or raise prompt_tokens."
             )

@@ -124,6 +124,9 @@ class PromptedRanker(nn.Module):
             self.users, self.items = seeded_projections(
                 backbone.width, self.slots.width(joint), lm.width, config.projection, lm.embedding_scale
             )
+            # Vectors and the language model's embeddings are on its device, and starts are made of them.
+            for part in (self.users, self.items, self.slots):
+                part.to(lm.device)
             if config.projection.standardise:
                 with torch.no_grad():
                     self.items.standardise(self.slots(self.slot_table(joint)[1:]))
