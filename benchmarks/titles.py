@@ -216,50 +216,88 @@ def table(arguments: argparse.Namespace) -> None:
         for path in sorted(folder.glob("*.json"))
         if path.with_suffix(".npz").is_file()
     }
-    by_seed = {about["cell"]: ranks["backbone"] for about, ranks in found.values() if "backbone" in ranks}
+    unlike = [about["cell"] for about, _ in found.values() if about["protocol"] != protocol.hash]
+    if unlike:
+        sys.exit(f"{unlike[0]} asked other users or candidates; remove it.")
     rows = []
     for about, ranks in found.values():
-        if about["protocol"] != protocol.hash:
-            sys.exit(f"{about['cell']} asked other users or candidates; remove it.")
-        seed = next((change.partition("=")[2] for change in about["changes"] if change.startswith("seed=")), "0")
-        reference = by_seed.get(f"seed-{seed}", next(iter(by_seed.values()), None))
+        cell = arguments.against.format(seed=_seed(about))
+        reference = found[cell][1][arguments.reference] if cell in found else None
         for system in about["systems"]:
-            own = ranks[system["key"]]
-            row: dict[str, Any] = {"cell": about["cell"], **system, "figures": {}}
-            for group, mask in masks.items():
-                asked = mask & (own != 0)
-                if not asked.any():
-                    continue
-                metrics = {
-                    name: values
-                    for name, values in metric_values(_ranks(own[asked])).items()
-                    if name in ("Hit@1", "NDCG@10")
-                }
-                row["figures"][group] = {"users": int(asked.sum())} | {
-                    name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name)))
-                    for name, values in metrics.items()
-                }
-                if reference is not None and (reference[asked] != 0).all():
-                    theirs = metric_values(_ranks(reference[asked]))
-                    row["figures"][group]["less SASRec"] = {
-                        name: vars(paired_difference(values, theirs[name], numpy_generator(0, "titles", name)))
-                        for name, values in metrics.items()
-                    }
-            rows.append(row)
+            if cell == about["cell"] and system["key"] == arguments.reference:
+                rows.append(_row({"cell": about["cell"], **system}, masks, [ranks[system["key"]]], None))
+                continue
+            rows.append(_row({"cell": about["cell"], **system}, masks, [ranks[system["key"]]], reference))
+    rows += _joined(found, masks, arguments)
     write_json(
         folder.with_suffix(".json"),
-        measured_on(f"python -m benchmarks.titles table {arguments.data.name} --name {arguments.name}")
-        | {"rows": rows},
+        measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
+        | {"against": arguments.against, "reference": arguments.reference, "rows": rows},
     )
     shown = Table(
-        "cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less CF", "cold Hit@1", "cold less CF", "users/s"
+        "cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less reference", "cold Hit@1", "cold less", "users/s"
     )
     for row in rows:
         everybody, cold = row["figures"].get("all", {}), row["figures"].get("cold items", {})
         shown.add_row(row["cell"], row["system"], str(everybody.get("users", "")), _shown(everybody.get("Hit@1")), _shown(everybody.get("NDCG@10")),
-                      _shown(everybody.get("less SASRec", {}).get("Hit@1"), "+"), _shown(cold.get("Hit@1")),
-                      _shown(cold.get("less SASRec", {}).get("Hit@1"), "+"), str(row["users_per_second"]))  # fmt: skip
+                      _shown(everybody.get("less reference", {}).get("Hit@1"), "+"), _shown(cold.get("Hit@1")),
+                      _shown(cold.get("less reference", {}).get("Hit@1"), "+"), str(row["users_per_second"]))  # fmt: skip
     Console(width=220).print(shown)
+
+
+Masks = dict[str, Bool[np.ndarray, " users"]]
+Found = dict[str, tuple[dict[str, Any], Any]]
+
+
+def _seed(about: dict[str, Any]) -> str:
+    return next((change.partition("=")[2] for change in about["changes"] if change.startswith("seed=")), "0")
+
+
+def _row(
+    row: dict[str, Any], masks: Masks, kept: list[np.ndarray], reference: np.ndarray | list[np.ndarray] | None
+) -> dict[str, Any]:
+    """Figures of a system in each group of users; of several seeds a user's value is the mean over them."""
+    theirs = reference if isinstance(reference, list) or reference is None else [reference]
+    row["figures"] = {}
+    for group, mask in masks.items():
+        asked = mask & (kept[0] != 0)
+        if not asked.any():
+            continue
+        own = _values(kept, asked)
+        row["figures"][group] = {"users": int(asked.sum())} | {
+            name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name))) for name, values in own.items()
+        }
+        if theirs is not None and all((ranks[asked] != 0).all() for ranks in theirs):
+            other = _values(theirs, asked)
+            row["figures"][group]["less reference"] = {
+                name: vars(paired_difference(values, other[name], numpy_generator(0, "titles", name)))
+                for name, values in own.items()
+            }
+    return row
+
+
+def _values(kept: list[np.ndarray], asked: Bool[np.ndarray, " users"]) -> dict[str, np.ndarray]:
+    """Hit@1 and NDCG@10 of each user that was asked, the mean over the seeds."""
+    found = [metric_values(_ranks(ranks[asked])) for ranks in kept]
+    return {name: np.mean([values[name] for values in found], axis=0) for name in ("Hit@1", "NDCG@10")}
+
+
+def _joined(found: Found, masks: Masks, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row a system that several seeds have, users being what is drawn for an interval."""
+    seeds = [name for name in found if name.startswith("seed-")]
+    if len(seeds) < 2:
+        return []
+    rows = []
+    for key in found[seeds[0]][1].files:
+        if not all(key in found[name][1].files for name in seeds):
+            continue
+        about = next(system for system in found[seeds[0]][0]["systems"] if system["key"] == key)
+        reference = [found[name][1][arguments.reference] for name in seeds] if key != arguments.reference else None
+        speeds = [s["users_per_second"] for name in seeds for s in found[name][0]["systems"] if s["key"] == key]
+        row = {"cell": f"{len(seeds)} seeds", "key": key, "system": about["system"], "note": "",
+               "users_per_second": round(float(np.mean(speeds)), 2)}  # fmt: skip
+        rows.append(_row(row, masks, [found[name][1][key] for name in seeds], reference))
+    return rows
 
 
 def _ranks(kept: np.ndarray) -> np.ndarray:
@@ -286,6 +324,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=float("inf"), help="of a plan: seconds")
     parser.add_argument("--ask", default="allmrec", help="systems of the run; empty: train alone")
     parser.add_argument("--system", default="", help="a variant or baseline to train into the run and ask")
+    parser.add_argument("--against", default="seed-{seed}", help="of a table: the cell that others are compared with")
+    parser.add_argument("--reference", default="backbone", help="of a table: that cell's system")
     parser.add_argument("--users", type=int, help="test users; none: all")
     parser.add_argument("--cold", default="", help="systems that are asked about all users with a cold target alone")
     parser.add_argument("--slow", default="", help="systems that are asked about `--few` users")

@@ -80,7 +80,7 @@ def main() -> None:
 def measure(users: int, steps: int, precision: str) -> dict[str, Any]:
     """All three comparisons on MovieLens-100K with SmolLM2."""
     recipe = load_recipe(str(Path(__file__).parent / "titles.toml"))
-    tune = recipe.tune.model_copy(update={"growth": 0.0, "validation_users": 0})
+    tune = recipe.tune.model_copy(update={"validation_users": 0})
     split = leave_one_out(read_movielens(movielens_100k()), hold_out=recipe.held_out_targets)
     auto = precision_here(torch.device("cpu"))
     lms = {name: load_language_model(recipe.llm, precision=name) for name in ("float32", "bfloat16")}

@@ -82,7 +82,6 @@ def by_titles(steps: int, **prompt: object) -> TuneConfig:
             "candidates": CANDIDATES,
             "positions": "all",
             "pool": CANDIDATES,
-            "growth": 0.5,
             "samples_per_epoch": 8 * steps,
             "validation_users": 0,
             "training": {

@@ -35,21 +35,12 @@ def test_a_batch_draws_its_negatives_from_one_pool() -> None:
             assert not negatives & set(known.sequence(query.user).tolist())
 
 
-def test_prompts_grow_from_four_candidates_to_all() -> None:
-    drawn = samples(pool=12, growth=0.5)
-    sizes = [len(batch.candidates[0]) for epoch in range(2) for batch in drawn.batches(epoch)]
-    assert sizes[0] == 4
-    assert sizes == sorted(sizes)
-    assert sizes[len(sizes) // 2 :] == [10] * (len(sizes) - len(sizes) // 2)
-
-
 def test_the_same_epoch_is_drawn_alike() -> None:
-    first, second = (samples(pool=12, growth=1.0).batches(1) for _ in range(2))
+    first, second = (samples(pool=12).batches(1) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a.candidates, b.candidates, strict=True))
 
 
-@pytest.mark.parametrize("config", [{"pool": 5}, {"growth": 0.5}])
-def test_what_does_not_fit_is_refused(config: dict[str, object]) -> None:
+def test_a_pool_too_small_is_refused() -> None:
     with pytest.raises(ValidationError, match="pool"):
-        samples(**config)
+        samples(pool=5)

@@ -26,10 +26,6 @@ from allmrec.ranking import Query
 __all__ = ["SampleConfig", "StageTwoBatch", "StageTwoSamples", "rank_figures", "training_positions"]
 
 
-# Candidates that `growth` begins with.
-_FIRST_CANDIDATES = 4
-
-
 class SampleConfig(Config):
     """Which samples train and which validate. The defaults are the paper's."""
 
@@ -39,13 +35,6 @@ class SampleConfig(Config):
         ge=1,
         description="Negatives of a batch are drawn from so many random items, so that a prompt of the form `copy` is trained "
         "with each item read once a batch; none: every sample draws from the whole catalogue.",
-    )
-    growth: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of all steps over which prompts grow from 4 candidates to `candidates` (and `pool` with them): "
-        "which slot to copy from is learned sooner among few. 0: all have `candidates`. Needs `pool`.",
     )
     positions: Literal["last", "held_out", "all"] = Field(
         "last",
@@ -63,8 +52,6 @@ class SampleConfig(Config):
             raise ValueError(
                 f"pool is {self.pool}; it must hold at least as many items as candidates ({self.candidates})"
             )
-        if self.growth and self.pool is None:
-            raise ValueError("growth needs pool")
         return self
 
 
@@ -104,7 +91,6 @@ class StageTwoSamples:
     ) -> None:
         self._split, self._config, self._titles, self._history = split, config, titles, history
         self._seed, self._batch_size, self._text_share = training.seed, training.batch_size, text_share
-        self._epochs = training.epochs
         self._users, self._places = training_positions(split, config.positions)
         if config.users is not None:
             keep = np.isin(self._users, drawn_users(np.unique(self._users), config.users, self._seed))
@@ -143,7 +129,7 @@ class StageTwoSamples:
         targets = self._split.dataset.item_numbers[self._split.dataset.offsets[users] + places]
         queries = [Query(self._split.dataset.sequence(int(u))[:p], int(u)) for u, p in zip(users, places, strict=True)]
         if self._config.pool is not None:
-            return self._pooled(queries, targets, users, rng, epoch)
+            return self._pooled(queries, targets, users, rng)
         return self._bucketed(queries, targets, users, rng, self._batch_size, self._known)
 
     def _validation_batches(self) -> list[StageTwoBatch]:
@@ -162,30 +148,18 @@ class StageTwoSamples:
         targets: Int[np.ndarray, " samples"],
         users: Int[np.ndarray, " samples"],
         rng: np.random.Generator,
-        epoch: int,
     ) -> list[StageTwoBatch]:
         """Batches whose negatives come from one pool each, in random order as they are."""
         batches = []
-        total = -(-len(queries) // self._batch_size)
-        for number in range(total):
-            rows = slice(number * self._batch_size, (number + 1) * self._batch_size)
-            candidates, pool = self._sizes((epoch * total + number) / (self._epochs * total))
-            negatives = pooled_negatives(self._known, users[rows], candidates - 1, pool, rng)
+        others, pool = self._config.candidates - 1, self._config.pool or self._config.candidates
+        for start in range(0, len(queries), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            negatives = pooled_negatives(self._known, users[rows], others, pool, rng)
             text = bool(rng.random() < self._text_share)
             shown = rng.permuted(np.concatenate([targets[rows, None], negatives], axis=1), axis=1)
             places = np.argmax(shown == targets[rows, None], axis=1)
             batches.append(StageTwoBatch(queries[rows], list(shown), places, text))
         return batches
-
-    def _sizes(self, done: float) -> tuple[int, int]:
-        """Candidates and pool when a share of all steps is done: they grow geometrically over the first `growth`."""
-        config = self._config
-        pool = config.pool or config.candidates
-        least = min(_FIRST_CANDIDATES, config.candidates)
-        if not config.growth or done >= config.growth:
-            return config.candidates, pool
-        candidates = round(least * (config.candidates / least) ** (done / config.growth))
-        return candidates, candidates + pool - config.candidates
 
     def _bucketed(
         self,
