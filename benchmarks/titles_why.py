@@ -8,6 +8,7 @@ also taken apart by how far the CF model's first choice is ahead of its second, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,7 @@ def by_margin(titles: Scores, cf: Scores) -> list[dict[str, Any]]:
     ordered = np.sort((cf - cf.mean(axis=1, keepdims=True)) / cf.std(axis=1, keepdims=True), axis=1)
     margin = ordered[:, -1] - ordered[:, -2]
     rows = []
-    for low, high in zip(_MARGINS[:-1], _MARGINS[1:], strict=True):
+    for low, high in itertools.pairwise(_MARGINS):
         of = (margin >= low) & (margin < high)
         first, second = titles[of].argmax(axis=1), cf[of].argmax(axis=1)
         rows.append({"from": low, "to": None if np.isinf(high) else high, "users": int(of.sum()),

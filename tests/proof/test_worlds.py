@@ -23,7 +23,7 @@ from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.tune import TuneConfig, tune
-from allmrec.testing.worlds import taste_world, title_world
+from allmrec.testing.worlds import mixed_world, taste_world, title_world
 from allmrec.text.encoder import EncoderConfig, load_encoder
 from tests.proof.conftest import asked_about, hit_at_1, stage_two
 
@@ -130,6 +130,25 @@ def test_only_text_knows_by_the_title_loss(smollm2: TransformersLM) -> None:
     print(f"Hit@1 of {CANDIDATES}: by titles {ours:.2f}, SASRec {sasrec:.2f}")
     assert sasrec < 0.35
     assert ours > sasrec + 0.25
+
+
+def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
+    """Half of the users can be told by collaboration alone, the other half by reading alone."""
+    split, backbone, joint = stage_one(mixed_world())
+    config = by_titles(100, template=READING, slots="both")
+    ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
+    tune(ranker, split, config)
+    queries, targets, candidates = asked_about(split, np.arange(80), *others(split, 80))
+    ours, sasrec = ALLMRec(split.dataset, ranker, "score"), BackboneRecommender(backbone)
+    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
+    found = {
+        name: [hit_at_1(system, queries[half::2], targets[half::2], candidates[half::2]) for half in (0, 1)]
+        for name, system in (("by titles", ours), ("SASRec", sasrec), ("LLM-Only", plain))
+    }
+    print(f"Hit@1 of {CANDIDATES}, users of collaboration and of titles: {found}")
+    assert min(found["by titles"]) > 0.45
+    assert found["SASRec"][1] < 0.35
+    assert found["LLM-Only"][0] < 0.35
 
 
 def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
