@@ -120,6 +120,32 @@ def test_a_recipe_may_be_a_file(tmp_path: Path) -> None:
         load_recipe("papre")
 
 
+def test_a_recipe_says_what_it_changes_of_its_base(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "one.toml").write_text('base = "cpu"\n[tune.training]\nepochs = 7\n')
+    (tmp_path / "far" / "two.toml").write_text('base = "../one.toml"\n[tune.prompt.budget]\ntitle_tokens = 3\n')
+    cpu, two = flat(load_recipe("cpu").model_dump()), flat(load_recipe(str(tmp_path / "far" / "two.toml")).model_dump())
+    assert {name: two[name] for name in cpu if two[name] != cpu[name]} == {
+        "tune.training.epochs": 7,
+        "tune.prompt.budget.title_tokens": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ('"other.toml"', "its own base"),
+        ('"nowhere"', "There is no recipe 'nowhere'"),
+        ("3", "expected the name or the path"),
+    ],
+)
+def test_a_base_that_cannot_be_is_refused(tmp_path: Path, base: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n")
+    (tmp_path / "other.toml").write_text('base = "mine.toml"\n')
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
 def test_another_backbone_keeps_sizes_and_nothing_that_suits_the_old_one_alone() -> None:
     config = load_recipe("paper", {"pretrain.model": {"width": 24, "dropout": 0.7}, "pretrain.training.epochs": 7})
     other = for_backbone(config.pretrain, "gru4rec")

@@ -148,25 +148,55 @@ def load_recipe(recipe: str, changes: Mapping[str, Any] | None = None) -> RunCon
     """A run's configuration from a recipe and single changes.
 
     Args:
-        recipe: a name of `recipe_names()`, or a path of a TOML file.
+        recipe: a name of `recipe_names()`, or a path of a TOML file. With `base` it says what it changes of another one: a name,
+            or a path from its own folder.
         changes: fields such as `tune.training.epochs` with their values; see `parse_changes`.
 
     Raises:
         ConfigError: no such recipe, no such field, or a value that does not fit.
     """
-    path = Path(recipe)
+    values = _read_recipe(recipe)
+    given = " with the changes given" if changes else ""
+    return _with_changes(values, changes or {}, f"The recipe {recipe}{given}")
+
+
+def _read_recipe(recipe: str, folder: Path | None = None, on: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's values over those of its base.
+
+    Args:
+        recipe: as of `load_recipe`.
+        folder: of the recipe that names this one as its base.
+        on: the recipes on the way here, the first one first.
+    """
+    path: Path | None = (folder or Path()) / recipe
     if recipe in recipe_names():
-        text = (resources.files("allmrec.pipeline") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
-    elif path.is_file():
+        text, path = (resources.files("allmrec.pipeline") / "recipes" / f"{recipe}.toml").read_text("utf-8"), None
+    elif path is not None and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
         raise ConfigError(f"There is no recipe {recipe!r}: neither a file nor one of {', '.join(recipe_names())}.")
+    name = recipe if path is None else str(path.resolve())
+    if name in on:
+        raise ConfigError(f"The recipe {recipe} is its own base: {' -> '.join((*on, name))}.")
     try:
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"The recipe {recipe} is no TOML: {error}.") from None
-    given = " with the changes given" if changes else ""
-    return _with_changes(values, changes or {}, f"The recipe {recipe}{given}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"The recipe {recipe} has base = {base!r}; expected the name or the path of a recipe.")
+    return _over(_read_recipe(base, None if path is None else path.parent, (*on, name)), values)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Values with others in their place; groups of fields are joined."""
+    joined = dict(below)
+    for name, value in above.items():
+        under = joined.get(name)
+        joined[name] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return joined
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
