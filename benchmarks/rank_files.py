@@ -160,7 +160,7 @@ def read_ranks(path: Path, asked: Asked) -> dict[str, Kept]:
 
 def _read(path: Path) -> tuple[Asked, dict[str, Kept]]:
     try:
-        with np.load(path) as stored:
+        with np.load(io.BytesIO(path.read_bytes())) as stored:
             about, rows = json.loads(str(stored["about"])), stored["ranks"]
         names = about.pop("systems")
         asked = Asked(**about)
