@@ -12,7 +12,6 @@ the first CATALOGUE_USERS of the same users are asked about the whole catalogue.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,7 +34,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EveryItem, Report, draw_protocol, judge, judge_catalogue
 from allmrec.ranking import Recommender
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by, measured_on
 from benchmarks.figures import Values, estimates, shown, user_values
 from benchmarks.tables import RESULTS, write_result
 
@@ -96,7 +95,7 @@ def _job(split: Split, data: str, system: str, seed: int, path: Path) -> None:
     protocol = draw_protocol(split, "test", None, 20, seed=0)
     candidates = judge([recommender], protocol, split, reference=recommender.name)
     catalogue = judge_catalogue([whole], protocol.first(CATALOGUE_USERS), split, reference=recommender.name)
-    about = measured_on(" ".join(["python -m benchmarks.backbones", *sys.argv[1:]]))
+    about = measured_by("backbones")
     title = recommender.name
     ranks = {"ranks": _ranks(candidates), "catalogue_ranks": _ranks(catalogue)}
     write_json(figures, about | {"key": key, "title": title, "config": config, **log, **spent, **ranks})

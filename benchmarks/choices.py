@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from allmrec.pipeline.judgement import judge_systems
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import open_systems
 from allmrec.recommend.allmrec import Normalisation
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
 from benchmarks.figures import Groups, by_group, less_by_group, shown, user_values
 from benchmarks.rank_files import Asked, Kept, as_ranks, placed, read_ranks, write_ranks
 from benchmarks.tables import RESULTS, curve, read_table, write_result
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    about = measured_on(" ".join(["python -m benchmarks.choices", *sys.argv[1:]]))
+    about = measured_by("choices")
     path = RESULTS / f"{arguments.name}.json"
     run = Run.open(arguments.run)
     config = run.config.model_dump(mode="json")

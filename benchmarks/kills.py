@@ -6,14 +6,13 @@ What `tests/support/kills.py` does for the tests, many more times: runs follow o
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.support.kills import kill_and_go_on, make_world, quick_place
 
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, write_result
 
 
@@ -23,7 +22,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=RESULTS / "kills.json")
     arguments = parser.parse_args()
-    about = measured_on(" ".join(["python -m benchmarks.kills", *sys.argv[1:]]))
+    about = measured_by("kills")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
         world = make_world(Path(folder))

@@ -32,7 +32,7 @@ from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.judgement import judge_systems
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import OWN, System, open_systems, train_systems
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by, measured_on
 from benchmarks.figures import by_group, less_by_group, shown, user_values
 from benchmarks.rank_files import Asked, as_ranks, placed
 from benchmarks.tables import RESULTS, add_cell, cells_of, changing, read_table, table_ranks
@@ -61,7 +61,7 @@ def protocol_of(
 def cell(path: Path, name: str, results: Path, changes: list[str], users: int, cold_users: int) -> None:
     """Train one system and keep what it answers."""
     run = Run.open(path)
-    about = measured_on(" ".join(["python -m benchmarks.systems", *sys.argv[1:]]))
+    about = measured_by("systems")
     if name.startswith("allmrec"):
         run.train(print)
     elif name not in OWN:

@@ -27,11 +27,13 @@ def write_result(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    whole = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    whole = json.dumps(value, ensure_ascii=False)
     if len(whole) + depth <= _LINE or not isinstance(value, Mapping | list | tuple):
         return whole
     if isinstance(value, Mapping):
-        parts = [f"{json.dumps(name, ensure_ascii=False)}: {_text(part, depth + 1)}" for name, part in value.items()]
+        parts = [
+            f"{json.dumps(str(name), ensure_ascii=False)}: {_text(part, depth + 1)}" for name, part in value.items()
+        ]
         begin, end = "{", "}"
     elif all(isinstance(part, int | float | None) for part in value):
         return whole

@@ -46,7 +46,7 @@ from allmrec.pipeline.systems import open_systems, train_systems
 from allmrec.ranking import Recommender
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.testing.exchanged import exchanged_ranker
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
 from benchmarks.figures import Groups, differences, estimates, shown, user_values
 from benchmarks.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept
 from benchmarks.tables import RESULTS, add_cell, cells_of, changing, curve, read_table, table_ranks
@@ -93,7 +93,7 @@ def cell(arguments: argparse.Namespace) -> None:
     if arguments.cell in cells_of(read_table(path)):
         print(f"{arguments.cell}: there already")
         return
-    about = measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
+    about = measured_by("titles")
     recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
     place = arguments.run or Path("runs") / f"{arguments.name}-{recipe.seed}"
     if arguments.begun is not None and not place.exists():
@@ -181,7 +181,7 @@ def table(arguments: argparse.Namespace) -> None:
     split = leave_one_out(InteractionDataset.load(arguments.data))
     protocol = draw_protocol(split, "test", None, 20, 0)
     masks = scenario_masks(protocol, split) | {"all": np.ones(len(protocol), dtype=bool)}
-    about = measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
+    about = measured_by("titles")
     path = arguments.results / f"{arguments.name}.json"
     with changing(path) as found:
         cells, ranks = cells_of(found), table_ranks(path, Asked.of(protocol))
