@@ -12,13 +12,13 @@ from benchmarks.rank_files import NOT_ASKED, Asked, as_ranks, asked_in
 from benchmarks.tables import cells_of, read_table, table_ranks
 from tiny_world import TinyWorld
 
-from allmrec.core.artifacts import write_json
+from allmrec.core.artifacts import read_json, write_json
 from allmrec.data.build import read_table as read_rows
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol
 from allmrec.pipeline.config import load_recipe
 from allmrec.pipeline.run import Run
-from benchmarks import choices, quality, systems, titles
+from benchmarks import backbones, choices, quality, systems, titles
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,21 @@ def test_a_report_and_its_ranks_are_apart(run: Run, tmp_path: Path, monkeypatch:
         hits = as_ranks(ranks[system["name"]]) == 1
         assert system["metrics"]["Hit@1"]["value"] == pytest.approx(hits.mean())
     assert set(table["logs"]["tune"]["records"]) >= {"step"}
+
+
+def test_jobs_of_cf_models_become_a_table(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Popularity twice, as if it drew something, so that two seeds are joined."""
+    monkeypatch.setattr(backbones, "RESULT", tmp_path / "result.json")
+    backbones.run([run.path.parent / "data"], ["popularity", "ease"], 1, tmp_path / "jobs")
+    job = read_json(tmp_path / "jobs" / "data" / "popularity-0.json")
+    other = job | {"ranks": [1] * 24}
+    write_json(tmp_path / "jobs" / "data" / "popularity-1.json", other)
+    backbones.collect(tmp_path / "jobs")
+    popularity, ease = read_table(tmp_path / "result.json")["cells"]
+    assert (popularity["system"], popularity["seeds"], popularity["users"]) == ("Popularity", 2, 24)
+    hits = np.mean([rank == 1 for rank in job["ranks"]])
+    few = popularity["figures"]["20 candidates"]["Hit@1"]
+    assert few[0] == pytest.approx((hits + 1) / 2)
+    assert [seed["20 candidates"]["Hit@1"][0] for seed in popularity["by_seed"]] == pytest.approx([hits, 1])
+    assert popularity["deviations_of_seeds"]["20 candidates"]["Hit@1"] == pytest.approx((1 - hits) / 2)
+    assert ease["deviations_of_seeds"]["whole catalogue"] == {"Hit@1": 0.0, "NDCG@10": 0.0, "Hit@10": 0.0}
