@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from allmrec.core.artifacts import atomic_write, read_json
+from allmrec.core.errors import DataError
 from benchmarks.rank_files import Asked, Kept, read_ranks, write_ranks
 
 __all__ = ["RESULTS", "add_cell", "cells_of", "changing", "curve", "read_table", "table_ranks", "write_result"]
@@ -98,11 +99,14 @@ def add_cell(path: Path, name: str, cell: Mapping[str, Any], asked: Asked, ranks
 
     Raises:
         ArtifactError: the table's other cells asked another protocol; nothing is written.
+        DataError: the cell lacks a field that the others share; nothing is written.
     """
     with changing(path) as table:
+        common = table.setdefault("common", {key: cell[key] for key in _COMMON if key in cell})
+        if lacking := common.keys() - cell.keys():
+            raise DataError(f"The cell {name} lacks {', '.join(sorted(lacking))}, which all cells of {path} have.")
         # Ranks first: a cell that has a name has its ranks, whenever this is killed.
         write_ranks(path.with_suffix(".npz"), asked, table_ranks(path, asked) | dict(ranks))
         table["protocol"] = asked.named()
-        common = table.setdefault("common", {key: cell[key] for key in _COMMON if key in cell})
         differing = {key: value for key, value in cell.items() if key not in common or common[key] != value}
         table.setdefault("cells", {})[name] = differing

@@ -15,7 +15,7 @@ from benchmarks.tables import RESULTS, add_cell, cells_of, changing, curve, read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmrec.core.errors import ArtifactError
+from allmrec.core.errors import ArtifactError, DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.intervals import bootstrap_mean
 
@@ -69,13 +69,15 @@ def test_a_cell_says_what_differs_from_the_table(tmp_path: Path) -> None:
     }
 
 
-def test_a_cell_of_another_protocol_is_not_added(tmp_path: Path) -> None:
+def test_a_cell_that_does_not_fit_its_table_is_not_added(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     add_cell(path, "first", {"device": "a CPU"}, ASKED, {"first": kept([1, 2, 3])})
     before = path.read_bytes(), path.with_suffix(".npz").read_bytes()
     other = Asked("ab" * 32, "test", 0, 3, 20)
     with pytest.raises(ArtifactError, match="another protocol"):
         add_cell(path, "second", {"device": "a CPU"}, other, {"second": kept([1, 2, 3])})
+    with pytest.raises(DataError, match="second lacks device"):
+        add_cell(path, "second", {}, ASKED, {"second": kept([1, 2, 3])})
     assert (path.read_bytes(), path.with_suffix(".npz").read_bytes()) == before
 
 
