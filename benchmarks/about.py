@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 
 import torch
 
 from allmrec.core.artifacts import versions
 
-__all__ = ["measured_on"]
+__all__ = ["measured_by", "measured_on"]
 
 
 def measured_on(command: str) -> dict[str, object]:
@@ -34,3 +35,8 @@ def measured_on(command: str) -> dict[str, object]:
         "command": command,
         "versions": versions(),
     }
+
+
+def measured_by(script: str) -> dict[str, object]:
+    """The same for `python -m benchmarks.SCRIPT` with the arguments that it was given."""
+    return measured_on(" ".join([f"python -m benchmarks.{script}", *sys.argv[1:]]))

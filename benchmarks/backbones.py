@@ -12,7 +12,6 @@ the first CATALOGUE_USERS of the same users are asked about the whole catalogue.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,17 +30,16 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES
 from allmrec.core.artifacts import content_hash, read_json, write_json
 from allmrec.core.config import parse_config
-from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EveryItem, Report, draw_protocol, judge, judge_catalogue
-from allmrec.evaluation.intervals import Estimate, bootstrap_mean
-from allmrec.evaluation.metrics import metric_values
 from allmrec.ranking import Recommender
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by, measured_on
+from benchmarks.figures import Values, estimates, shown, user_values
+from benchmarks.tables import RESULTS, write_result
 
 CATALOGUE_USERS = 10_000
-RESULT = Path(__file__).parent / "results" / "backbones.json"
+RESULT = RESULTS / "backbones.json"
 
 SIMPLE: Mapping[str, Callable[[Split], Recommender]] = {
     "popularity": Popularity.of,
@@ -97,7 +95,7 @@ def _job(split: Split, data: str, system: str, seed: int, path: Path) -> None:
     protocol = draw_protocol(split, "test", None, 20, seed=0)
     candidates = judge([recommender], protocol, split, reference=recommender.name)
     catalogue = judge_catalogue([whole], protocol.first(CATALOGUE_USERS), split, reference=recommender.name)
-    about = measured_on(" ".join(["python -m benchmarks.backbones", *sys.argv[1:]]))
+    about = measured_by("backbones")
     title = recommender.name
     ranks = {"ranks": _ranks(candidates), "catalogue_ranks": _ranks(catalogue)}
     write_json(figures, about | {"key": key, "title": title, "config": config, **log, **spent, **ranks})
@@ -118,7 +116,7 @@ def _line(report: Report, metric: str) -> str:
 def collect(output: Path) -> None:
     """Figures of all jobs, seeds taken together, into the result file and a table."""
     rows = [row for folder in sorted(output.iterdir()) if folder.is_dir() for row in _rows(folder)]
-    write_json(RESULT, measured_on("python -m benchmarks.backbones collect") | {"cells": rows})
+    write_result(RESULT, measured_on("python -m benchmarks.backbones collect") | {"cells": rows})
     Console().print(table(rows))
     print(f"Written: {RESULT}")
 
@@ -128,20 +126,19 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
         jobs = [read_json(path) for path in sorted(folder.glob(f"{system}-*.json"))]
         if not jobs:
             continue
-        figures = {
-            "20 candidates": _over_seeds([job["ranks"] for job in jobs]),
-            "whole catalogue": _over_seeds([job["catalogue_ranks"] for job in jobs]),
-        }
+        values = {kind: [_user_values(job[ranks]) for job in jobs] for kind, ranks in _KINDS}
         yield {
             "data": folder.name,
             "system": jobs[0]["title"],
             "seeds": len(jobs),
             "users": len(jobs[0]["ranks"]),
             "catalogue_users": len(jobs[0]["catalogue_ranks"]),
-            "figures": figures,
+            "figures": {kind: estimates(_mean(seeds), "backbones") for kind, seeds in values.items()},
+            "deviations_of_seeds": {kind: _deviations(seeds) for kind, seeds in values.items()},
             "by_seed": [
-                {kind: _over_seeds([job[ranks]]) for kind, ranks in _KINDS} | {name: job.get(name) for name in _LOGGED}
-                for job in jobs
+                {kind: estimates(seeds[n], "backbones") for kind, seeds in values.items()}
+                | {name: job.get(name) for name in _LOGGED}
+                for n, job in enumerate(jobs)
             ],
             "config": jobs[0]["config"],
             "made": [{name: job[name] for name in ("device", "date", "commit", "command")} for job in jobs],
@@ -153,28 +150,31 @@ _LOGGED = ("seconds", "cpu_seconds", "steps", "best_step", "validation_ndcg@10")
 _SHOWN = ("Hit@1", "NDCG@10", "Hit@10")
 
 
-def _over_seeds(ranks: list[list[int | None]]) -> dict[str, dict[str, float]]:
-    """Means over users of the seeds' mean, and their intervals over users."""
-    arrays = [np.array([np.inf if rank is None else rank for rank in seed], dtype=np.float64) for seed in ranks]
-    values = [metric_values(array) for array in arrays]
-    found = {}
-    for name in _SHOWN:
-        mean = np.mean([value[name] for value in values], axis=0)
-        estimate: Estimate = bootstrap_mean(mean, numpy_generator(0, "backbones", name))
-        found[name] = {**vars(estimate), "deviation_of_seeds": float(np.std([value[name].mean() for value in values]))}
-    return found
+def _user_values(ranks: list[int | None]) -> Values:
+    """Each user's value of the shown metrics, of one seed."""
+    array = np.array([np.inf if rank is None else rank for rank in ranks], dtype=np.float64)
+    return user_values([array], _SHOWN)
+
+
+def _mean(seeds: list[Values]) -> Values:
+    """Each user's mean over the seeds."""
+    return {name: np.mean([seed[name] for seed in seeds], axis=0) for name in _SHOWN}
+
+
+def _deviations(seeds: list[Values]) -> dict[str, float]:
+    """How far the seeds' own means are from one another."""
+    return {name: round(float(np.std([seed[name].mean() for seed in seeds])), 6) for name in _SHOWN}
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """What the documents show."""
-    shown = Table("set", "system", "Hit@1 of 20", "NDCG@10 of 20", "NDCG@10", "Hit@10", "CPU s")
+    rendered = Table("set", "system", "Hit@1 of 20", "NDCG@10 of 20", "NDCG@10", "Hit@10", "CPU s")
     for row in rows:
         few, whole = row["figures"]["20 candidates"], row["figures"]["whole catalogue"]
         spent = float(np.mean([seed["cpu_seconds"] for seed in row["by_seed"]]))
         cells = (few["Hit@1"], few["NDCG@10"], whole["NDCG@10"], whole["Hit@10"])
-        texts = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
-        shown.add_row(row["data"], row["system"], *texts, f"{spent:.0f}")
-    return shown
+        rendered.add_row(row["data"], row["system"], *map(shown, cells), f"{spent:.0f}")
+    return rendered
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ less; the ratio of wall time stands beside it.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +26,11 @@ from rich.console import Console
 
 from allmrec.cf.pretrain import PretrainConfig, SequenceTask
 from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.artifacts import write_json
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.tables import RESULTS, write_result
 
 BATCH, LENGTH = 128, 50
 
@@ -144,14 +143,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, help="steps of each side; default: an epoch")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "cf-speed.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cf-speed.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result = pretraining_speed(InteractionDataset.load(arguments.data), arguments.steps)
     Console().print(
         f"{result['ours']:.1f} steps a CPU second against {result['theirs']:.1f}: {result['ratio']:.2f} times as fast"
     )
-    write_json(arguments.output, measured_on(" ".join(["python -m benchmarks.cf_speed", *sys.argv[1:]])) | result)
+    write_result(arguments.output, measured_by("cf_speed") | result)
     print(f"Written: {arguments.output}")
 
 

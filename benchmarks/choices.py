@@ -9,33 +9,30 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
 
 from allmrec.baselines.llm_only import LLMOnly
-from allmrec.core.artifacts import read_json, write_json
-from allmrec.core.seeding import numpy_generator
+from allmrec.core.artifacts import read_json
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol, judge
-from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
-from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.pipeline.config import parse_changes
 from allmrec.pipeline.judgement import judge_systems
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import open_systems
 from allmrec.recommend.allmrec import Normalisation
-from benchmarks.about import measured_on
-
-_RESULTS = Path(__file__).parent / "results"
+from benchmarks.about import measured_by
+from benchmarks.figures import Groups, by_group, less_by_group, shown, user_values
+from benchmarks.rank_files import Asked, Kept, as_ranks, placed, read_ranks, write_ranks
+from benchmarks.tables import RESULTS, curve, read_table, write_result
 
 
 def main() -> None:
@@ -48,29 +45,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    about = measured_on(" ".join(["python -m benchmarks.choices", *sys.argv[1:]]))
-    path = _RESULTS / f"{arguments.name}.json"
+    about = measured_by("choices")
+    path = RESULTS / f"{arguments.name}.json"
     run = Run.open(arguments.run)
     config = run.config.model_dump(mode="json")
     split = leave_one_out(run.dataset)
     protocol = draw_protocol(split, "validation", arguments.users, run.config.evaluation.candidates, run.config.seed)
     cold = scenario_masks(protocol, split)["cold items"]
-    kept = read_json(path) if path.is_file() else {}
-    same = (kept.get("config"), kept.get("protocol")) == (config, protocol.hash)
-    variants: list[dict[str, Any]] = kept["variants"] if same else []
+    asked = Asked.of(protocol)
+    before = read_table(path)
+    same = (before.get("config"), before.get("protocol")) == (config, asked.named())
+    variants: list[dict[str, Any]] = before["variants"] if same else []
+    ranks = read_ranks(path.with_suffix(".npz"), asked) if same else {}
     scores = normalisations(run, arguments.normalisation_users) if arguments.normalisation_users else []
-    sizes = {"all users": len(cold), "cold items": int(cold.sum())}
+    groups = {"all users": np.ones_like(cold), "cold items": cold}
+    sizes = {name: int(mask.sum()) for name, mask in groups.items()}
     for changes in arguments.set:
         if changes not in [row["changes"] for row in variants]:
-            variants.append(about | variant(run, changes, protocol))
-        report = {"normalisation": scores, "config": config, "protocol": protocol.hash, "users": sizes}
-        write_json(path, about | report | {"variants": compared(variants, cold, protocol.hash)})
+            row, found = variant(run, changes, protocol)
+            variants.append(about | row)
+            ranks |= found
+        report = {"normalisation": scores, "config": config, "protocol": asked.named(), "users": sizes}
+        write_ranks(path.with_suffix(".npz"), asked, ranks)
+        write_result(path, about | report | {"variants": compared(variants, ranks, groups, protocol.hash)})
     show(variants)
     print(f"Written: {path}")
 
 
-def variant(run: Run, changes: str, protocol: EvaluationProtocol) -> dict[str, Any]:
-    """Train with changed fields; the curve of stage 2's own validation, and every user's rank."""
+def variant(run: Run, changes: str, protocol: EvaluationProtocol) -> tuple[dict[str, Any], dict[str, Kept]]:
+    """Train with changed fields; the curve of stage 2's own validation, and every user's ranks."""
     with tempfile.TemporaryDirectory() as folder:
         twin = Path(folder) / "run"
         shutil.copytree(run.path, twin, ignore=shutil.ignore_patterns("tune*", ".resume", "protocol.json", "systems"))
@@ -79,34 +82,35 @@ def variant(run: Run, changes: str, protocol: EvaluationProtocol) -> dict[str, A
         log = read_json(twin / "tune" / "log.json")
         systems = open_systems(changed, ["backbone", "allmrec-select"])
         alone, ours = judge_systems(changed, systems, protocol).systems
-    kept = ("best_value", "best_step", "steps", "seconds", "records")
-    ranks = {"ranks": list(ours.ranks), "cf_ranks": list(alone.ranks)}
-    return {"changes": changes, "users_per_second": ours.users_per_second} | {k: log[k] for k in kept} | ranks
+    logged = {name: log[name] for name in ("best_value", "best_step", "steps", "seconds")}
+    logged["records"] = curve(log["records"])
+    ranks = {
+        name: placed(protocol, found.users, found.ranks)
+        for name, found in ((changes, ours), (cf_model(changes), alone))
+    }
+    return {"changes": changes, "users_per_second": ours.users_per_second} | logged, ranks
 
 
-def compared(variants: list[dict[str, Any]], cold: Bool[np.ndarray, " users"], seed: str) -> list[dict[str, Any]]:
+def cf_model(changes: str) -> str:
+    """Under which name the ranks of a variant's CF model stand."""
+    return f"CF model, {changes}"
+
+
+def compared(
+    variants: list[dict[str, Any]], ranks: Mapping[str, Kept], groups: Groups, seed: str
+) -> list[dict[str, Any]]:
     """Each variant's figures, alone, less its CF model, and less the first variant."""
-    values = [_values(row["ranks"]) for row in variants]
-    for row, own in zip(variants, values, strict=True):
-        others = {"CF model": _values(row["cf_ranks"]), "first": values[0]}
-        row["figures"], row["differences"] = {}, {}
-        for group, mask in (("all users", np.ones_like(cold)), ("cold items", cold)):
-            row["figures"][group] = {
-                name: vars(bootstrap_mean(v[mask], numpy_generator(0, seed, name))) for name, v in own.items()
-            }
-            row["differences"][group] = {
-                other: {
-                    name: vars(paired_difference(v[mask], theirs[name][mask], numpy_generator(0, seed, name)))
-                    for name, v in own.items()
-                }
-                for other, theirs in others.items()
-            }
+    values = {name: user_values([as_ranks(row)]) for name, row in ranks.items()}
+    first = values[variants[0]["changes"]]
+    for row in variants:
+        own = values[row["changes"]]
+        row["figures"] = by_group(own, groups, seed)
+        less = {
+            "CF model": less_by_group(own, values[cf_model(row["changes"])], groups, seed),
+            "first": less_by_group(own, first, groups, seed),
+        }
+        row["differences"] = {group: {other: found[group] for other, found in less.items()} for group in groups}
     return variants
-
-
-def _values(ranks: list[int | None]) -> dict[str, np.ndarray]:
-    found = np.array([np.inf if rank is None else rank for rank in ranks])
-    return {name: value for name, value in metric_values(found).items() if name in ("Hit@1", "NDCG@10")}
 
 
 def normalisations(run: Run, users: int) -> list[dict[str, Any]]:
@@ -132,13 +136,10 @@ def show(variants: list[dict[str, Any]]) -> None:
         figures, less = row["figures"], row["differences"]["all users"]
         table.add_row(
             row["changes"] or "as it is",
-            f"{figures['all users']['Hit@1']['value']:.4f}",
-            *(
-                f"{less[name]['Hit@1']['value']:+.4f} [{less[name]['Hit@1']['low']:+.4f}, {less[name]['Hit@1']['high']:+.4f}]"
-                for name in ("first", "CF model")
-            ),
-            f"{figures['cold items']['Hit@1']['value']:.4f}",
-            f"{figures['all users']['NDCG@10']['value']:.4f}",
+            f"{figures['all users']['Hit@1'][0]:.4f}",
+            *(shown(less[name]["Hit@1"], "+") for name in ("first", "CF model")),
+            f"{figures['cold items']['Hit@1'][0]:.4f}",
+            f"{figures['all users']['NDCG@10'][0]:.4f}",
             f"{row['seconds']:.0f}",
         )
     Console(width=180).print(table)

@@ -10,7 +10,6 @@ import argparse
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache
 
-from allmrec.core.artifacts import write_json
 from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.ranking import Query
 from allmrec.recommend.generate import Answer, Choice, constrained_choices, greedy_answers
 from allmrec.recommend.score import TitleTree
 from benchmarks.about import measured_on
 from benchmarks.scoring import Workload, check_same_scores, movielens_workload, one_at_a_time
+from benchmarks.tables import RESULTS, write_result
 
 _SCORE = "score"
 _WAYS = {
@@ -49,8 +48,8 @@ def main() -> None:
     if arguments.profile:
         results["profile"] = profiled(movielens_workload(4))
     show(results)
-    path = Path(__file__).parent / "results" / f"generate-speed-{datetime.now(UTC):%Y-%m-%d}.json"
-    write_json(path, measured_on(command) | results)
+    path = RESULTS / f"generate-speed-{datetime.now(UTC):%Y-%m-%d}.json"
+    write_result(path, measured_on(command) | results)
     print(f"Written: {path}")
 
 

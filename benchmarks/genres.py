@@ -19,7 +19,6 @@ import torch
 
 from allmrec.baselines.tallrec import TALLRec
 from allmrec.cli.options import chosen_device
-from allmrec.core.artifacts import write_json
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.genres import evaluate_genres, item_genres, majority_genres
 from allmrec.pipeline.run import Run
@@ -27,7 +26,9 @@ from allmrec.pipeline.systems import open_systems, trained_systems
 from allmrec.prompting.template import Question
 from allmrec.ranking import Query
 from allmrec.recommend.explain import Explainer, PromptReader
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.figures import shown
+from benchmarks.tables import RESULTS, write_result
 
 OWN, EXCHANGED = "A-LLMRec", "A-LLMRec, vectors exchanged"
 
@@ -119,17 +120,14 @@ def measured(run: Run, count: int, trained: bool = True, examples: int = 5) -> d
 def show(found: dict[str, dict[str, Any]]) -> None:
     """Print precision, base rate and differences."""
 
-    def shown(estimate: dict[str, float], sign: str = "") -> str:
-        return f"{estimate['value']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
-
     for about, by_truth in found.items():
         for truth, comparison in by_truth.items():
             print(f"Of {comparison['answers']} {about}, right are the genres of {truth}")
             for name, system in comparison["systems"].items():
-                print(f"  {name}: precision {shown(system['precision'])}, {shown(system['above_base_rate'], '+')} above the "
+                print(f"  {name}: precision {shown(list(system['precision'].values()))}, {shown(list(system['above_base_rate'].values()), '+')} above the "
                       f"most frequent genres; {system['named']:.1f} named, {system['silent']} silent")  # fmt: skip
             for name, estimate in comparison["differences"].items():
-                print(f"  {OWN} less {name}: {shown(estimate, '+')}")
+                print(f"  {OWN} less {name}: {shown(list(estimate.values()), '+')}")
 
 
 def main() -> None:
@@ -141,12 +139,12 @@ def main() -> None:
     parser.add_argument("--name", default="genres", help="name of the file under benchmarks/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    about = measured_on(" ".join(["python -m benchmarks.genres", *sys.argv[1:]]))
+    about = measured_by("genres")
     run = Run.open(arguments.run, chosen_device(arguments.device))
     found = measured(run, arguments.users, trained=not arguments.untrained)
     show(found["right"])
-    path = Path(__file__).parent / "results" / f"{arguments.name}.json"
-    write_json(path, about | found)
+    path = RESULTS / f"{arguments.name}.json"
+    write_result(path, about | found)
     print(f"Written: {path}")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +24,14 @@ from allmrec.cf.losses import Objective
 from allmrec.cf.pretrain import PretrainConfig, SequenceTask
 from allmrec.cf.samples import TrainingBatch
 from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.artifacts import write_json
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import TrainingConfig, fit
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.data.vocabulary import Vocabulary
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.tables import RESULTS, write_result
 
 SHORTEST, FURTHER = 5, 3.0  # of a history: the least, and how many more on average
 SKEW = 3.0  # an item's place among all is u to this power, u uniform: half of the interactions are with an eighth
@@ -189,13 +188,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--negatives", type=int, default=64)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "large.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "large.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result = measured(arguments.users, arguments.items, arguments.steps, arguments.batch, arguments.negatives)
     Console().print(table(result))
-    about = measured_on(" ".join(["python -m benchmarks.large", *sys.argv[1:]]))
-    write_json(arguments.output, about | result)
+    about = measured_by("large")
+    write_result(arguments.output, about | result)
     print(f"Written: {arguments.output}")
 
 

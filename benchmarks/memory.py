@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.objective import AlignConfig
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.artifacts import write_json
 from allmrec.core.training import TrainingConfig
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
@@ -34,6 +32,7 @@ from allmrec.recommend.tune import TuneConfig, stage_two_batches
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder
 from benchmarks.about import measured_on
+from benchmarks.tables import RESULTS, write_result
 
 # What grows, and the sizes; the first is the base.
 ROWS = {
@@ -65,8 +64,8 @@ def main() -> None:
             table.add_row(what, f"{size:,}", f"{peak:.2f}")
             results.append({"what": what, "size": size, "peak_gb": round(peak, 3)})
     Console().print(table)
-    path = Path(__file__).parent / "results" / "memory.json"
-    write_json(path, about | {"results": results})
+    path = RESULTS / "memory.json"
+    write_result(path, about | {"results": results})
     print(f"Written: {path}")
 
 

@@ -11,7 +11,6 @@ of the layers, T real tokens). The paper's program took about 0.5 s a user on an
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from allmrec.core.artifacts import write_json
 from allmrec.evaluation import draw_protocol
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.pipeline.run import Run
@@ -32,7 +30,8 @@ from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.score import TitleTree
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.tables import RESULTS, write_result
 
 # Of the configuration facebook/opt-6.7b.
 _SIZES = {"hidden_size": 4096, "ffn_dim": 16384, "num_hidden_layers": 32, "num_attention_heads": 32}
@@ -162,9 +161,9 @@ def main() -> None:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="a small OPT, to try the script")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "opt-speed.json")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "opt-speed.json")
     arguments = parser.parse_args()
-    about = measured_on(" ".join(["python -m benchmarks.opt_speed", *sys.argv[1:]]))
+    about = measured_by("opt_speed")
     started = time.perf_counter()
     rate = matrix_rate(arguments.device, 512 if arguments.small else 8192)
     lm = random_opt(arguments.tokenizer, arguments.device, arguments.small)
@@ -175,7 +174,7 @@ def main() -> None:
     def keep(row: dict[str, Any]) -> None:
         rows.append(row)
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-        write_json(arguments.output, about | {"matrix_rate": rate, "peak_memory": peak, "rows": rows})
+        write_result(arguments.output, about | {"matrix_rate": rate, "peak_memory": peak, "rows": rows})
 
     for form in ("paper", "copy"):
         measured = Measured(run, lm, form, rate)

@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from allmrec.core.artifacts import file_hash, write_json
+from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import PrepareConfig, prepare_source
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.provenance import Provenance, SourceFile
 from benchmarks.about import measured_on
+from benchmarks.tables import RESULTS, write_result
 
 _CORE = 5
 _WORDS_A_REVIEW = 30
@@ -178,9 +179,9 @@ def main() -> None:
             f"{found['interactions']:,} interactions"
         )
     print(f"{result['ratio']:.1f} times as fast (target {_TARGET_RATIO:.0f})")
-    path = Path(__file__).parent / "results" / "prepare-speed.json"
+    path = RESULTS / "prepare-speed.json"
     command = " ".join(["python -m benchmarks.prepare_speed", *sys.argv[1:]])
-    write_json(path, measured_on(command) | {"cores": os.cpu_count()} | result)
+    write_result(path, measured_on(command) | {"cores": os.cpu_count()} | result)
     print(f"Written: {path}")
     if result["ratio"] < _TARGET_RATIO or result["sides"]["ours"]["peak_bytes"] > _TARGET_BYTES:
         sys.exit(f"missed: {_TARGET_RATIO:.0f} times as fast in less than {_TARGET_BYTES / 1e9:.0f} GB")

@@ -1,4 +1,4 @@
-"""Judge a trained run and keep the figures: `python -m benchmarks.quality runs/long --name movielens-long`."""
+"""Evaluate a trained run and keep the figures: `python -m benchmarks.quality runs/long --name movielens-long`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from allmrec.core.artifacts import read_json, write_json
-from allmrec.evaluation import render, verdict
-from allmrec.pipeline.judgement import evaluate_run
+from allmrec.core.artifacts import read_json
+from allmrec.evaluation import Report, render, verdict
+from allmrec.pipeline.judgement import evaluate_run, run_protocol
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import SYSTEMS
 from benchmarks.about import measured_on
+from benchmarks.rank_files import Asked, placed, write_ranks
+from benchmarks.tables import RESULTS, curve, write_result
 
 
 def main() -> None:
@@ -35,10 +38,16 @@ def main() -> None:
     Console().print(render(report))
     print(verdict(report))
     logs = {name: read_json(run.path / name / "log.json") for name in run.stages}
+    for log in logs.values():
+        log["records"] = curve(log["records"])
     made = {name: read_json(run.path / name / "manifest.json")["created"] for name in run.stages}
-    path = Path(__file__).parent / "results" / f"{arguments.name}.json"
-    config = run.config.model_dump(mode="json")
-    write_json(
+    path = RESULTS / f"{arguments.name}.json"
+    config, protocol = run.config.model_dump(mode="json"), run_protocol(run)
+    if run.config.evaluation.users is not None:
+        protocol = protocol.first(run.config.evaluation.users)
+    asked = Asked.of(protocol)
+    write_ranks(path.with_suffix(".npz"), asked, {s.name: placed(protocol, s.users, s.ranks) for s in report.systems})
+    write_result(
         path,
         about
         | {
@@ -46,10 +55,21 @@ def main() -> None:
             "config": config,
             "stages": made,
             "logs": logs,
-            "report": json.loads(report.to_json()),
+            "protocol": asked.named(),
+            "report": without_ranks(report),
         },
     )
     print(f"Written: {path}")
+
+
+def without_ranks(report: Report) -> dict[str, Any]:
+    """A report's figures and provenance; users are the protocol's, and their ranks have a file of their own."""
+    value = json.loads(report.to_json())
+    for name in ("kind", "format", "hash"):
+        del value[name]
+    for system in value["systems"]:
+        del system["users"], system["ranks"]
+    return value
 
 
 if __name__ == "__main__":

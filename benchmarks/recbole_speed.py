@@ -33,7 +33,6 @@ from rich.table import Table
 from allmrec.cf.pretrain import PretrainConfig, SequenceTask
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.validation import ValidationSample
-from allmrec.core.artifacts import write_json
 from allmrec.core.config import parse_config
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import fit
@@ -43,6 +42,7 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from benchmarks.about import measured_on
 from benchmarks.full_catalogue import figures, gains, ranks
+from benchmarks.tables import RESULTS, write_result
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = {"users": 3000, "negatives": 19, "length": 50, "seed": 0}
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--side", choices=("ours",), help="train this side alone, in this process")
     parser.add_argument("--settings", type=json.loads, default=OURS, help="ours, as JSON")
     parser.add_argument("--recbole-settings", type=json.loads, default={}, help="what of RecBole's to change, as JSON")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "recbole-speed.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "recbole-speed.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.side == "ours":
@@ -232,7 +232,7 @@ def main() -> None:
     )
     Console().print(table(result))
     command = f"python -m benchmarks.recbole_speed {arguments.data} --budget {arguments.budget:g}"
-    write_json(arguments.output, measured_on(command) | result)
+    write_result(arguments.output, measured_on(command) | result)
     print(f"Written: {arguments.output}")
 
 

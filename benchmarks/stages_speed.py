@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,6 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.objective import AlignConfig, ItemSide, alignment_terms
 from allmrec.alignment.samples import UserSamples
 from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.artifacts import write_json
 from allmrec.core.packaged import movielens_100k
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.data.build import read_movielens
@@ -35,7 +32,8 @@ from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.tables import RESULTS, write_result
 
 Step = Callable[[Any], Tensor]
 
@@ -45,7 +43,7 @@ def main() -> None:
     parser.add_argument("--stage-one-batches", type=int, default=40)
     parser.add_argument("--stage-two-batches", type=int, default=12)
     arguments = parser.parse_args()
-    about = measured_on(" ".join(["python -m benchmarks.stages_speed", *sys.argv[1:]]))
+    about = measured_by("stages_speed")
     split = leave_one_out(read_movielens(movielens_100k()))
     with seeded_torch(0, "benchmark"):
         backbone = SASRec(split.dataset.n_items, SASRecConfig()).eval()
@@ -60,8 +58,10 @@ def main() -> None:
     for row in rows:
         table.add_row(row["what"], f"{row['ours']:.3g}", row["against"], f"{row['theirs']:.3g}", f"{row['ratio']:.2f}")
     Console().print(table)
-    path = Path(__file__).parent / "results" / "stages-speed.json"
-    write_json(path, about | {"results": rows, "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6})
+    path = RESULTS / "stages-speed.json"
+    write_result(
+        path, about | {"results": rows, "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+    )
     print(f"Written: {path}")
 
 

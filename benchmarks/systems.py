@@ -3,8 +3,8 @@
     python -m benchmarks.systems run data/movietweetings --recipe benchmarks/movietweetings.toml --name movietweetings
     python -m benchmarks.systems collect --name movietweetings
 
-A cell is `allmrec train RUN --system NAME` and its judgement, in a process of its own, so that its peak memory is its own.
-A cell that is there already is not run again. Asked are 300 users drawn at random (`--users`) and as many more with a cold
+A cell is `allmrec train RUN --system NAME` and its evaluation, in a process of its own, so that its peak memory is its own.
+Settings, provenance and figures stand in NAME.json, ranks in NAME.npz. A cell that is there already is not run again. Asked are 300 users drawn at random (`--users`) and as many more with a cold
 target as make 100 of those (`--cold`); "all users" are the 300 alone.
 """
 
@@ -21,23 +21,22 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.artifacts import read_json
 from allmrec.core.memory import peak_memory
-from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
-from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
-from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.pipeline.baselines import BASELINES
 from allmrec.pipeline.config import load_recipe, parse_changes
 from allmrec.pipeline.judgement import judge_systems
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import OWN, System, open_systems, train_systems
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by, measured_on
+from benchmarks.figures import by_group, less_by_group, shown, user_values
+from benchmarks.rank_files import Asked, as_ranks, placed
+from benchmarks.tables import RESULTS, add_cell, cells_of, changing, read_table, table_ranks
 
-RESULTS = Path(__file__).parent / "results"
 CELLS = (
     "backbone,popularity,text-similarity,bm25,item-knn,ease,late-fusion,allmrec-select,allmrec-select-sbert,no-llm,mlp-llm,"
     "without-user,without-joint,random-joint,without-matching,without-reconstruction,without-recommendation,"
@@ -62,7 +61,7 @@ def protocol_of(
 def cell(path: Path, name: str, results: Path, changes: list[str], users: int, cold_users: int) -> None:
     """Train one system and keep what it answers."""
     run = Run.open(path)
-    about = measured_on(" ".join(["python -m benchmarks.systems", *sys.argv[1:]]))
+    about = measured_by("systems")
     if name.startswith("allmrec"):
         run.train(print)
     elif name not in OWN:
@@ -73,23 +72,16 @@ def cell(path: Path, name: str, results: Path, changes: list[str], users: int, c
     made = open_systems(run, [name])
     report = judge_systems(run, made, protocol, str(about["command"]), str(about["commit"]))
     system = report.systems[0]
-    write_json(
-        results / f"{name}.json",
-        about
-        | {
-            "key": name,
-            "system": system.name,
-            "note": system.note,
-            "changes": changes,
-            "protocol": report.protocol_hash,
-            "users": list(system.users),
-            "ranks": list(system.ranks),
-            "users_per_second": system.users_per_second,
-            "costs": {"peak_memory": peak_memory()} | dict(system.costs),
-            "made_of": report.made_of,
-            "validation": validation_of(run, made[name]),
-        },
-    )
+    found = {
+        "system": system.name,
+        "note": system.note,
+        "changes": changes,
+        "users_per_second": system.users_per_second,
+        "costs": {"peak_memory": peak_memory()} | dict(system.costs),
+        "made_of": report.made_of,
+        "validation": validation_of(run, made[name]),
+    }
+    add_cell(results, name, about | found, Asked.of(protocol), {name: placed(protocol, system.users, system.ranks)})
     print(f"{name}: Hit@1 {system.metrics['Hit@1'].value:.3f} of {len(system.users)} users", flush=True)
 
 
@@ -107,9 +99,8 @@ def run_cells(
 ) -> None:
     """Do every cell that is not done, each in its own process; one that fails is named and the next begins."""
     Run.create(path, InteractionDataset.load(data), load_recipe(recipe, parse_changes(changes)))
-    results.mkdir(parents=True, exist_ok=True)
     for name in cells:
-        if (results / f"{name}.json").is_file():
+        if name in cells_of(read_table(results)):
             print(f"{name}: there already")
             continue
         command = [
@@ -121,7 +112,7 @@ def run_cells(
             "--cells",
             name,
             "--name",
-            results.name,
+            results.stem,
         ]
         command += [part for change in changes for part in ("--set", change)]
         command += ["--threads", str(torch.get_num_threads()), *asked]
@@ -131,23 +122,22 @@ def run_cells(
 
 def check_setting(results: Path, setting: dict[str, Any]) -> None:
     """One table, one setting: cells that stand there already must be of this one."""
-    path = results / "setting" / "config.json"
-    if not path.is_file() or not any(results.glob("*.json")):
+    found = read_table(results)
+    there, before = cells_of(found), found.get("setting")
+    if before is None or not there:
         return
-    before = read_json(path)
     differing = [
         name for name in setting if name not in ("config", "recipe", "changes") and setting[name] != before.get(name)
     ]
     flat, old = flattened(setting["config"]), flattened(before["config"])
     differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]
     # How a system is trained that is not in the table changes nothing in it.
-    there = {path.stem for path in results.glob("*.json")}
     absent = tuple(f"systems.{name.replace('-', '_')}." for name in BASELINES if name not in there)
     differing = [name for name in differing if not name.startswith(absent)]
     if differing:
         sys.exit(
             f"{results} has cells of another setting; differing are {', '.join(differing)}. Give another --name, or "
-            "remove the folder to measure all of them anew."
+            "remove the file to measure all of them anew."
         )
 
 
@@ -160,80 +150,60 @@ def flattened(values: dict[str, Any], start: str = "") -> dict[str, Any]:
 
 
 def collect(results: Path, against: list[str]) -> None:
-    """One table of all cells, with paired differences."""
-    cells = [read_json(path) for path in sorted(results.glob("*.json"))]
-    config = read_json(results / "setting" / "config.json")
-    drawn = [config[name] for name in ("candidates", "seed", "users", "cold_users")]
-    protocol, groups = protocol_of(InteractionDataset.load(Path(config["data"])), *drawn)
-    cells = [found for found in cells if found["protocol"] == protocol.hash]
-    by_key = {found["key"]: found for found in cells}
-    references = {name: by_key[name] for name in against if name in by_key}
-    rows = [_row(found, references, groups, protocol.hash) for found in cells]
-    rows.sort(key=lambda row: -row["figures"]["all users"]["NDCG@10"]["value"])
-    about = measured_on(f"python -m benchmarks.systems collect --name {results.name}")
-    sizes = {name: int(mask.sum()) for name, mask in groups.items()}
-    write_json(
-        RESULTS / f"{results.name}.json", about | {"setting": config, "users": sizes, "against": against, "rows": rows}
-    )
-    Console(width=200).print(table(rows, against[0]))
-    print(f"Written: {RESULTS / f'{results.name}.json'}")
+    """Figures of all cells with paired differences, into the table's file.
 
-
-def _row(
-    found: dict[str, Any], references: dict[str, dict[str, Any]], groups: dict[str, Any], seed: str
-) -> dict[str, Any]:
-    values = _values(found)
-    figures = {
-        group: {name: vars(bootstrap_mean(v[mask], numpy_generator(0, seed, name))) for name, v in values.items()}
-        for group, mask in groups.items()
-    }
-    kept = ("key", "system", "note", "changes", "users_per_second", "costs", "device", "date", "commit", "command")
-    differences: dict[str, Any] = {}
-    for name, reference in references.items():
-        if reference is not found:
-            theirs = _values(reference)
-            differences[name] = {
-                group: {
-                    metric: vars(paired_difference(v[mask], theirs[metric][mask], numpy_generator(0, seed, metric)))
-                    for metric, v in values.items()
-                }
-                for group, mask in groups.items()
+    Raises:
+        ArtifactError: the cells asked other users or candidates than the table's setting draws.
+    """
+    with changing(results) as found:
+        setting = found["setting"]
+        drawn = [setting[name] for name in ("candidates", "seed", "users", "cold_users")]
+        protocol, groups = protocol_of(InteractionDataset.load(Path(setting["data"])), *drawn)
+        ranks = table_ranks(results, Asked.of(protocol))
+        values = {name: user_values([as_ranks(ranks[name])]) for name in cells_of(found)}
+        rows = [
+            {
+                "key": name,
+                "figures": by_group(own, groups, protocol.hash),
+                "differences": {
+                    other: less_by_group(own, values[other], groups, protocol.hash)
+                    for other in against
+                    if other in values and other != name
+                },
             }
-    return {name: found[name] for name in kept} | {"figures": figures, "differences": differences}
-
-
-def _values(found: dict[str, Any]) -> dict[str, np.ndarray]:
-    ranks = np.array([np.inf if rank is None else rank for rank in found["ranks"]], dtype=np.float64)
-    return {name: value for name, value in metric_values(ranks).items() if name in ("Hit@1", "NDCG@10")}
+            for name, own in values.items()
+        ]
+        rows.sort(key=lambda row: -row["figures"]["all users"]["NDCG@10"][0])
+        sizes = {name: int(mask.sum()) for name, mask in groups.items()}
+        about = measured_on(f"python -m benchmarks.systems collect --name {results.stem}")
+        found |= about | {"users": sizes, "against": against, "rows": rows}
+        cells = cells_of(found)
+    Console(width=200).print(table([cells[row["key"]] | row for row in rows], against[0]))
+    print(f"Written: {results}")
 
 
 def table(rows: list[dict[str, Any]], against: str) -> Table:
     """What the documents show."""
-    shown = Table(
+    rendered = Table(
         "system", "Hit@1", "NDCG@10", f"Hit@1 less {against}", "cold", "warm", "parameters", "train s", "users/s", "GB"
     )
     for row in rows:
         few = row["figures"]
         less = row["differences"].get(against, {}).get("all users", {}).get("Hit@1")
         cost = row["costs"]
-        shown.add_row(
+        rendered.add_row(
             row["system"],
-            _figure(few["all users"]["Hit@1"]),
-            _figure(few["all users"]["NDCG@10"]),
-            _figure(less, "+") if less else "",
-            f"{few['cold items']['Hit@1']['value']:.3f}",
-            f"{few['warm items']['Hit@1']['value']:.3f}",
+            shown(few["all users"]["Hit@1"]),
+            shown(few["all users"]["NDCG@10"]),
+            shown(less, "+"),
+            f"{few['cold items']['Hit@1'][0]:.3f}",
+            f"{few['warm items']['Hit@1'][0]:.3f}",
             f"{cost['trained_parameters']:,.0f}" if "trained_parameters" in cost else "",
             f"{cost['train_seconds']:,.0f}" if "train_seconds" in cost else "",
             f"{row['users_per_second']:.3g}",
             f"{cost['peak_memory'] / 2**30:.1f}" if "peak_memory" in cost else "",
         )
-    return shown
-
-
-def _figure(found: dict[str, float] | Estimate, sign: str = "") -> str:
-    value = found if isinstance(found, dict) else vars(found)
-    return f"{value['value']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    return rendered
 
 
 def main() -> None:
@@ -253,7 +223,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    results = RESULTS / arguments.name
+    results = RESULTS / f"{arguments.name}.json"
     if arguments.what == "collect":
         collect(results, arguments.against.split(","))
     elif arguments.what == "cell":
@@ -261,7 +231,6 @@ def main() -> None:
             cell(arguments.path, name, results, arguments.set, arguments.users, arguments.cold)
     else:
         recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
-        (results / "setting").mkdir(parents=True, exist_ok=True)
         setting = {"data": str(arguments.path), "recipe": arguments.recipe, "changes": arguments.set}
         more = {
             "candidates": recipe.evaluation.candidates,
@@ -271,7 +240,8 @@ def main() -> None:
             "config": recipe.model_dump(mode="json"),
         }
         check_setting(results, setting | more)
-        write_json(results / "setting" / "config.json", setting | more)
+        with changing(results) as found:
+            found["setting"] = setting | more
         path = arguments.run or Path("runs") / arguments.name
         asked = ["--users", str(arguments.users), "--cold", str(arguments.cold)]
         run_cells(arguments.path, arguments.recipe, arguments.set, path, results, arguments.cells.split(","), asked)

@@ -8,7 +8,8 @@
 A cell makes or continues the run RUNS/NAME-SEED (`--run` gives another), trains what it asks, and keeps the rank of each user's
 target. With `--from` it begins as a copy of a run whose first stages are there. A plan is a TOML file of cells, each a list
 of this command's arguments, done so many at once and in their order until the time is over. All cells of a name ask the same users and candidates, drawn with seed 0: the first `--users` of them, and of
-`--cold` systems every user with a cold target (the coldest 35 % of items). Ranks lie in NAME/CELL.npz, figures in NAME/CELL.json.
+`--cold` systems every user with a cold target (the coldest 35 % of items). Ranks lie in NAME.npz; settings, provenance and
+figures, which `table` computes, in NAME.json.
 """
 
 from __future__ import annotations
@@ -25,23 +26,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from allmrec.alignment.joint_items import JointItemTable
-from allmrec.cf.backbone import Backbone
 from allmrec.cli.options import chosen_device
-from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.artifacts import read_json
 from allmrec.core.memory import peak_memory
 from allmrec.core.seeding import numpy_generator
-from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.data.interactions import InteractionDataset
-from allmrec.data.splitting import Split
+from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
-from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
-from allmrec.evaluation.metrics import metric_values, target_ranks
+from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.pipeline.baselines import BASELINES, baseline_stage
 from allmrec.pipeline.config import load_recipe, parse_changes
@@ -49,38 +45,16 @@ from allmrec.pipeline.run import Run
 from allmrec.pipeline.systems import open_systems, train_systems
 from allmrec.ranking import Recommender
 from allmrec.recommend.allmrec import ALLMRec
-from allmrec.recommend.prompted import PromptedRanker
-from benchmarks.about import measured_on
-
-RESULTS = Path(__file__).parent / "results" / "titles"
-
-
-class OthersVectors:
-    """A backbone that gives each user the vector of another one."""
-
-    def __init__(self, backbone: Backbone, split: Split, other: np.ndarray) -> None:
-        self._backbone, self._split, self._other = backbone, split, other
-        self.width, self.max_length, self.n_items = backbone.width, backbone.max_length, backbone.n_items
-
-    def item_vectors(self) -> Float[Tensor, "rows d"]:
-        return self._backbone.item_vectors()
-
-    def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
-        others = self._other[batch.users]
-        return self._backbone.user_vectors(
-            SequenceBatch(others, left_pad([self._split.test_history(int(u)) for u in others], self.max_length))
-        )
+from allmrec.testing.exchanged import exchanged_ranker
+from benchmarks.about import measured_by
+from benchmarks.figures import Groups, differences, estimates, shown, user_values
+from benchmarks.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept
+from benchmarks.tables import RESULTS, add_cell, cells_of, changing, curve, read_table, table_ranks
 
 
 def shuffled(run: Run) -> Recommender:
     """The trained system with users' vectors exchanged among users and items' among items; words stay."""
-    own, rng = run.ranker(), numpy_generator(0, "shuffle")
-    order = np.concatenate([[0], rng.permutation(np.arange(1, run.dataset.n_items + 1))])
-    joint = JointItemTable.from_tensors({name: tensor[order] for name, tensor in own.joint.tensors().items()})
-    strangers = OthersVectors(run.backbone(), run.split, np.roll(rng.permutation(run.dataset.n_users), 1))
-    titles = run.dataset.catalogue.titles
-    others = PromptedRanker(run.lm, strangers, joint, titles, run.config.tune.prompt, counts=run.known_counts())
-    others.load_state_dict(own.state_dict())
+    others = exchanged_ranker(run.ranker(), run.split, numpy_generator(0, "shuffle"), counts=run.known_counts())
     return ALLMRec(run.dataset, others, run.method, "A-LLMRec, vectors exchanged")
 
 
@@ -95,8 +69,8 @@ def opened(run: Run, name: str) -> tuple[Recommender, Any]:
 def ranks_of(
     system: Recommender, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
 ) -> tuple[np.ndarray, float]:
-    """The target's rank for each user that is asked, 0 for the others and -1 for a miss; and users a second."""
-    ranks = np.zeros(len(protocol), dtype=np.int16)
+    """The target's rank for each user that is asked, as `rank_files` stores them; and users a second."""
+    ranks = np.full(len(protocol), NOT_ASKED, dtype=np.int16)
     chosen = np.flatnonzero(asked)
     queries = protocol.queries(split)
     begun = time.perf_counter()
@@ -105,7 +79,7 @@ def ranks_of(
         found = target_ranks(
             system.rank([queries[n] for n in part], [protocol.candidates[n] for n in part]), protocol.targets[part]
         )
-        ranks[part] = np.where(np.isfinite(found), found, -1)
+        ranks[part] = kept(found)
         print(
             f"  {system.name}: {start + len(part)} of {len(chosen)}, Hit@1 {np.mean(ranks[chosen[: start + len(part)]] == 1):.3f}",
             flush=True,
@@ -115,16 +89,16 @@ def ranks_of(
 
 def cell(arguments: argparse.Namespace) -> None:
     """Train what a cell needs, ask its systems, keep ranks."""
-    folder = arguments.results / arguments.name
-    if (folder / f"{arguments.cell}.json").is_file():
+    path = arguments.results / f"{arguments.name}.json"
+    if arguments.cell in cells_of(read_table(path)):
         print(f"{arguments.cell}: there already")
         return
-    about = measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
+    about = measured_by("titles")
     recipe = load_recipe(arguments.recipe, parse_changes(arguments.set))
-    path = arguments.run or Path("runs") / f"{arguments.name}-{recipe.seed}"
-    if arguments.begun is not None and not path.exists():
-        shutil.copytree(arguments.begun, path)
-    run = Run.create(path, InteractionDataset.load(arguments.data), recipe, chosen_device(arguments.device))
+    place = arguments.run or Path("runs") / f"{arguments.name}-{recipe.seed}"
+    if arguments.begun is not None and not place.exists():
+        shutil.copytree(arguments.begun, place)
+    run = Run.create(place, InteractionDataset.load(arguments.data), recipe, chosen_device(arguments.device))
     started = time.process_time()
     system_run = run
     if arguments.system:
@@ -141,7 +115,7 @@ def cell(arguments: argparse.Namespace) -> None:
     masks = scenario_masks(protocol, run.split)
     first = np.arange(len(protocol)) < (arguments.users or len(protocol))
     few = np.arange(len(protocol)) < arguments.few
-    kept: dict[str, np.ndarray] = {}
+    ranks: dict[str, Kept] = {}
     rows: list[dict[str, Any]] = []
     for name in [arguments.system] if arguments.system else filter(None, arguments.ask.split(",")):
         system, note = opened(run, name)
@@ -150,27 +124,27 @@ def cell(arguments: argparse.Namespace) -> None:
             asked = masks["cold items"]
         elif name in arguments.slow.split(","):
             asked = few
-        kept[name], speed = ranks_of(system, protocol, run.split, asked)
+        ranks[rank_key(arguments.cell, name)], speed = ranks_of(system, protocol, run.split, asked)
         rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
                      "note": note() if callable(note) else note})  # fmt: skip
     stage = baseline_stage(run, arguments.system) if arguments.system in BASELINES else system_run.stage("tune")
-    place = run.path / stage.place / "log.json"
-    log = read_json(place) if place.is_file() else {}
+    logged = run.path / stage.place / "log.json"
+    log = read_json(logged) if logged.is_file() else {}
     tuned = {
-        name: log[name]
-        for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters", "records")
-        if name in log
+        name: log[name] for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters") if name in log
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / f"{arguments.cell}.npz", **kept)
-    write_json(
-        folder / f"{arguments.cell}.json",
-        about
-        | {"cell": arguments.cell, "data": arguments.data.name, "recipe": Path(arguments.recipe).name, "changes": arguments.set,
-           "protocol": protocol.hash, "cpu_seconds_training": round(spent, 1), "peak_memory": peak_memory(),
-           "tune": tuned, "systems": rows},
-    )  # fmt: skip
+    if "records" in log:
+        tuned["records"] = curve(log["records"])
+    found = {"data": arguments.data.name, "recipe": Path(arguments.recipe).name, "changes": arguments.set,
+             "cpu_seconds_training": round(spent, 1), "peak_memory": peak_memory(), "tune": tuned,
+             "systems": rows}  # fmt: skip
+    add_cell(path, arguments.cell, about | found, Asked.of(protocol), ranks)
     print(f"{arguments.cell}: written", flush=True)
+
+
+def rank_key(cell: str, system: str) -> str:
+    """Under which name a system's ranks stand in its table."""
+    return f"{cell}/{system}"
 
 
 def plan(arguments: argparse.Namespace) -> None:
@@ -203,109 +177,71 @@ def plan(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """All cells of a name, each system with its intervals and paired differences."""
-    folder = arguments.results / arguments.name
-    data = InteractionDataset.load(arguments.data)
-    from allmrec.data.splitting import leave_one_out
-
-    split = leave_one_out(data)
+    """Figures of all cells, each system with its intervals and paired differences, into the table's file."""
+    split = leave_one_out(InteractionDataset.load(arguments.data))
     protocol = draw_protocol(split, "test", None, 20, 0)
     masks = scenario_masks(protocol, split) | {"all": np.ones(len(protocol), dtype=bool)}
-    found = {
-        path.stem: (read_json(path), np.load(path.with_suffix(".npz")))
-        for path in sorted(folder.glob("*.json"))
-        if path.with_suffix(".npz").is_file()
-    }
-    unlike = [about["cell"] for about, _ in found.values() if about["protocol"] != protocol.hash]
-    if unlike:
-        sys.exit(f"{unlike[0]} asked other users or candidates; remove it.")
-    rows = []
-    for about, ranks in found.values():
-        cell = arguments.against.format(seed=_seed(about))
-        reference = found[cell][1][arguments.reference] if cell in found else None
-        for system in about["systems"]:
-            if cell == about["cell"] and system["key"] == arguments.reference:
-                rows.append(_row({"cell": about["cell"], **system}, masks, [ranks[system["key"]]], None))
-                continue
-            rows.append(_row({"cell": about["cell"], **system}, masks, [ranks[system["key"]]], reference))
-    rows += _joined(found, masks, arguments)
-    write_json(
-        folder.with_suffix(".json"),
-        measured_on(" ".join(["python -m benchmarks.titles", *sys.argv[1:]]))
-        | {"against": arguments.against, "reference": arguments.reference, "rows": rows},
-    )
-    shown = Table(
+    about = measured_by("titles")
+    path = arguments.results / f"{arguments.name}.json"
+    with changing(path) as found:
+        cells, ranks = cells_of(found), table_ranks(path, Asked.of(protocol))
+        rows = []
+        for name, cell in sorted(cells.items()):
+            against = rank_key(arguments.against.format(seed=_seed(cell)), arguments.reference)
+            for system in cell["systems"]:
+                key = rank_key(name, system["key"])
+                reference = [ranks[against]] if against in ranks and key != against else None
+                rows.append({"cell": name, **system, "figures": _figures([ranks[key]], reference, masks)})
+        rows += _joined(cells, ranks, masks, arguments.reference)
+        found |= about | {"against": arguments.against, "reference": arguments.reference, "rows": rows}
+    rendered = Table(
         "cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less reference", "cold Hit@1", "cold less", "users/s"
     )
     for row in rows:
         everybody, cold = row["figures"].get("all", {}), row["figures"].get("cold items", {})
-        shown.add_row(row["cell"], row["system"], str(everybody.get("users", "")), _shown(everybody.get("Hit@1")), _shown(everybody.get("NDCG@10")),
-                      _shown(everybody.get("less reference", {}).get("Hit@1"), "+"), _shown(cold.get("Hit@1")),
-                      _shown(cold.get("less reference", {}).get("Hit@1"), "+"), str(row["users_per_second"]))  # fmt: skip
-    Console(width=220).print(shown)
+        rendered.add_row(row["cell"], row["system"], str(everybody.get("users", "")), shown(everybody.get("Hit@1")), shown(everybody.get("NDCG@10")),
+                         shown(everybody.get("less reference", {}).get("Hit@1"), "+"), shown(cold.get("Hit@1")),
+                         shown(cold.get("less reference", {}).get("Hit@1"), "+"), str(row["users_per_second"]))  # fmt: skip
+    Console(width=220).print(rendered)
 
 
-Masks = dict[str, Bool[np.ndarray, " users"]]
-Found = dict[str, tuple[dict[str, Any], Any]]
+def _seed(cell: dict[str, Any]) -> str:
+    return next((change.partition("=")[2] for change in cell["changes"] if change.startswith("seed=")), "0")
 
 
-def _seed(about: dict[str, Any]) -> str:
-    return next((change.partition("=")[2] for change in about["changes"] if change.startswith("seed=")), "0")
-
-
-def _row(
-    row: dict[str, Any], masks: Masks, kept: list[np.ndarray], reference: np.ndarray | list[np.ndarray] | None
-) -> dict[str, Any]:
-    """Figures of a system in each group of users; of several seeds a user's value is the mean over them."""
-    theirs = reference if isinstance(reference, list) or reference is None else [reference]
-    row["figures"] = {}
-    for group, mask in masks.items():
-        asked = mask & (kept[0] != 0)
+def _figures(own: list[Kept], reference: list[Kept] | None, groups: Groups) -> dict[str, Any]:
+    """Figures of a system in each group of users that was asked; of several seeds a user's value is the mean over them."""
+    found: dict[str, Any] = {}
+    for group, mask in groups.items():
+        asked = mask & (own[0] != NOT_ASKED)
         if not asked.any():
             continue
-        own = _values(kept, asked)
-        row["figures"][group] = {"users": int(asked.sum())} | {
-            name: vars(bootstrap_mean(values, numpy_generator(0, "titles", name))) for name, values in own.items()
-        }
-        if theirs is not None and all((ranks[asked] != 0).all() for ranks in theirs):
-            other = _values(theirs, asked)
-            row["figures"][group]["less reference"] = {
-                name: vars(paired_difference(values, other[name], numpy_generator(0, "titles", name)))
-                for name, values in own.items()
-            }
-    return row
+        values = user_values([as_ranks(ranks[asked]) for ranks in own])
+        found[group] = {"users": int(asked.sum())} | estimates(values, "titles")
+        if reference is not None and all((ranks[asked] != NOT_ASKED).all() for ranks in reference):
+            theirs = user_values([as_ranks(ranks[asked]) for ranks in reference])
+            found[group]["less reference"] = differences(values, theirs, "titles")
+    return found
 
 
-def _values(kept: list[np.ndarray], asked: Bool[np.ndarray, " users"]) -> dict[str, np.ndarray]:
-    """Hit@1 and NDCG@10 of each user that was asked, the mean over the seeds."""
-    found = [metric_values(_ranks(ranks[asked])) for ranks in kept]
-    return {name: np.mean([values[name] for values in found], axis=0) for name in ("Hit@1", "NDCG@10")}
-
-
-def _joined(found: Found, masks: Masks, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _joined(
+    cells: dict[str, dict[str, Any]], ranks: dict[str, Kept], groups: Groups, reference: str
+) -> list[dict[str, Any]]:
     """One row a system that several seeds have, users being what is drawn for an interval."""
-    seeds = [name for name in found if name.startswith("seed-")]
+    seeds = sorted(name for name in cells if name.startswith("seed-"))
     if len(seeds) < 2:
         return []
     rows = []
-    for key in found[seeds[0]][1].files:
-        if not all(key in found[name][1].files for name in seeds):
+    for system in cells[seeds[0]]["systems"]:
+        key = system["key"]
+        if not all(rank_key(name, key) in ranks for name in seeds):
             continue
-        about = next(system for system in found[seeds[0]][0]["systems"] if system["key"] == key)
-        reference = [found[name][1][arguments.reference] for name in seeds] if key != arguments.reference else None
-        speeds = [s["users_per_second"] for name in seeds for s in found[name][0]["systems"] if s["key"] == key]
-        row = {"cell": f"{len(seeds)} seeds", "key": key, "system": about["system"], "note": "",
-               "users_per_second": round(float(np.mean(speeds)), 2)}  # fmt: skip
-        rows.append(_row(row, masks, [found[name][1][key] for name in seeds], reference))
+        own, theirs = ([ranks.get(rank_key(name, k)) for name in seeds] for k in (key, reference))
+        speeds = [s["users_per_second"] for name in seeds for s in cells[name]["systems"] if s["key"] == key]
+        rows.append({"cell": f"{len(seeds)} seeds", "key": key, "system": system["system"], "note": "",
+                     "users_per_second": round(float(np.mean(speeds)), 2),
+                     "figures": _figures(own, theirs if key != reference else None, groups)})  # fmt: skip
     return rows
-
-
-def _ranks(kept: np.ndarray) -> np.ndarray:
-    return np.where(kept < 0, np.inf, kept.astype(np.float64))
-
-
-def _shown(found: dict[str, float] | None, sign: str = "") -> str:
-    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]" if found else ""
 
 
 def main() -> None:
@@ -319,7 +255,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="the run's folder")
     parser.add_argument("--from", dest="begun", type=Path, help="a run to begin with a copy of")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where results lie")
+    parser.add_argument("--results", type=Path, default=RESULTS / "titles", help="where tables lie")
     parser.add_argument("--jobs", type=int, default=1, help="of a plan: cells at once")
     parser.add_argument("--limit", type=float, default=float("inf"), help="of a plan: seconds")
     parser.add_argument("--ask", default="allmrec", help="systems of the run; empty: train alone")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from torch import Tensor
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.sasrec import SASRec, SASRecConfig
-from allmrec.core.artifacts import write_json
 from allmrec.core.packaged import movielens_100k
 from allmrec.core.seeding import seeded_torch
 from allmrec.data.build import read_movielens
@@ -41,8 +39,9 @@ from allmrec.ranking import Query
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.score import TitleTree, mean_title_loss
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
 from benchmarks.scoring import spliced_one_at_a_time
+from benchmarks.tables import RESULTS, write_result
 
 __all__ = ["Questions", "Trainer", "precisions", "same_results", "scoring", "single_prompts_loss", "training"]
 
@@ -68,12 +67,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    about = measured_on(" ".join(["python -m benchmarks.titles_speed", *sys.argv[1:]]))
+    about = measured_by("titles_speed")
     results = measure(arguments.users, arguments.steps, arguments.precision)
     show(results)
-    path = Path(__file__).parent / "results" / "titles-speed.json"
+    path = RESULTS / "titles-speed.json"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    write_json(path, about | results | {"peak_rss_gb": peak})
+    write_result(path, about | results | {"peak_rss_gb": peak})
     print(f"Written: {path}")
 
 

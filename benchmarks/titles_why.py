@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from allmrec.cf.recommender import query_batch
-from allmrec.core.artifacts import write_json
 from allmrec.core.progress import track
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
@@ -32,7 +30,8 @@ from allmrec.ranking import Query
 from allmrec.recommend.allmrec import normalised
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import training_positions
-from benchmarks.about import measured_on
+from benchmarks.about import measured_by
+from benchmarks.tables import RESULTS, write_result
 
 Scores = Float[np.ndarray, "users candidates"]
 _MARGINS = (0.0, 0.2, 0.5, 1.0, np.inf)
@@ -43,10 +42,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--users", type=int, default=480)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "titles-why.json")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "titles-why.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    about = measured_on(" ".join(["python -m benchmarks.titles_why", *sys.argv[1:]]))
+    about = measured_by("titles_why")
     run = Run.open(arguments.run, arguments.device)
     run.check_trained()
     ranker = run.ranker()
@@ -60,7 +59,7 @@ def main() -> None:
         by_titles, by_cf = scored(ranker, queries, candidates, name)
         rows[name] = {"users": len(queries), "titles": hit(by_titles), "cf": hit(by_cf)}
     rows["by_margin"] = by_margin(by_titles, by_cf)
-    write_json(arguments.output, about | rows)
+    write_result(arguments.output, about | rows)
     shown = Table("users", "how many", "by titles", "CF model", "same first choice")
     for name in ("training", "test"):
         shown.add_row(name, str(rows[name]["users"]), f"{rows[name]['titles']['value']:.3f}", f"{rows[name]['cf']['value']:.3f}", "")  # fmt: skip

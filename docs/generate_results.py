@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ _BY_TITLES = """\
 Stage 2 trained by the title loss alone in the prompt form `copy` ([prompt_forms.md](prompt_forms.md)): no pointer head, no prior, all 30
 layers of SmolLM2-135M in bfloat16, every candidate's title scored. One H200, 2026-11-26, about twelve cells at a time on it, so seconds say
 little: `python -m benchmarks.titles plan benchmarks/titles_gpu.toml --jobs 12 --limit 476` behind CF models and stage 1 that were
-trained on a CPU ([titles.toml](../benchmarks/titles.toml)). Each cell's file under [titles/](../benchmarks/results/titles) has
-its settings, commit, device, date and learning curve.
+trained on a CPU ([titles.toml](../benchmarks/titles.toml)). Each table's file under [titles/](../benchmarks/results/titles) has
+its cells' settings, commit, device, date and learning curve.
 
 51,200 samples (800 steps of 64) in the rows called seed, drawn from all positions, slots that carry e and q. All 4,333 users are
 asked, `vectors exchanged` about 1,000: the trained system with users' and items' vectors exchanged among one another and the words as
@@ -110,7 +111,7 @@ _EACH = """\
 ## A-LLMRec on each CF model
 
 The paper's Table 11, on MovieTweetings (5-core): `python -m benchmarks.systems run data/movietweetings --recipe
-benchmarks/movietweetings.toml --set pretrain.backbone=NAME`, with the recipe of commit 1b887c4 (each folder's `setting` has it): targets
+benchmarks/movietweetings.toml --set pretrain.backbone=NAME`, with the recipe of commit 1b887c4 (each table's `setting` has it): targets
 withheld from everybody, and the CF model's ranking as the head's start. Stage 2 is tuned on 256 users (640 samples), by `select`, which reads two of
 SmolLM2-135M's 30 layers. One seed; {users} users drawn at random, and Hit@1 on {cold} users with a cold target (the coldest 35 % of items).
 """
@@ -424,8 +425,15 @@ def _choice_rows(variants: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _read(name: str) -> dict[str, Any] | None:
+    """A table whose figures were computed; each row of systems with what its cell says of it."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    cells = found.get("cells")
+    if isinstance(cells, dict):
+        if "rows" not in found:
+            sys.exit(f"{path} has cells and no figures; let its script compute them first (`collect` or `table`).")
+        found["rows"] = [cells.get(row["key"], {}) | row for row in found["rows"]]
+    return found or None
 
 
 def _backbone_rows(cells: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -495,8 +503,9 @@ def _notes(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*notes, ""]) if notes else ""
 
 
-def _figure(found: Mapping[str, float], sign: str = "") -> str:
-    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+def _figure(found: Sequence[float], sign: str = "") -> str:
+    value, low, high = found
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.kills import TRAINED, World, make_world, start
+from kills import TRAINED, World, make_world, start
 
 from allmrec.core.artifacts import read_tensors
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from allmrec.data import InteractionDataset
@@ -43,15 +42,3 @@ def test_an_id_that_fits_on_no_line_is_an_error(tmp_path: Path) -> None:
     dataset = InteractionDataset.from_sequences({"a": ["x", "y\nz"]})
     with pytest.raises(ValueError, match="does not fit on a line"):
         program(FOLDER / "export.py").export(dataset, tmp_path / "tiny")
-
-
-def test_figures_of_a_full_catalogue_by_hand() -> None:
-    from benchmarks.full_catalogue import figures, ranks
-
-    items = np.array([[9.0], [1.0], [2.0], [3.0], [3.0]], dtype=np.float32)
-    histories = [np.array([4]), np.array([1]), np.array([3, 4])]
-    found = ranks(np.ones((3, 1), dtype=np.float32), items, np.array([3, 3, 2]), histories)
-    # Item 4 ties with the target of the second row and counts against it; a seen one and the padding never do.
-    assert found.tolist() == [0, 1, 0]
-    assert figures(found)["ndcg@10"] == pytest.approx((2 + 1 / np.log2(3)) / 3)
-    assert figures(np.array([9, 10]))["hit@10"] == 0.5

@@ -15,9 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from benchmarks.kills import TRAINED, World, kill_and_go_on, make_world, quick_place, start, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import TRAINED, World, kill_and_go_on, make_world, quick_place, start, weights
 from tiny_world import TinyWorld
 
 from allmrec.core.artifacts import read_json
@@ -316,8 +316,8 @@ def test_on_a_full_disk_nothing_is_lost_and_the_same_command_goes_on(world: Worl
     script = f"""
 import subprocess, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from benchmarks.kills import weights
+sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
+from kills import weights
 run = Path({str(run)!r})
 subprocess.run({first!r}, check=True, stdout=subprocess.DEVNULL)
 before = weights(run)
