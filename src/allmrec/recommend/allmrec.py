@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.data.ids import Id, id_text
 from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.template import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
@@ -33,10 +34,15 @@ Normalisation = Literal["sum", "mean"]
 class NewItem(Config):
     """An item that comes after training, known by its texts."""
 
-    item_id: str = Field(min_length=1, description="Its id.")
+    item_id: str = Field(min_length=1, description="Its id; a whole number is read as its digits.")
     title: str | None = Field(None, description="Its title, where it has one.")
     description: str | None = Field(None, description="Its description, where it has one.")
     categories: tuple[str, ...] = Field((), description="Its categories.")
+
+    @field_validator("item_id", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> str:
+        return id_text(value)
 
 
 class ALLMRec(IdRecommender):
@@ -114,7 +120,7 @@ class ALLMRec(IdRecommender):
         return self.rank_proposed([query], candidates, [exclude])[0]
 
     def explain(
-        self, query: Query, item_id: str, question: ItemQuestion | None = None, config: ExplainConfig | None = None
+        self, query: Query, item_id: Id, question: ItemQuestion | None = None, config: ExplainConfig | None = None
     ) -> Iterator[str]:
         """What the language model says of an item, piece by piece as it is decoded; see `Explainer`.
 
@@ -127,7 +133,7 @@ class ALLMRec(IdRecommender):
         Raises:
             UnknownIdError: the catalogue does not hold the item.
         """
-        return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(item_id))
+        return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(id_text(item_id)))
 
     def profile(
         self, query: Query, question: UserQuestion | None = None, config: ExplainConfig | None = None
