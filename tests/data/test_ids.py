@@ -47,9 +47,9 @@ def test_a_series_is_a_list(package: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("a,b", r"A history is a list of ids; found the text 'a,b'. Give \['id', 'id', …\], or split"),
-        ({"a": 1}, "found a dict, which has none"),
-        ({"a", "b"}, "in order; found a set"),
+        ("a,b", r"The history is no list: found the text 'a,b'. Give a list such as \['a', 'b'\], or split"),
+        ({"a": 1}, "found a dict, which has no order"),
+        ({"a", "b"}, "found a set, which has no order"),
         (5, r"found 5. Give \[5\]."),
         (np.array(5), r"found 5. Give \[5\]."),
         (np.array([[1, 2]]), r"\[1, 2\] is no item id"),
@@ -58,4 +58,4 @@ def test_a_series_is_a_list(package: str) -> None:
 )
 def test_a_text_and_what_has_no_order_are_no_history(values: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        id_texts(values, "A history")
+        id_texts(values)

@@ -43,7 +43,7 @@ def test_a_user_may_be_a_whole_number(user: str) -> None:
 
 def test_an_empty_history_is_one_and_a_text_is_none() -> None:
     assert MODEL.query(history=np.array([], dtype=np.int64)).history.tolist() == []
-    with pytest.raises(ConfigError, match="A history is a list of ids; found the text '10,30'"):
+    with pytest.raises(ConfigError, match="The history is no list: found the text '10,30'"):
         MODEL.query(history="10,30")
     with pytest.raises(ConfigError, match="either a history or a user"):
         MODEL.query(history=np.array([10]), user=7)

@@ -38,7 +38,7 @@ def id_text(value: object, kind: str = "item") -> str:
     raise ConfigError(f"{shown(value)} is no {kind} id; expected text or a whole number.")
 
 
-def id_texts(values: object, what: str = "a history", kind: str = "item") -> list[str]:
+def id_texts(values: object, what: str = "The history", kind: str = "item") -> list[str]:
     """Several ids as text, in their order.
 
     Args:
@@ -60,15 +60,15 @@ def plain_list(values: object, what: str) -> list[Any]:
     """
     if isinstance(values, str | bytes):
         raise ConfigError(
-            f"{what} is a list of ids; found the text {shown(values)}. Give ['id', 'id', …], or split the text: "
+            f"{what} is no list: found the text {shown(values)}. Give a list such as ['a', 'b'], or split the text: "
             "text.split(',')."
         )
     if isinstance(values, Mapping | Set):
-        raise ConfigError(f"{what} is a list of ids, in order; found a {type(values).__name__}, which has none.")
+        raise ConfigError(f"{what} is no list: found a {type(values).__name__}, which has no order. Give a list.")
     for method in ("tolist", "to_list", "to_pylist"):
         if hasattr(values, method):
             values = getattr(values, method)()
             break
     if not isinstance(values, Iterable):
-        raise ConfigError(f"{what} is a list of ids; found {shown(values)}. Give [{shown(values)}].")
+        raise ConfigError(f"{what} is no list: found {shown(values)}. Give [{shown(values)}].")
     return list(values)

@@ -96,7 +96,7 @@ class IdRecommender(ABC):
         if user is not None:
             number = self._dataset.users.number(id_text(user, "user"))
             return Query(self._dataset.sequence(number), number)
-        items, names = self._dataset.items, id_texts(() if history is None else history, "A history")
+        items, names = self._dataset.items, id_texts(() if history is None else history)
         found = [n for name in names if (n := items.get(name)) is not None] if skip_unknown else items.numbers(names)
         return Query(np.asarray(found, dtype=np.int64))
 
