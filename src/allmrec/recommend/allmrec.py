@@ -20,6 +20,7 @@ from allmrec.data.ids import Id, id_text
 from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.template import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.by_id import IdRecommender
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.prompted import PromptedRanker
@@ -96,20 +97,8 @@ class ALLMRec(IdRecommender):
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates; queries whose prompts are alike in length share a forward pass."""
-        titles, shown = self._ranker.builder.titles, self._ranker.builder.history_shown
-        sizes = [
-            (len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[max(0, len(q.history) - shown) :])))
-            for q, c in zip(queries, candidates, strict=True)
-        ]
-        order = sorted(range(len(queries)), key=lambda n: sizes[n])
         rankings: dict[int, Ranking] = {}
-        groups: list[list[int]] = []
-        for number in order:
-            full = not groups or len(groups[-1]) == self._batch_size
-            if full or sizes[groups[-1][-1]][0] != sizes[number][0]:
-                groups.append([])
-            groups[-1].append(number)
-        for group in groups:
+        for group in prompts_alike(self._ranker, queries, candidates, self._batch_size):
             scores = self._scores([queries[n] for n in group], [candidates[n] for n in group])
             for n, row in zip(group, scores, strict=True):
                 rankings[n] = ranking_from_scores(candidates[n], row)
