@@ -77,9 +77,6 @@ def heard(run: Run, *names: str) -> list[str]:
     return [line.split(" in ")[0] for line in lines]
 
 
-# What is computed and not trained in steps.
-CLOSED_FORM = ("text-similarity", "bm25", "item-knn", "ease")
-
 # What the tiny run is itself already.
 ITSELF = ("allmrec", "sasrec", "plain-prior")
 
@@ -92,7 +89,7 @@ def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, 
     again = evaluate_run(Run.open(copy.path), [name]).systems[0]
     assert (first.key, first.users, first.ranks) == (name, again.users, again.ranks)
     assert None not in first.ranks
-    assert ("train_seconds" in first.costs) == (name not in CLOSED_FORM)
+    assert first.costs["train_seconds"] >= 0
     items = [item.item_id for item in recommending(Run.open(copy.path), name).recommend(history=["i1", "i2"], k=3)]
     assert len(set(items)) == 3
     assert not {"i1", "i2"} & set(items)
