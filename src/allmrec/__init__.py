@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allmrec.data import InteractionDataset
     from allmrec.data.build import read_movielens, read_table
+    from allmrec.data.memory import dataset
     from allmrec.evaluation import Report
     from allmrec.library import evaluate, open_run, train
     from allmrec.pipeline.pretrained import TrainedALLMRec as ALLMRec
@@ -21,6 +22,7 @@ __all__ = [
     "InteractionDataset",
     "Report",
     "Run",
+    "dataset",
     "evaluate",
     "open_run",
     "read_movielens",
@@ -33,6 +35,7 @@ _HOMES = {
     "InteractionDataset": "allmrec.data",
     "Report": "allmrec.evaluation",
     "Run": "allmrec.pipeline.run",
+    "dataset": "allmrec.data.memory",
     "evaluate": "allmrec.library",
     "open_run": "allmrec.library",
     "read_movielens": "allmrec.data.build",
@@ -46,3 +49,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'allmrec' has no attribute {name!r}")
     module, _, there = _HOMES[name].partition(":")
     return getattr(importlib.import_module(module), there or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

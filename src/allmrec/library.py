@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from allmrec.core.devices import chosen_device
+from allmrec.core.distributed import processes
+from allmrec.core.log import logger
+from allmrec.core.progress import progress_shown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
 from allmrec.pipeline.config import load_recipe
@@ -24,7 +28,8 @@ def train(
     encoder: str | None = None,
     backbone: str | None = None,
     changes: Mapping[str, Any] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
+    progress: bool | None = None,
 ) -> Run:
     """Train every stage that is not in `output` already.
 
@@ -34,7 +39,9 @@ def train(
         recipe: a recipe's name, or a TOML file.
         llm, encoder, backbone: names in place of the recipe's.
         changes: single fields of the recipe, e.g. `{"tune.training.epochs": 3}`.
-        device: where to train and rank.
+        device: where to train and rank: cpu, cuda, cuda:1, mps; auto: the GPU where there is one.
+        progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0. What is done is logged by
+            the logger `allmrec` in any case.
 
     Returns:
         The run; `run.recommender()` recommends.
@@ -45,15 +52,22 @@ def train(
     """
     named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone}
     fields = {name: value for name, value in named.items() if value is not None} | dict(changes or {})
-    run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), device)
+    device = chosen_device(device)
+    here = processes(device)
+    run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), here.device(device))
     run.check_models("tune")
     run.keep()
-    run.train()
+    with progress_shown(progress):
+        run.train(logger.info if here.is_main else logger.debug)
     return run
 
 
-def open_run(path: Path | str, device: str = "cpu") -> Run:
+def open_run(path: Path | str, device: str = "auto") -> Run:
     """Open a run that was trained before.
+
+    Args:
+        path: its folder.
+        device: where to rank; auto: the GPU where there is one.
 
     Raises:
         ArtifactError: it is no run, or damaged.
@@ -61,6 +75,12 @@ def open_run(path: Path | str, device: str = "cpu") -> Run:
     return Run.open(Path(path), device)
 
 
-def evaluate(run: Run) -> Report:
-    """Rank the run's frozen users and candidates with every system of the run."""
-    return evaluate_run(run)
+def evaluate(run: Run, progress: bool | None = None) -> Report:
+    """Rank the run's frozen users and candidates with every system of the run.
+
+    Args:
+        run: a trained run.
+        progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0.
+    """
+    with progress_shown(progress):
+        return evaluate_run(run)

@@ -34,6 +34,23 @@ def test_each_column_is_a_ridge_regression_on_the_other_items() -> None:
     assert not weights[:, 0].any()
 
 
+def test_weights_are_those_of_the_plain_inverse() -> None:
+    split = leave_one_out(taste_world())
+    taken = training_matrix(split).toarray()[:, 1:].astype(np.float64)
+    inverse = np.linalg.inv(taken.T @ taken + 2.0 * np.eye(taken.shape[1]))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    weights = EASE.of(split, EASEConfig(regularisation=2.0)).tensors()["weights"].numpy()
+    np.testing.assert_allclose(weights[1:, 1:], expected, atol=1e-6)
+
+
+def test_what_cannot_be_inverted_asks_for_more_regularisation() -> None:
+    # Items that come together only are one and the same to the matrix.
+    split = leave_one_out(InteractionDataset.from_sequences({"u": list("abcde")}))
+    with pytest.raises(ConfigError, match=r"cannot be inverted .*; raise regularisation"):
+        EASE.of(split, EASEConfig(regularisation=1e-300))
+
+
 def test_scores_are_sums_over_what_was_taken() -> None:
     weights = np.arange(16, dtype=np.float32).reshape(4, 4)
     made = EASE(weights)

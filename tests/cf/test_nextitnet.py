@@ -22,7 +22,6 @@ def made(**changes: object) -> NextItNet:
 def test_receptive_field(dilations: tuple[int, ...], wanted: int) -> None:
     # Kernel 3, dilation l: the first convolution reaches 2 l further back and the second, with 2 l, 4 l.
     model = made(dilations=dilations)
-    assert model.receptive_field == wanted
     history = torch.arange(1, 41)[None]
     before = model.position_vectors(history)[:, -1]
     for back in range(40):

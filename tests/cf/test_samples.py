@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allmrec.cf import NegativeSampler, training_windows
-from allmrec.cf.samples import length_groups
 from allmrec.core.errors import DataError
 from allmrec.data import InteractionDataset, Split, leave_one_out
 
@@ -99,20 +98,3 @@ def test_a_user_without_negatives_is_named() -> None:
     split = split_of([[*range(1, 31), 1, 2]])
     with pytest.raises(DataError, match="'user 0' has all 30 items"):
         NegativeSampler(split)
-
-
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=130), st.sampled_from([1, 30, 256, 10**6]))
-def test_groups_hold_every_row_once_and_save_what_they_must(lengths: list[int], worth: int) -> None:
-    sizes = np.array(lengths)
-    groups = length_groups(sizes, worth)
-    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
-    widths = [int(sizes[rows].max()) for rows in groups]
-    assert widths == sorted(widths)
-    width = sum(len(rows) * widest for rows, widest in zip(groups, widths, strict=True))
-    assert len(lengths) * max(lengths) - width >= (len(groups) - 1) * worth
-
-
-def test_groups_by_hand() -> None:
-    # Apart, the two short rows save 2 * 8 positions; dividing them again would save 1.
-    assert [rows.tolist() for rows in length_groups(np.array([10, 2, 1, 10]), 16)] == [[2, 1], [0, 3]]
-    assert [rows.tolist() for rows in length_groups(np.array([10, 2, 1, 10]), 17)] == [[2, 1, 0, 3]]

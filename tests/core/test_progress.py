@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
 from allmrec.core import progress
-from allmrec.core.progress import progress_bar, track
+from allmrec.core.errors import ConfigError
+from allmrec.core.progress import progress_bar, progress_shown, track
 
 
 @pytest.fixture
@@ -27,11 +29,43 @@ def test_nothing_is_shown_where_there_is_no_terminal(capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_log_shows_that_long_work_goes_on(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_shows_that_long_work_goes_on(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
-    with progress_bar("pre-train", 10, done=4) as bar:
+    with caplog.at_level("INFO", "allmrec"), progress_bar("pre-train", 10, done=4) as bar:
         bar.advance(2, "loss 0.125")
-    assert capfd.readouterr().err == "pre-train: 6/10 loss 0.125\n"
+    assert caplog.record_tuples == [("allmrec", logging.INFO, "pre-train: 6/10 loss 0.125")]
+
+
+@pytest.mark.parametrize("by", ["argument", "environment", "process"])
+def test_progress_can_be_turned_off(
+    by: str, terminal: io.StringIO, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    if by == "environment":
+        monkeypatch.setenv("ALLMREC_PROGRESS", "off")
+    with (
+        caplog.at_level("INFO", "allmrec"),
+        progress_shown(False if by == "argument" else None),
+        progress_bar("work", 2, silent=by == "process") as bar,
+    ):
+        bar.advance()
+    assert (terminal.getvalue(), caplog.records) == ("", [])
+
+
+def test_an_argument_outweighs_the_environment(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLMREC_PROGRESS", "0")
+    with progress_shown(True):
+        assert list(track("ab", "letters")) == ["a", "b"]
+    assert "2/2" in terminal.getvalue()
+
+
+def test_a_word_that_is_neither_on_nor_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLMREC_PROGRESS", "quiet")
+    with (
+        pytest.raises(ConfigError, match="ALLMREC_PROGRESS is 'quiet'; expected one of 1, true"),
+        progress_bar("work", 1),
+    ):
+        pass
 
 
 def test_a_terminal_shows_how_far_it_is_and_how_well_it_goes(terminal: io.StringIO) -> None:

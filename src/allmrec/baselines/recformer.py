@@ -17,6 +17,7 @@ from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
 from allmrec.cf.backbone import with_parameters
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError, ModelNotFoundError
+from allmrec.core.progress import loading_bars
 from allmrec.data.batching import SequenceBatch
 
 __all__ = ["Recformer", "RecformerConfig", "longformer_tokenizer"]
@@ -168,7 +169,7 @@ def _longformer(tokens: ItemTokens, config: RecformerConfig) -> Any:
             ),
             add_pooling_layer=False,
         )  # fmt: skip
-    with _named(config.longformer):
+    with _named(config.longformer), loading_bars():
         model = LongformerModel.from_pretrained(config.longformer, add_pooling_layer=False, dtype=torch.float32)
     _check_fits(model, tokens, config)
     kinds = nn.Embedding(len(KINDS), model.config.hidden_size)

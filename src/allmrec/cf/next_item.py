@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from allmrec.cf.backbone import SequenceBackbone
-from allmrec.cf.samples import TrainingBatch, length_groups
+from allmrec.cf.samples import TrainingBatch
+from allmrec.core.grouping import length_groups
 
 __all__ = ["NextItemLoss"]
 
@@ -91,7 +92,7 @@ class NextItemLoss(nn.Module):
 
     def groups(self, batch: TrainingBatch) -> list[Int[np.ndarray, " _rows"]]:
         """Rows that go through the model together. What a row gives does not depend on its neighbours."""
-        return length_groups((batch.targets != 0).sum(axis=1), self.worth_a_pass)
+        return length_groups((batch.targets != 0).sum(axis=1), worth=self.worth_a_pass)
 
 
 def _used_columns(real: Bool[Tensor, "rows length"]) -> int:

@@ -53,11 +53,6 @@ class NextItNet(TiedBackbone[NextItNetConfig]):
         super().__init__(n_items, config)
         self.blocks = nn.ModuleList(_Block(config.width, config.kernel, dilation) for dilation in config.dilations)
 
-    @property
-    def receptive_field(self) -> int:
-        """How many of the most recent items can move a vector."""
-        return 1 + 3 * sum(self.config.dilations) * (self.config.kernel - 1)
-
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length d"]:

@@ -13,7 +13,7 @@ from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
 
-__all__ = ["NegativeSampler", "TrainingBatch", "TrainingWindows", "length_groups", "training_windows"]
+__all__ = ["NegativeSampler", "TrainingBatch", "TrainingWindows", "training_windows"]
 
 # How many interactions of the table of seen items are sorted together.
 _INTERACTIONS_AT_ONCE = 2_000_000
@@ -166,25 +166,3 @@ class NegativeSampler:
             return np.zeros(keys.shape, dtype=bool)
         at = np.searchsorted(self._seen, keys)
         return np.asarray(self._seen[np.minimum(at, len(self._seen) - 1)] == keys)
-
-
-def length_groups(lengths: Int[np.ndarray, " rows"], worth: int) -> list[Int[np.ndarray, " _rows"]]:
-    """Divide rows into groups of like length, so that short rows need not be as wide as the longest.
-
-    Args:
-        lengths: real positions of each row.
-        worth: padding positions that a further group must save.
-
-    Returns:
-        The rows of each group, shorter ones first; every row is in one group.
-    """
-
-    def cut(rows: Int[np.ndarray, " part"]) -> list[Int[np.ndarray, " _rows"]]:
-        sizes = lengths[rows]
-        saved = np.arange(1, len(rows)) * (sizes[-1] - sizes[:-1])
-        if not len(saved) or saved.max() < worth:
-            return [rows]
-        at = int(saved.argmax()) + 1
-        return cut(rows[:at]) + cut(rows[at:])
-
-    return cut(np.argsort(lengths, kind="stable"))

@@ -19,6 +19,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from allmrec.core.errors import AllmrecError, AllmrecWarning
+from allmrec.core.log import shown_on_stderr
 
 __all__ = ["app", "main"]
 
@@ -50,7 +51,7 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         errors = Console(stderr=True, soft_wrap=True)
         try:
-            with _warnings_shown_by(errors):
+            with shown_on_stderr(), _warnings_shown_by(errors):
                 return super().invoke(ctx)
         except AllmrecError as error:
             errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)

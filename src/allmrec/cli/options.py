@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from allmrec.core.errors import ConfigError
+from allmrec.core.devices import chosen_device
 
 __all__ = ["CONSOLE", "DeviceOption", "RunArgument", "SeedOption", "announce", "chosen_device"]
 
@@ -22,21 +22,3 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everythi
 def announce(text: str) -> None:
     """Print a line about what has been done."""
     CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def chosen_device(device: str) -> str:
-    """The device to compute on.
-
-    Raises:
-        ConfigError: torch does not know it or cannot reach it.
-    """
-    import torch  # slow to import, and verbs that need no device use this file too
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"The device {device!r} cannot be used here: {reason}. Try --device cpu.") from None
-    return device

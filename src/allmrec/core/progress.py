@@ -1,10 +1,15 @@
-"""Progress for people: a bar with time left on a terminal, nothing elsewhere; knows nothing of the work."""
+"""Progress of long work: a bar with the time left on a terminal, a record in the log once in a while elsewhere.
+
+`ALLMREC_PROGRESS=0` in the environment turns both off, and so does `progress_shown(False)`.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -18,11 +23,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Bar", "progress_bar", "track"]
+from allmrec.core.errors import ConfigError
+from allmrec.core.log import logger
+
+__all__ = ["Bar", "loading_bars", "progress_bar", "progress_shown", "track"]
 
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 30.0
+
+VARIABLE = "ALLMREC_PROGRESS"
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+_chosen: ContextVar[bool | None] = ContextVar("allmrec_progress", default=None)
 
 # Bars go to standard error so that what a command prints can be piped.
 _console = Console(stderr=True)
@@ -31,7 +44,7 @@ _console = Console(stderr=True)
 class Bar:
     """One line of progress: how far, what is known of the quality so far, and the time left.
 
-    Where there is no terminal, a plain line once in a while says the same, so that a log shows that work goes on.
+    Where there is no terminal, a record in the log says the same once in a while, so that it shows that work goes on.
     """
 
     def __init__(self, progress: Progress, task: TaskID, silent: bool = False) -> None:
@@ -47,12 +60,52 @@ class Bar:
             self._said = time.monotonic()
             task = self._progress.tasks[0]
             total = "" if task.total is None else f"/{task.total:.0f}"
-            _console.print(f"{task.description}: {task.completed:.0f}{total} {task.fields['status']}", highlight=False)
+            logger.info(f"{task.description}: {task.completed:.0f}{total} {task.fields['status']}")
+
+
+@contextmanager
+def progress_shown(shown: bool | None) -> Iterator[None]:
+    """Show progress within the block, or do not; None leaves it to the environment."""
+    before = _chosen.set(shown)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
+
+
+@contextmanager
+def loading_bars() -> Iterator[None]:
+    """Within the block transformers draws bars of its own only where progress is shown."""
+    from transformers.utils import logging as theirs  # slow to import, and whoever loads a model has it already
+
+    hidden = theirs.is_progress_bar_enabled() and not _is_shown()
+    if hidden:
+        theirs.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it without annotations
+    try:
+        yield
+    finally:
+        if hidden:
+            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it without annotations
+
+
+def _is_shown() -> bool:
+    """Whether progress is wanted.
+
+    Raises:
+        ConfigError: the environment variable is neither on nor off.
+    """
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    word = os.environ.get(VARIABLE, "1").strip().lower()
+    if word not in _WORDS:
+        raise ConfigError(f"{VARIABLE} is {word!r}; expected one of {', '.join(_WORDS)}.")
+    return _WORDS[word]
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, done: int = 0, silent: bool = False) -> Iterator[Bar]:
-    """Show a bar for the length of the block; without a terminal a line every SECONDS_BETWEEN_LINES.
+    """Show a bar for the length of the block; without a terminal log a record every SECONDS_BETWEEN_LINES.
 
     Args:
         description: what is being done.
@@ -60,6 +113,7 @@ def progress_bar(description: str, total: int | None, done: int = 0, silent: boo
         done: how many lie behind.
         silent: show nothing, because another process does.
     """
+    silent = silent or not _is_shown()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -8,7 +8,7 @@ from allmrec.evaluation.judging import judge
 from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
 from allmrec.evaluation.protocol import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.rendering import markdown, render, verdict
-from allmrec.evaluation.report import Pair, PairedDifference, Report, SystemResult, restrict
+from allmrec.evaluation.report import Pair, PairedDifference, Report, SystemResult
 from allmrec.evaluation.scenarios import cold_and_warm_items, scenario_masks
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "paired_difference",
     "reciprocal_rank",
     "render",
-    "restrict",
     "scenario_masks",
     "target_rank",
     "target_ranks",

@@ -29,7 +29,6 @@ __all__ = [
     "changes",
     "compare",
     "compare_pairs",
-    "restrict",
     "summarise",
 ]
 
@@ -159,19 +158,6 @@ class Report:
         value = {"kind": _KIND, "format": _FORMAT, **value}
         return readable_json(value | {"hash": _content(value)})
 
-    @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ArtifactError: it is something else, or damaged.
-        """
-        try:
-            value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ArtifactError(f"The report is no JSON ({error}); evaluate again or restore it.") from error
-        return _parse(value, "The report")
-
     def save(self, path: Path | str) -> None:
         """Write it as JSON, whole or not at all."""
         atomic_write(path, self.to_json())
@@ -292,38 +278,6 @@ def changes(before: Report, after: Report, metric: str = "Hit@1") -> tuple[Chang
             estimate = paired_difference(new, old, _generator(after.protocol_hash, metric))
             found.append(Change(then, now, metric, len(common), estimate))
     return tuple(found)
-
-
-def restrict(report: Report, users: Int[np.ndarray, " chosen"], scenario: str) -> Report:
-    """The same report for some of the users, say those with a cold target; systems without any of them are left out.
-
-    Nothing is ranked again. Time is shared out evenly, so speeds stay what they were.
-
-    Raises:
-        ConfigError: no system was asked about any of these users.
-    """
-    systems = []
-    for system in report.systems:
-        kept = np.isin(system.user_array(), users)
-        if kept.any():
-            systems.append(
-                summarise(
-                    system.name,
-                    system.user_array()[kept],
-                    system.rank_array()[kept],
-                    protocol_hash=report.protocol_hash,
-                    seconds=system.seconds * float(kept.mean()),
-                    ks=report.ks,
-                    note=system.note,
-                    key=system.key,
-                    costs=system.costs,
-                )
-            )
-    if not systems:
-        raise ConfigError(f"No system was asked about a user of the scenario {scenario!r}; evaluate more users.")
-    differences = compare(systems, report.reference, report.protocol_hash, report.ks)
-    pairs = compare_pairs(systems, report.pairs, report.protocol_hash, report.ks)
-    return replace(report, systems=tuple(systems), differences=differences, scenario=scenario, pairs=pairs)
 
 
 def _generator(protocol_hash: str, metric: str) -> np.random.Generator:

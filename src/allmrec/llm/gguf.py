@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from allmrec.core.log import logger
 from allmrec.core.packaged import PACKAGED, cached_folder, find_packaged, packaged_path
+from allmrec.core.progress import loading_bars
 
 __all__ = ["convert_gguf", "resolve_language_model"]
 
@@ -84,20 +84,19 @@ def _convert(file: Path, folder: Path) -> None:
     import torch  # these three are slow to import and wanted once in a machine's life
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    Console(stderr=True).print(
-        f"Converting {file.name}; this happens once and takes about half a minute per 100 MB.", soft_wrap=True
-    )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        # Left in its blocks the model could be run but not saved.
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise ModelNotFoundError(f"{file} could not be read as a GGUF language model: {error}") from error
-    _restore_splitting(tokenizer, file)
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    logger.info(f"Converting {file.name}; this happens once and takes about half a minute per 100 MB.")
+    with loading_bars():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            # Left in its blocks the model could be run but not saved.
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            )
+        except (OSError, ValueError, KeyError, NotImplementedError) as error:
+            raise ModelNotFoundError(f"{file} could not be read as a GGUF language model: {error}") from error
+        _restore_splitting(tokenizer, file)
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
 
 
 def _restore_splitting(tokenizer: Any, file: Path) -> None:

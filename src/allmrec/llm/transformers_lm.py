@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.frozen import Frozen
+from allmrec.core.progress import loading_bars
 from allmrec.llm.decoding import CachedDecoding, additive_mask
 from allmrec.llm.language_model import KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
@@ -301,7 +302,8 @@ def load_language_model(
     arguments = loading_arguments(precision, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(where, **arguments)
+        with loading_bars():
+            model = AutoModelForCausalLM.from_pretrained(where, **arguments)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"The language model {str(name)!r} could not be loaded: {str(error).splitlines()[0]} Give a folder that "

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from allmrec.core.artifacts import read_json, space_checked, write_json
 from allmrec.core.config import parse_config
+from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.errors import ArtifactError, ConfigError, RunInUseError
 from allmrec.core.locking import LOCK_NAME, held
@@ -34,21 +35,21 @@ class RunFolder:
         path: the folder.
         dataset: its data.
         config: its configuration.
-        device: where to train and rank.
+        device: where to train and rank; see `chosen_device`.
         save_every: seconds between two writes of an unfinished stage's resume state.
     """
 
     def __init__(
-        self, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu", save_every: float = 60.0
+        self, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
     ) -> None:
-        self.path, self.dataset, self.config, self.device = path, dataset, config, device
+        self.path, self.dataset, self.config, self.device = path, dataset, config, chosen_device(device)
         self.save_every = save_every
         self.data_hash = dataset.content_hash
         self.published: dict[str, Any] | None = None
 
     @classmethod
     def create(
-        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu", save_every: float = 60.0
+        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
     ) -> Self:
         """Make a run of a data set, or take up the one that is there with the configuration given now.
 
@@ -62,7 +63,7 @@ class RunFolder:
 
     @classmethod
     def draft(
-        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "cpu", save_every: float = 60.0
+        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
     ) -> Self:
         """The run that `create` would make, with nothing written: what is refused must not change the one that is there.
 
@@ -97,7 +98,7 @@ class RunFolder:
                         self.dataset.save(self.path / "data")
 
     @classmethod
-    def open(cls, path: Path, device: str = "cpu", save_every: float = 60.0) -> Self:
+    def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
         """Open a run's folder.
 
         Raises:

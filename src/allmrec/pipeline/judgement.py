@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.log import logger
 from allmrec.evaluation import (
     CatalogueRecommender,
     EvaluationProtocol,
@@ -109,7 +110,7 @@ def evaluate_run(
     systems: Sequence[str] | None = None,
     command: str | None = None,
     git_commit: str | None = None,
-    announce: Announce = lambda text: None,
+    announce: Announce = logger.info,
 ) -> Report:
     """Rank the run's protocol with its systems.
 

@@ -91,12 +91,12 @@ class TrainedALLMRec(ALLMRec):
         self.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
 
     @classmethod
-    def from_pretrained(cls, name: Path | str, device: str = "cpu", revision: str | None = None) -> TrainedALLMRec:
+    def from_pretrained(cls, name: Path | str, device: str = "auto", revision: str | None = None) -> TrainedALLMRec:
         """Read what `save_pretrained` wrote, or any trained run, from a folder or from the hub.
 
         Args:
             name: a folder, or a hub name such as `someone/games-recommender`.
-            device: where to rank.
+            device: where to rank; auto: the GPU where there is one.
             revision: branch, tag or commit on the hub.
 
         Raises:

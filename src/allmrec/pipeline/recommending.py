@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.log import logger
 from allmrec.evaluation import CatalogueRecommender, EveryItem
 from allmrec.pipeline.baselines import BASELINES
 from allmrec.pipeline.run import Announce, Run
@@ -40,7 +41,7 @@ class Proposed:
         return self._recommender.rank(queries, proposed)
 
 
-def recommending(run: Run, name: str | None = None, announce: Announce = lambda text: None) -> IdRecommender:
+def recommending(run: Run, name: str | None = None, announce: Announce = logger.info) -> IdRecommender:
     """A system of a run that recommends by ids; to what asks the language model, the run's CF model proposes, or
     popularity.
 

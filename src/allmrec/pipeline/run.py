@@ -24,6 +24,7 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_tensors, space_checked
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.log import logger
 from allmrec.core.seeding import seeded_torch
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.fingerprint import fingerprint
@@ -52,10 +53,6 @@ from allmrec.text.loading import load_parts
 __all__ = ["STAGE_NAMES", "Announce", "Run"]
 
 Announce = Callable[[str], None]
-
-
-def _silent(text: str) -> None:
-    """Tell nobody."""
 
 
 class Run(RunFolder):
@@ -143,7 +140,7 @@ class Run(RunFolder):
             left_out.add("texts")
         return [name for name in STAGE_NAMES if name not in left_out]
 
-    def train(self, announce: Announce = _silent, until: str = "tune") -> None:
+    def train(self, announce: Announce = logger.info, until: str = "tune") -> None:
         """Run every stage up to `until` that is not there already, made of just these inputs.
 
         Raises:

@@ -12,6 +12,7 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import space_checked
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
+from allmrec.core.log import logger
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation.judging import Note
 from allmrec.pipeline.allmrec_row import allmrec_row
@@ -269,7 +270,7 @@ def check_trainable(run: Run, names: Sequence[str], until: str = "tune") -> dict
     return variants
 
 
-def open_systems(run: Run, names: Sequence[str] | None, announce: Announce = print) -> dict[str, System]:
+def open_systems(run: Run, names: Sequence[str] | None, announce: Announce = logger.info) -> dict[str, System]:
     """Systems of a run, ready to rank, in the order of the table.
 
     Args:

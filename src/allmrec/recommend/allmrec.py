@@ -10,15 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.data.ids import Id, id_text
 from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.template import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.by_id import IdRecommender
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.prompted import PromptedRanker
@@ -33,10 +35,15 @@ Normalisation = Literal["sum", "mean"]
 class NewItem(Config):
     """An item that comes after training, known by its texts."""
 
-    item_id: str = Field(min_length=1, description="Its id.")
+    item_id: str = Field(min_length=1, description="Its id; a whole number is read as its digits.")
     title: str | None = Field(None, description="Its title, where it has one.")
     description: str | None = Field(None, description="Its description, where it has one.")
     categories: tuple[str, ...] = Field((), description="Its categories.")
+
+    @field_validator("item_id", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> str:
+        return id_text(value)
 
 
 class ALLMRec(IdRecommender):
@@ -90,20 +97,8 @@ class ALLMRec(IdRecommender):
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates; queries whose prompts are alike in length share a forward pass."""
-        titles, shown = self._ranker.builder.titles, self._ranker.builder.history_shown
-        sizes = [
-            (len(c), sum(len(titles[int(i)]) for i in (*c, *q.history[max(0, len(q.history) - shown) :])))
-            for q, c in zip(queries, candidates, strict=True)
-        ]
-        order = sorted(range(len(queries)), key=lambda n: sizes[n])
         rankings: dict[int, Ranking] = {}
-        groups: list[list[int]] = []
-        for number in order:
-            full = not groups or len(groups[-1]) == self._batch_size
-            if full or sizes[groups[-1][-1]][0] != sizes[number][0]:
-                groups.append([])
-            groups[-1].append(number)
-        for group in groups:
+        for group in prompts_alike(self._ranker, queries, candidates, self._batch_size):
             scores = self._scores([queries[n] for n in group], [candidates[n] for n in group])
             for n, row in zip(group, scores, strict=True):
                 rankings[n] = ranking_from_scores(candidates[n], row)
@@ -114,7 +109,7 @@ class ALLMRec(IdRecommender):
         return self.rank_proposed([query], candidates, [exclude])[0]
 
     def explain(
-        self, query: Query, item_id: str, question: ItemQuestion | None = None, config: ExplainConfig | None = None
+        self, query: Query, item_id: Id, question: ItemQuestion | None = None, config: ExplainConfig | None = None
     ) -> Iterator[str]:
         """What the language model says of an item, piece by piece as it is decoded; see `Explainer`.
 
@@ -127,7 +122,7 @@ class ALLMRec(IdRecommender):
         Raises:
             UnknownIdError: the catalogue does not hold the item.
         """
-        return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(item_id))
+        return Explainer(self._ranker, question, config).stream(query, self._dataset.items.number(id_text(item_id)))
 
     def profile(
         self, query: Query, question: UserQuestion | None = None, config: ExplainConfig | None = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Int
 
 from allmrec.prompting.splicing import SplicedPrompts
 from allmrec.ranking import Query, Ranking, ranking_from_scores
+from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.generate import (
     Answer,
     Choice,
@@ -88,7 +88,7 @@ class GeneratingRecommender:
         """One answer a query as a ranking."""
         ranker = self._ranker
         rankings: dict[int, Ranking] = {}
-        for numbers in _alike(ranker, queries, candidates, self._batch_size):
+        for numbers in prompts_alike(ranker, queries, candidates, self._batch_size):
             chosen = [candidates[n] for n in numbers]
             for n, answer in zip(
                 numbers, answers(ranker, [queries[n] for n in numbers], chosen, self._config), strict=True
@@ -125,7 +125,7 @@ class ConstrainedRecommender:
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """One answer a query as a ranking."""
         rankings: dict[int, Ranking] = {}
-        for numbers in _alike(self._ranker, queries, candidates, self._batch_size):
+        for numbers in prompts_alike(self._ranker, queries, candidates, self._batch_size):
             chosen = choices(self._ranker, [queries[n] for n in numbers], [candidates[n] for n in numbers])
             for n, choice in zip(numbers, chosen, strict=True):
                 rankings[n] = _ranking(candidates[n], choice.candidate)
@@ -137,28 +137,6 @@ def _ranking(items: Int[np.ndarray, " candidates"], first: int | None) -> Rankin
     if first is None:
         return Ranking(items[:0], np.empty(0, dtype=np.float32))
     return ranking_from_scores(items, (np.arange(len(items)) == first).astype(np.float32))
-
-
-def _alike(
-    ranker: PromptedRanker,
-    queries: Sequence[Query],
-    candidates: Sequence[Int[np.ndarray, " _candidates"]],
-    size: int,
-) -> Iterator[list[int]]:
-    """Numbers of queries in batches: as many candidates each, prompts of like length, so that little is padding."""
-    titles, shown = ranker.builder.titles, ranker.builder.history_shown
-
-    def extent(n: int) -> tuple[int, int]:
-        history = queries[n].history[max(0, len(queries[n].history) - shown) :]
-        return len(candidates[n]), sum(len(titles[int(item)]) for item in (*candidates[n], *history))
-
-    if len(queries) != len(candidates):
-        raise ValueError(f"{len(queries)} queries came with {len(candidates)} candidate sets; give one for each.")
-    order = sorted(range(len(queries)), key=extent)
-    for _, group in itertools.groupby(order, key=lambda n: len(candidates[n])):
-        numbers = list(group)
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size]
 
 
 def _spliced(

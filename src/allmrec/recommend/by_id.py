@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from allmrec.core.errors import ConfigError
+from allmrec.data.ids import Id, id_text, id_texts
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query, Ranking
 
@@ -48,8 +49,8 @@ class IdRecommender(ABC):
 
     def recommend(
         self,
-        history: Sequence[str] | None = None,
-        user: str | None = None,
+        history: Iterable[Id] | None = None,
+        user: Id | None = None,
         k: int = 10,
         candidates: int = 20,
         exclude_seen: bool = True,
@@ -58,8 +59,8 @@ class IdRecommender(ABC):
         """Recommend from the whole catalogue.
 
         Args:
-            history: item ids, oldest first; or
-            user: a user id of the data set, whose whole history is used.
+            history: item ids, oldest first, as text or whole numbers, in a list, array, tensor or series; or
+            user: a user id of the data set, text or a whole number; the whole history is used.
             k: how many to return, at most `candidates`.
             candidates: how many are proposed, where proposing and ranking are two steps. A-LLMRec ranks more than a
                 prompt holds in rounds (`rank_in_rounds`).
@@ -71,7 +72,7 @@ class IdRecommender(ABC):
 
         Raises:
             UnknownIdError: ids that the data set does not hold; the message counts and names them.
-            ConfigError: neither or both of history and user, or k above candidates.
+            ConfigError: neither or both of history and user, or something that is no id, or k above candidates.
         """
         if not 1 <= k <= candidates:
             raise ConfigError(f"k is {k}; it must lie between 1 and the {candidates} candidates that are ranked.")
@@ -83,21 +84,21 @@ class IdRecommender(ABC):
             for i, s in zip(ranking.items[:k], ranking.scores[:k], strict=True)
         ]
 
-    def query(self, history: Sequence[str] | None = None, user: str | None = None, skip_unknown: bool = False) -> Query:
+    def query(self, history: Iterable[Id] | None = None, user: Id | None = None, skip_unknown: bool = False) -> Query:
         """A query from ids; see `recommend`.
 
         Raises:
             UnknownIdError: ids that the data set does not hold.
-            ConfigError: neither or both of history and user.
+            ConfigError: neither or both of history and user, or something that is no id.
         """
         if (history is None) == (user is None):
             raise ConfigError("Give either a history or a user, not both and not neither.")
         if user is not None:
-            number = self._dataset.users.number(user)
+            number = self._dataset.users.number(id_text(user, "user"))
             return Query(self._dataset.sequence(number), number)
-        items = self._dataset.items
-        found = [n for i in history or () if (n := items.get(i)) is not None] if skip_unknown else None
-        return Query(np.asarray(items.numbers(history or ()) if found is None else found, dtype=np.int64))
+        items, names = self._dataset.items, id_texts(() if history is None else history)
+        found = [n for name in names if (n := items.get(name)) is not None] if skip_unknown else items.numbers(names)
+        return Query(np.asarray(found, dtype=np.int64))
 
 
 @runtime_checkable

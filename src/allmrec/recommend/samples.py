@@ -15,6 +15,7 @@ from torch import Tensor
 from allmrec.core.config import Config
 from allmrec.core.distributed import slices
 from allmrec.core.errors import ConfigError
+from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.interactions import InteractionDataset
@@ -184,9 +185,8 @@ class StageTwoSamples:
         batches = []
         window = size * 16
         for start in range(0, len(queries), window):
-            by_length = start + np.argsort(lengths[start : start + window], kind="stable")
-            for first in range(0, len(by_length), size):
-                rows = by_length[first : first + size]
+            for group in length_groups(lengths[start : start + window], largest=size):
+                rows = start + group
                 text = bool(rng.random() < self._text_share)
                 batches.append(StageTwoBatch([queries[r] for r in rows], [shown[r] for r in rows], places[rows], text))
         return [batches[n] for n in rng.permutation(len(batches))]

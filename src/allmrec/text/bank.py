@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from allmrec.core.grouping import length_groups
 from allmrec.core.progress import progress_bar
 from allmrec.text.encoder import SentenceEncoder
-from allmrec.text.tokens import length_groups
 
 __all__ = ["TextBank"]
+
+# Positions of padding that one more forward pass of the encoder must save.
+_WORTH_A_PASS = 128
 
 
 class TextBank:
@@ -63,7 +66,7 @@ class TextBank:
         if not len(having):
             return torch.zeros(len(rows), self._encoder.width, device=self._device)
         # Similar lengths go through together; the pieces are put in order again at the end.
-        groups = length_groups(self.tokens.lengths[unique[having]], largest=256)
+        groups = length_groups(self.tokens.lengths[unique[having]], worth=_WORTH_A_PASS, largest=256)
         pieces = torch.cat([self._group(unique[having[group]]) for group in groups])
         place = torch.full((len(unique),), len(having))
         place[torch.from_numpy(having[np.concatenate(groups)])] = torch.arange(len(having))

@@ -13,6 +13,7 @@ from transformers.utils.hub import cached_file
 
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.packaged import find_packaged, packaged_path
+from allmrec.core.progress import loading_bars
 
 __all__ = ["Parts", "load_parts"]
 
@@ -59,7 +60,8 @@ def load_parts(name: str) -> Parts:
     source = _resolve(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+        with loading_bars():
+            model = AutoModel.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"The sentence encoder {name!r} cannot be loaded ({_first_line(error)}). Give a model folder, an installed "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-__all__ = ["TokenisedTexts", "length_groups"]
+__all__ = ["TokenisedTexts"]
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,3 @@ class TokenisedTexts:
         at = np.where(real, self.offsets[:-1][rows][:, None] + column, 0)
         ids = np.where(real, self.ids[at] if len(self.ids) else 0, self.padding)
         return ids.astype(np.int64), real
-
-
-def length_groups(
-    lengths: Int[np.ndarray, " rows"], largest: int, ratio: float = 0.7, smallest: int = 8
-) -> list[Int[np.ndarray, " group"]]:
-    """Cut rows into groups of similar length, longest first, so that little of a batch is padding.
-
-    Args:
-        lengths: each row's length.
-        largest: rows in a group at the most.
-        ratio: a row shorter than this share of its group's longest starts a new group ...
-        smallest: ... unless the group has fewer rows than this: tiny groups cost more than padding.
-
-    Returns:
-        Row numbers; together the groups hold each row once.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    groups, start = [], 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        fitting = int(np.searchsorted(-lengths[order[start:]], -ratio * longest, side="right"))
-        end = start + min(largest, max(smallest, fitting))
-        groups.append(order[start:end])
-        start = end
-    return groups

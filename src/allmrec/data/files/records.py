@@ -7,7 +7,7 @@ same rows; a test holds them against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -28,11 +28,13 @@ __all__ = [
     "mixed_array",
     "read_records",
     "readable",
+    "rows_of_records",
     "uniform_array",
     "usable_value",
 ]
 
 Name = TypeVar("Name", bound=str)
+R = TypeVar("R")
 
 # The object of one line; raises UnusableError where there is none.
 Parser = Callable[[bytes], dict[str, Any]]
@@ -97,7 +99,7 @@ def read_records(
             names.update(dict.fromkeys(arrays))
             good: Sequence[int] = range(block.line, block.line + len(block.line_ends))
         else:
-            arrays, good, found = _plain(block, wanted, problems, parse)
+            arrays, good, found = _plain(block.lines(), block.path, wanted, problems, parse)
             names.update(found)
         lines.append(good)
         for name, chunks in columns.items():
@@ -111,6 +113,33 @@ def read_records(
         sum(map(len, lines)),
         lambda: list(chain.from_iterable(lines)),
     )
+
+
+def rows_of_records(
+    records: Sequence[R],
+    wanted: Mapping[str, Role],
+    path: Path,
+    problems: Problems,
+    parse: Callable[[R], dict[str, Any]],
+) -> Rows:
+    """Rows of records in memory, as `read_records` gives those of lines; the place of a record stands for a line.
+
+    Args:
+        records: the records.
+        wanted: fields to give back where they exist.
+        path: what they are called in messages.
+        problems: what becomes of bad records.
+        parse: the fields of one record; raises UnusableError where there are none.
+
+    Raises:
+        DataError: there is no record, or a bad one where those fail.
+    """
+    if not records:
+        raise DataError("there is nothing in it; expected at least one record", path)
+    arrays, places, names = _plain(enumerate(records, start=1), path, wanted, problems, parse)
+    names = _names(records[0], parse) | names
+    columns = {name: _joined([arrays[name]], role) for name, role in wanted.items() if name in names}
+    return Rows(path, tuple(readable(name) for name in names), columns, len(places), lambda: places)
 
 
 def first_record(
@@ -197,27 +226,31 @@ def readable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _names(line: bytes, parse: Parser) -> dict[str, None]:
-    """The fields of a line, or none where it is bad."""
+def _names(record: R, parse: Callable[[R], dict[str, Any]]) -> dict[str, None]:
+    """The fields of a record, or none where it is bad."""
     try:
-        return dict.fromkeys(parse(line))
+        return dict.fromkeys(parse(record))
     except UnusableError:
         return {}
 
 
 def _plain(
-    block: Block, wanted: Mapping[str, Role], problems: Problems, parse: Parser
+    records: Iterable[tuple[int, R]],
+    path: Path,
+    wanted: Mapping[str, Role],
+    problems: Problems,
+    parse: Callable[[R], dict[str, Any]],
 ) -> tuple[dict[str, pa.Array], list[int], dict[str, None]]:
-    """Values line by line, the lines that are good, and every field that they have; each bad line is reported."""
+    """Values record by record, the lines that are good, and every field that they have; each bad line is reported."""
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     names: dict[str, None] = {}
     lines: list[int] = []
-    for number, line in block.lines():
+    for number, raw in records:
         try:
-            record = parse(line)
+            record = parse(raw)
             usable = {name: usable_value(record.get(name), name, role) for name, role in wanted.items()}
         except UnusableError as error:
-            problems.add(error.args[0], error.args[1], block.path, number)
+            problems.add(error.args[0], error.args[1], path, number)
             continue
         names.update(dict.fromkeys(record))
         for name, value in usable.items():

@@ -50,10 +50,10 @@ class Problems:
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns of one file.
+    """Columns of one file, or of a table in memory.
 
     Attributes:
-        path: the file.
+        path: the file, or what the table is called in messages.
         names: every column that the file has.
         columns: those that were asked for and exist, as Arrow arrays of text, those of ids perhaps dictionary-encoded;
             numbers and lists of texts where the format itself has them.

@@ -33,30 +33,16 @@ class Source:
     Attributes:
         config: what can be set; the paths are among it.
         read: reads what a config of that class names.
-        path: the config's field that holds the main path.
-        about: one line for people.
     """
 
     config: type[Config]
     read: Callable[[Any], RawData]
-    path: str
-    about: str
 
 
 SOURCES: dict[str, Source] = {
-    "table": Source(
-        TableConfig, read_table_files, "interactions", "CSV, TSV, Parquet, JSON lines or plain text, columns by option"
-    ),
-    "movielens": Source(
-        MovieLensConfig, read_movielens_folder, "directory", "a MovieLens folder from GroupLens or from recbole"
-    ),
-    "amazon": Source(
-        AmazonConfig, read_amazon_files, "reviews", "raw Amazon reviews and metadata as of 2014, 2018 or 2023"
-    ),
-    "movietweetings": Source(
-        MovieTweetingsConfig, read_movietweetings_folder, "directory", "a snapshot of MovieTweetings"
-    ),
-    "recbole": Source(
-        RecBoleConfig, read_recbole_folder, "directory", "RecBole's atomic files, NAME.inter and NAME.item"
-    ),
+    "table": Source(TableConfig, read_table_files),
+    "movielens": Source(MovieLensConfig, read_movielens_folder),
+    "amazon": Source(AmazonConfig, read_amazon_files),
+    "movietweetings": Source(MovieTweetingsConfig, read_movietweetings_folder),
+    "recbole": Source(RecBoleConfig, read_recbole_folder),
 }

@@ -25,7 +25,19 @@ from allmrec.data.sources.base import (
     time_column,
 )
 
-__all__ = ["AUTO", "TableConfig", "interactions_of", "items_of", "read_table_files"]
+__all__ = [
+    "AUTO",
+    "ColumnsConfig",
+    "TableConfig",
+    "found_interactions",
+    "found_items",
+    "interactions_of",
+    "interactions_wanted",
+    "items_of",
+    "items_wanted",
+    "names_of",
+    "read_table_files",
+]
 
 # An option with this value takes a well-known name where the file has it. None leaves the column out.
 AUTO = "auto"
@@ -53,12 +65,13 @@ _ROLES: dict[str, Role] = {
 # Where a file has no header, its columns are called by number, and these are the first two.
 _HEADERLESS = {"user": "1", "item": "2"}
 
+_OF_INTERACTIONS = ("user", "item", "rating", "time", "position")
+_OF_ITEMS = ("item", "title", "description", "categories")
 
-class TableConfig(Config):
-    """Two files and what their columns are called. "auto" is a well-known name where the file has such a column."""
 
-    interactions: Path = Field(description="One interaction a record.")
-    items: Path | None = Field(None, description="One item a record; without it nothing is known of items but ids.")
+class ColumnsConfig(Config):
+    """What columns are called. "auto" is a well-known name where there is such a column."""
+
     user: str = Field(
         AUTO, description="Column of the user's id; auto: user_id or user, or the first without a header."
     )
@@ -76,9 +89,16 @@ class TableConfig(Config):
     duplicate_items: Literal["fail", "first", "last"] = Field(
         "fail", description="Which row counts where the items file has several for one item."
     )
+    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
+
+
+class TableConfig(ColumnsConfig):
+    """Two files and what their columns are called. "auto" is a well-known name where the file has such a column."""
+
+    interactions: Path = Field(description="One interaction a record.")
+    items: Path | None = Field(None, description="One item a record; without it nothing is known of items but ids.")
     layout: FileLayout = Field(default_factory=FileLayout, description="How records lie in the interactions file.")
     items_layout: FileLayout | None = Field(None, description="The same for the items file; by default as above.")
-    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
 
 
 def read_table_files(config: TableConfig) -> RawData:
@@ -169,10 +189,46 @@ def items_of(
 
 
 def _read_interactions(config: TableConfig, problems: Problems) -> RawInteractions:
-    options = ("user", "item", "rating", "time", "position")
-    rows = read_rows(config.interactions, config.layout, _wanted(config, options), problems)
-    headerless = not config.layout.has_header(config.interactions)
-    names = {option: _name(config, option, rows, headerless) for option in options}
+    rows = read_rows(config.interactions, config.layout, interactions_wanted(config), problems)
+    return found_interactions(rows, config, not config.layout.has_header(config.interactions), problems)
+
+
+def _read_items(config: TableConfig, path: Path, problems: Problems) -> RawItems:
+    layout = config.items_layout or config.layout
+    if config.items_layout is None and path.suffix != config.interactions.suffix:
+        # A layout that follows from the other file's ending does not hold for this one.
+        layout = FileLayout(encoding=layout.encoding) if layout == FileLayout(encoding=layout.encoding) else layout
+    return found_items(
+        read_rows(path, layout, items_wanted(config), problems), config, not layout.has_header(path), problems
+    )
+
+
+def interactions_wanted(config: ColumnsConfig) -> dict[str, Role]:
+    """Columns of interactions that the options name, or may mean by "auto"."""
+    return _wanted(config, _OF_INTERACTIONS)
+
+
+def items_wanted(config: ColumnsConfig) -> dict[str, Role]:
+    """Columns of items that the options name, or may mean by "auto"."""
+    wanted = _wanted(config, _OF_ITEMS)
+    if config.item_in_items is not None:
+        wanted[config.item_in_items] = "id"
+    return wanted
+
+
+def found_interactions(rows: Rows, config: ColumnsConfig, headerless: bool, problems: Problems) -> RawInteractions:
+    """Interactions from the columns that the options mean.
+
+    Args:
+        rows: the columns of `interactions_wanted` that exist.
+        config: what they are called.
+        headerless: whether columns are called by number.
+        problems: what becomes of bad rows.
+
+    Raises:
+        DataError: a column is missing, a value is bad where those fail, or no row is left.
+    """
+    names = {option: _name(config, option, rows, headerless) for option in _OF_INTERACTIONS}
     return interactions_of(
         rows,
         problems,
@@ -184,18 +240,9 @@ def _read_interactions(config: TableConfig, problems: Problems) -> RawInteractio
     )
 
 
-def _read_items(config: TableConfig, path: Path, problems: Problems) -> RawItems:
-    layout = config.items_layout or config.layout
-    if config.items_layout is None and path.suffix != config.interactions.suffix:
-        # A layout that follows from the other file's ending does not hold for this one.
-        layout = FileLayout(encoding=layout.encoding) if layout == FileLayout(encoding=layout.encoding) else layout
-    options = ("item", "title", "description", "categories")
-    wanted = _wanted(config, options)
-    if config.item_in_items is not None:
-        wanted[config.item_in_items] = "id"
-    rows = read_rows(path, layout, wanted, problems)
-    headerless = not layout.has_header(path)
-    names = {option: _name(config, option, rows, headerless) for option in options}
+def found_items(rows: Rows, config: ColumnsConfig, headerless: bool, problems: Problems) -> RawItems:
+    """Items from the columns that the options mean; arguments and errors as in `found_interactions`."""
+    names = {option: _name(config, option, rows, headerless) for option in _OF_ITEMS}
     if config.item_in_items is not None:
         item = config.item_in_items
     else:
@@ -213,21 +260,23 @@ def _read_items(config: TableConfig, path: Path, problems: Problems) -> RawItems
     )
 
 
-def _wanted(config: TableConfig, options: tuple[str, ...]) -> dict[str, Role]:
+def names_of(config: ColumnsConfig, option: str) -> tuple[str, ...]:
+    """The columns that an option may mean where columns have names."""
+    name: str | None = getattr(config, option)
+    return _KNOWN[option] if name == AUTO else () if name is None else (name,)
+
+
+def _wanted(config: ColumnsConfig, options: tuple[str, ...]) -> dict[str, Role]:
     """Columns that options name, or may mean by "auto"."""
     wanted: dict[str, Role] = {}
     for option in options:
-        name = getattr(config, option)
-        if name == AUTO:
-            wanted.update(dict.fromkeys(_KNOWN[option], _ROLES[option]))
-            if option in _HEADERLESS:
-                wanted.update(dict.fromkeys(_HEADERLESS.values(), "id"))
-        elif name is not None:
-            wanted[name] = _ROLES[option]
+        wanted.update(dict.fromkeys(names_of(config, option), _ROLES[option]))
+        if option in _HEADERLESS and getattr(config, option) == AUTO:
+            wanted.update(dict.fromkeys(_HEADERLESS.values(), "id"))
     return wanted
 
 
-def _name(config: TableConfig, option: str, rows: Rows, headerless: bool) -> str | None:
+def _name(config: ColumnsConfig, option: str, rows: Rows, headerless: bool) -> str | None:
     """The column that an option means in a file."""
     name: str | None = getattr(config, option)
     if name != AUTO:

@@ -1,0 +1,26 @@
+"""The library's logger, `allmrec`. It is the standard library's: nothing is shown until a program sets up logging."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["logger", "shown_on_stderr"]
+
+logger = logging.getLogger("allmrec")
+logger.addHandler(logging.NullHandler())
+
+
+@contextmanager
+def shown_on_stderr() -> Iterator[None]:
+    """Show what is logged as plain lines on standard error for the length of the block, as the command line does."""
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
