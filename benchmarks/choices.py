@@ -28,11 +28,11 @@ from allmrec.evaluation import EvaluationProtocol, draw_protocol, judge
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.scenarios import scenario_masks
+from allmrec.library import Run
 from allmrec.pipeline.config import parse_changes
-from allmrec.pipeline.judgement import judge_systems
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import open_systems
-from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.language_ranker import Normalisation
+from allmrec.systems.judgement import judge_systems
+from allmrec.systems.registry import open_systems
 from benchmarks.about import measured_on
 
 _RESULTS = Path(__file__).parent / "results"

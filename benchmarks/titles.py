@@ -43,13 +43,12 @@ from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values, target_ranks
 from allmrec.evaluation.scenarios import scenario_masks
-from allmrec.pipeline.baselines import BASELINES, baseline_stage
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import open_systems, train_systems
-from allmrec.ranking import Recommender
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.ranking import Ranker
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
+from allmrec.systems.registry import open_systems, system_kind, train_systems
 from benchmarks.about import measured_on
 
 RESULTS = Path(__file__).parent / "results" / "titles"
@@ -72,7 +71,7 @@ class OthersVectors:
         )
 
 
-def shuffled(run: Run) -> Recommender:
+def shuffled(run: Run) -> Ranker:
     """The trained system with users' vectors exchanged among users and items' among items; words stay."""
     own, rng = run.ranker(), numpy_generator(0, "shuffle")
     order = np.concatenate([[0], rng.permutation(np.arange(1, run.dataset.n_items + 1))])
@@ -81,19 +80,19 @@ def shuffled(run: Run) -> Recommender:
     titles = run.dataset.catalogue.titles
     others = PromptedRanker(run.lm, strangers, joint, titles, run.config.tune.prompt, counts=run.known_counts())
     others.load_state_dict(own.state_dict())
-    return ALLMRec(run.dataset, others, run.method, "A-LLMRec, vectors exchanged")
+    return LanguageRanker(others, run.method, "A-LLMRec, vectors exchanged")
 
 
-def opened(run: Run, name: str) -> tuple[Recommender, Any]:
+def opened(run: Run, name: str) -> tuple[Ranker, Any]:
     """A system by name, and its note."""
     if name == "shuffled":
         return shuffled(run), ""
     (system,) = open_systems(run, [name]).values()
-    return system.recommender, system.note
+    return system.ranker, system.note
 
 
 def ranks_of(
-    system: Recommender, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
+    system: Ranker, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
 ) -> tuple[np.ndarray, float]:
     """The target's rank for each user that is asked, 0 for the others and -1 for a miss; and users a second."""
     ranks = np.zeros(len(protocol), dtype=np.int16)
@@ -126,12 +125,8 @@ def cell(arguments: argparse.Namespace) -> None:
         shutil.copytree(arguments.begun, path)
     run = Run.create(path, InteractionDataset.load(arguments.data), recipe, chosen_device(arguments.device))
     started = time.process_time()
-    system_run = run
     if arguments.system:
-        from allmrec.pipeline.variants import VARIANTS, open_variant
-
         train_systems(run, [arguments.system], print)
-        system_run = open_variant(run, arguments.system) if arguments.system in VARIANTS else run
     elif not arguments.ask or any(n.startswith(("allmrec", "shuffled")) for n in arguments.ask.split(",")):
         run.train(print)
     else:
@@ -153,7 +148,8 @@ def cell(arguments: argparse.Namespace) -> None:
         kept[name], speed = ranks_of(system, protocol, run.split, asked)
         rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
                      "note": note() if callable(note) else note})  # fmt: skip
-    stage = baseline_stage(run, arguments.system) if arguments.system in BASELINES else system_run.stage("tune")
+    of, stages = system_kind(arguments.system or "allmrec").job(run)
+    stage = of.stage(stages[-1])
     place = run.path / stage.place / "log.json"
     log = read_json(place) if place.is_file() else {}
     tuned = {

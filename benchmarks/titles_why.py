@@ -27,9 +27,9 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
 from allmrec.evaluation import draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean
-from allmrec.pipeline.run import Run
+from allmrec.library import Run
 from allmrec.ranking import Query
-from allmrec.recommend.allmrec import normalised
+from allmrec.recommend.language_ranker import normalised
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import training_positions
 from benchmarks.about import measured_on
@@ -48,7 +48,6 @@ def main() -> None:
     torch.set_num_threads(1)
     about = measured_on(" ".join(["python -m benchmarks.titles_why", *sys.argv[1:]]))
     run = Run.open(arguments.run, arguments.device)
-    run.check_trained()
     ranker = run.ranker()
     ranker.eval()
     ranker.keeps_items = True

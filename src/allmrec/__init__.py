@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from allmrec.data import InteractionDataset
     from allmrec.data.build import read_movielens, read_table
     from allmrec.evaluation import Report
-    from allmrec.library import evaluate, open_run, train
-    from allmrec.pipeline.pretrained import TrainedALLMRec as ALLMRec
-    from allmrec.pipeline.run import Run
+    from allmrec.export.pretrained import TrainedALLMRec as ALLMRec
+    from allmrec.library import Run, evaluate, open_run, train
+    from allmrec.recommend.request import Recommendations, Request
 
 __all__ = [
     "ALLMRec",
     "InteractionDataset",
+    "Recommendations",
     "Report",
+    "Request",
     "Run",
     "evaluate",
     "open_run",
@@ -29,10 +31,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ALLMRec": "allmrec.pipeline.pretrained:TrainedALLMRec",
+    "ALLMRec": "allmrec.export.pretrained:TrainedALLMRec",
     "InteractionDataset": "allmrec.data",
+    "Recommendations": "allmrec.recommend.request",
     "Report": "allmrec.evaluation",
-    "Run": "allmrec.pipeline.run",
+    "Request": "allmrec.recommend.request",
+    "Run": "allmrec.library",
     "evaluate": "allmrec.library",
     "open_run": "allmrec.library",
     "read_movielens": "allmrec.data.build",

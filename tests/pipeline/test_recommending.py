@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from tiny_world import TinyWorld
 
-from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
-from allmrec.evaluation import EveryItem
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.judgement import evaluate_catalogue, evaluate_run, run_protocol
-from allmrec.pipeline.run import Run
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.request import Request, resolve
+from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.systems.judgement import evaluate_catalogue, evaluate_run, run_protocol
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_new_item_with_a_known_items_text_gets_its_text_vector(model: ALLMRec)
 
 
 def test_old_answers_stay_when_items_are_added(model: ALLMRec) -> None:
-    query = model.query(user="u3")
+    query = resolve(model.dataset, Request(user="u3")).query
     old = np.arange(1, 11)
     before = model.rank([query], [old])[0]
     model.add_items(NEW)
@@ -103,13 +103,14 @@ def test_wrong_new_items_are_refused_as_a_whole(model: ALLMRec, items: list[dict
 def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model = run.recommender()
     asked: list[int] = []
-    rank = model.rank
+    ranker = model._ranker
+    rank = ranker.rank
 
     def counting(queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
         asked.extend(len(c) for c in candidates)
         return rank(queries, candidates)
 
-    monkeypatch.setattr(model, "rank", counting)
+    monkeypatch.setattr(ranker, "rank", counting)
     found = model.recommend(history=["i1", "i2"], k=30, candidates=30)
     assert len({item.item_id for item in found}) == 30
     assert asked == [15, 15, 16]
@@ -118,8 +119,9 @@ def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run, monk
 def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
     with pytest.raises(UnknownIdError, match=r"2 of 3 items are not among 36: 'x', 'y'"):
         model.recommend(history=["x", "i1", "y"])
-    skipped = model.recommend(history=["x", "i1", "y"], skip_unknown=True)
-    assert skipped == model.recommend(history=["i1"])
+    found = model.recommend(history=["x", "i1", "y"], unknown="skip")
+    assert found.skipped == ("x", "y")
+    assert found.items == model.recommend(history=["i1"]).items
 
 
 @pytest.mark.parametrize("by", ["cf", "joint", "both"])
@@ -135,20 +137,19 @@ def test_an_approximate_index_proposes_too(run: Run) -> None:
     assert len(run.recommender().recommend(history=["i1"], k=5)) == 5
 
 
-def test_more_than_there_is_cannot_be_proposed(model: ALLMRec) -> None:
-    with pytest.raises(ConfigError, match="only 35 items are left"):
-        model.recommend(history=["i1"], k=1, candidates=36)
+def test_fewer_come_where_fewer_are_left(model: ALLMRec) -> None:
+    assert len(model.recommend(history=["i1"], k=36)) == 35
 
 
 def test_the_whole_catalogue_is_judged_in_one_stage_and_in_two(run: Run) -> None:
     report = evaluate_catalogue(run)
-    assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec, 20 proposed"]
+    assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec (select)"]
     assert report.n_candidates == run.dataset.n_items
     # What the second stage ranks is what the CF model proposed: it finds no target that is not among the first 20.
-    whole = EveryItem(BackboneRecommender(run.backbone("reference")), run.dataset.n_items)
+    whole = BackboneRetriever(run.backbone(in_use=True))
     protocol = run_protocol(run).first(6)
     for query, target, rank in zip(protocol.queries(run.split), protocol.targets, report.systems[2].ranks, strict=True):
-        proposed = whole.top([query], [np.setdiff1d(query.history, [target])], 20)[0].items
+        proposed = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0]
         assert rank is None or target in proposed
 
 

@@ -17,9 +17,9 @@ from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.data.build import read_movielens
 from allmrec.data.splitting import Split
 from allmrec.evaluation import draw_protocol, judge
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
 
 pytestmark = pytest.mark.slow
@@ -60,8 +60,8 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
     others = PromptedRanker(run.lm, strangers, swapped, data.catalogue.titles, run.config.tune.prompt)
     others.load_state_dict(own.state_dict())
     systems = [
-        ALLMRec(data, own, "score", "own vectors"),
-        ALLMRec(data, others, "score", "others' vectors"),
+        LanguageRanker(own, "score", "own vectors"),
+        LanguageRanker(others, "score", "others' vectors"),
     ]
     protocol = draw_protocol(run.split, "test", 120, seed=1)
     report = judge(systems, protocol, run.split, reference="own vectors")

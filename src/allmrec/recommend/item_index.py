@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int, Int64
 
 from allmrec.core.errors import MissingExtraError
 
@@ -91,10 +92,11 @@ def make_index(
 
 
 def nearest(
-    index: ItemIndex, query: Float32[np.ndarray, " width"], count: int, exclude: Int64[np.ndarray, " seen"]
-) -> Int64[np.ndarray, " found"]:
-    """Up to `count` items that are not excluded, best first; fewer where the index has no more."""
-    found = index.search(query[None], count + len(exclude))[0][0]
-    kept = found[(found > 0) & ~np.isin(found, exclude)]
-    result: Int64[np.ndarray, " found"] = kept[:count]
-    return result
+    index: ItemIndex,
+    queries: Float32[np.ndarray, "queries width"],
+    count: int,
+    exclude: Sequence[Int[np.ndarray, " _seen"]],
+) -> list[Int64[np.ndarray, " _found"]]:
+    """For each query up to `count` items that it does not exclude, best first; fewer where the index has no more."""
+    found = index.search(queries, count + max(map(len, exclude), default=0))[0]
+    return [row[(row > 0) & ~np.isin(row, seen)][:count] for row, seen in zip(found, exclude, strict=True)]

@@ -1,4 +1,7 @@
-"""Sources: one raw format a file. A new source is a config, a function that reads it, and a line in SOURCES."""
+"""Sources: one raw format a file. A new source is a config, a function that reads it, and a line in SOURCES.
+
+Another package adds one by an entry point of the group `allmrec.sources` that names a `Source`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allmrec.core.config import Config
+from allmrec.core.registry import Registry
 from allmrec.data.sources.amazon import AmazonConfig, read_amazon_files
 from allmrec.data.sources.base import RawData
 from allmrec.data.sources.movielens import MovieLensConfig, read_movielens_folder
@@ -43,7 +47,7 @@ class Source:
     about: str
 
 
-SOURCES: dict[str, Source] = {
+_OURS = {
     "table": Source(
         TableConfig, read_table_files, "interactions", "CSV, TSV, Parquet, JSON lines or plain text, columns by option"
     ),
@@ -60,3 +64,5 @@ SOURCES: dict[str, Source] = {
         RecBoleConfig, read_recbole_folder, "directory", "RecBole's atomic files, NAME.inter and NAME.item"
     ),
 }
+
+SOURCES: Registry[Source] = Registry("allmrec.sources", Source, _OURS)
