@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from allmrec.pipeline.config import load_recipe
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.request import Request, resolve
-from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever
 from allmrec.systems.judgement import evaluate_catalogue, evaluate_run, run_protocol
+from allmrec.systems.recommending import known_items, recommender
+from allmrec.systems.registry import open_systems
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +175,82 @@ def test_a_stated_cold_rule_counts_in_recommendations_too(run: Run) -> None:
     assert any(wanted)
     assert not all(wanted[1:])
     assert run.recommender().ranker.joint.from_text.tolist() == wanted
+
+
+WAYS = ("allmrec-select", "allmrec", "allmrec-select-sbert")
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_way_of_answering_honours_retrieval_and_rounds(
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": "joint", "evaluation.proposals": 25}))
+    model = recommender(run, name)
+    assert isinstance(model, ALLMRec)
+    joint = model.ranker.joint.vectors().float().numpy()
+    asked: list[np.ndarray] = []
+    rank = model._ranker.rank
+
+    def noting(queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
+        asked.extend(candidates)
+        return rank(queries, candidates)
+
+    monkeypatch.setattr(model._ranker, "rank", noting)
+    scores = [item.score for item in model.recommend(history=["i1", "i2"], k=25)]
+    query = resolve(run.dataset, Request(history=["i1", "i2"])).query
+    wanted = JointRetriever(joint, run.config.retrieve.history, 10**6).retrieve([query], 25, [query.history], [None])[0]
+    assert {int(item) for items in asked for item in items} == set(wanted.tolist())
+    assert max(map(len, asked)) <= run.config.tune.candidates
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_every_way_of_answering_honours_the_cold_rule(run: Run) -> None:
+    changed = Run(run.path, run.dataset, run.config.changed({"evaluation.cold_below": 3}))
+    wanted = changed.recommender()
+    for name in ("allmrec-select", "allmrec"):
+        model = recommender(changed, name)
+        assert isinstance(model, ALLMRec)
+        assert model.ranker.joint.from_text.tolist() == wanted.ranker.joint.from_text.tolist()
+    assert recommender(changed, "allmrec-select").recommend(history=["i1"]) == wanted.recommend(history=["i1"])
+    # The rule is no part of the row that is evaluated by CF vectors.
+    answers = open_systems(changed, ["allmrec-select"])["allmrec-select"].answers
+    assert answers is not None
+    assert not answers.prompted.joint.from_text.any()
+
+
+@pytest.mark.parametrize("name", [*WAYS, "popularity", "backbone"])
+def test_every_system_of_a_saved_recommender_knows_the_items_that_were_added(
+    run: Run, name: str, tmp_path: Path
+) -> None:
+    model = run.recommender()
+    model.add_items(NEW)
+    model.save_pretrained(tmp_path / "model", interactions=True)
+    saved = Run.open(tmp_path / "model")
+    assert known_items(saved).items.ids == model.dataset.items.ids
+    found = recommender(saved, name).recommend(history=["new1", "i2"], k=38, candidates=38)
+    ids = {item.item_id for item in found}
+    assert not {"new1", "i2"} & ids
+    assert ({"new2", "new3"} <= ids) == (name in WAYS), "what ranks by interactions alone has none of them"
+
+
+def test_the_catalogues_rows_are_named_by_what_answers(run: Run) -> None:
+    report = evaluate_catalogue(run, ["backbone", "allmrec-select", "allmrec"])
+    assert list(report.by_name) == ["SASRec", "A-LLMRec (select)", "A-LLMRec"]
+    assert "ranks 20 retrieved items" in report.by_name["A-LLMRec (select)"].note
+    assert report.by_name["A-LLMRec"].n_users == 3
+
+
+def test_a_batch_of_requests_is_as_each_alone(run: Run) -> None:
+    requests = [Request(user=f"u{n}", k=4) for n in range(8)] + [Request(history=["i1"], k=30, deny=["i2"])]
+    for name in ("backbone", "allmrec-select", "popularity"):
+        model = recommender(run, name)
+        for request, answer in zip(requests, model.recommend(requests), strict=True):
+            alone = model.recommend([request])[0]
+            assert [item.item_id for item in answer] == [item.item_id for item in alone]
+            np.testing.assert_allclose([i.score for i in answer], [i.score for i in alone], atol=1e-4)
+
+
+def test_a_run_does_not_change_after_it_is_made(run: Run) -> None:
+    for field in ("config", "device", "system", "base", "published"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(run, field, None)

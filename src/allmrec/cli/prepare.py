@@ -179,14 +179,14 @@ def register(app: typer.Typer) -> None:
         options |= _columns(rating=rating, time=time, title=title, description=description, categories=categories)
         _prepare("recbole", options, output, shared)
 
-    for name in SOURCES.outside:
-        verbs.command(name, help="A source that another package adds; its options are given by --set.")(
-            with_shared(_outside(name))
-        )
+    special = {command.name for command in verbs.registered_commands}
+    for name in SOURCES:
+        if name not in special:
+            verbs.command(name, help="A source whose options are given by --set.")(with_shared(_plain(name)))
 
 
-def _outside(source: str) -> Callable[..., None]:
-    """The sub-verb of a source that another package adds."""
+def _plain(source: str) -> Callable[..., None]:
+    """The sub-verb of a source that has no options of its own on the command line, such as another package's."""
 
     def verb(
         output: Output,
