@@ -152,7 +152,7 @@ def test_the_whole_catalogue_is_judged_in_one_stage_and_in_two(run: Run) -> None
     whole = BackboneRetriever(run.backbone(in_use=True))
     protocol = run_protocol(run).first(6)
     for query, target, rank in zip(protocol.queries(run.split), protocol.targets, report.systems[2].ranks, strict=True):
-        proposed = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0]
+        proposed = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0].items
         assert rank is None or target in proposed
 
 
@@ -198,7 +198,11 @@ def test_every_way_of_answering_honours_retrieval_and_rounds(
     monkeypatch.setattr(model._ranker, "rank", noting)
     scores = [item.score for item in model.recommend(history=["i1", "i2"], k=25)]
     query = resolve(run.dataset, Request(history=["i1", "i2"])).query
-    wanted = JointRetriever(joint, run.config.retrieve.history, 10**6).retrieve([query], 25, [query.history], [None])[0]
+    wanted = (
+        JointRetriever(joint, run.config.retrieve.history, 10**6)
+        .retrieve([query], 25, [query.history], [None])[0]
+        .items
+    )
     assert {int(item) for items in asked for item in items} == set(wanted.tolist())
     assert max(map(len, asked)) <= run.config.tune.candidates
     assert scores == sorted(scores, reverse=True)

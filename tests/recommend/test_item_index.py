@@ -55,5 +55,5 @@ def test_nearest_leaves_out_and_says_how_many_are_left(kind: type[ExactIndex]) -
     table[1:, 0] = [5, 4, 3, 2, 1]
     index = kind(table, np.arange(1, 6))
     queries, exclude = np.ones((2, 1), dtype=np.float32), [np.array([1, 3]), np.array([], dtype=np.int64)]
-    assert [found.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
-    assert [found.tolist() for found in nearest(index, queries, 5, exclude)] == [[2, 4, 5], [1, 2, 3, 4, 5]]
+    assert [found.items.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
+    assert [found.scores.tolist() for found in nearest(index, queries, 5, exclude)] == [[4, 2, 1], [5, 4, 3, 2, 1]]

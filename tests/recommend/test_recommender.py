@@ -11,7 +11,7 @@ from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.request import Request
-from allmrec.recommend.retrieve import AllItems
+from allmrec.recommend.retrieve import AllItems, RankerRetriever
 from allmrec.testing.worlds import taste_world
 
 WORLD = taste_world(users=30, tastes=3)
@@ -107,6 +107,13 @@ def test_what_a_ranker_does_not_know_is_no_part_of_a_history() -> None:
     model = Recommender(WORLD, Noting(), AllItems(N - 1), n_known=N - 1)
     model.recommend(history=ids(3, N, 4))
     assert asked == [[3, 4]]
+
+
+def test_without_a_ranker_the_retrievers_order_and_scores_are_the_answer() -> None:
+    model = Recommender(WORLD, None, RankerRetriever(ByNumber(), AllItems(N)), name="By number")
+    assert model.name == "By number"
+    found = model.recommend(history=ids(N), k=2)
+    assert [(item.item_id, item.score) for item in found] == [(*ids(N - 1), N - 1.0), (*ids(N - 2), N - 2.0)]
 
 
 @pytest.mark.parametrize("k", [5, 20, 36])

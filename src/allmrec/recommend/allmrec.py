@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jaxtyping import Bool, Float
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.template import ItemQuestion, UserQuestion
-from allmrec.ranking import Query, Ranker
+from allmrec.ranking import Query, Ranker, Ranking
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
@@ -60,10 +61,15 @@ class ALLMRec(Recommender):
     ) -> None:
         self._prompted, self._retrieve = prompted, retrieve or RetrieveConfig()
         retriever = make_retriever(prompted, self._retrieve)
-        super().__init__(dataset, ranker or LanguageRanker(prompted), retriever, candidates, prompt_candidates)
+        self._answers = ranker or LanguageRanker(prompted)
+        super().__init__(dataset, self._answers, retriever, candidates, prompt_candidates)
         self._text_side = text_side
         self.added: tuple[NewItem, ...] = ()
         self.added_texts: list[tuple[Tensor, Tensor]] = []
+
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
+        """Rank each query's own candidates; see `Ranker`."""
+        return self._answers.rank(queries, candidates)
 
     @property
     def ranker(self) -> PromptedRanker:

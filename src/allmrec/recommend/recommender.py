@@ -28,38 +28,37 @@ class Recommender:
 
     Args:
         dataset: vocabularies, catalogue and known histories.
-        ranker: puts retrieved items in order.
+        ranker: puts retrieved items in order; None: they stay in the retriever's order, with its scores.
         retriever: finds them.
         candidates: how many are retrieved unless a request says another number.
         prompt_candidates: how many the ranker can take at a time; more go in rounds (`rank_in_rounds`). None: any number.
+        name: of the system in a table; None: the ranker's.
         n_known: items up to this number are known to the ranker, later ones are no part of a history; None: all.
     """
 
     def __init__(
         self,
         dataset: InteractionDataset,
-        ranker: Ranker,
+        ranker: Ranker | None,
         retriever: Retriever,
         candidates: int = 20,
         prompt_candidates: int | None = None,
+        name: str | None = None,
         n_known: int | None = None,
     ) -> None:
         self._dataset, self._ranker, self._retriever = dataset, ranker, retriever
         self._candidates, self._prompt_candidates, self._n_known = candidates, prompt_candidates, n_known
+        self._name = name or ("" if ranker is None else ranker.name)
 
     @property
     def name(self) -> str:
         """The system's name as it stands in a table."""
-        return self._ranker.name
+        return self._name
 
     @property
     def dataset(self) -> InteractionDataset:
         """Vocabularies, catalogue and known histories, new items included."""
         return self._dataset
-
-    def rank(self, queries: Sequence[Query], candidates: Sequence[Items]) -> list[Ranking]:
-        """Rank each query's own candidates; see `Ranker`."""
-        return self._ranker.rank(queries, candidates)
 
     def top(
         self,
@@ -83,15 +82,17 @@ class Recommender:
         only: Sequence[Items | None] = [None] * len(queries) if allow is None else allow
         count = max(k, self._candidates if candidates is None else candidates)
         found = self._retriever.retrieve(queries, count, exclude, only)
-        asked = [number for number, items in enumerate(found) if len(items)]
-        chosen, items = [queries[n] for n in asked], [found[n] for n in asked]
-        if self._prompt_candidates is None:
-            ranked = self._ranker.rank(chosen, items) if asked else []
-        else:
-            ranked = rank_in_rounds(self._ranker.rank, chosen, items, self._prompt_candidates) if asked else []
-        rankings = dict(zip(asked, ranked, strict=True))
-        nothing = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        return [rankings.get(number, nothing).first(k) for number in range(len(queries))]
+        # Where nothing is left there is nothing to rank.
+        asked = [number for number, retrieved in enumerate(found) if len(retrieved.items)]
+        if self._ranker is not None and asked:
+            chosen, items = [queries[n] for n in asked], [found[n].items for n in asked]
+            if self._prompt_candidates is None:
+                ranked = self._ranker.rank(chosen, items)
+            else:
+                ranked = rank_in_rounds(self._ranker.rank, chosen, items, self._prompt_candidates)
+            for number, ranking in zip(asked, ranked, strict=True):
+                found[number] = ranking
+        return [ranking.first(k) for ranking in found]
 
     @overload
     def recommend(self, requests: Sequence[Request], /) -> list[Recommendations]: ...

@@ -15,7 +15,7 @@ from allmrec.cf.backbone import Backbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
 from allmrec.core.seeding import numpy_generator
-from allmrec.ranking import Query, Ranker
+from allmrec.ranking import Query, Ranker, Ranking
 from allmrec.recommend.item_index import ExactIndex, ItemIndex, make_index, nearest
 from allmrec.recommend.prompted import PromptedRanker
 
@@ -57,8 +57,8 @@ class Retriever(Protocol):
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
-    ) -> list[Items]:
-        """The most likely items of each query, best first.
+    ) -> list[Ranking]:
+        """The most likely items of each query, best first, with the retriever's own scores.
 
         Args:
             queries: whom for.
@@ -82,9 +82,9 @@ class AllItems:
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
-    ) -> list[Items]:
-        """All items but the excluded; `count` does not matter."""
-        return [_kept(self._order, seen, only) for seen, only in zip(exclude, allow, strict=True)]
+    ) -> list[Ranking]:
+        """All items but the excluded, none above another; `count` does not matter."""
+        return [_unscored(_kept(self._order, seen, only)) for seen, only in zip(exclude, allow, strict=True)]
 
 
 class RankerRetriever:
@@ -100,10 +100,10 @@ class RankerRetriever:
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
-    ) -> list[Items]:
+    ) -> list[Ranking]:
         """See `Retriever`."""
-        items = self._all_items.retrieve(queries, count, exclude, allow)
-        return [ranking.items[:count] for ranking in self._ranker.rank(queries, items)]
+        items = [found.items for found in self._all_items.retrieve(queries, count, exclude, allow)]
+        return [ranking.first(count) for ranking in self._ranker.rank(queries, items)]
 
 
 class _VectorRetriever:
@@ -127,9 +127,9 @@ class _VectorRetriever:
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
-    ) -> list[Items]:
+    ) -> list[Ranking]:
         """See `Retriever`."""
-        found: list[Items] = []
+        found: list[Ranking] = []
         for start in range(0, len(queries), _AT_A_TIME):
             part = slice(start, start + _AT_A_TIME)
             found += self._of_batch(self.of_queries(queries[part]), count, exclude[part], allow[part])
@@ -141,17 +141,17 @@ class _VectorRetriever:
         count: int,
         exclude: Sequence[Items],
         allow: Sequence[Items | None],
-    ) -> list[Items]:
+    ) -> list[Ranking]:
         # Queries that share a list of allowed items, which may be none, are searched together.
         groups: dict[bytes | None, list[int]] = {}
         for number, only in enumerate(allow):
             groups.setdefault(None if only is None else np.asarray(only).tobytes(), []).append(number)
-        found: dict[int, Items] = {}
+        found: dict[int, Ranking] = {}
         for numbers in groups.values():
             only = allow[numbers[0]]
             index = self._index if only is None else self._index_of(only)
-            items = nearest(index, vectors[numbers], count, [exclude[n] for n in numbers])
-            found |= dict(zip(numbers, items, strict=True))
+            rankings = nearest(index, vectors[numbers], count, [exclude[n] for n in numbers])
+            found |= dict(zip(numbers, rankings, strict=True))
         return [found[number] for number in range(len(vectors))]
 
     def _index_of(self, only: Items) -> ItemIndex:
@@ -204,7 +204,7 @@ class JointRetriever(_VectorRetriever):
 
 
 class TakingTurns:
-    """Several retrievers in turn: the first of each, then the second of each.
+    """Several retrievers in turn: the first of each, then the second of each. Their scores have no common scale.
 
     Args:
         retrievers: whose turn it is, in order.
@@ -215,10 +215,10 @@ class TakingTurns:
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
-    ) -> list[Items]:
+    ) -> list[Ranking]:
         """See `Retriever`."""
         lists = [retriever.retrieve(queries, count, exclude, allow) for retriever in self._retrievers]
-        return [interleaved(found, count) for found in zip(*lists, strict=True)]
+        return [_unscored(interleaved([one.items for one in found], count)) for found in zip(*lists, strict=True)]
 
 
 def make_retriever(ranker: PromptedRanker, config: RetrieveConfig) -> Retriever:
@@ -248,6 +248,10 @@ def interleaved(lists: Sequence[Items], count: int) -> Int64[np.ndarray, " found
             if place < len(items) and len(taken) < count:
                 taken.setdefault(int(items[place]))
     return np.fromiter(taken, dtype=np.int64, count=len(taken))
+
+
+def _unscored(items: Items) -> Ranking:
+    return Ranking(items, np.zeros(len(items), dtype=np.float32))
 
 
 def _kept(items: Items, seen: Items, only: Items | None) -> Items:

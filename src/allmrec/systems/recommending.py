@@ -14,6 +14,7 @@ from allmrec.pipeline.align_stage import text_side
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_in_use, cold_rows
 from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.tune_stage import TUNE
+from allmrec.ranking import Ranker
 from allmrec.recommend.allmrec import ALLMRec, NewItem, with_items
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
@@ -70,14 +71,21 @@ def open_recommender(run: Run, name: str | None = None, log: Log = _silent) -> O
     if system.answers is not None:
         return Opened(name, system, _assembled(kind.run_of(run), system, ALLMRec))
     config, n_items = run.config, run.dataset.n_items
+    ranker: Ranker | None = system.ranker
     retriever: Retriever = AllItems(n_items, config.seed)
     if kind.prompted:
         retriever = _cf_retriever(run, system.ranker.name, log)
     elif isinstance(system.ranker, BackboneRecommender):
-        retriever = BackboneRetriever(system.ranker.backbone, config.retrieve.approximate_above)
-    in_prompt = config.tune.candidates if kind.prompted else None
+        # Its scores of all items are its ranking.
+        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, config.retrieve.approximate_above)
     made = Recommender(
-        known_items(run), system.ranker, retriever, config.evaluation.proposals, in_prompt, n_known=n_items
+        known_items(run),
+        ranker,
+        retriever,
+        config.evaluation.proposals,
+        config.tune.candidates if kind.prompted else None,
+        system.ranker.name,
+        n_items,
     )
     return Opened(name, system, made)
 
