@@ -32,8 +32,10 @@ from allmrec.core.artifacts import content_hash, read_json, write_json
 from allmrec.core.config import parse_config
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.evaluation import EveryItem, Report, draw_protocol, judge, judge_catalogue
-from allmrec.ranking import Recommender
+from allmrec.evaluation import Report, draw_protocol, judge, judge_catalogue
+from allmrec.ranking import Ranker
+from allmrec.recommend.recommender import Recommender
+from allmrec.recommend.retrieve import AllItems, BackboneRetriever, Retriever
 from benchmarks.about import measured_by, measured_on
 from benchmarks.figures import Values, estimates, shown, user_values
 from benchmarks.tables import RESULTS, write_result
@@ -41,7 +43,7 @@ from benchmarks.tables import RESULTS, write_result
 CATALOGUE_USERS = 10_000
 RESULT = RESULTS / "backbones.json"
 
-SIMPLE: Mapping[str, Callable[[Split], Recommender]] = {
+SIMPLE: Mapping[str, Callable[[Split], Ranker]] = {
     "popularity": Popularity.of,
     "item-knn": ItemKNN.of,
     "ease": EASE.of,
@@ -85,12 +87,13 @@ def _job(split: Split, data: str, system: str, seed: int, path: Path) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     log: dict[str, Any] = {}
     if system in SIMPLE:
-        recommender = SIMPLE[system](split)
-        whole: Any = EveryItem(recommender, split.dataset.n_items)
+        recommender: Ranker = SIMPLE[system](split)
+        retriever: Retriever = AllItems(split.dataset.n_items)
     else:
         backbone, trained = pretrain(split, settings(system, data), seed)
         log = {"best_step": trained.best_step, "steps": trained.steps, "validation_ndcg@10": trained.best_value}
-        recommender = whole = BackboneRecommender(backbone, BACKBONES[system].title)
+        recommender, retriever = BackboneRecommender(backbone, BACKBONES[system].title), BackboneRetriever(backbone)
+    whole = Recommender(split.dataset, recommender, retriever)
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
     protocol = draw_protocol(split, "test", None, 20, seed=0)
     candidates = judge([recommender], protocol, split, reference=recommender.name)

@@ -24,11 +24,11 @@ from allmrec.core.artifacts import read_json
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol, judge
 from allmrec.evaluation.scenarios import scenario_masks
+from allmrec.library import Run
 from allmrec.pipeline.config import parse_changes
-from allmrec.pipeline.judgement import judge_systems
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import open_systems
-from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.language_ranker import Normalisation
+from allmrec.systems.judgement import judge_systems
+from allmrec.systems.registry import open_systems
 from benchmarks.about import measured_by
 from benchmarks.figures import Groups, by_group, less_by_group, shown, user_values
 from benchmarks.rank_files import Asked, Kept, as_ranks, placed, read_ranks, write_ranks

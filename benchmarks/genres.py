@@ -21,11 +21,11 @@ from allmrec.baselines.tallrec import TALLRec
 from allmrec.cli.options import chosen_device
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.genres import evaluate_genres, item_genres, majority_genres
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import open_systems, trained_systems
+from allmrec.library import Run
 from allmrec.prompting.template import Question
 from allmrec.ranking import Query
 from allmrec.recommend.explain import Explainer, PromptReader
+from allmrec.systems.registry import open_systems, trained_systems
 from benchmarks.about import measured_by
 from benchmarks.figures import shown
 from benchmarks.tables import RESULTS, write_result
@@ -38,7 +38,7 @@ def readers(run: Run, trained: bool = True) -> dict[str, PromptReader]:
     names = ["llm-only", *(name for name in trained_systems(run)[0] if name == "tallrec")]
     found: dict[str, PromptReader] = {OWN: run.ranker(trained)}
     for system in open_systems(run, names).values():
-        asked: Any = system.recommender
+        asked: Any = system.ranker
         found[asked.name] = asked.reader if isinstance(asked, TALLRec) else asked
     return found
 

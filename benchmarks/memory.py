@@ -26,7 +26,7 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.data.vocabulary import Vocabulary
 from allmrec.llm.transformers_lm import load_language_model
 from allmrec.ranking import Query
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.tune import TuneConfig, stage_two_batches
 from allmrec.text.bank import TextBank
@@ -131,7 +131,7 @@ def stage_two(samples: int) -> None:
 def score(candidates: int) -> None:
     """Eight users' candidates by title."""
     split = world(64, 200)
-    model = ALLMRec(split.dataset, ranker(split), "score", batch_size=4)
+    model = LanguageRanker(ranker(split), "score", batch_size=4)
     queries = [Query(split.test_history(user), user) for user in range(8)]
     model.rank(queries, [np.arange(1, candidates + 1)] * 8)
 

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from allmrec.evaluation import draw_protocol
+from allmrec.library import Run
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.pipeline.run import Run
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.answering import answers

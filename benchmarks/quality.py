@@ -12,9 +12,9 @@ from rich.console import Console
 
 from allmrec.core.artifacts import read_json
 from allmrec.evaluation import Report, render, verdict
-from allmrec.pipeline.judgement import evaluate_run, run_protocol
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS
+from allmrec.library import Run
+from allmrec.systems.judgement import evaluate_run, run_protocol
+from allmrec.systems.registry import SYSTEMS
 from benchmarks.about import measured_on
 from benchmarks.rank_files import Asked, placed, write_ranks
 from benchmarks.tables import RESULTS, curve, write_result
@@ -32,7 +32,7 @@ def main() -> None:
     run = Run.open(arguments.run)
     if arguments.title_users is not None:
         wanted = run.config.evaluation.model_copy(update={"title_users": arguments.title_users})
-        run.config = run.config.model_copy(update={"evaluation": wanted})
+        run = run.with_config(run.config.model_copy(update={"evaluation": wanted}))
     about = measured_on(command)
     report = evaluate_run(run, arguments.systems.split(","), command, str(about["commit"]))
     Console().print(render(report))

@@ -27,11 +27,11 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.scenarios import scenario_masks
-from allmrec.pipeline.baselines import BASELINES
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.pipeline.judgement import judge_systems
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import OWN, System, open_systems, train_systems
+from allmrec.systems.judgement import judge_systems
+from allmrec.systems.kinds import System
+from allmrec.systems.registry import SYSTEMS, open_systems, train_systems
 from benchmarks.about import measured_by, measured_on
 from benchmarks.figures import by_group, less_by_group, shown, user_values
 from benchmarks.rank_files import Asked, as_ranks, placed
@@ -62,12 +62,7 @@ def cell(path: Path, name: str, results: Path, changes: list[str], users: int, c
     """Train one system and keep what it answers."""
     run = Run.open(path)
     about = measured_by("systems")
-    if name.startswith("allmrec"):
-        run.train(print)
-    elif name not in OWN:
-        train_systems(run, [name], print)
-    elif name.startswith("backbone"):
-        run.train(print, "pretrain")
+    train_systems(run, [name], print)
     protocol, _ = protocol_of(run.dataset, run.config.evaluation.candidates, run.config.seed, users, cold_users)
     made = open_systems(run, [name])
     report = judge_systems(run, made, protocol, str(about["command"]), str(about["commit"]))
@@ -132,7 +127,7 @@ def check_setting(results: Path, setting: dict[str, Any]) -> None:
     flat, old = flattened(setting["config"]), flattened(before["config"])
     differing += [name for name in sorted(flat.keys() | old.keys()) if flat.get(name) != old.get(name)]
     # How a system is trained that is not in the table changes nothing in it.
-    absent = tuple(f"systems.{name.replace('-', '_')}." for name in BASELINES if name not in there)
+    absent = tuple(f"systems.{name.replace('-', '_')}." for name in SYSTEMS if name not in there)
     differing = [name for name in differing if not name.startswith(absent)]
     if differing:
         sys.exit(

@@ -39,12 +39,11 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.scenarios import scenario_masks
-from allmrec.pipeline.baselines import BASELINES, baseline_stage
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import open_systems, train_systems
-from allmrec.ranking import Recommender
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.ranking import Ranker
+from allmrec.recommend.language_ranker import LanguageRanker
+from allmrec.systems.registry import open_systems, system_kind, train_systems
 from allmrec.testing.exchanged import exchanged_ranker
 from benchmarks.about import measured_by
 from benchmarks.figures import Groups, differences, estimates, shown, user_values
@@ -52,22 +51,22 @@ from benchmarks.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept
 from benchmarks.tables import RESULTS, add_cell, cells_of, changing, curve, read_table, table_ranks
 
 
-def shuffled(run: Run) -> Recommender:
+def shuffled(run: Run) -> Ranker:
     """The trained system with users' vectors exchanged among users and items' among items; words stay."""
     others = exchanged_ranker(run.ranker(), run.split, numpy_generator(0, "shuffle"), counts=run.known_counts())
-    return ALLMRec(run.dataset, others, run.method, "A-LLMRec, vectors exchanged")
+    return LanguageRanker(others, run.method, "A-LLMRec, vectors exchanged")
 
 
-def opened(run: Run, name: str) -> tuple[Recommender, Any]:
+def opened(run: Run, name: str) -> tuple[Ranker, Any]:
     """A system by name, and its note."""
     if name == "shuffled":
         return shuffled(run), ""
     (system,) = open_systems(run, [name]).values()
-    return system.recommender, system.note
+    return system.ranker, system.note
 
 
 def ranks_of(
-    system: Recommender, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
+    system: Ranker, protocol: EvaluationProtocol, split: Split, asked: Bool[np.ndarray, " users"]
 ) -> tuple[np.ndarray, float]:
     """The target's rank for each user that is asked, as `rank_files` stores them; and users a second."""
     ranks = np.full(len(protocol), NOT_ASKED, dtype=np.int16)
@@ -100,12 +99,8 @@ def cell(arguments: argparse.Namespace) -> None:
         shutil.copytree(arguments.begun, place)
     run = Run.create(place, InteractionDataset.load(arguments.data), recipe, chosen_device(arguments.device))
     started = time.process_time()
-    system_run = run
     if arguments.system:
-        from allmrec.pipeline.variants import VARIANTS, open_variant
-
         train_systems(run, [arguments.system], print)
-        system_run = open_variant(run, arguments.system) if arguments.system in VARIANTS else run
     elif not arguments.ask or any(n.startswith(("allmrec", "shuffled")) for n in arguments.ask.split(",")):
         run.train(print)
     else:
@@ -127,8 +122,8 @@ def cell(arguments: argparse.Namespace) -> None:
         ranks[rank_key(arguments.cell, name)], speed = ranks_of(system, protocol, run.split, asked)
         rows.append({"key": name, "system": system.name, "users": int(asked.sum()), "users_per_second": round(speed, 2),
                      "note": note() if callable(note) else note})  # fmt: skip
-    stage = baseline_stage(run, arguments.system) if arguments.system in BASELINES else system_run.stage("tune")
-    logged = run.path / stage.place / "log.json"
+    of, stages = system_kind(arguments.system or "allmrec").job(run)
+    logged = run.path / of.stage(stages[-1]).place / "log.json"
     log = read_json(logged) if logged.is_file() else {}
     tuned = {
         name: log[name] for name in ("seconds", "steps", "best_step", "best_value", "trained_parameters") if name in log

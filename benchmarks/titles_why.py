@@ -25,9 +25,9 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
 from allmrec.evaluation import draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean
-from allmrec.pipeline.run import Run
+from allmrec.library import Run
 from allmrec.ranking import Query
-from allmrec.recommend.allmrec import normalised
+from allmrec.recommend.language_ranker import normalised
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import training_positions
 from benchmarks.about import measured_by
@@ -47,7 +47,6 @@ def main() -> None:
     torch.set_num_threads(1)
     about = measured_by("titles_why")
     run = Run.open(arguments.run, arguments.device)
-    run.check_trained()
     ranker = run.ranker()
     ranker.eval()
     ranker.keeps_items = True

@@ -257,7 +257,12 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD]
     if found := _read("titles/movietweetings"):
-        parts += [_BY_TITLES.format(**_why()), "### MovieTweetings\n", _table(_title_rows(found["rows"])), _title_notes(found["rows"])]
+        parts += [
+            _BY_TITLES.format(**_why()),
+            "### MovieTweetings\n",
+            _table(_title_rows(found["rows"])),
+            _title_notes(found["rows"]),
+        ]
         if ablations := _read("titles/ablations"):
             parts += [_ABLATIONS, _table(_title_rows(ablations["rows"]))]
         parts.append(_BEAUTY_GAMES)
@@ -356,7 +361,9 @@ def _title_notes(rows: Sequence[Mapping[str, Any]]) -> str:
 def _why() -> dict[str, float]:
     found = _read("titles-why")
     if found is None:
-        raise SystemExit("benchmarks/results/titles-why.json is missing; python -m benchmarks.titles_why RUN writes it.")
+        raise SystemExit(
+            "benchmarks/results/titles-why.json is missing; python -m benchmarks.titles_why RUN writes it."
+        )
     return {
         "users": found["test"]["users"],
         "trained": found["training"]["titles"]["value"],

@@ -95,7 +95,7 @@ def with_language_model(
         training=TrainingConfig(learning_rate=1e-3, batch_size=4, epochs=1),
     )  # fmt: skip
     tune(ranker, split, config)
-    return ALLMRec(split.dataset, ranker, "select")
+    return ALLMRec(split.dataset, ranker)
 
 
 def world() -> InteractionDataset:

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from allmrec.data.build import read_movielens, read_table
     from allmrec.data.memory import dataset
     from allmrec.evaluation import Report
-    from allmrec.library import evaluate, open_run, train
-    from allmrec.pipeline.pretrained import TrainedALLMRec as ALLMRec
-    from allmrec.pipeline.run import Run
+    from allmrec.export.pretrained import TrainedALLMRec as ALLMRec
+    from allmrec.library import Run, evaluate, open_run, train
+    from allmrec.recommend.request import Recommendations, Request
 
 __all__ = [
     "ALLMRec",
     "InteractionDataset",
+    "Recommendations",
     "Report",
+    "Request",
     "Run",
     "dataset",
     "evaluate",
@@ -31,10 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ALLMRec": "allmrec.pipeline.pretrained:TrainedALLMRec",
+    "ALLMRec": "allmrec.export.pretrained:TrainedALLMRec",
     "InteractionDataset": "allmrec.data",
+    "Recommendations": "allmrec.recommend.request",
     "Report": "allmrec.evaluation",
-    "Run": "allmrec.pipeline.run",
+    "Request": "allmrec.recommend.request",
+    "Run": "allmrec.library",
     "dataset": "allmrec.data.memory",
     "evaluate": "allmrec.library",
     "open_run": "allmrec.library",

@@ -1,22 +1,119 @@
-"""The library's front door: a data set in, a trained run out, in one call each; knows no inside of any of it."""
+"""The library's front door: a data set in, a trained run out, in one call each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
+from jaxtyping import Int64
+
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.cf.backbone import Backbone
 from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import processes
+from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
 from allmrec.core.progress import progress_shown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
+from allmrec.export.pretrained import TrainedALLMRec
+from allmrec.llm.transformers_lm import TransformersLM
+from allmrec.pipeline import run as core
+from allmrec.pipeline import schedule
+from allmrec.pipeline.align_stage import joint_table
+from allmrec.pipeline.cf_stage import backbone, cf_in_use, known_counts, train_counts
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.judgement import evaluate_run
-from allmrec.pipeline.run import Run
+from allmrec.pipeline.frozen import language_model
+from allmrec.pipeline.run import Log, StageKind
+from allmrec.pipeline.tune_stage import ALLMREC_STAGES, allmrec_stages, prompted_ranker, stages_until
+from allmrec.recommend.prompted import PromptedRanker
+from allmrec.recommend.recommender import Recommender
+from allmrec.store.stages import Stage
+from allmrec.systems.judgement import evaluate_run
+from allmrec.systems.recommending import recommender
 
-__all__ = ["evaluate", "open_run", "train"]
+__all__ = ["Run", "evaluate", "open_run", "train"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run(core.Run):
+    """A run as a program uses it: trains itself, gives its parts, recommends. See `allmrec.pipeline.run.Run`."""
+
+    def train(self, log: Log = logger.info, until: str = "tune") -> None:
+        """Train every stage of A-LLMRec up to `until` that is not there already, made of just these inputs.
+
+        Raises:
+            ModelNotFoundError: the encoder or the language model, before anything is trained.
+            RunInUseError: another process is training the run.
+            NoSpaceError: the disk is full; what is finished is kept.
+            ArtifactError: a stage has another format.
+        """
+        schedule.train([(self, stages_until(self.config, until))], log)
+
+    @overload
+    def recommender(self) -> TrainedALLMRec: ...
+
+    @overload
+    def recommender(self, name: str, log: Log = ...) -> Recommender: ...
+
+    def recommender(self, name: str | None = None, log: Log = logger.info) -> Recommender:
+        """What recommends from the whole catalogue; see `allmrec.systems.recommending.open_recommender`.
+
+        Args:
+            name: of a system; none: A-LLMRec as this run trained it, which can also be saved and take up new items.
+            log: takes a line where another system retrieves than might be expected.
+
+        Raises:
+            ConfigError: an unknown system, or one that the run cannot have.
+            ArtifactError: a stage that it needs is not trained, or damaged.
+        """
+        return TrainedALLMRec.of(self) if name is None else recommender(self, name, log)
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages that A-LLMRec has in this configuration, in order."""
+        return [kind.name for kind in allmrec_stages(self.config)]
+
+    def stage(self, kind: StageKind | str) -> Stage:
+        """A stage with everything that decides its result; one of A-LLMRec's may be named.
+
+        Raises:
+            ConfigError: there is no such stage.
+        """
+        if isinstance(kind, StageKind):
+            return super().stage(kind)
+        found = {one.name: one for one in ALLMREC_STAGES}
+        if kind not in found:
+            raise ConfigError(f"There is no stage {kind!r}; known are {', '.join(found)}.")
+        return super().stage(found[kind])
+
+    def backbone(self, in_use: bool = False) -> Backbone:
+        """The trained CF model inside A-LLMRec; or the one in use, which saw the held-out targets too."""
+        return backbone(self, cf_in_use(self.config)) if in_use else backbone(self)
+
+    def joint(self) -> JointItemTable:
+        """Vectors of all items for stage 2; see `joint_table`."""
+        return joint_table(self)
+
+    def ranker(self, trained: bool = True) -> PromptedRanker:
+        """Stage 2 around the frozen parts; see `prompted_ranker`."""
+        return prompted_ranker(self, trained)
+
+    @property
+    def lm(self) -> TransformersLM:
+        """The frozen language model; one for a run and all its variants."""
+        return language_model(self)
+
+    def train_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
+        """Training interactions per item number, as the CF model inside A-LLMRec saw them."""
+        return train_counts(self)
+
+    def known_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
+        """The same with the items held out from that CF model: what the one in use knows."""
+        return known_counts(self)
 
 
 def train(
@@ -55,7 +152,7 @@ def train(
     device = chosen_device(device)
     here = processes(device)
     run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), here.device(device))
-    run.check_models("tune")
+    schedule.check_models(run, allmrec_stages(run.config))
     run.keep()
     with progress_shown(progress):
         run.train(logger.info if here.is_main else logger.debug)
@@ -75,12 +172,13 @@ def open_run(path: Path | str, device: str = "auto") -> Run:
     return Run.open(Path(path), device)
 
 
-def evaluate(run: Run, progress: bool | None = None) -> Report:
-    """Rank the run's frozen users and candidates with every system of the run.
+def evaluate(run: core.Run, systems: Sequence[str] | None = None, progress: bool | None = None) -> Report:
+    """Rank the run's frozen users and candidates with systems of the run.
 
     Args:
         run: a trained run.
+        systems: names; none named: all that it has.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0.
     """
     with progress_shown(progress):
-        return evaluate_run(run)
+        return evaluate_run(run, systems)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from allmrec.core.errors import DataError
 
-__all__ = ["Query", "Ranking", "Recommender", "rank_each", "ranking_from_scores"]
+__all__ = ["Query", "Ranker", "Ranking", "rank_each", "ranking_from_scores"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,14 @@ class Ranking:
     items: Int[np.ndarray, " candidates"]
     scores: Float[np.ndarray, " candidates"]
 
+    def first(self, k: int) -> Ranking:
+        """The best `k` of it."""
+        return Ranking(self.items[:k], self.scores[:k])
+
 
 @runtime_checkable
-class Recommender(Protocol):
-    """Anything that can put candidates in order. Every system of the project is one."""
+class Ranker(Protocol):
+    """Anything that can put given candidates in order: what every system of the project is at heart."""
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from allmrec.cf import PretrainConfig, SASRecConfig
 from allmrec.core.training import TrainingConfig
 from allmrec.data import Split, leave_one_out
 from allmrec.evaluation import draw_protocol, judge
-from allmrec.ranking import Recommender
+from allmrec.ranking import Ranker
 from allmrec.testing.worlds import taste_world
 from allmrec.text import TokenisedTexts
 
@@ -42,7 +42,7 @@ class OneHot(nn.Module):
         return nn.functional.one_hot(ids[:, 0], self.width).float()
 
 
-def ranks(system: Recommender, split: Split) -> np.ndarray:
+def ranks(system: Ranker, split: Split) -> np.ndarray:
     """Each user's target's place among five candidates."""
     protocol = draw_protocol(split, n_candidates=5)
     return np.asarray(judge([system], protocol, split, reference=system.name).systems[0].ranks)

@@ -13,7 +13,7 @@ from allmrec.baselines.bm25 import BM25, BM25Config
 from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol, judge
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.testing.worlds import THEMES, title_world
 
 needs_bm25s = pytest.mark.skipif(
@@ -39,7 +39,7 @@ def weight(documents: int, count: int, length: int) -> float:
 @needs_bm25s
 def test_against_numbers_worked_out_by_hand() -> None:
     made = BM25(TITLES)
-    assert isinstance(made, Recommender)
+    assert isinstance(made, Ranker)
     # "lamp" stands in two titles, "red" in one: ln(1 + 1.5/2.5) = 0.4700, ln(1 + 2.5/1.5) = 0.9808.
     assert weight(2, 2, 3) == pytest.approx(0.4700 * 2 / (2 + 1.5 * 1.2142857), abs=1e-4)
     found = scores(made, [1], [3, 2, 1])

@@ -14,7 +14,7 @@ from allmrec.baselines.item_knn import training_matrix
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data import InteractionDataset, leave_one_out
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.testing.worlds import taste_world
 
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_inverted_asks_for_more_regularisation() -> None:
 def test_scores_are_sums_over_what_was_taken() -> None:
     weights = np.arange(16, dtype=np.float32).reshape(4, 4)
     made = EASE(weights)
-    assert isinstance(made, Recommender)
+    assert isinstance(made, Ranker)
     queries = [Query(np.array([1, 3, 1])), Query(np.array([], dtype=np.int64))]
     first, second = made.rank(queries, [np.array([2, 3]), np.array([2, 3])])
     # From item 1 to item 2: 6, from 3 to 2: 14; to item 3: 7 and 15. Item 1 counts once.

@@ -14,7 +14,7 @@ from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data import InteractionDataset, Split, leave_one_out
 from allmrec.evaluation import Pair, PairedDifference, draw_protocol, judge
-from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
+from allmrec.ranking import Query, Ranker, Ranking, ranking_from_scores
 from allmrec.testing.worlds import taste_world
 
 
@@ -65,7 +65,7 @@ def test_features_are_those_of_the_docstring() -> None:
 def test_it_trusts_the_part_that_knows_and_not_the_one_that_does_not(split: Split, tmp_path: Path) -> None:
     parts = {"good": right_half_of_the_time(split), "noise": Told(noise, "noise")}
     fusion = LateFusion.fit(parts, split, seed=0)
-    assert isinstance(fusion, Recommender)
+    assert isinstance(fusion, Ranker)
     assert fusion.weights["good"] > 5 * abs(fusion.weights["noise"])
     assert list(fusion.weights)[:4] == ["good", "noise", "popularity", "coldness"]
     protocol = draw_protocol(split, n_candidates=5)

@@ -17,7 +17,7 @@ from allmrec.baselines.item_knn import ItemKNN, ItemKNNConfig, training_matrix
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError
 from allmrec.data import InteractionDataset, Split, leave_one_out
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.testing.worlds import taste_world
 
 ITEMS = list("abcdef")
@@ -88,7 +88,7 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tastes_are_found_and_a_file_gives_the_same_ranking(tmp_path: Path) -> None:
     split = leave_one_out(taste_world())
     made = ItemKNN.of(split)
-    assert isinstance(made, Recommender)
+    assert isinstance(made, Ranker)
     expected = ranks(made, split)
     # A negative shares the target's taste rarely: 3 of 111 items, and then chance decides.
     assert np.mean(expected == 1) > 0.8

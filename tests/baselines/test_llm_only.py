@@ -9,7 +9,7 @@ from allmrec.baselines.llm_only import LLMOnly
 from allmrec.core.errors import ConfigError
 from allmrec.prompting.template import PROFILE, PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.recommend.explain import ExplainConfig, Explainer, PromptReader
 from allmrec.testing.tiny_lm import tiny_language_model
 
@@ -22,7 +22,7 @@ def test_it_ranks_every_candidate_and_batches_change_nothing() -> None:
     candidates = [np.array([3, 4, 5]), np.array([1, 2, 3, 5]), np.array([2, 4])]
     together = LLMOnly(lm, TITLES, PromptTemplate(), PromptBudget(), batch_size=3)
     alone = LLMOnly(lm, TITLES, PromptTemplate(), PromptBudget(), batch_size=1)
-    assert isinstance(together, Recommender)
+    assert isinstance(together, Ranker)
     pairs = zip(together.rank(queries, candidates), alone.rank(queries, candidates), candidates, strict=True)
     for found, expected, asked in pairs:
         assert sorted(found.items.tolist()) == sorted(asked.tolist())

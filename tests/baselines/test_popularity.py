@@ -7,7 +7,7 @@ import numpy as np
 from allmrec.baselines.popularity import Popularity
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 
 # Training parts are everything but the last two: a a b / a c. Outside training c comes up four times and must not count.
 SEQUENCES = {"u": list("aabcc"), "v": list("accc"), "w": list("d")}
@@ -20,7 +20,7 @@ def system() -> tuple[Popularity, InteractionDataset]:
 
 def test_ranks_by_training_counts_and_keeps_the_order_of_ties() -> None:
     popularity, dataset = system()
-    assert isinstance(popularity, Recommender)
+    assert isinstance(popularity, Ranker)
     rows = [np.array([dataset.items.number(i) for i in row], dtype=np.int32) for row in ("ebca", "cbda", "dbc")]
     rankings = popularity.rank([Query(np.zeros(0, dtype=np.int32))] * 3, rows)
     # a 3, then b, c, d once each in the order given, then e never.

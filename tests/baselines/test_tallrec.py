@@ -25,7 +25,7 @@ from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.template import PROFILE
 from allmrec.prompting.tokenising import PromptBuilder
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.testing.tiny_lm import tiny_language_model
 from allmrec.testing.worlds import title_world
@@ -68,7 +68,7 @@ def asked(split: Split, users: int = 6) -> tuple[list[Query], list[np.ndarray]]:
     return queries, [1 + rng.permutation(split.dataset.n_items)[: 4 + user % 3] for user in range(users)]
 
 
-def scores(system: Recommender, split: Split) -> list[np.ndarray]:
+def scores(system: Ranker, split: Split) -> list[np.ndarray]:
     """Scores in the candidates' own order."""
     rankings = system.rank(*asked(split))
     return [r.scores[np.argsort(r.items)] for r in rankings]
@@ -78,7 +78,7 @@ def same(ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(ones, others, strict=True))
 
 
-def hit_at_1(system: Recommender, split: Split) -> float:
+def hit_at_1(system: Ranker, split: Split) -> float:
     protocol = draw_protocol(split, n_candidates=5)
     return float(np.mean(np.asarray(judge([system], protocol, split, reference=system.name).systems[0].ranks) == 1))
 
@@ -86,7 +86,7 @@ def hit_at_1(system: Recommender, split: Split) -> float:
 def test_untrained_it_is_llm_only(split: Split) -> None:
     lm, titles = language_model(split), split.dataset.catalogue.titles
     model = TALLRec(lm, titles, CONFIG)
-    assert isinstance(model, Recommender)
+    assert isinstance(model, Ranker)
     assert same(scores(model, split), scores(LLMOnly(lm, titles, CONFIG.template, CONFIG.budget), split))
 
 

@@ -13,7 +13,7 @@ from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol, judge
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.worlds import THEMES, title_world
 from allmrec.text import EncoderConfig, TextBank, TextLikeness, load_encoder
@@ -34,7 +34,7 @@ def scores(made: TextSimilarity, history: list[int], items: list[int]) -> dict[i
 
 
 def test_the_best_cosine_counts() -> None:
-    assert isinstance(system(), Recommender)
+    assert isinstance(system(), Ranker)
     found = scores(system(), [1, 2], [3, 5])
     # Item 3 points to (0.6, 0.8): 0.6 from item 1 and 0.8 from item 2. Item 5 is opposite to 1 and square to 2.
     assert found == pytest.approx({3: 0.8, 5: 0.0})

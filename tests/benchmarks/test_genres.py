@@ -13,11 +13,11 @@ from benchmarks.genres import EXCHANGED, OWN, measured, show
 from tiny_world import TinyWorld
 
 from allmrec.data.catalogue import Catalogue
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import train_systems
 from allmrec.prompting.template import GENRES, PROFILE, Question
 from allmrec.ranking import Query
+from allmrec.systems.registry import train_systems
 from allmrec.testing.worlds import taste_world
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from allmrec.cf import Backbone, BackboneRecommender, SASRec, SASRecConfig
 from allmrec.core.errors import UnknownIdError
 from allmrec.data import SequenceBatch
-from allmrec.evaluation import EveryItem
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 
 
 class LastItem:
@@ -29,7 +28,7 @@ class LastItem:
 def test_it_is_a_recommender_over_any_backbone() -> None:
     assert isinstance(LastItem(), Backbone)
     assert isinstance(SASRec(3, SASRecConfig()), Backbone)
-    assert isinstance(BackboneRecommender(LastItem()), Recommender)
+    assert isinstance(BackboneRecommender(LastItem()), Ranker)
 
 
 def test_candidates_are_ranked_each_within_its_query() -> None:
@@ -61,20 +60,3 @@ def test_wrong_candidates_are_refused() -> None:
         recommender.rank([Query(np.array([1]))], [np.array([0])])
     with pytest.raises(ValueError, match="1 queries came with 0 candidate sets"):
         recommender.rank([Query(np.array([1]))], [])
-
-
-def test_the_best_of_the_catalogue_are_those_of_ranking_every_item() -> None:
-    model = SASRec(40, SASRecConfig(width=8, max_length=5)).eval()
-    rng = np.random.default_rng(0)
-    queries = [Query(rng.integers(1, 41, size)) for size in (1, 3, 9, 30)]  # with none, all items tie
-    exclude = [np.unique(query.history) for query in queries]
-    recommender = BackboneRecommender(model, batch_size=2)
-    plain = EveryItem(recommender, 40).top(queries, exclude, 7)
-    for left, right in zip(recommender.top(queries, exclude, 7), plain, strict=True):
-        assert left.items.tolist() == right.items.tolist()
-        np.testing.assert_allclose(left.scores, right.scores, atol=1e-5)
-
-
-def test_fewer_come_back_where_fewer_are_left() -> None:
-    found = BackboneRecommender(LastItem(), "last").top([Query(np.array([1]))], [np.array([1, 2])], 3)
-    assert found[0].items.tolist() == [3]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.cli.conftest import call, fails
 
-from allmrec.pipeline.run import Run
+from allmrec.library import Run
 from allmrec.recommend.attention import Group
 
 # Weights of a softmax in bfloat16, which the language model is held in where the processor is faster at it.

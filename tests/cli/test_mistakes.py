@@ -132,7 +132,7 @@ def test_a_history_of_everything(workplace: Path) -> None:
 def test_a_system_that_is_not_there(workplace: Path) -> None:
     run = workplace / "run"
     assert "There is no system 'sasrek'; known are popularity" in fails("evaluate", run, "--systems", "sasrek")
-    assert "There is no system 'sasrek' to train; known are allmrec" in fails("train", run, "--system", "sasrek")
+    assert "There is no system 'sasrek'; known are popularity" in fails("train", run, "--system", "sasrek")
     assert "has no stage 'morec'" in fails("recommend", run, "--user", "u1", "--system", "morec")
     assert "--system goes with `allmrec train`" in fails("align", run, "--system", "no-llm")
 

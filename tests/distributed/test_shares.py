@@ -17,8 +17,8 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import SharedTask
 from allmrec.data.build import read_table
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run
 from allmrec.recommend.tune import _StageTwoTask
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import load_encoder

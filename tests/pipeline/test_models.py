@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allmrec.core.errors import ModelNotFoundError
-from allmrec.pipeline.models import check_encoder, check_language_model
+from allmrec.pipeline.frozen import check_encoder, check_language_model
 
 # The test run is offline (HF_HUB_OFFLINE), so the hub is never asked.
 CHECKS = [(check_language_model, "language model"), (check_encoder, "sentence encoder")]

@@ -13,9 +13,9 @@ from tiny_world import TinyWorld
 import allmrec
 from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError, UnknownIdError
 from allmrec.data.build import read_table
+from allmrec.export.pretrained import TrainedALLMRec
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.pretrained import TrainedALLMRec
-from allmrec.pipeline.run import Run
 from allmrec.testing.tiny_lm import save_tiny_language_model
 
 
@@ -104,7 +104,7 @@ def test_another_sentence_encoder_of_that_name_is_refused_when_it_is_needed(
     run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = allmrec.ALLMRec.from_pretrained(saved)
-    monkeypatch.setattr(Run, "encoder_fingerprint", lambda self: "another")
+    monkeypatch.setattr("allmrec.pipeline.frozen.encoder_fingerprint", lambda name: "another")
     assert loaded.recommend(history=["i1"])
     with pytest.raises(ArtifactError, match=r"sentence encoder .* other weights"):
         loaded.add_items([{"item_id": "new", "title": "x"}])

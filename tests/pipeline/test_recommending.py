@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_world import TinyWorld
 
-from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
-from allmrec.evaluation import EveryItem
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.judgement import evaluate_catalogue, evaluate_run, run_protocol
-from allmrec.pipeline.run import Run
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.request import Request, resolve
+from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever
+from allmrec.systems.judgement import evaluate_catalogue, evaluate_run, run_protocol
+from allmrec.systems.recommending import known_items, recommender
+from allmrec.systems.registry import open_systems
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_a_new_item_with_a_known_items_text_gets_its_text_vector(model: ALLMRec)
 
 
 def test_old_answers_stay_when_items_are_added(model: ALLMRec) -> None:
-    query = model.query(user="u3")
+    query = resolve(model.dataset, Request(user="u3")).query
     old = np.arange(1, 11)
     before = model.rank([query], [old])[0]
     model.add_items(NEW)
@@ -103,13 +106,14 @@ def test_wrong_new_items_are_refused_as_a_whole(model: ALLMRec, items: list[dict
 def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model = run.recommender()
     asked: list[int] = []
-    rank = model.rank
+    ranker = model._ranker
+    rank = ranker.rank
 
     def counting(queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
         asked.extend(len(c) for c in candidates)
         return rank(queries, candidates)
 
-    monkeypatch.setattr(model, "rank", counting)
+    monkeypatch.setattr(ranker, "rank", counting)
     found = model.recommend(history=["i1", "i2"], k=30, candidates=30)
     assert len({item.item_id for item in found}) == 30
     assert asked == [15, 15, 16]
@@ -118,8 +122,9 @@ def test_more_candidates_than_a_prompt_holds_are_ranked_in_rounds(run: Run, monk
 def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
     with pytest.raises(UnknownIdError, match=r"2 of 3 items are not among 36: 'x', 'y'"):
         model.recommend(history=["x", "i1", "y"])
-    skipped = model.recommend(history=["x", "i1", "y"], skip_unknown=True)
-    assert skipped == model.recommend(history=["i1"])
+    found = model.recommend(history=["x", "i1", "y"], unknown="skip")
+    assert found.skipped == ("x", "y")
+    assert found.items == model.recommend(history=["i1"]).items
 
 
 @pytest.mark.parametrize("by", ["cf", "joint", "both"])
@@ -135,20 +140,19 @@ def test_an_approximate_index_proposes_too(run: Run) -> None:
     assert len(run.recommender().recommend(history=["i1"], k=5)) == 5
 
 
-def test_more_than_there_is_cannot_be_proposed(model: ALLMRec) -> None:
-    with pytest.raises(ConfigError, match="only 35 items are left"):
-        model.recommend(history=["i1"], k=1, candidates=36)
+def test_fewer_come_where_fewer_are_left(model: ALLMRec) -> None:
+    assert len(model.recommend(history=["i1"], k=36)) == 35
 
 
 def test_the_whole_catalogue_is_judged_in_one_stage_and_in_two(run: Run) -> None:
     report = evaluate_catalogue(run)
-    assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec, 20 proposed"]
+    assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec (select)"]
     assert report.n_candidates == run.dataset.n_items
     # What the second stage ranks is what the CF model proposed: it finds no target that is not among the first 20.
-    whole = EveryItem(BackboneRecommender(run.backbone("reference")), run.dataset.n_items)
+    whole = BackboneRetriever(run.backbone(in_use=True))
     protocol = run_protocol(run).first(6)
     for query, target, rank in zip(protocol.queries(run.split), protocol.targets, report.systems[2].ranks, strict=True):
-        proposed = whole.top([query], [np.setdiff1d(query.history, [target])], 20)[0].items
+        proposed = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0].items
         assert rank is None or target in proposed
 
 
@@ -171,3 +175,86 @@ def test_a_stated_cold_rule_counts_in_recommendations_too(run: Run) -> None:
     assert any(wanted)
     assert not all(wanted[1:])
     assert run.recommender().ranker.joint.from_text.tolist() == wanted
+
+
+WAYS = ("allmrec-select", "allmrec", "allmrec-select-sbert")
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_way_of_answering_honours_retrieval_and_rounds(
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": "joint", "evaluation.proposals": 25}))
+    model = recommender(run, name)
+    assert isinstance(model, ALLMRec)
+    joint = model.ranker.joint.vectors().float().numpy()
+    asked: list[np.ndarray] = []
+    rank = model._ranker.rank
+
+    def noting(queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
+        asked.extend(candidates)
+        return rank(queries, candidates)
+
+    monkeypatch.setattr(model._ranker, "rank", noting)
+    scores = [item.score for item in model.recommend(history=["i1", "i2"], k=25)]
+    query = resolve(run.dataset, Request(history=["i1", "i2"])).query
+    wanted = (
+        JointRetriever(joint, run.config.retrieve.history, 10**6)
+        .retrieve([query], 25, [query.history], [None])[0]
+        .items
+    )
+    assert {int(item) for items in asked for item in items} == set(wanted.tolist())
+    assert max(map(len, asked)) <= run.config.tune.candidates
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_every_way_of_answering_honours_the_cold_rule(run: Run) -> None:
+    changed = Run(run.path, run.dataset, run.config.changed({"evaluation.cold_below": 3}))
+    wanted = changed.recommender()
+    for name in ("allmrec-select", "allmrec"):
+        model = recommender(changed, name)
+        assert isinstance(model, ALLMRec)
+        assert model.ranker.joint.from_text.tolist() == wanted.ranker.joint.from_text.tolist()
+    assert recommender(changed, "allmrec-select").recommend(history=["i1"]) == wanted.recommend(history=["i1"])
+    # The rule is no part of the row that is evaluated by CF vectors.
+    answers = open_systems(changed, ["allmrec-select"])["allmrec-select"].answers
+    assert answers is not None
+    assert not answers.prompted.joint.from_text.any()
+
+
+@pytest.mark.parametrize("name", [*WAYS, "popularity", "backbone"])
+def test_every_system_of_a_saved_recommender_knows_the_items_that_were_added(
+    run: Run, name: str, tmp_path: Path
+) -> None:
+    model = run.recommender()
+    model.add_items(NEW)
+    model.save_pretrained(tmp_path / "model", interactions=True)
+    saved = Run.open(tmp_path / "model")
+    assert known_items(saved).items.ids == model.dataset.items.ids
+    found = recommender(saved, name).recommend(history=["new1", "i2"], k=38, candidates=38)
+    ids = {item.item_id for item in found}
+    assert not {"new1", "i2"} & ids
+    assert ({"new2", "new3"} <= ids) == (name in WAYS), "what ranks by interactions alone has none of them"
+
+
+def test_the_catalogues_rows_are_named_by_what_answers(run: Run) -> None:
+    report = evaluate_catalogue(run, ["backbone", "allmrec-select", "allmrec"])
+    assert list(report.by_name) == ["SASRec", "A-LLMRec (select)", "A-LLMRec"]
+    assert "ranks 20 retrieved items" in report.by_name["A-LLMRec (select)"].note
+    assert report.by_name["A-LLMRec"].n_users == 3
+
+
+def test_a_batch_of_requests_is_as_each_alone(run: Run) -> None:
+    requests = [Request(user=f"u{n}", k=4) for n in range(8)] + [Request(history=["i1"], k=30, deny=["i2"])]
+    for name in ("backbone", "allmrec-select", "popularity"):
+        model = recommender(run, name)
+        for request, answer in zip(requests, model.recommend(requests), strict=True):
+            alone = model.recommend([request])[0]
+            assert [item.item_id for item in answer] == [item.item_id for item in alone]
+            np.testing.assert_allclose([i.score for i in answer], [i.score for i in alone], atol=1e-4)
+
+
+def test_a_run_does_not_change_after_it_is_made(run: Run) -> None:
+    for field in ("config", "device", "system", "base", "published"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(run, field, None)

@@ -15,10 +15,10 @@ from tiny_world import TinyWorld
 from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
+from allmrec.library import Run
 from allmrec.pipeline.config import RunConfig, load_recipe
-from allmrec.pipeline.judgement import evaluate_run, run_protocol
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import OWN
+from allmrec.systems.judgement import evaluate_run, run_protocol
+from allmrec.systems.own import OWN
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from allmrec.core.errors import AllmrecError, AllmrecWarning, RunInUseError
 from allmrec.core.locking import held
 from allmrec.data.build import read_table
 from allmrec.evaluation import EvaluationProtocol
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.judgement import evaluate_run
-from allmrec.pipeline.run import Run
-from allmrec.recommend.by_id import Recommendation
+from allmrec.recommend.request import Recommendations
+from allmrec.systems.judgement import evaluate_run
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_a_damaged_resume_state_is_set_aside_and_the_stage_comes_out_the_same(co
 # Damaged files
 
 
-def recommended(run: Run) -> list[Recommendation]:
+def recommended(run: Run) -> Recommendations:
     return run.recommender().recommend(user="u3", k=5, candidates=10)
 
 
@@ -205,11 +205,11 @@ def target(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def wanted(target: Run) -> list[Recommendation]:
+def wanted(target: Run) -> Recommendations:
     return recommended(target)
 
 
-def check_damage(target: Run, wanted: list[Recommendation], name: str, spoil: Callable[[bytes], bytes | None]) -> None:
+def check_damage(target: Run, wanted: Recommendations, name: str, spoil: Callable[[bytes], bytes | None]) -> None:
     """Opening and recommending names the file, or does what it did."""
     file = target.path / name
     whole = file.read_bytes()
@@ -238,7 +238,7 @@ def check_damage(target: Run, wanted: list[Recommendation], name: str, spoil: Ca
 
 @given(data=st.data())
 def test_a_damaged_byte_of_any_file_is_named_or_changes_nothing(
-    data: st.DataObject, target: Run, wanted: list[Recommendation]
+    data: st.DataObject, target: Run, wanted: Recommendations
 ) -> None:
     damage_a_byte(data, target, wanted)
 
@@ -246,11 +246,11 @@ def test_a_damaged_byte_of_any_file_is_named_or_changes_nothing(
 @pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=500)
-def test_many_damaged_bytes_one_at_a_time(data: st.DataObject, target: Run, wanted: list[Recommendation]) -> None:
+def test_many_damaged_bytes_one_at_a_time(data: st.DataObject, target: Run, wanted: Recommendations) -> None:
     damage_a_byte(data, target, wanted)
 
 
-def damage_a_byte(data: st.DataObject, target: Run, wanted: list[Recommendation]) -> None:
+def damage_a_byte(data: st.DataObject, target: Run, wanted: Recommendations) -> None:
     name = data.draw(st.sampled_from(files(target)), label="file")
     size = (target.path / name).stat().st_size
     place = data.draw(st.integers(0, size - 1), label="place")
@@ -261,14 +261,14 @@ def damage_a_byte(data: st.DataObject, target: Run, wanted: list[Recommendation]
 
 
 @given(data=st.data())
-def test_a_cut_file_is_named_or_changes_nothing(data: st.DataObject, target: Run, wanted: list[Recommendation]) -> None:
+def test_a_cut_file_is_named_or_changes_nothing(data: st.DataObject, target: Run, wanted: Recommendations) -> None:
     name = data.draw(st.sampled_from(files(target)), label="file")
     size = (target.path / name).stat().st_size
     length = data.draw(st.integers(0, size - 1), label="length")
     check_damage(target, wanted, name, lambda whole: whole[:length])
 
 
-def test_a_missing_or_foreign_file_is_named_or_changes_nothing(target: Run, wanted: list[Recommendation]) -> None:
+def test_a_missing_or_foreign_file_is_named_or_changes_nothing(target: Run, wanted: Recommendations) -> None:
     for name in files(target):
         check_damage(target, wanted, name, lambda whole: None) if name != "protocol.json" else None
         check_damage(target, wanted, name, lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(64))

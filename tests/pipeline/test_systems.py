@@ -18,16 +18,18 @@ from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, draw_protocol, judge, markdown, render
-from allmrec.pipeline.baselines import BASELINES, baseline_stage
+from allmrec.library import Run
 from allmrec.pipeline.config import RunConfig, load_recipe
-from allmrec.pipeline.judgement import _pairs, earlier_report, evaluate_run, keep_report
-from allmrec.pipeline.recommending import Proposed, recommending
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.stages import read_stage, stage_record
-from allmrec.pipeline.systems import OWN, TRAINABLE, UNTRAINED, open_systems, train_systems
-from allmrec.pipeline.variants import VARIANTS, open_variant
 from allmrec.ranking import Query
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
+from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.store.stages import Stage, stage_record
+from allmrec.systems.baselines import encoder_note
+from allmrec.systems.judgement import _pairs, earlier_report, evaluate_run, keep_report
+from allmrec.systems.own import OWN
+from allmrec.systems.recommending import recommender
+from allmrec.systems.registry import SYSTEMS, open_systems, train_systems
+from allmrec.systems.variants import VARIANTS, open_variant
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import taste_world
 
@@ -77,11 +79,17 @@ def heard(run: Run, *names: str) -> list[str]:
     return [line.split(" in ")[0] for line in lines]
 
 
+def last_stage(run: Run, name: str) -> Stage:
+    """The stage that is trained for a system alone."""
+    of, stages = SYSTEMS[name].job(run)
+    return of.stage(stages[-1])
+
+
 # What the tiny run is itself already.
-ITSELF = ("allmrec", "sasrec", "plain-prior")
+ITSELF = ("sasrec", "plain-prior")
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in (*ITSELF, *UNTRAINED)])
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if not SYSTEMS[name].own and name not in ITSELF])
 def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, name: str) -> None:
     assert any(line.endswith(": done") for line in heard(copy, name))
     assert all(line.endswith("there already, made of the same inputs") for line in heard(copy, name))
@@ -90,7 +98,7 @@ def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, 
     assert (first.key, first.users, first.ranks) == (name, again.users, again.ranks)
     assert None not in first.ranks
     assert first.costs["train_seconds"] >= 0
-    items = [item.item_id for item in recommending(Run.open(copy.path), name).recommend(history=["i1", "i2"], k=3)]
+    items = [item.item_id for item in recommender(Run.open(copy.path), name).recommend(history=["i1", "i2"], k=3)]
     assert len(set(items)) == 3
     assert not {"i1", "i2"} & set(items)
     assert list((copy.path / ".resume").iterdir()) == []
@@ -99,11 +107,12 @@ def test_each_is_trained_by_name_ranks_and_is_the_same_after_loading(copy: Run, 
 def test_a_variant_trains_only_what_sets_it_apart(copy: Run) -> None:
     there = "there already, made of the same inputs"
     lines = heard(copy, "without-user", "without-matching", "mlp-llm")
-    common = [f"pretrain: {there}", f"reference: {there}"]
     assert lines == [
-        *(*common, f"align: {there}", "without-user.tune: done"),
-        *(*common, "without-matching.align: done", "without-matching.tune: done"),
-        *(*common, "mlp-llm.tune: done"),
+        *(f"{name}: {there}" for name in ("pretrain", "reference", "align")),
+        "without-user.tune: done",
+        "without-matching.align: done",
+        "without-matching.tune: done",
+        "mlp-llm.tune: done",
     ]
     folders = {str(path.relative_to(copy.path / "systems")) for path in (copy.path / "systems").glob("*/*/")}
     assert folders == {"without-user/tune", "without-matching/align", "without-matching/tune", "mlp-llm/tune"}
@@ -173,13 +182,13 @@ def test_a_run_may_hold_other_systems_alone(data: InteractionDataset, config: Ru
     assert heard(run, "late-fusion") == [f"{name}: done" for name in ("pretrain", "reference", "texts", "late-fusion")]
     report = evaluate_run(run)
     assert [s.key for s in report.systems] == ["popularity", "backbone", "backbone-held-out", "late-fusion"]
-    assert len(recommending(run).recommend(history=["i1"], k=3)) == 3
+    assert len(recommender(run).recommend(history=["i1"], k=3)) == 3
     assert heard(run, "text-similarity") == [
         "texts: there already, made of the same inputs",
         "text-similarity: done",
     ]
     with pytest.raises(ConfigError, match="has text-similarity, late-fusion; say which is to recommend with --system"):
-        recommending(run)
+        recommender(run)
     with pytest.raises(ArtifactError, match=r"has no stage 'align'.*allmrec train"):
         evaluate_run(run, ["allmrec-select"])
 
@@ -189,10 +198,9 @@ def test_one_command_tells_what_the_language_model_adds(
 ) -> None:
     """Late fusion with its score trains what it reads, and late fusion without it."""
     run = Run.create(tmp_path / "run", data, config)
-    there = [f"{name}: there already, made of the same inputs" for name in ("pretrain", "reference")]
     assert heard(run, "late-fusion-llm") == [
-        *(f"{name}: done" for name in ("pretrain", "reference", "texts", "late-fusion")),
-        *(*there, "align: done", "tune: done", "late-fusion-llm: done"),
+        f"{name}: done"
+        for name in ("pretrain", "reference", "texts", "late-fusion", "align", "tune", "late-fusion-llm")
     ]
     report = evaluate_run(run, ["late-fusion", "late-fusion-llm"])
     (pair,) = report.pairs
@@ -215,13 +223,14 @@ def test_late_fusion_reads_the_language_model_as_the_table_does(copy: Run) -> No
     train_systems(copy, ["late-fusion-llm"], lambda text: None)
     made = open_systems(copy, ["allmrec-select", "late-fusion-llm"])
     query, items = Query(np.array([1, 2, 3])), np.arange(1, 9)
-    parts = made["late-fusion-llm"].recommender._parts  # type: ignore[attr-defined]  # a LateFusion
-    (own,), (read,) = (s.rank([query], [items]) for s in (made["allmrec-select"].recommender, parts["LLM"]))
+    parts = made["late-fusion-llm"].ranker._parts  # type: ignore[attr-defined]  # a LateFusion
+    (own,), (read,) = (s.rank([query], [items]) for s in (made["allmrec-select"].ranker, parts["LLM"]))
     np.testing.assert_array_equal(own.items, read.items)
     np.testing.assert_array_equal(own.scores, read.scores)
     assert not made["late-fusion-llm"].titles
-    # One prompt holds few candidates, so the whole catalogue is not its to rank.
-    assert isinstance(recommending(copy, "late-fusion-llm")._system, Proposed)  # type: ignore[attr-defined]
+    # One prompt holds few candidates, so the CF model retrieves what it ranks.
+    retriever = recommender(copy, "late-fusion-llm")._retriever
+    assert isinstance(retriever, BackboneRetriever)
 
 
 def test_late_fusion_by_the_title_loss_is_slow_and_compared_on_few_users(copy: Run) -> None:
@@ -247,15 +256,15 @@ def test_what_scores_titles_recommends_without_a_cf_model(
     assert heard(run, "llm-only", "tallrec") == ["llm-only: nothing to train", "tallrec: done"]
     for name, called in (("tallrec", "TALLRec"), ("llm-only", "LLM-Only")):
         said: list[str] = []
-        found = recommending(run, name, said.append).recommend(history=["i1", "i2"], k=3)
+        found = recommender(run, name, said.append).recommend(history=["i1", "i2"], k=3)
         assert len({item.item_id for item in found} - {"i1", "i2"}) == 3
         (line,) = said
-        assert f"popularity proposes what {called} ranks" in line
+        assert f"popularity retrieves what {called} ranks" in line
         assert f"train {run.path} --system sasrec" in line
-    assert len(recommending(run).recommend(history=["i1", "i2"], k=3)) == 3
+    assert len(recommender(run).recommend(history=["i1", "i2"], k=3)) == 3
     heard(run, "sasrec")
     said = []
-    recommending(run, "tallrec", said.append)
+    recommender(run, "tallrec", said.append)
     assert said == []
 
 
@@ -276,8 +285,8 @@ def test_a_longformer_by_name_is_read_in_its_own_tokens(
         train_systems(run, ["recformer"], lambda text: None)
     tokenizer.save_pretrained(tmp_path / "longformer")
     assert heard(run, "recformer")[-1] == "recformer: done"
-    made = open_systems(run, ["recformer"])["recformer"].recommender
-    arrays = read_stage(run.path, baseline_stage(run, "recformer"))
+    made = open_systems(run, ["recformer"])["recformer"].ranker
+    arrays = run.folder.tensors(last_stage(run, "recformer"))
     own = Recformer.from_arrays(arrays, ItemTokens.of(data.catalogue, tokenizer), run.config.systems.recformer.model)
     query = Query(np.array([1, 2, 3]))
     (found,), (wanted,) = (
@@ -305,8 +314,7 @@ def test_texts_are_encoded_where_the_run_computes(
             raise ReachedError
         return original(self, numbers)
 
-    run = Run.create(tmp_path / "run", data, config)
-    run.device = "meta"
+    run = Run.create(tmp_path / "run", data, config, "meta")
     monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
     with pytest.raises(ReachedError):
         train_systems(run, [name], lambda text: None)
@@ -316,8 +324,8 @@ def test_texts_are_encoded_where_the_run_computes(
 def test_what_decides_text_vectors_decides_whose_they_are(trained: Run) -> None:
     changed = Run(trained.path, trained.dataset, trained.config.changed({"encoder.max_tokens": 8}))
     for name in ("text-similarity", "late-fusion", "morec", "ctrl"):
-        assert baseline_stage(changed, name).key != baseline_stage(trained, name).key
-    assert baseline_stage(changed, "recformer").key == baseline_stage(trained, "recformer").key
+        assert last_stage(changed, name).key != last_stage(trained, name).key
+    assert last_stage(changed, "recformer").key == last_stage(trained, "recformer").key
 
 
 def test_an_encoder_that_is_not_tuned_as_the_papers_tune_it_is_noted(config: RunConfig) -> None:
@@ -328,23 +336,23 @@ def test_an_encoder_that_is_not_tuned_as_the_papers_tune_it_is_noted(config: Run
     }
     for tuned, note in notes.items():
         changed = config.changed({"systems.encoder_tune": tuned})
-        assert [BASELINES[name].note(changed) for name in ("morec", "ctrl", "recformer")] == [note, note, ""]
+        assert encoder_note(changed) == note
 
 
 def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", data, config)
     assert heard(run, "sasrec") == ["pretrain: done", "reference: done"]
     assert [s.key for s in evaluate_run(run, ["sasrec"]).systems] == ["backbone"]
-    assert len(recommending(run, "sasrec").recommend(user="u3", k=4)) == 4
+    assert len(recommender(run, "sasrec").recommend(user="u3", k=4)) == 4
     # Neither `evaluate` nor `recommend` needs to be told.
     assert [s.key for s in evaluate_run(run).systems] == ["popularity", "backbone", "backbone-held-out"]
-    assert recommending(run).recommend(user="u3", k=4) == recommending(run, "sasrec").recommend(user="u3", k=4)
+    assert recommender(run).recommend(user="u3", k=4) == recommender(run, "sasrec").recommend(user="u3", k=4)
 
 
 def test_by_default_all_that_is_there_is_judged(copy: Run) -> None:
     train_systems(copy, ["item-knn", "no-llm"], lambda text: None)
     report = evaluate_run(copy)
-    assert [system.key for system in report.systems] == [*OWN, "no-llm", "item-knn"]
+    assert [system.key for system in report.systems] == [*(kind.name for kind in OWN), "no-llm", "item-knn"]
     shown = evaluate_run(copy, ["allmrec-select", "no-llm"]).systems
     assert [system.name for system in shown] == ["A-LLMRec (select)", "no LLM (select)"]
     assert shown[0].costs["trained_parameters"] == shown[1].costs["trained_parameters"]
@@ -415,11 +423,10 @@ def tastes(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def blind_hit(tastes: Run, name: str, trained: bool = True) -> float:
     """Hit@1 of a variant without the CF model's scores in the head: what is right has come through the slots."""
     blind = Run(tastes.path, tastes.dataset, tastes.config.changed({"tune.prompt.pointer.cf_prior": False}))
-    blind.data_hash = tastes.data_hash
     train_systems(blind, [name], lambda text: None)
     variant = open_variant(blind, name)
     protocol = draw_protocol(variant.split, "test", None, 6, 0)
-    system = ALLMRec(variant.dataset, variant.ranker(trained), variant.method, name)
+    system = LanguageRanker(variant.ranker(trained), variant.method, name)
     return judge([system], protocol, variant.split).systems[0].metrics["Hit@1"].value
 
 

@@ -13,7 +13,7 @@ from allmrec.cf.backbone import Backbone
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 
 
@@ -35,7 +35,7 @@ def stage_two(
     return PromptedRanker(lm, backbone, joint, data.catalogue.titles, PromptConfig.model_validate(prompt))
 
 
-def hit_at_1(system: Recommender, queries: Sequence[Query], targets: np.ndarray, candidates: np.ndarray) -> float:
+def hit_at_1(system: Ranker, queries: Sequence[Query], targets: np.ndarray, candidates: np.ndarray) -> float:
     rankings = system.rank(queries, list(candidates))
     return float(np.mean([r.items[0] == t for r, t in zip(rankings, targets, strict=True)]))
 

@@ -14,7 +14,7 @@ from allmrec.data.build import read_movielens
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.tune import TuneConfig, stage_two_batches, tune
 from tests.proof.conftest import cf_table, stage_two
 
@@ -72,7 +72,7 @@ def test_thirty_two_users_by_heart(
     )
     split = leave_one_out(data)
     tune(ranker, split, config)
-    model = ALLMRec(data, ranker, method, batch_size=32)
+    model = LanguageRanker(ranker, method, batch_size=32)
     hits = []
     for batch in stage_two_batches(ranker, split, config, epoch=epochs - 1):
         rankings = model.rank(batch.queries, batch.candidates)

@@ -10,9 +10,9 @@ from allmrec.core.packaged import movielens_100k
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import read_movielens
 from allmrec.evaluation import draw_protocol, judge
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.testing.exchanged import exchanged_ranker
 
 pytestmark = pytest.mark.slow
@@ -32,8 +32,8 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
     own = run.ranker()
     others = exchanged_ranker(own, run.split, numpy_generator(0, "shuffle"))
     systems = [
-        ALLMRec(data, own, "score", "own vectors"),
-        ALLMRec(data, others, "score", "others' vectors"),
+        LanguageRanker(own, "score", "own vectors"),
+        LanguageRanker(others, "score", "others' vectors"),
     ]
     protocol = draw_protocol(run.split, "test", 120, seed=1)
     report = judge(systems, protocol, run.split, reference="own vectors")

@@ -21,7 +21,7 @@ from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.tokenising import PromptBudget
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.worlds import mixed_world, taste_world, title_world
 from allmrec.text.encoder import EncoderConfig, load_encoder
@@ -101,9 +101,9 @@ def test_only_collaboration_knows_by_the_title_loss(smollm2: TransformersLM) -> 
     config = by_titles(150)
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     asked = asked_about(split, np.arange(60), *others(split, 60))
-    before = hit_at_1(ALLMRec(split.dataset, ranker, "score"), *asked)
+    before = hit_at_1(LanguageRanker(ranker, "score"), *asked)
     tune(ranker, split, config)
-    ours = hit_at_1(ALLMRec(split.dataset, ranker, "score"), *asked)
+    ours = hit_at_1(LanguageRanker(ranker, "score"), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
     llm_only = hit_at_1(plain, *(part[:30] for part in asked))
@@ -125,7 +125,7 @@ def test_only_text_knows_by_the_title_loss(smollm2: TransformersLM) -> None:
     ranker = stage_two(smollm2, backbone, split.dataset, joint.with_source("text"), **dict(config.prompt))
     tune(ranker, split, config)
     asked = asked_about(split, np.arange(60), *others(split, 60))
-    ours = hit_at_1(ALLMRec(split.dataset, ranker, "score"), *asked)
+    ours = hit_at_1(LanguageRanker(ranker, "score"), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     print(f"Hit@1 of {CANDIDATES}: by titles {ours:.2f}, SASRec {sasrec:.2f}")
     assert sasrec < 0.35
@@ -142,7 +142,7 @@ def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     tune(ranker, split, config)
     queries, targets, candidates = asked_about(split, np.arange(80), *others(split, 80))
-    ours, sasrec = ALLMRec(split.dataset, ranker, "score"), BackboneRecommender(backbone)
+    ours, sasrec = LanguageRanker(ranker, "score"), BackboneRecommender(backbone)
     plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
     found = {
         name: [hit_at_1(system, queries[half::2], targets[half::2], candidates[half::2]) for half in (0, 1)]
@@ -160,7 +160,7 @@ def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     tune(ranker, split, config)
     asked = asked_about(split, np.arange(100), *others(split, 100))
-    ours = hit_at_1(ALLMRec(split.dataset, ranker), *asked)
+    ours = hit_at_1(LanguageRanker(ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     few = tuple(part[:40] for part in asked)
     plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
@@ -179,10 +179,10 @@ def test_only_text_knows(smollm2: TransformersLM) -> None:
     ranker = stage_two(smollm2, backbone, split.dataset, by_text, **dict(config.prompt))
     tune(ranker, split, config)
     asked = asked_about(split, np.arange(100), *others(split, 100))
-    ours = hit_at_1(ALLMRec(split.dataset, ranker), *asked)
+    ours = hit_at_1(LanguageRanker(ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     ranker.joint = joint.with_source("cf")
-    by_cf = hit_at_1(ALLMRec(split.dataset, ranker), *asked)
+    by_cf = hit_at_1(LanguageRanker(ranker), *asked)
     print(f"Hit@1 of {CANDIDATES}: text vectors {ours:.2f}, CF vectors {by_cf:.2f}, SASRec {sasrec:.2f}")
     assert sasrec < 0.35
     assert ours > sasrec + 0.25

@@ -10,7 +10,7 @@ import torch
 from tests.recommend.conftest import WORLD, queries, ranker
 
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.ranking import Query, Recommender
+from allmrec.ranking import Query, Ranker
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender, answers, choices
 from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.resolve import AnswerStatistics, TitleResolver
@@ -66,7 +66,7 @@ def test_the_named_candidate_stands_first_and_no_candidate_is_no_answer() -> Non
 def test_a_constrained_answer_is_a_candidate_and_the_rest_stands_as_given(kind: str) -> None:
     made = ranker(tiny_language_model(kind))
     system = ConstrainedRecommender(made, batch_size=4)
-    assert isinstance(system, Recommender)
+    assert isinstance(system, Ranker)
     queries, candidates = asked(9)
     for query, items, ranking in zip(queries, candidates, system.rank(queries, candidates), strict=True):
         first = items.tolist().index(int(ranking.items[0]))
@@ -92,7 +92,7 @@ def test_an_answer_leaves_no_gradient_and_moves_no_weight() -> None:
     queries, candidates = asked(3)
     system = GeneratingRecommender(made, TitleResolver(WORLD.catalogue.titles))
     system.rank(queries, candidates)
-    assert isinstance(system, Recommender)
+    assert isinstance(system, Ranker)
     assert system.statistics.asked == 3
     assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
     assert all(parameter.grad is None for parameter in made.parameters())

@@ -54,6 +54,6 @@ def test_nearest_leaves_out_and_says_how_many_are_left(kind: type[ExactIndex]) -
     table = np.zeros((6, 1), dtype=np.float32)
     table[1:, 0] = [5, 4, 3, 2, 1]
     index = kind(table, np.arange(1, 6))
-    one = np.ones(1, dtype=np.float32)
-    assert nearest(index, one, 2, np.array([1, 3])).tolist() == [2, 4]
-    assert nearest(index, one, 5, np.array([1, 3])).tolist() == [2, 4, 5]
+    queries, exclude = np.ones((2, 1), dtype=np.float32), [np.array([1, 3]), np.array([], dtype=np.int64)]
+    assert [found.items.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
+    assert [found.scores.tolist() for found in nearest(index, queries, 5, exclude)] == [[4, 2, 1], [5, 4, 3, 2, 1]]

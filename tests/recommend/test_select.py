@@ -13,6 +13,7 @@ from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.select import PointerConfig, PointerHead
 from allmrec.recommend.tune import TuneConfig, training_positions, tune
 from allmrec.testing.tiny_lm import tiny_language_model
@@ -52,7 +53,7 @@ def questions(count: int) -> tuple[list[Query], list[np.ndarray]]:
 
 @pytest.mark.parametrize("method", ["select", "score"])
 def test_a_batch_ranks_as_each_query_alone(lm: TransformersLM, method: str) -> None:
-    model = ALLMRec(WORLD, ranker(lm), method, batch_size=4)
+    model = LanguageRanker(ranker(lm), method, batch_size=4)
     users, candidates = questions(7)
     together = model.rank(users, candidates)
     for query, items, ranking in zip(users, candidates, together, strict=True):
@@ -130,7 +131,7 @@ def test_training_positions() -> None:
 
 
 def test_recommend_leaves_out_what_was_seen() -> None:
-    model = ALLMRec(WORLD, ranker(tiny_language_model()), "select")
+    model = ALLMRec(WORLD, ranker(tiny_language_model()))
     user = WORLD.users.id(3)
     found = [r.item_id for r in model.recommend(user=user, k=5, candidates=8)]
     seen = {WORLD.items.id(int(i)) for i in WORLD.sequence(3)}
@@ -144,6 +145,6 @@ def test_without_item_slots_the_ends_of_titles_are_compared() -> None:
     last = [made.builder.titles[item][-1] for item in (3, 4, 5)]
     assert prompt.ids[prompt.candidates_at].tolist() == last
     assert prompt.ids[prompt.history_at].tolist() == [made.builder.titles[item][-1] for item in (1, 2)]
-    found = ALLMRec(WORLD, made, "select").rank([Query(np.array([1, 2]))], [np.array([3, 4, 5])])[0]
+    found = LanguageRanker(made, "select").rank([Query(np.array([1, 2]))], [np.array([3, 4, 5])])[0]
     assert sorted(found.items.tolist()) == [3, 4, 5]
     assert len(set(found.scores.tolist())) == 3

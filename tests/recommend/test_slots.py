@@ -15,7 +15,7 @@ from allmrec.evaluation import draw_protocol, judge
 from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptConfig, PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
@@ -83,7 +83,7 @@ def knowing(titled: bool = True, **config: object) -> PromptedRanker:
 def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> None:
     made, split = knowing(**config), leave_one_out(WORLD)
     protocol = draw_protocol(split, "test", None, 5, 0)
-    system = ALLMRec(WORLD, made, "select")
+    system = LanguageRanker(made, "select")
 
     def hit() -> float:
         return judge([system], protocol, split).systems[0].metrics["Hit@1"].value
@@ -106,7 +106,7 @@ def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(likeness: s
         )
     split = leave_one_out(WORLD)
     protocol = draw_protocol(split, "test", None, 5, 0)
-    system = ALLMRec(WORLD, made, "select")
+    system = LanguageRanker(made, "select")
     before = judge([system], protocol, split).systems[0].metrics["Hit@1"].value
     # Steps too small to learn anything by.
     training = TrainingConfig(learning_rate=1e-9, batch_size=8, epochs=1)
@@ -151,4 +151,4 @@ def test_the_fused_prior_does_without_texts_where_there_are_none(likeness: str) 
     log = tune(made, split, wanted)
     assert np.isfinite([record["loss/select"] for record in log.records]).all()
     query, candidates = Query(np.array([1, 2])), np.array([3, 4, 5])
-    assert np.isfinite(ALLMRec(WORLD, made, "select").rank([query], [candidates])[0].scores).all()
+    assert np.isfinite(LanguageRanker(made, "select").rank([query], [candidates])[0].scores).all()

@@ -17,7 +17,7 @@ from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split
-from allmrec.ranking import Query, Ranking, Recommender, ranking_from_scores
+from allmrec.ranking import Query, Ranker, Ranking, ranking_from_scores
 from allmrec.recommend.prior import conditional_logit
 
 __all__ = ["FusionConfig", "LateFusion", "LateFusionLLM"]
@@ -71,7 +71,7 @@ class LateFusion:
 
     def __init__(
         self,
-        parts: Mapping[str, Recommender],
+        parts: Mapping[str, Ranker],
         counts: Int[np.ndarray, " items_and_padding"],
         weights: Float[np.ndarray, " features"],
     ) -> None:
@@ -81,7 +81,7 @@ class LateFusion:
             raise ConfigError(f"{len(weights)} weights came for {len(self.features)} features; fit the fusion again.")
 
     @classmethod
-    def fit(cls, parts: Mapping[str, Recommender], split: Split, seed: int, config: FusionConfig | None = None) -> Self:
+    def fit(cls, parts: Mapping[str, Ranker], split: Split, seed: int, config: FusionConfig | None = None) -> Self:
         """Find the weights on a split's validation items.
 
         Users and negatives follow from split, seed and config alone: whatever the parts are, they are the same.
@@ -120,7 +120,7 @@ class LateFusion:
         return {"weights": torch.from_numpy(self._weights), "counts": torch.from_numpy(self._counts)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], parts: Mapping[str, Recommender]) -> Self:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], parts: Mapping[str, Ranker]) -> Self:
         """What `tensors` gave, around the same parts in the same order.
 
         Raises:
@@ -158,7 +158,7 @@ def _feature_names(parts: list[str]) -> list[str]:
 
 
 def _features(
-    parts: Mapping[str, Recommender],
+    parts: Mapping[str, Ranker],
     counts: Int[np.ndarray, " items_and_padding"],
     queries: Sequence[Query],
     candidates: Sequence[Int[np.ndarray, " _candidates"]],

@@ -15,7 +15,7 @@ from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TitleTokens, TokenisedPrompt
 from allmrec.ranking import Query, Ranking, ranking_from_scores
-from allmrec.recommend.allmrec import Normalisation, normalised
+from allmrec.recommend.language_ranker import Normalisation, normalised
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 
 __all__ = ["LLMOnly"]

@@ -20,7 +20,7 @@ from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, TitleTokens
 from allmrec.ranking import Query, Ranking
-from allmrec.recommend.allmrec import Normalisation
+from allmrec.recommend.language_ranker import Normalisation
 from allmrec.recommend.samples import SampleConfig, StageTwoBatch, StageTwoSamples, rank_figures
 
 __all__ = ["TALLRec", "TALLRecConfig", "train_tallrec"]

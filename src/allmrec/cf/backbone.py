@@ -56,7 +56,8 @@ class Backbone(Protocol):
 class SequenceBackbone(nn.Module):
     """Base of the backbones that this project trains itself: a vector after each position of a history.
 
-    A new one implements `item_vectors` and `position_vectors` and enters itself in `allmrec.cf.registry.BACKBONES`.
+    A new one implements `item_vectors` and `position_vectors` and is entered in `allmrec.cf.registry.BACKBONES`,
+    or by an entry point of the group `allmrec.backbones`.
 
     Args:
         n_items: number of items, the padding not counted.

@@ -44,6 +44,11 @@ class BackboneRecommender:
         """The system's name as it stands in a table."""
         return self._name
 
+    @property
+    def backbone(self) -> Backbone:
+        """The model whose scores they are."""
+        return self._backbone
+
     @torch.no_grad()
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _"]]) -> list[Ranking]:
         """Rank each query's own candidates by x_u · E_i.
@@ -60,31 +65,6 @@ class BackboneRecommender:
             part = candidates[start : start + self._batch_size]
             batch = query_batch(queries[start : start + self._batch_size], self._backbone.max_length)
             rankings += self._rank_batch(self._backbone.user_vectors(batch), vectors, part)
-        return rankings
-
-    @torch.no_grad()
-    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
-        """The best `k` of all items but the excluded; which of equal scores come first is left to torch.
-
-        Args:
-            queries: whom for.
-            exclude: item numbers to leave out, for each query.
-            k: how many; fewer come back where fewer are left.
-        """
-        vectors = self._backbone.item_vectors()
-        rankings = []
-        for start in range(0, len(queries), self._batch_size):
-            part, without = queries[start : start + self._batch_size], exclude[start : start + self._batch_size]
-            users = self._backbone.user_vectors(query_batch(part, self._backbone.max_length))
-            scores = (users @ vectors.T).float()
-            scores[:, 0] = -torch.inf
-            rows = np.repeat(np.arange(len(part)), [len(items) for items in without])
-            columns = np.concatenate([np.asarray(items, dtype=np.int64) for items in without])
-            scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-            best = scores.topk(min(k, len(vectors) - 1), dim=1)
-            for values, items in zip(best.values.cpu().numpy(), best.indices.cpu().numpy(), strict=True):
-                left = np.isfinite(values)
-                rankings.append(Ranking(items[left], values[left]))
         return rankings
 
     def _rank_batch(self, users: Tensor, vectors: Tensor, candidates: Sequence[np.ndarray]) -> list[Ranking]:

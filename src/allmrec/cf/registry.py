@@ -1,4 +1,7 @@
-"""The backbones that `pretrain` can train, by name: the one place where a new one is entered; knows no training."""
+"""The backbones that `pretrain` can train, by name: the one place where a new one is entered.
+
+Another package adds one by an entry point of the group `allmrec.backbones` that names a `BackboneKind`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from allmrec.cf.nextitnet import NextItNet, NextItNetConfig
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
+from allmrec.core.registry import Registry
 from allmrec.data.splitting import Split
 
 __all__ = ["BACKBONES", "BackboneKind", "backbone_kind"]
@@ -42,7 +46,7 @@ class BackboneKind:
     ready: Callable[[Split, Any], SequenceBackbone] | None = None
 
 
-BACKBONES: dict[str, BackboneKind] = {
+_OURS = {
     "sasrec": BackboneKind(
         title="SASRec",
         config=SASRecConfig,
@@ -75,6 +79,8 @@ BACKBONES: dict[str, BackboneKind] = {
         ready=Imported.of_config,
     ),
 }
+
+BACKBONES: Registry[BackboneKind] = Registry("allmrec.backbones", BackboneKind, _OURS)
 
 
 def backbone_kind(name: str) -> BackboneKind:

@@ -13,8 +13,8 @@ from rich.table import Table
 from allmrec.cli.attention_figure import attention_figure, check_figure, save_figure
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.artifacts import write_json
-from allmrec.pipeline.attention import AttentionChange, attention_change
 from allmrec.pipeline.run import Run
+from allmrec.systems.attention import AttentionChange, attention_change
 
 __all__ = ["register"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from allmrec.core.artifacts import atomic_write
 from allmrec.core.errors import ConfigError, MissingExtraError
-from allmrec.pipeline.attention import AttentionChange
 from allmrec.recommend.attention import AnswerAttention, Group
+from allmrec.systems.attention import AttentionChange
 
 if TYPE_CHECKING:  # an optional package
     from matplotlib.axes import Axes

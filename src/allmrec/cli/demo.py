@@ -14,10 +14,10 @@ from allmrec.cli.prepare import show_summary
 from allmrec.cli.recommend import show_history, show_recommendations
 from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.pipeline.judgement import run_protocol
-from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import train_systems
+from allmrec.systems.judgement import run_protocol
+from allmrec.systems.registry import train_systems
 
 __all__ = ["register"]
 

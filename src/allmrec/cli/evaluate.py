@@ -10,11 +10,10 @@ import typer
 
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.artifacts import atomic_write
-from allmrec.core.errors import ConfigError
 from allmrec.evaluation import Report, markdown, render, verdict
-from allmrec.pipeline.judgement import earlier_report, evaluate_catalogue, evaluate_run, keep_report
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import SYSTEMS
+from allmrec.systems.judgement import earlier_report, evaluate_catalogue, evaluate_run, keep_report
+from allmrec.systems.registry import SYSTEMS
 
 __all__ = ["register", "show_evaluation"]
 
@@ -30,7 +29,11 @@ def register(app: typer.Typer) -> None:
             int | None, typer.Option(min=1, help="Users for systems that score titles, which is slow.")
         ] = None,
         systems: Annotated[
-            str | None, typer.Option(help=f"Some of: {', '.join(SYSTEMS)}. Default: all that the run has.")
+            str | None,
+            typer.Option(
+                help=f"Some of: {', '.join(SYSTEMS)}. Default: all that the run has; with --catalogue popularity, the CF model "
+                "and A-LLMRec."
+            ),
         ] = None,
         catalogue: Annotated[
             bool, typer.Option("--catalogue", help="Rank the whole catalogue instead of the candidates.")
@@ -40,13 +43,12 @@ def register(app: typer.Typer) -> None:
         opened = Run.open(run, chosen_device(device))
         changes = {"users": users, "title_users": title_users}
         wanted = opened.config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
-        opened.config = opened.config.model_copy(update={"evaluation": wanted})
+        opened = opened.with_config(opened.config.model_copy(update={"evaluation": wanted}))
+        names = None if systems is None else [name.strip() for name in systems.split(",")]
         if catalogue:
-            if systems is not None:
-                raise ConfigError("--catalogue asks popularity, the CF model and A-LLMRec; leave --systems out.")
-            show_report(opened, evaluate_catalogue(opened, _command()), "report-catalogue")
+            show_report(opened, evaluate_catalogue(opened, names, _command(), log=announce), "report-catalogue")
         else:
-            show_evaluation(opened, None if systems is None else [name.strip() for name in systems.split(",")])
+            show_evaluation(opened, names)
 
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
@@ -55,7 +57,7 @@ def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
     What is known of some systems alone is no report of the run, and does not take its place.
     """
     name = "report" if systems is None else "report-selected"
-    show_report(run, evaluate_run(run, systems, _command(), announce=announce), name)
+    show_report(run, evaluate_run(run, systems, _command(), log=announce), name)
 
 
 def show_report(run: Run, report: Report, name: str) -> None:

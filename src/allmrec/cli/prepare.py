@@ -16,7 +16,9 @@ from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig, prepare_source
 from allmrec.data.interactions import InteractionDataset
+from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
+from allmrec.pipeline.config import parse_changes
 
 __all__ = ["register", "show_summary"]
 
@@ -177,6 +179,33 @@ def register(app: typer.Typer) -> None:
         options |= _columns(rating=rating, time=time, title=title, description=description, categories=categories)
         _prepare("recbole", options, output, shared)
 
+    special = {command.name for command in verbs.registered_commands}
+    for name in SOURCES:
+        if name not in special:
+            verbs.command(name, help="A source whose options are given by --set.")(with_shared(_plain(name)))
+
+
+def _plain(source: str) -> Callable[..., None]:
+    """The sub-verb of a source that has no options of its own on the command line, such as another package's."""
+
+    def verb(
+        output: Output,
+        option: Annotated[
+            list[str] | None, typer.Option("--set", help="An option of the source: field=value; repeatable.")
+        ] = None,
+        *,
+        shared: Shared,
+    ) -> None:
+        options = parse_changes(option or [])
+        if "on_error" not in SOURCES[source].config.model_fields:
+            if shared.on_error != "fail":
+                raise ConfigError(f"The source {source!r} cannot leave lines out; leave out --on-error.")
+            _write(source, options, output, shared.filters())
+            return
+        _prepare(source, options, output, shared)
+
+    return verb
+
 
 def _said(**options: Any) -> dict[str, Any]:
     """The options that were given."""
@@ -191,14 +220,19 @@ def _columns(**columns: str) -> dict[str, str | None]:
 def _prepare(
     source: str, options: Mapping[str, Any], output: Path, shared: Shared, preset: AmazonPreset | None = None
 ) -> None:
+    asked = "" if preset is None else f" --words {','.join(preset.words)}"
     filters = shared.filters(preset.prepare if preset else None)
+    _write(source, {**options, "on_error": shared.on_error}, output, filters, asked)
+
+
+def _write(source: str, options: Mapping[str, Any], output: Path, filters: PrepareConfig, asked: str = "") -> None:
+    """Read a source and write the data set; `asked` is what the next command should say beside the data."""
     if output.exists() and not (output / "manifest.json").is_file() and any(output.iterdir()):
         raise ConfigError(f"{output} exists and is no data set of allmrec. Give another folder with -o.")
     with CONSOLE.status("Reading …"):
-        dataset = prepare_source(source, {**options, "on_error": shared.on_error}, filters)
+        dataset = prepare_source(source, options, filters)
         dataset.save(output)
     show_summary(dataset)
-    asked = "" if preset is None else f" --words {','.join(preset.words)}"
     train = f"allmrec train {output} -o runs/{output.name}{asked}"
     announce(f"Written: {output}\nNext: {train}   # without a GPU: --recipe cpu")
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.recommending import recommending
 from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import ALLMRec
-from allmrec.recommend.by_id import Recommendation
+from allmrec.recommend.request import Recommendations, Request, resolve
+from allmrec.systems.recommending import known_items, recommender
 
 __all__ = ["register", "show_history", "show_recommendations"]
 
@@ -39,10 +39,16 @@ def register(app: typer.Typer) -> None:
         history: Annotated[str | None, typer.Option("--history", help='Item ids, oldest first: "id,id,…"')] = None,
         k: Annotated[int, typer.Option("--k", min=1, help="How many to recommend.")] = 10,
         candidates: Annotated[
-            int, typer.Option(min=1, help="Items that are proposed for ranking; many go in rounds.")
-        ] = 20,
+            int | None,
+            typer.Option(
+                min=1,
+                help="Items that are retrieved for ranking; many go in rounds. Default: evaluation.proposals, or k.",
+            ),
+        ] = None,
+        allow: Annotated[str | None, typer.Option("--allow", help='Item ids that alone may come: "id,id,…"')] = None,
+        deny: Annotated[str | None, typer.Option("--deny", help='Item ids that may not come: "id,id,…"')] = None,
         skip_unknown: Annotated[
-            bool, typer.Option("--skip-unknown", help="Leave out of --history what the catalogue does not hold.")
+            bool, typer.Option("--skip-unknown", help="Leave out ids that the catalogue does not hold.")
         ] = False,
         seen: Annotated[bool, typer.Option("--seen", help="Allow what the history holds.")] = False,
         explain: Annotated[
@@ -62,34 +68,39 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         if (user is None) == (history is None):
             raise ConfigError("Give either --user ID or --history ID,ID,…")
+        request = Request(
+            history=None if history is None else _ids(history),
+            user=user,
+            k=k,
+            candidates=candidates,
+            allow=None if allow is None else _ids(allow),
+            deny=_ids(deny or ""),
+            exclude_seen=not seen,
+            unknown="skip" if skip_unknown else "fail",
+        )
         opened = Run.open(run, chosen_device(device))
-        data = opened.dataset
-        items = None if history is None else [part.strip() for part in history.split(",") if part.strip()]
-        # Looked up before the language model is loaded: a wrong id is told at once.
-        if user is not None:
-            numbers = data.sequence(data.users.number(user)).tolist()
-        else:
-            if skip_unknown:
-                unknown = [item for item in items or () if item not in data.items]
-                items = [item for item in items or () if item in data.items]
-                if unknown:
-                    announce(f"Left out of the history, not in the catalogue: {', '.join(unknown)}")
-            numbers = data.items.numbers(items or ())
-        left = data.n_items - (0 if seen else len(set(numbers)))
-        if left == 0:
-            raise ConfigError("The history holds every item of the catalogue. Allow them again with --seen.")
-        k = min(k, left)
-        model = recommending(opened, system, (lambda text: None) if as_json else announce)
+        data = known_items(opened)
+        # Looked up before the language model is loaded: a wrong id is reported at once.
+        resolved = resolve(data, request)
+        log = (lambda text: None) if as_json else announce
+        if resolved.skipped:
+            log(f"Left out, not in the catalogue: {', '.join(resolved.skipped)}")
+        if resolved.possible(data.n_items) == 0:
+            raise ConfigError(
+                "No item is left to recommend: the history holds every one that may come. Allow the history's items with "
+                "--seen, or change --allow and --deny."
+            )
+        model = recommender(opened, system, log)
         if (explain or profile) and not isinstance(model, ALLMRec):
             raise ConfigError(
                 f"--{'explain' if explain else 'profile'} asks the language model of A-LLMRec; another system has nothing "
                 "to say."
             )
-        found = model.recommend(items, user, k, min(max(candidates, k), left), not seen)
+        found = model.answer([resolved])[0]
         speeches: list[Iterator[str]] = []
         of_user: Iterator[str] | None = None
         if isinstance(model, ALLMRec):
-            query, how = model.query(items, user), opened.config.explain
+            query, how = resolved.query, opened.config.explain
             if explain:
                 question = how.genres if about is About.genres else how.reason
                 speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]
@@ -102,7 +113,7 @@ def register(app: typer.Typer) -> None:
             printed = rows if of_user is None else {"profile": "".join(of_user), "recommendations": rows}
             typer.echo(json.dumps(printed, ensure_ascii=False, indent=2))
             return
-        show_history(data, numbers)
+        show_history(data, resolved.query.history.tolist())
         show_recommendations(found)
         if explain:
             CONSOLE.print(f"In the language model's words ({about}; it may be wrong, and it is not the cause):")
@@ -113,6 +124,10 @@ def register(app: typer.Typer) -> None:
                 "This user's genres in the language model's words (it was not taught to say them, and may be wrong):"
             )
             _speak("  ", of_user)
+
+
+def _ids(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _speak(start: str, pieces: Iterator[str]) -> None:
@@ -133,7 +148,7 @@ def show_history(data: InteractionDataset, items: list[int], latest: int = 5) ->
         announce(f"  {title}  [{data.items.id(item)}]")
 
 
-def show_recommendations(found: list[Recommendation]) -> None:
+def show_recommendations(found: Recommendations) -> None:
     """Print recommendations as a table."""
     table = Table("", "title", "item", "score")
     for place, item in enumerate(found, start=1):

@@ -15,7 +15,9 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.systems import TRAINABLE, check_trainable, train_systems
+from allmrec.pipeline.schedule import check_models, train
+from allmrec.pipeline.tune_stage import stages_until
+from allmrec.systems.registry import SYSTEMS, check_trainable, train_systems
 
 __all__ = ["register"]
 
@@ -59,7 +61,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             list[str] | None,
             typer.Option(
                 "--system",
-                help=f"With `train`: this instead of A-LLMRec; repeatable: {', '.join(TRAINABLE)}.",
+                help=f"With `train`: this instead of A-LLMRec; repeatable: {', '.join(SYSTEMS)}.",
             ),
         ] = None,
         device: DeviceOption = "auto",
@@ -91,13 +93,17 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         else:
             data = InteractionDataset.load(source)
             run = Run.draft(output, data, _first_config(output, recipe, changes), place, save_every)
-        check_trainable(run, system or ["allmrec"], until)
+        stages = stages_until(run.config, until)
+        if system:
+            check_trainable(run, system)
+        else:
+            check_models(run, stages)
         run.keep()
         tell = announce if here.is_main else lambda text: None
         if system:
             train_systems(run, system, tell)
         else:
-            run.train(tell, until)
+            train([(run, stages)], tell)
         after = {"pretrain": "align", "align": "tune"}.get(until)
         tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
 

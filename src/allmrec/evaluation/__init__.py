@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allmrec.evaluation.catalogue import CatalogueRecommender, EveryItem, judge_catalogue
+from allmrec.evaluation.catalogue import CatalogueRecommender, judge_catalogue
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.judging import judge
 from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
@@ -15,7 +15,6 @@ __all__ = [
     "CatalogueRecommender",
     "Estimate",
     "EvaluationProtocol",
-    "EveryItem",
     "Pair",
     "PairedDifference",
     "Report",

@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Int
 
 from allmrec.core.errors import DataError
-from allmrec.core.seeding import numpy_generator
 from allmrec.data.splitting import Split
 from allmrec.evaluation.judging import ItemLists, Judge
 from allmrec.evaluation.protocol import EvaluationProtocol
-from allmrec.ranking import Query, Ranking, Recommender
+from allmrec.ranking import Query, Ranking
 
-__all__ = ["CatalogueRecommender", "EveryItem", "judge_catalogue"]
+__all__ = ["CatalogueRecommender", "judge_catalogue"]
 
 
 @runtime_checkable
@@ -30,28 +29,6 @@ class CatalogueRecommender(Protocol):
     def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
         """The best `k` of all items but the excluded, for each query."""
         ...
-
-
-class EveryItem:
-    """A recommender that is cheap enough to be handed every item as a candidate.
-
-    Args:
-        recommender: ranks.
-        n_items: how many items there are.
-        seed: of the order in which items are handed over, which decides between equal scores.
-    """
-
-    def __init__(self, recommender: Recommender, n_items: int, seed: int = 0) -> None:
-        self._recommender = recommender
-        self._order = numpy_generator(seed, "catalogue order").permutation(n_items) + 1
-
-    @property
-    def name(self) -> str:
-        return self._recommender.name
-
-    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
-        candidates = [self._order[~np.isin(self._order, seen)] for seen in exclude]
-        return [Ranking(r.items[:k], r.scores[:k]) for r in self._recommender.rank(queries, candidates)]
 
 
 class CatalogueJudge(Judge[CatalogueRecommender]):

@@ -18,7 +18,7 @@ from allmrec.data.splitting import Split
 from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, summarise
-from allmrec.ranking import Query, Ranking, Recommender
+from allmrec.ranking import Query, Ranker, Ranking
 
 __all__ = ["Judge", "Note", "judge"]
 
@@ -173,7 +173,7 @@ class Judge(ABC, Generic[S]):
             self.check(name, ranking, items, k)
 
 
-class CandidateJudge(Judge[Recommender]):
+class CandidateJudge(Judge[Ranker]):
     """Hands each system the protocol's candidates.
 
     An answer may leave candidates out, which costs it the target; it may not add or repeat any.
@@ -191,7 +191,7 @@ class CandidateJudge(Judge[Recommender]):
     def given(self, protocol: EvaluationProtocol, queries: Sequence[Query], start: int) -> ItemLists:
         return list(protocol.candidates[start : start + len(queries)])
 
-    def ask(self, system: Recommender, queries: Sequence[Query], given: ItemLists, k: int) -> list[Ranking]:
+    def ask(self, system: Ranker, queries: Sequence[Query], given: ItemLists, k: int) -> list[Ranking]:
         return system.rank(queries, given)
 
     def check(self, name: str, ranking: Ranking, given: Int[np.ndarray, " _items"], k: int) -> None:

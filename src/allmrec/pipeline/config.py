@@ -26,9 +26,9 @@ from allmrec.core.training import TrainingConfig
 from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.llm.adapters import LoRAConfig
 from allmrec.llm.precision import Precision
-from allmrec.recommend.allmrec import Normalisation
 from allmrec.recommend.explain import ExplainConfig
 from allmrec.recommend.generate import GenerateConfig
+from allmrec.recommend.language_ranker import Normalisation
 from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig

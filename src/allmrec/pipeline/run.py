@@ -1,214 +1,209 @@
-"""A run: the stages in order, each done once per set of inputs, and the parts loaded back; knows no terminal."""
+"""A run: a data set, a configuration and a folder, and what a stage is; no particular stage is named here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from allmrec.alignment.align import align
-from allmrec.alignment.autoencoders import Alignment
-from allmrec.alignment.joint_items import JointItemTable
-from allmrec.alignment.text_side import TextSide
-from allmrec.cf.backbone import Backbone
-from allmrec.cf.pretrain import pretrain
-from allmrec.cf.registry import backbone_kind
-from allmrec.core.artifacts import read_tensors, space_checked
-from allmrec.core.distributed import Processes, processes
-from allmrec.core.errors import ArtifactError, ConfigError
-from allmrec.core.log import logger
-from allmrec.core.seeding import seeded_torch
+from allmrec.core.config import parse_config
+from allmrec.core.devices import chosen_device
+from allmrec.core.errors import ConfigError
+from allmrec.core.resume import Checkpoint
+from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.llm.fingerprint import fingerprint
-from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.folder import STAGE_NAMES, RunFolder
-from allmrec.pipeline.models import check_encoder, check_language_model
-from allmrec.pipeline.outcome import outcome
-from allmrec.pipeline.pretrained import TrainedALLMRec
-from allmrec.pipeline.stages import (
-    Stage,
-    StageResult,
-    check_stage,
-    damaged_files,
-    read_stage,
-    stage_is_current,
-    write_stage,
-)
-from allmrec.recommend.prompted import PromptedRanker
-from allmrec.recommend.tune import tune
-from allmrec.text.bank import TextBank
-from allmrec.text.encoder import TransformerEncoder, load_encoder
-from allmrec.text.likeness import TextLikeness
-from allmrec.text.loading import load_parts
+from allmrec.store.folder import RunFolder, RunRecord
+from allmrec.store.stages import Stage, StageResult
 
-__all__ = ["STAGE_NAMES", "Announce", "Run"]
+__all__ = ["Log", "Run", "StageKind"]
 
-Announce = Callable[[str], None]
+# Takes a line about what has been done.
+Log = Callable[[str], None]
 
 
-class Run(RunFolder):
-    """A run: what is trained, in which order, and the parts loaded back.
+@dataclass(frozen=True, eq=False)
+class StageKind:
+    """What can be trained, once per set of inputs, and is then stored.
 
-    A run may hold variants of A-LLMRec (`variant`): runs in the same folder with some fields changed. Stages that a
-    variant has in common with the run itself stand where the run has them and are trained once.
+    Attributes:
+        name: of its folder.
+        settings: the part of the configuration that decides its result.
+        train: does the work; the stage is the one to be written.
+        parents: the stages that it reads; their keys decide its result too.
+        before: stages that are trained before it although it does not read them.
+        inputs: what else decides its result, beside the data and the seed.
+        seeded: whether the seed decides anything.
+        check: raises where a model or a text is missing that the training needs.
+        system: the system that alone needs it; empty where it is one of A-LLMRec's own.
     """
 
-    # Of a variant: its name, and the run that it is a variant of.
+    name: str
+    settings: Callable[[RunConfig], Mapping[str, Any]]
+    train: Callable[[Run, Stage], StageResult]
+    parents: Callable[[RunConfig], Sequence[StageKind]] = lambda config: ()
+    before: Callable[[RunConfig], Sequence[StageKind]] = lambda config: ()
+    inputs: Callable[[RunConfig], Mapping[str, str]] = lambda config: {}
+    seeded: bool = True
+    check: Callable[[Run], None] = lambda run: None
+    system: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A data set with a configuration, and the folder that its stages are stored in. It never changes.
+
+    A run may hold variants of itself (`variant`): runs in the same folder with some fields changed. Stages that a variant
+    has in common with the run stand where the run has them and are trained once.
+
+    Attributes:
+        path: the folder.
+        dataset: its data.
+        config: its configuration.
+        device: where to train and rank; see `chosen_device`.
+        save_every: seconds between two writes of an unfinished stage's resume state.
+        trained_on: hash of the data that it is trained on, where `dataset` is only the catalogue of it.
+        published: of a saved recommender: what `run.json` says of it.
+        system, base: of a variant: its name, and the run that it is a variant of.
+        loaded: large frozen models by name and precision, shared with the variants.
+    """
+
+    path: Path
+    dataset: InteractionDataset
+    config: RunConfig
+    device: str = "auto"
+    save_every: float = 60.0
+    _: KW_ONLY
+    trained_on: str | None = None
+    published: Mapping[str, Any] | None = None
     system: str = ""
     base: Run | None = None
+    loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def variant(self, name: str, config: RunConfig) -> Run:
-        """The same run with another configuration, what differs kept under the variant's name."""
-        run = Run(self.path, self.dataset, config, self.device, self.save_every)
-        run.data_hash, run.published = self.data_hash, self.published
-        run.system, run.base = name, self
-        run.__dict__.update({part: self.__dict__[part] for part in ("split",) if part in self.__dict__})
-        return run
-
-    def stage(self, name: str) -> Stage:
-        """A stage with everything that decides its result.
+    @classmethod
+    def create(
+        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
+    ) -> Self:
+        """Make a run of a data set, or take up the one that is there with the configuration given now.
 
         Raises:
-            ConfigError: there is no such stage.
+            ConfigError: the folder is a run of other data, or something else.
+            RunInUseError: another process is training it.
         """
-        stage = self._stage(name)
-        if self.base is None or self.base._stage(name).key == stage.key:
+        run = cls.draft(path, dataset, config, device, save_every)
+        run.keep()
+        return run
+
+    @classmethod
+    def draft(
+        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
+    ) -> Self:
+        """The run that `create` would make, with nothing written: what is refused must not change the one that is there.
+
+        Raises:
+            ConfigError: the folder is a run of other data, or something else.
+        """
+        RunFolder(path).check_free(dataset)
+        return cls(path, dataset, config, chosen_device(device), save_every)
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
+        """Open a run's folder.
+
+        Raises:
+            ArtifactError: it is no run, or damaged.
+        """
+        record, dataset = RunFolder(path).read()
+        config = parse_config(RunConfig, record.config, str(path / "run.json"))
+        published = record.published
+        return cls(
+            path, dataset, config, chosen_device(device), save_every, trained_on=record.data_hash, published=published
+        )
+
+    def keep(self) -> None:
+        """Write what `draft` gave: from now on the folder is a run of this configuration.
+
+        Raises:
+            RunInUseError: another process is training it.
+        """
+        self.folder.keep(self.record(), self.dataset, self.device)
+
+    def record(self) -> RunRecord:
+        """What `run.json` says of this run as it is trained."""
+        return RunRecord(self.data_hash, self.config.model_dump(mode="json"))
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run on disk."""
+        return RunFolder(self.path, self.save_every)
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Of the data that it is trained on."""
+        return self.trained_on or self.dataset.content_hash
+
+    @cached_property
+    def split(self) -> Split:
+        """What stage 2 and the evaluation use: leave one out, with the held-out targets marked."""
+        config = self.config
+        return leave_one_out(
+            self.dataset, config.held_out_targets, hold_out_users=config.held_out_users, seed=config.seed
+        )
+
+    @property
+    def method(self) -> Literal["select", "score"]:
+        """How its language model answers; see `RunConfig.method`."""
+        return self.config.method
+
+    def with_config(self, config: RunConfig) -> Self:
+        """The same folder with another configuration."""
+        return replace(self, config=config)
+
+    def variant(self, name: str, config: RunConfig) -> Self:
+        """The same run with another configuration, what differs kept under the variant's name."""
+        return replace(self, config=config, system=name, base=self)
+
+    def stage(self, kind: StageKind) -> Stage:
+        """A stage of this run with everything that decides its result."""
+        stage = self._stage(kind)
+        if kind.system or self.base is None or self.base._stage(kind).key == stage.key:
             return stage
         return replace(stage, system=self.system)
 
-    def _stage(self, name: str) -> Stage:
+    def _stage(self, kind: StageKind) -> Stage:
         config = self.config
-        base = {"data": self.data_hash, "seed": str(config.seed)}
-        if name == "pretrain":
-            settings = config.pretrain.model_dump(mode="json")
-            inputs = {**base, **self.held_out}
-            return Stage(name, settings, inputs)
-        if name == "reference":
-            settings = config.pretrain.model_dump(mode="json")
-            return Stage(name, settings, {**base, "held_out_targets": "0"})
-        if name == "align":
-            settings = {
-                part: getattr(config, part).model_dump(mode="json") for part in ("align", "encoder", "item_text")
-            }
-            return Stage(name, settings, base, {"pretrain": self._stage("pretrain")})
-        if name == "texts":
-            settings = {"encoder": config.encoder.untouched.model_dump(mode="json")}
-            return Stage(name, settings, {"data": self.data_hash})
-        if name == "tune":
-            settings = config.tune.model_dump(mode="json")
-            parents = ["align" if config.tune.items == "joint" else "pretrain"]
-            if config.tune.prompt.pointer.reads_texts:
-                parents.append("texts")
-            inputs = {**base, "llm": self.language_model}
-            return Stage(name, settings, inputs, {parent: self._stage(parent) for parent in parents})
-        raise ConfigError(f"There is no stage {name!r}; known are {', '.join(STAGE_NAMES)}.")
+        inputs = {"data": self.data_hash, **({"seed": str(config.seed)} if kind.seeded else {}), **kind.inputs(config)}
+        parents = {parent.name: self._stage(parent) for parent in kind.parents(config)}
+        return Stage(kind.name, kind.settings(config), inputs, parents, kind.system)
 
-    @property
-    def held_out(self) -> dict[str, str]:
-        """What is withheld from the CF model, as it decides a stage's result."""
-        targets, users = self.config.held_out_targets, self.config.held_out_users
-        found = {"held_out_targets": str(targets)}
-        return found if users is None or not targets else found | {"held_out_users": str(users)}
+    def has(self, kind: StageKind) -> bool:
+        """Whether a stage stands there, made of what the run has now."""
+        return self.folder.has(self.stage(kind))
 
-    @property
-    def language_model(self) -> str:
-        """The language model as it decides a stage's result: its name, and the precision where one was asked for.
-
-        Devices differ in what `auto` is, and count as little as ever.
-        """
-        config = self.config
-        return config.llm if config.llm_precision == "auto" else f"{config.llm} in {config.llm_precision}"
-
-    @property
-    def stages(self) -> list[str]:
-        """The stages that this configuration has, in order."""
-        left_out = set()
-        if not self.config.held_out_targets:
-            left_out.add("reference")
-        if self.config.tune.items != "joint":
-            left_out.add("align")
-        if not self.config.tune.prompt.pointer.reads_texts:
-            left_out.add("texts")
-        return [name for name in STAGE_NAMES if name not in left_out]
-
-    def train(self, announce: Announce = logger.info, until: str = "tune") -> None:
-        """Run every stage up to `until` that is not there already, made of just these inputs.
+    def tensors(self, kind: StageKind, name: str = "weights") -> dict[str, Tensor]:
+        """What a stage stored.
 
         Raises:
-            ModelNotFoundError: the encoder or the language model, before anything is trained.
-            RunInUseError: another process is training the run.
-            NoSpaceError: the disk is full; what is finished is kept.
-            ArtifactError: a stage has a newer format.
+            ArtifactError: it is not trained, of other inputs, or damaged.
         """
-        here = processes(self.device)
-        with space_checked(self.path), self.held(here):
-            self.train_stages(announce, until, here)
+        return self.folder.tensors(self.stage(kind), name)
 
-    def train_stages(self, announce: Announce, until: str, here: Processes) -> None:
-        """`train` for somebody who holds the run already."""
-        self.check_unpublished()
-        steps = {
-            "pretrain": lambda: self._pretrain("pretrain", self.split),
-            "reference": lambda: self._pretrain("reference", leave_one_out(self.dataset)),
-            "align": self._align,
-            "texts": self.encode_titles,
-            "tune": self._tune,
-        }
-        if until == "pretrain" and "reference" in self.stages:
-            until = "reference"  # a CF model too
-        for name in self.check_models(until):
-            self.complete(self.stage(name), steps[name], announce, here)
-        here.wait()
-
-    def check_models(self, until: str) -> list[str]:
-        """Whether the models are there that the stages up to `until` need: their stages may be hours away.
-
-        Returns:
-            Those stages.
+    def check(self, kinds: Sequence[StageKind]) -> None:
+        """Make sure that stages can be read, before a large language model is loaded for nothing.
 
         Raises:
-            ConfigError: the configuration has no such stage.
-            ModelNotFoundError: the encoder or the language model.
+            ArtifactError: a stage is missing, of other inputs, or damaged.
         """
-        if until not in self.stages:
-            raise ConfigError(f"{self.path} has no stage {until!r} with tune.items = {self.config.tune.items!r}.")
-        wanted = self.stages[: self.stages.index(until) + 1]
-        for name in ("align", "texts"):
-            if name in wanted and not stage_is_current(self.path, self.stage(name)):
-                check_encoder(self.config.encoder.name)
-        if "tune" in wanted and not stage_is_current(self.path, self.stage("tune")):
-            check_language_model(self.config.llm)
-        return wanted
+        for kind in kinds:
+            self.folder.check(self.stage(kind))
 
-    def complete(self, stage: Stage, work: Callable[[], StageResult], announce: Announce, here: Processes) -> None:
-        """Do one stage, unless it is there already; the run is held."""
-        # The others wait here until the main process has written the stage before.
-        current, damaged = here.from_main(self._state(stage))
-        if current and not damaged:
-            announce(f"{stage.label}: there already, made of the same inputs")
-            return
-        if damaged:
-            announce(f"{stage.label}: {damaged[0]} is missing or damaged; training it again")
-        started = time.monotonic()
-        result = work()
-        if here.is_main:
-            write_stage(self.path, stage, result, started)
-            self.forget(stage)
-        announce(f"{stage.label}: done in {time.monotonic() - started:.0f} s{outcome(result)}")
-
-    def _state(self, stage: Stage) -> tuple[bool, list[Path]]:
-        """Whether a stage stands there, made of these inputs, and which of its files are damaged."""
-        current = stage_is_current(self.path, stage)
-        return current, damaged_files(self.path, stage) if current else []
+    def resume(self, stage: Stage) -> Checkpoint:
+        """Where a stage that is not finished is kept."""
+        return self.folder.resume(stage)
 
     def check_unpublished(self) -> None:
         """Make sure that this is a run and not a saved recommender.
@@ -218,178 +213,3 @@ class Run(RunFolder):
         """
         if self.published is not None:
             raise ConfigError(f"{self.path} is a saved recommender, made to be used and not to be trained further.")
-
-    def check_trained(self) -> None:
-        """Make sure that every stage can be read, before a large language model is loaded for nothing.
-
-        Raises:
-            ArtifactError: a stage is missing, of other inputs, or damaged.
-        """
-        for name in self.stages:
-            check_stage(self.path, self.stage(name))
-
-    def backbone(self, stage: str = "pretrain") -> Backbone:
-        """The trained CF model; `reference` is the one that saw the held-out targets too."""
-        kind = backbone_kind(self.config.pretrain.backbone)
-        if stage == "reference" and not self.config.held_out_targets:
-            stage = "pretrain"
-        backbone = kind.load(read_stage(self.path, self.stage(stage)), self.config.pretrain.model)
-        return backbone.to(self.device)
-
-    def joint(self) -> JointItemTable:
-        """Vectors of all items for stage 2: as stage 1 left them, or what `tune.items` puts in their place."""
-        if self.config.tune.items == "joint":
-            return JointItemTable.from_tensors(read_stage(self.path, self.stage("align"), "joint"))
-        vectors = self.backbone().item_vectors().detach().cpu()
-        if self.config.tune.items == "random":
-            with seeded_torch(self.config.seed, "random joint vectors"):
-                vectors = torch.randn(len(vectors), self.config.align.joint_width)
-        none = torch.zeros(len(vectors), dtype=torch.bool)
-        return JointItemTable.of(vectors, torch.zeros_like(vectors), none)
-
-    def likeness(self, last: int = 10, centred: bool = False) -> TextLikeness:
-        """Of titles, by the untouched sentence encoder; see `TextLikeness`."""
-        return TextLikeness.from_tensors(read_stage(self.path, self.stage("texts")), last, centred)
-
-    @cached_property
-    def lm(self) -> TransformersLM:
-        """The frozen language model; one for a run and all its variants."""
-        if self.base is not None and self.base.language_model == self.language_model:
-            return self.base.lm
-        lm = load_language_model(self.config.llm, self.device, self.config.llm_precision)
-        if self.published is not None:
-            self._check_frozen("llm", f"language model {self.config.llm!r}", fingerprint(lm.frozen.module))
-        return lm
-
-    def encoder_fingerprint(self) -> str:
-        """Of the sentence encoder as it comes, before stage 1 tuned any of it."""
-        return fingerprint(load_parts(self.config.encoder.name).model)
-
-    def _check_frozen(self, part: str, words: str, found: str) -> None:
-        if self.published is not None and self.published["frozen"][part]["fingerprint"] != found:
-            raise ArtifactError(
-                f"The {words} here has other weights than the one that {self.path} was trained with. Get that version, "
-                "or train again with this one."
-            )
-
-    def ranker(self, trained: bool = True) -> PromptedRanker:
-        """Stage 2 around the frozen parts.
-
-        Args:
-            trained: with its trained weights; else as it is initialised.
-        """
-        ranker = PromptedRanker(
-            self.lm,
-            self.backbone(),
-            self.joint(),
-            self.dataset.catalogue.titles,
-            self.config.tune.prompt,
-            self.config.seed,
-            self.backbone("reference") if trained else None,
-            self.known_counts() if trained else self.train_counts(),
-            self.likeness(centred=True) if self.config.tune.prompt.pointer.reads_texts else None,
-        )
-        if trained:
-            ranker.load_state_dict(read_stage(self.path, self.stage("tune")))
-        return ranker.to(self.device)
-
-    @property
-    def method(self) -> Literal["select", "score"]:
-        """How its language model answers; see `RunConfig.method`."""
-        return self.config.method
-
-    def recommender(self) -> TrainedALLMRec:
-        """A-LLMRec as this run trained it, answering by `method`.
-
-        Raises:
-            ArtifactError: the run is not trained, or damaged.
-        """
-        self.check_trained()
-        evaluation, ranker = self.config.evaluation, self.ranker()
-        if evaluation.cold_below:
-            ranker.joint = ranker.joint.with_source(self.cold_rows(evaluation.cold_below))
-        model = TrainedALLMRec(
-            self.dataset,
-            ranker,
-            self.method,
-            normalisation=evaluation.normalisation,
-            batch_size=evaluation.batch_size,
-            retrieve=self.config.retrieve,
-            prompt_candidates=self.config.tune.candidates,
-            text_side=self.text_side,
-        )
-        model.run = self
-        model.take_up_published()
-        return model
-
-    def train_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
-        """Training interactions per item number, as the CF model inside A-LLMRec saw them."""
-        if self.published is None:
-            return self.split.train_counts()
-        return read_tensors(self.path / "published.safetensors")["train_counts"].numpy()
-
-    def known_counts(self) -> Int64[np.ndarray, " items_and_padding"]:
-        """The same with the items held out from that CF model: what the one in use knows."""
-        if self.published is None:
-            return leave_one_out(self.dataset).train_counts()
-        kept = read_tensors(self.path / "published.safetensors")
-        # What was saved before there was such a count reads none.
-        return kept.get("known_counts", kept["train_counts"]).numpy()
-
-    def cold_rows(self, below: int) -> Bool[Tensor, " rows"]:
-        """Which items have fewer training interactions than `below`."""
-        rows: Bool[Tensor, " rows"] = torch.from_numpy(self.train_counts() < below)
-        rows[0] = False
-        return rows
-
-    def text_side(self) -> TextSide:
-        """The text half of stage 1 with its encoder, for items that come later."""
-        if self.published is not None:
-            self._check_frozen("encoder", f"sentence encoder {self.config.encoder.name!r}", self.encoder_fingerprint())
-        encoder = load_encoder(self.config.encoder)
-        alignment = Alignment(self.backbone().width, encoder, self.config.align.joint_width)
-        alignment.load_state_dict(read_stage(self.path, self.stage("align")))
-        return TextSide(alignment.to(self.device), encoder, self.config.item_text, self._untouched_encoder)
-
-    def _untouched_encoder(self) -> TransformerEncoder:
-        return load_encoder(self.config.encoder.untouched).to(self.device)
-
-    def _pretrain(self, name: str, split: Split) -> StageResult:
-        backbone, log = pretrain(
-            split, self.config.pretrain, self.config.seed, self.resume(self.stage(name)), self.device
-        )
-        return StageResult(backbone.state_dict(), log.as_json())
-
-    def _align(self) -> StageResult:
-        encoder = load_encoder(self.config.encoder)
-        texts = [text or None for text in self.dataset.catalogue.item_texts(self.config.item_text)]
-        alignment, joint, log = align(
-            self.split,
-            self.backbone(),
-            texts,
-            encoder,
-            self.config.align,
-            self.config.seed,
-            self.resume(self.stage("align")),
-            self.device,
-        )
-        return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
-
-    def encode_titles(self) -> StageResult:
-        """The work of `texts`: the untouched sentence encoder's vector of each title."""
-        bank = TextBank(self._untouched_encoder(), self.dataset.catalogue.titles, device=self.device)
-        vectors = bank.all_vectors(description="encode titles").cpu()
-        return StageResult({"vectors": vectors, "present": torch.from_numpy(bank.present)}, {})
-
-    def _tune(self) -> StageResult:
-        ranker = self.ranker(trained=False)
-        config = self.config.tune.model_copy(
-            update={"training": self.config.tune.training.model_copy(update={"seed": self.config.seed})}
-        )
-        log = tune(ranker, self.split, config, self.resume(self.stage("tune")))
-        budget = {
-            "title_tokens": config.prompt.budget.title_tokens,
-            "cut_titles": ranker.builder.titles.cut,
-            "dropped_history": ranker.builder.dropped_history,
-        }
-        return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int, Int64
 
 from allmrec.core.errors import MissingExtraError
+from allmrec.ranking import Ranking
 
 __all__ = ["ApproximateIndex", "ExactIndex", "ItemIndex", "make_index", "nearest"]
+
+Items = Int[np.ndarray, " _items"]
 
 # Inner graph of the approximate index: neighbours an item, and how widely it is built and searched. With these, 98 in
 # 100 of the exact nearest are found on random vectors (tests/recommend/test_item_index.py holds it above 90).
@@ -21,9 +25,15 @@ class ItemIndex(Protocol):
     """Items with the highest inner product to a query."""
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int
+        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
-        """For each query the `count` best rows and their products, best first; -1 stands where none was found."""
+        """For each query the best rows and their products, best first; -1 stands where none was found.
+
+        Args:
+            queries: their vectors.
+            count: how many rows that are not excluded are wanted; some more places may come.
+            exclude: for each query, rows to leave out; empty: none for any.
+        """
         ...
 
 
@@ -32,17 +42,25 @@ class ExactIndex:
 
     Args:
         vectors: one row an item number; row 0 pads.
-        rows: which rows may be found.
+        rows: which rows may be found, ascending.
     """
 
     def __init__(self, vectors: Float32[np.ndarray, "rows width"], rows: Int64[np.ndarray, " allowed"]) -> None:
         self._vectors, self._rows = np.ascontiguousarray(vectors[rows]), rows
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int
+        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
         count = min(count, len(self._rows))
+        if not count:
+            return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
         products = queries @ self._vectors.T
+        if exclude:
+            numbers = np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])
+            items = np.concatenate(exclude)
+            columns = np.searchsorted(self._rows, items).clip(max=len(self._rows) - 1)
+            there = self._rows[columns] == items
+            products[numbers[there], columns[there]] = -np.inf
         # A stable sort of the few best: equal products keep the order of item numbers on every machine.
         if count < len(self._rows):
             threshold = -np.partition(-products, count - 1, axis=1)[:, count - 1 : count]
@@ -52,7 +70,8 @@ class ExactIndex:
         for number, row in enumerate(products):
             able = np.flatnonzero(row >= threshold[number])
             found[number] = able[np.argsort(-row[able], kind="stable")][:count]
-        return self._rows[found], np.take_along_axis(products, found, axis=1)
+        best = np.take_along_axis(products, found, axis=1)
+        return np.where(np.isfinite(best), self._rows[found], -1), best
 
 
 class ApproximateIndex:
@@ -76,11 +95,16 @@ class ApproximateIndex:
         self._index.add(np.ascontiguousarray(vectors[rows], dtype=np.float32))
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int
+        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
+        # The graph cannot leave rows out while it searches, so as many more are found.
+        count += max(map(len, exclude), default=0)
         self._index.hnsw.efSearch = max(_SEARCH, 2 * count)
         products, found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), count)
-        return np.where(found >= 0, self._rows[found], -1), products
+        rows = np.where(found >= 0, self._rows[found], -1)
+        for row, seen in zip(rows, exclude, strict=False):
+            row[np.isin(row, seen)] = -1
+        return rows, products
 
 
 def make_index(
@@ -91,10 +115,12 @@ def make_index(
 
 
 def nearest(
-    index: ItemIndex, query: Float32[np.ndarray, " width"], count: int, exclude: Int64[np.ndarray, " seen"]
-) -> Int64[np.ndarray, " found"]:
-    """Up to `count` items that are not excluded, best first; fewer where the index has no more."""
-    found = index.search(query[None], count + len(exclude))[0][0]
-    kept = found[(found > 0) & ~np.isin(found, exclude)]
-    result: Int64[np.ndarray, " found"] = kept[:count]
-    return result
+    index: ItemIndex, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items]
+) -> list[Ranking]:
+    """For each query up to `count` items that it does not exclude, best first; fewer where the index has no more."""
+    rows, products = index.search(queries, count, exclude)
+    rankings = []
+    for items, scores in zip(rows, products, strict=True):
+        there = items > 0
+        rankings.append(Ranking(items[there][:count], scores[there][:count]))
+    return rankings

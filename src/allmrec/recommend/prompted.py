@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,6 +176,12 @@ class PromptedRanker(nn.Module):
         self._likeness = self._texts
         if self.config.pointer.reads_joint_texts:
             self._likeness = TextLikeness(table.text, table.has_text.cpu().numpy(), centred=True)
+
+    def with_joint(self, table: JointItemTable) -> PromptedRanker:
+        """The same ranker, its weights shared, on other joint vectors; this one stays as it is."""
+        other = copy.copy(self)
+        other.joint = table
+        return other
 
     def slot_table(self, joint: JointItemTable) -> Float[Tensor, "items columns"]:
         """What item slots are filled from, one row an item; see `SlotContents`."""

@@ -1,26 +1,44 @@
-"""Candidates from the whole catalogue, by CF or joint vectors; knows no language model's inside."""
+"""Candidates from the whole catalogue for a batch of queries: by vectors, by another ranker, or every item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int
+import torch
+from jaxtyping import Float32, Int, Int64
 from pydantic import Field
 
+from allmrec.cf.backbone import Backbone
+from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
-from allmrec.core.errors import ConfigError
-from allmrec.ranking import Query
-from allmrec.recommend.item_index import ItemIndex, make_index, nearest
+from allmrec.core.seeding import numpy_generator
+from allmrec.ranking import Query, Ranker, Ranking
+from allmrec.recommend.item_index import ExactIndex, ItemIndex, make_index, nearest
 from allmrec.recommend.prompted import PromptedRanker
 
-__all__ = ["RetrieveConfig", "Retriever", "interleaved"]
+__all__ = [
+    "AllItems",
+    "BackboneRetriever",
+    "JointRetriever",
+    "RankerRetriever",
+    "RetrieveConfig",
+    "Retriever",
+    "TakingTurns",
+    "interleaved",
+    "make_retriever",
+]
+
+Items = Int[np.ndarray, " _items"]
+
+# Queries whose products with every item are in memory at a time.
+_AT_A_TIME = 256
 
 
 class RetrieveConfig(Config):
-    """How candidates are proposed from the whole catalogue (ours; the paper ranks given candidates only)."""
+    """How candidates are retrieved from the whole catalogue (ours; the paper ranks given candidates only)."""
 
     by: Literal["auto", "cf", "joint", "both"] = Field(
         "auto",
@@ -33,77 +51,196 @@ class RetrieveConfig(Config):
     )
 
 
-class Retriever:
-    """Proposes candidates; its indexes are built when they are first needed.
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds a few items of the whole catalogue for each of many queries."""
+
+    def retrieve(
+        self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
+    ) -> list[Ranking]:
+        """The most likely items of each query, best first, with the retriever's own scores.
+
+        Args:
+            queries: whom for.
+            count: how many for each; fewer come back where fewer are left.
+            exclude: for each, item numbers to leave out.
+            allow: for each, item numbers that alone may be found, ascending; None: all.
+        """
+        ...
+
+
+class AllItems:
+    """Every item, for a ranker that is cheap enough to rank them all.
+
+    Args:
+        n_items: how many items there are.
+        seed: of the order in which items are handed over, which decides between equal scores.
+    """
+
+    def __init__(self, n_items: int, seed: int = 0) -> None:
+        self._order = numpy_generator(seed, "catalogue order").permutation(n_items) + 1
+
+    def retrieve(
+        self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
+    ) -> list[Ranking]:
+        """All items but the excluded, none above another; `count` does not matter."""
+        return [_unscored(_kept(self._order, seen, only)) for seen, only in zip(exclude, allow, strict=True)]
+
+
+class RankerRetriever:
+    """The best items of another ranker, which ranks every item.
+
+    Args:
+        ranker: cheap enough to rank them all.
+        all_items: all items.
+    """
+
+    def __init__(self, ranker: Ranker, all_items: AllItems) -> None:
+        self._ranker, self._all_items = ranker, all_items
+
+    def retrieve(
+        self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
+    ) -> list[Ranking]:
+        """See `Retriever`."""
+        items = [found.items for found in self._all_items.retrieve(queries, count, exclude, allow)]
+        return [ranking.first(count) for ranking in self._ranker.rank(queries, items)]
+
+
+class _VectorRetriever:
+    """Items with the highest inner product to a query's vector: one matrix product for a batch of queries.
+
+    Args:
+        vectors: one row an item number; row 0 pads.
+        approximate_above: see `RetrieveConfig`.
+    """
+
+    def __init__(self, vectors: Float32[np.ndarray, "rows width"], approximate_above: int) -> None:
+        self._vectors, self._approximate_above = vectors, approximate_above
+
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+        """The vectors that items are compared with."""
+        raise NotImplementedError
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        return make_index(self._vectors, np.arange(1, len(self._vectors)), self._approximate_above)
+
+    def retrieve(
+        self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
+    ) -> list[Ranking]:
+        """See `Retriever`."""
+        found: list[Ranking] = []
+        for start in range(0, len(queries), _AT_A_TIME):
+            part = slice(start, start + _AT_A_TIME)
+            found += self._of_batch(self.of_queries(queries[part]), count, exclude[part], allow[part])
+        return found
+
+    def _of_batch(
+        self,
+        vectors: Float32[np.ndarray, "queries width"],
+        count: int,
+        exclude: Sequence[Items],
+        allow: Sequence[Items | None],
+    ) -> list[Ranking]:
+        # Queries that share a list of allowed items, which may be none, are searched together.
+        groups: dict[bytes | None, list[int]] = {}
+        for number, only in enumerate(allow):
+            groups.setdefault(None if only is None else np.asarray(only).tobytes(), []).append(number)
+        found: dict[int, Ranking] = {}
+        for numbers in groups.values():
+            only = allow[numbers[0]]
+            index = self._index if only is None else self._index_of(only)
+            rankings = nearest(index, vectors[numbers], count, [exclude[n] for n in numbers])
+            found |= dict(zip(numbers, rankings, strict=True))
+        return [found[number] for number in range(len(vectors))]
+
+    def _index_of(self, only: Items) -> ItemIndex:
+        known: Int64[np.ndarray, " known"] = np.asarray(only, dtype=np.int64)
+        return ExactIndex(self._vectors, known[(known > 0) & (known < len(self._vectors))])
+
+
+class BackboneRetriever(_VectorRetriever):
+    """By the CF model's scores x_u · E_i.
+
+    Args:
+        backbone: the CF model. Items that it does not know are no part of a history, and are not found.
+        approximate_above: see `RetrieveConfig`.
+    """
+
+    def __init__(self, backbone: Backbone, approximate_above: int = 1_000_000) -> None:
+        super().__init__(backbone.item_vectors().detach().float().cpu().numpy(), approximate_above)
+        self._backbone = backbone
+
+    @torch.no_grad()
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+        """x_u of each query."""
+        known = [Query(q.history[q.history <= self._backbone.n_items], q.user) for q in queries]
+        states = self._backbone.user_vectors(query_batch(known, self._backbone.max_length))
+        return np.asarray(states.float().cpu().numpy())
+
+
+class JointRetriever(_VectorRetriever):
+    """By similarity of joint vectors to those of the latest items; an empty history finds every item alike.
+
+    Joint vectors differ by little around a value that all share, so their mean is taken out first.
+
+    Args:
+        vectors: joint vectors, one row an item number.
+        history: how many of the latest items are compared with.
+        approximate_above: see `RetrieveConfig`.
+    """
+
+    def __init__(self, vectors: Float32[np.ndarray, "rows joint"], history: int, approximate_above: int) -> None:
+        centred = vectors - vectors[1:].mean(axis=0)
+        scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+        scaled[0] = 0
+        super().__init__(scaled, approximate_above)
+        self._history = history
+
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+        """The mean over each query's latest items."""
+        latest = [query.history[-self._history :] for query in queries]
+        return np.stack([self._vectors[items].sum(axis=0) / max(1, len(items)) for items in latest])
+
+
+class TakingTurns:
+    """Several retrievers in turn: the first of each, then the second of each. Their scores have no common scale.
+
+    Args:
+        retrievers: whose turn it is, in order.
+    """
+
+    def __init__(self, retrievers: Sequence[Retriever]) -> None:
+        self._retrievers = retrievers
+
+    def retrieve(
+        self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
+    ) -> list[Ranking]:
+        """See `Retriever`."""
+        lists = [retriever.retrieve(queries, count, exclude, allow) for retriever in self._retrievers]
+        return [_unscored(interleaved([one.items for one in found], count)) for found in zip(*lists, strict=True)]
+
+
+def make_retriever(ranker: PromptedRanker, config: RetrieveConfig) -> Retriever:
+    """A-LLMRec's retriever.
 
     Args:
         ranker: gives the CF model that knows most (`prior`) and the joint vectors as they count now.
         config: by what to look.
     """
-
-    def __init__(self, ranker: PromptedRanker, config: RetrieveConfig) -> None:
-        self._ranker, self._config, self._joint_table = ranker, config, ranker.joint
-
-    @property
-    def by(self) -> Literal["cf", "joint", "both"]:
-        """What `auto` comes to."""
-        if self._config.by != "auto":
-            return self._config.by
-        return "both" if bool((~self._joint_table.has_cf[1:]).any()) else "cf"
-
-    def propose(self, query: Query, count: int, exclude: Int[np.ndarray, " seen"]) -> Int[np.ndarray, " count"]:
-        """The `count` most likely items, best first.
-
-        Args:
-            query: whom for.
-            count: how many.
-            exclude: item numbers to leave out.
-
-        Raises:
-            ConfigError: fewer items are left than were asked for.
-        """
-        exclude = np.unique(exclude).astype(np.int64)
-        lists = []
-        if self.by in ("cf", "both"):
-            state = self._ranker.prior_states([query])[0].float().cpu().numpy()
-            lists.append(nearest(self._cf, state, count, exclude))
-        if self.by in ("joint", "both"):
-            lists.append(nearest(self._joint, self._taste(query), count, exclude))
-        found = interleaved(lists, count)
-        if len(found) < count:
-            raise ConfigError(
-                f"{count} candidates were asked for, but only {len(found)} items are left to propose. Ask for fewer."
-            )
-        return found
-
-    @cached_property
-    def _cf(self) -> ItemIndex:
-        prior = self._ranker.prior
-        vectors = prior.item_vectors().detach().float().cpu().numpy()
-        return make_index(vectors, np.arange(1, prior.n_items + 1), self._config.approximate_above)
-
-    @cached_property
-    def _likeness(self) -> Float32[np.ndarray, "rows joint"]:
-        """Joint vectors less their mean, at length 1: they differ by little around a value that all share."""
-        table = self._joint_table.vectors().float().cpu().numpy()
-        centred = table - table[1:].mean(axis=0)
-        scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
-        scaled[0] = 0
-        return scaled
-
-    @cached_property
-    def _joint(self) -> ItemIndex:
-        rows = np.arange(1, len(self._likeness))
-        return make_index(self._likeness, rows, self._config.approximate_above)
-
-    def _taste(self, query: Query) -> Float32[np.ndarray, " joint"]:
-        """The mean over the latest items; an empty history likes everything alike."""
-        latest = query.history[-self._config.history :]
-        mean: Float32[np.ndarray, " joint"] = self._likeness[latest].sum(axis=0) / max(1, len(latest))
-        return mean
+    joint, by = ranker.joint, config.by
+    if by == "auto":
+        by = "both" if bool((~joint.has_cf[1:]).any()) else "cf"
+    made: list[Retriever] = []
+    if by in ("cf", "both"):
+        made.append(BackboneRetriever(ranker.prior, config.approximate_above))
+    if by in ("joint", "both"):
+        vectors = joint.vectors().float().cpu().numpy()
+        made.append(JointRetriever(vectors, config.history, config.approximate_above))
+    return made[0] if len(made) == 1 else TakingTurns(made)
 
 
-def interleaved(lists: Sequence[Int[np.ndarray, " _found"]], count: int) -> Int[np.ndarray, " found"]:
+def interleaved(lists: Sequence[Items], count: int) -> Int64[np.ndarray, " found"]:
     """The first `count` different items, one from each list in turn."""
     taken: dict[int, None] = {}
     for place in range(max(map(len, lists), default=0)):
@@ -111,3 +248,12 @@ def interleaved(lists: Sequence[Int[np.ndarray, " _found"]], count: int) -> Int[
             if place < len(items) and len(taken) < count:
                 taken.setdefault(int(items[place]))
     return np.fromiter(taken, dtype=np.int64, count=len(taken))
+
+
+def _unscored(items: Items) -> Ranking:
+    return Ranking(items, np.zeros(len(items), dtype=np.float32))
+
+
+def _kept(items: Items, seen: Items, only: Items | None) -> Items:
+    kept = ~np.isin(items, seen)
+    return items[kept if only is None else kept & np.isin(items, only)]

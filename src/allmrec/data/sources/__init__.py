@@ -1,4 +1,7 @@
-"""Sources: one raw format a file. A new source is a config, a function that reads it, and a line in SOURCES."""
+"""Sources: one raw format a file. A new source is a config, a function that reads it, and a line in SOURCES.
+
+Another package adds one by an entry point of the group `allmrec.sources` that names a `Source`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allmrec.core.config import Config
+from allmrec.core.registry import Registry
 from allmrec.data.sources.amazon import AmazonConfig, read_amazon_files
 from allmrec.data.sources.base import RawData
 from allmrec.data.sources.movielens import MovieLensConfig, read_movielens_folder
@@ -39,10 +43,12 @@ class Source:
     read: Callable[[Any], RawData]
 
 
-SOURCES: dict[str, Source] = {
+_OURS = {
     "table": Source(TableConfig, read_table_files),
     "movielens": Source(MovieLensConfig, read_movielens_folder),
     "amazon": Source(AmazonConfig, read_amazon_files),
     "movietweetings": Source(MovieTweetingsConfig, read_movietweetings_folder),
     "recbole": Source(RecBoleConfig, read_recbole_folder),
 }
+
+SOURCES: Registry[Source] = Registry("allmrec.sources", Source, _OURS)

@@ -1,15 +1,20 @@
-"""Variants of A-LLMRec by name: the paper's ablations and our options, each a few changed fields of a run's config."""
+"""Variants of A-LLMRec: the paper's ablations and our options, each a few changed fields of a run's configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from allmrec.core.errors import ConfigError
 from allmrec.pipeline.run import Run
+from allmrec.pipeline.tune_stage import TUNE, allmrec_stages
+from allmrec.systems.answers import answering, by_scores
+from allmrec.systems.kinds import System, SystemKind
 
-__all__ = ["VARIANTS", "Variant", "open_variant"]
+__all__ = ["VARIANTS", "VARIANT_SYSTEMS", "Variant", "open_variant"]
+
+R = TypeVar("R", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def open_variant(run: Run, name: str) -> Run:
+def open_variant(run: R, name: str) -> R:
     """A variant of a run, trained or not; stages that it shares with the run are the run's.
 
     Raises:
@@ -86,7 +91,7 @@ def open_variant(run: Run, name: str) -> Run:
         raise ConfigError(f"There is no variant {name!r}; known are {', '.join(VARIANTS)}.")
     config = run.config.changed(VARIANTS[name].changes)
     variant = run.variant(name, config)
-    if variant.stages == run.stages and variant.stage("tune").key == run.stage("tune").key:
+    if allmrec_stages(config) == allmrec_stages(run.config) and variant.stage(TUNE).key == run.stage(TUNE).key:
         raise ConfigError(
             f"{run.path} has what makes {name!r} in its own configuration, or nothing of what it changes, so it is no "
             "variant of it."
@@ -98,3 +103,17 @@ def open_variant(run: Run, name: str) -> Run:
             "tune.prompt.pointer.cf_prior."
         )
     return variant
+
+
+def _system(name: str, variant: Variant) -> SystemKind:
+    def opened(run: Run) -> System:
+        of = open_variant(run, name)
+        title = f"{variant.title} (select)" if of.method == "select" else variant.title
+        return replace(answering(of, by_scores(of, of.method, title)), titles=of.method == "score")
+
+    return SystemKind(
+        name, variant.source, opened, allmrec_stages, run_of=lambda run: open_variant(run, name), prompted=True
+    )
+
+
+VARIANT_SYSTEMS = tuple(_system(name, variant) for name, variant in VARIANTS.items())

@@ -1,10 +1,10 @@
-"""A run's folder: which stage is there, of which inputs, undamaged; knows no stage's inside."""
+"""Stages on disk: which is there, made of which inputs, undamaged."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,20 +189,18 @@ def stage_record(run: Path, stage: Stage) -> dict[str, Any]:
     return {name: found[name] for name in ("seconds", "peak_memory", "trained_parameters") if name in found}
 
 
-def tidy(run: Path, names: Collection[str]) -> None:
+def tidy(run: Path) -> None:
     """Remove what killed processes left in a run's folder, and bring back a stage whose replacement was cut off.
 
     Args:
         run: the run's folder, which the caller holds (`core.locking`).
-        names: its files and folders that nobody writes who does not hold it.
     """
-    for name in names:
-        recover(run / name)
-    sweep(run, names)
-    for folder in (run / SYSTEMS_FOLDER, *(run / SYSTEMS_FOLDER).glob("*/")):
+    for folder in (run, run / SYSTEMS_FOLDER, *(run / SYSTEMS_FOLDER).glob("*/")):
         for retired in folder.glob(".*.retired"):
             recover(folder / retired.name[1:].removesuffix(".retired"))
-        sweep(folder)
+        # Only a process that holds the run writes whole folders and run.json.
+        begun = {entry.name[1:].removesuffix(".tmp").rpartition(".")[0] for entry in folder.glob(".*.tmp/")}
+        sweep(folder, {*begun, "run.json"})
     sweep(run / ".resume")
     # Reports and protocols are written without holding the run, and in a moment.
     sweep(run, older_than=3600)

@@ -7,16 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Int
-
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.log import logger
 from allmrec.evaluation import (
-    CatalogueRecommender,
     EvaluationProtocol,
-    EveryItem,
     Pair,
     Report,
     draw_protocol,
@@ -24,14 +19,14 @@ from allmrec.evaluation import (
     judge_catalogue,
 )
 from allmrec.evaluation.judging import Note
-from allmrec.pipeline.run import Announce, Run
-from allmrec.pipeline.stages import stage_record
-from allmrec.pipeline.systems import System, open_systems
-from allmrec.ranking import Query, Ranking
-from allmrec.recommend.allmrec import ALLMRec
+from allmrec.pipeline.run import Log, Run
+from allmrec.pipeline.tune_stage import allmrec_stages
+from allmrec.store.stages import stage_record
+from allmrec.systems.kinds import System
+from allmrec.systems.recommending import allmrec_name, open_recommender
+from allmrec.systems.registry import open_systems, system_kind
 
 __all__ = [
-    "TwoStage",
     "earlier_report",
     "evaluate_catalogue",
     "evaluate_run",
@@ -41,43 +36,47 @@ __all__ = [
 ]
 
 
-class TwoStage:
-    """A-LLMRec over the whole catalogue: retrieval proposes, the language model ranks what was proposed."""
+def evaluate_catalogue(
+    run: Run,
+    systems: Sequence[str] | None = None,
+    command: str | None = None,
+    git_commit: str | None = None,
+    log: Log = logger.info,
+) -> Report:
+    """Hit@k and NDCG@k over the whole catalogue, as each system recommends from it.
 
-    def __init__(self, model: ALLMRec, proposals: int) -> None:
-        self._model, self._proposals = model, proposals
-
-    @property
-    def name(self) -> str:
-        return f"{self._model.name}, {self._proposals} proposed"
-
-    def top(self, queries: Sequence[Query], exclude: Sequence[Int[np.ndarray, " _seen"]], k: int) -> list[Ranking]:
-        found = self._model.rank_proposed(queries, self._proposals, exclude)
-        return [Ranking(r.items[:k], r.scores[:k]) for r in found]
-
-
-def evaluate_catalogue(run: Run, command: str | None = None, git_commit: str | None = None) -> Report:
-    """Hit@k and NDCG@k over the whole catalogue: popularity, the CF model, and A-LLMRec in two stages.
+    Args:
+        run: a trained run.
+        systems: names of SYSTEMS; none: popularity, the CF model, and A-LLMRec as the run trained it.
+        command, git_commit: for the report.
+        log: takes a line where another system retrieves than might be expected.
 
     Raises:
+        ConfigError: an unknown system, or one that this run cannot have.
         ArtifactError: a stage is missing, of other inputs, or damaged.
     """
-    run.check_trained()
+    if systems is None:
+        run.check(allmrec_stages(run.config))
+    names = ["popularity", "backbone", allmrec_name(run)] if systems is None else systems
     protocol, evaluation = run_protocol(run), run.config.evaluation
     if evaluation.users is not None:
         protocol = protocol.first(evaluation.users)
-    cheap = [system.recommender for system in open_systems(run, ["popularity", "backbone"]).values()]
-    systems: list[CatalogueRecommender] = [EveryItem(s, run.dataset.n_items, run.config.seed) for s in cheap]
-    two_stage = TwoStage(run.recommender(), min(evaluation.proposals, run.dataset.n_items))
-    limits = {}
-    if run.config.tune.select_weight == 0 and evaluation.title_users is not None:
-        limits = {two_stage.name: evaluation.title_users}
+    opened = [open_recommender(run, name, log) for name in dict.fromkeys(names)]
+    limits: dict[str, int] = {}
+    notes: dict[str, Note] = {}
+    for one in opened:
+        name, own = one.recommender.name, _limit(run, one.system, protocol)
+        if own is not None:
+            limits[name] = own
+        retrieved = f"ranks {evaluation.proposals} retrieved items" if system_kind(one.name).prompted else ""
+        notes[name] = partial(_note, one.system, retrieved, _limited(own))
     return judge_catalogue(
-        [*systems, two_stage],
+        [one.recommender for one in opened],
         protocol,
         run.split,
         limits,
-        reference=cheap[1].name,
+        notes=notes,
+        reference=backbone_kind(run.config.pretrain.backbone).title,
         device=run.device,
         command=command,
         git_commit=git_commit,
@@ -100,9 +99,19 @@ def run_protocol(run: Run) -> EvaluationProtocol:
     return protocol
 
 
-def _note(system: System, limit: str) -> str:
+def _note(system: System, *more: str) -> str:
     own = system.note() if callable(system.note) else system.note
-    return "; ".join(part for part in (own, limit) if part)
+    return "; ".join(part for part in (own, *more) if part)
+
+
+def _limit(run: Run, system: System, protocol: EvaluationProtocol) -> int | None:
+    """How many users a system is asked about where that is fewer than all."""
+    limit = run.config.evaluation.title_users
+    return limit if system.titles and limit is not None and limit < len(protocol) else None
+
+
+def _limited(limit: int | None) -> str:
+    return "" if limit is None else f"reads titles: the first {limit} users"
 
 
 def evaluate_run(
@@ -110,7 +119,7 @@ def evaluate_run(
     systems: Sequence[str] | None = None,
     command: str | None = None,
     git_commit: str | None = None,
-    announce: Announce = logger.info,
+    log: Log = logger.info,
 ) -> Report:
     """Rank the run's protocol with its systems.
 
@@ -118,7 +127,7 @@ def evaluate_run(
         run: a trained run.
         systems: names of SYSTEMS; none: all that the run has.
         command, git_commit: for the report.
-        announce: told of systems that are left out because they were trained on other inputs.
+        log: takes a line about systems that are left out because they were trained on other inputs.
 
     Raises:
         ConfigError: an unknown system, or one that this run cannot have.
@@ -127,7 +136,7 @@ def evaluate_run(
     protocol, wanted = run_protocol(run), run.config.evaluation.users
     if wanted is not None:
         protocol = protocol.first(wanted)
-    return judge_systems(run, open_systems(run, systems, announce), protocol, command, git_commit)
+    return judge_systems(run, open_systems(run, systems, log), protocol, command, git_commit)
 
 
 def judge_systems(
@@ -141,13 +150,12 @@ def judge_systems(
     limits: dict[str, int] = {}
     notes: dict[str, Note] = {}
     for system in systems.values():
-        name, limit = system.recommender.name, run.config.evaluation.title_users
-        limited = system.titles and limit is not None and limit < len(protocol)
-        if limited and limit is not None:
+        name, limit = system.ranker.name, _limit(run, system, protocol)
+        if limit is not None:
             limits[name] = limit
-        notes[name] = partial(_note, system, f"reads titles: the first {limit} users" if limited else "")
+        notes[name] = partial(_note, system, _limited(limit))
     report = judge(
-        [system.recommender for system in systems.values()],
+        [system.ranker for system in systems.values()],
         protocol,
         run.split,
         limits,
@@ -173,7 +181,7 @@ def _pairs(run: Run, systems: Mapping[str, System]) -> list[Pair]:
     title = "What the language model adds"
     if run.method == "select" and run.config.tune.prompt.pointer.layers == 0:
         title = "What the pointer head adds, no layer of the language model run"
-    return [Pair(title, system.recommender.name, against.recommender.name)]
+    return [Pair(title, system.ranker.name, against.ranker.name)]
 
 
 def _costs(run: Run, system: System) -> dict[str, float]:

@@ -5,30 +5,49 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from allmrec.core.artifacts import atomic_directory, atomic_write, read_tensors, versions, write_json, write_tensors
+from allmrec.core.artifacts import atomic_directory, atomic_write, versions, write_json, write_tensors
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.vocabulary import Vocabulary
+from allmrec.export.card import model_card
 from allmrec.llm.fingerprint import fingerprint
-from allmrec.pipeline.card import model_card
-from allmrec.recommend.allmrec import ALLMRec, NewItem
-
-if TYPE_CHECKING:
-    from allmrec.pipeline.run import Run
+from allmrec.pipeline.cf_stage import known_counts, train_counts
+from allmrec.pipeline.frozen import encoder_fingerprint, language_model
+from allmrec.pipeline.run import Run
+from allmrec.pipeline.tune_stage import allmrec_stages
+from allmrec.recommend.allmrec import ALLMRec
+from allmrec.systems.recommending import allmrec
 
 __all__ = ["TrainedALLMRec"]
 
 
 class TrainedALLMRec(ALLMRec):
-    """A-LLMRec as a run trained it. It can be given away and taken up again."""
+    """A-LLMRec as a run trained it. It can be given away and taken up again.
 
-    run: Run
+    Args:
+        run: the run.
+        parts: of `ALLMRec`.
+    """
+
+    def __init__(self, run: Run, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.run = run
+
+    @classmethod
+    def of(cls, run: Run) -> TrainedALLMRec:
+        """A-LLMRec of a run.
+
+        Raises:
+            ArtifactError: the run is not trained, or damaged.
+        """
+        return allmrec(run, partial(cls, run))
 
     def save_pretrained(self, folder: Path | str, interactions: bool = False) -> None:
         """Write a folder that `from_pretrained`, `allmrec recommend` and `allmrec serve` take; whole or not at all.
@@ -45,7 +64,8 @@ class TrainedALLMRec(ALLMRec):
             ArtifactError: a stage of the run is missing or damaged.
         """
         folder, run = Path(folder), self.run
-        run.check_trained()
+        stages = allmrec_stages(run.config)
+        run.check(stages)
         if folder.resolve() == run.path.resolve():
             raise ConfigError(f"{folder} is the run itself; give another folder.")
         if folder.exists() and any(folder.iterdir()) and not (folder / "published.safetensors").is_file():
@@ -55,10 +75,10 @@ class TrainedALLMRec(ALLMRec):
         data = run.dataset if interactions else without_interactions(run.dataset)
         added = self.added
         with atomic_directory(folder) as new:
-            for name in run.stages:
-                shutil.copytree(run.path / run.stage(name).place, new / name)
+            for kind in stages:
+                shutil.copytree(run.path / run.stage(kind).place, new / kind.name)
             data.save(new / "data")
-            counts = {"train_counts": run.train_counts(), "known_counts": run.known_counts()}
+            counts = {"train_counts": train_counts(run), "known_counts": known_counts(run)}
             tensors = {name: torch.from_numpy(values.copy()) for name, values in counts.items()}
             if added:
                 table = self.ranker.joint
@@ -68,8 +88,11 @@ class TrainedALLMRec(ALLMRec):
                 tensors |= {"added_titles": vectors, "added_has_title": present}
             write_tensors(new / "published.safetensors", tensors)
             frozen = {
-                "llm": {"name": run.config.llm, "fingerprint": fingerprint(run.lm.frozen.module)},
-                "encoder": {"name": run.config.encoder.name, "fingerprint": run.encoder_fingerprint()},
+                "llm": {"name": run.config.llm, "fingerprint": fingerprint(language_model(run).frozen.module)},
+                "encoder": {
+                    "name": run.config.encoder.name,
+                    "fingerprint": encoder_fingerprint(run.config.encoder.name),
+                },
             }
             about: dict[str, Any] = {
                 "catalogue_hash": data.content_hash,
@@ -77,18 +100,8 @@ class TrainedALLMRec(ALLMRec):
                 "added": [item.model_dump(mode="json") for item in added],
                 "versions": versions(),
             }
-            write_json(new / "run.json", run.as_json() | {"published": about})
+            write_json(new / "run.json", replace(run.record(), published=about).as_json())
             atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
-
-    def take_up_published(self) -> None:
-        """Take up the items that were added before this recommender was saved; there may be none."""
-        published = self.run.published
-        if published is None or not published["added"]:
-            return
-        kept = read_tensors(self.run.path / "published.safetensors")
-        rows = [NewItem.model_validate(item) for item in published["added"]]
-        texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
-        self.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
 
     @classmethod
     def from_pretrained(cls, name: Path | str, device: str = "auto", revision: str | None = None) -> TrainedALLMRec:
@@ -104,12 +117,10 @@ class TrainedALLMRec(ALLMRec):
             ArtifactError: the folder is damaged, or the language model of that name has other weights than the one it was
                 trained with. (The sentence encoder is compared when new items first need it.)
         """
-        from allmrec.pipeline.run import Run  # which needs this module
-
         path = Path(name)
         if not path.is_dir():
             path = _downloaded(str(name), revision)
-        return Run.open(path, device).recommender()
+        return cls.of(Run.open(path, device))
 
     def push_to_hub(
         self, name: str, *, interactions: bool = False, private: bool = True, token: str | None = None

@@ -11,7 +11,8 @@ from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import draw_protocol, judge
 from allmrec.pipeline.run import Run
-from allmrec.ranking import Recommender
+from allmrec.pipeline.tune_stage import TUNE
+from allmrec.ranking import Ranker
 
 __all__ = ["THRESHOLDS", "cold_threshold"]
 
@@ -20,7 +21,7 @@ THRESHOLDS = (0, 1, 3, 5, 10, 20)
 _WATCHED = "NDCG@10"
 
 
-def cold_threshold(run: Run, make: Callable[[int], Recommender], method: str) -> int:
+def cold_threshold(run: Run, make: Callable[[int], Ranker], method: str) -> int:
     """The threshold of the configuration, or the best on validation items, kept in the run's `cold.json`.
 
     Args:
@@ -35,7 +36,7 @@ def cold_threshold(run: Run, make: Callable[[int], Recommender], method: str) ->
     if wanted is not None:
         return wanted
     path, users = run.path / "cold.json", run.config.evaluation.cold_users
-    key = f"{run.stage('tune').key} {method} {users} {run.config.evaluation.candidates}"
+    key = f"{run.stage(TUNE).key} {method} {users} {run.config.evaluation.candidates}"
     try:
         kept: dict[str, Any] = read_json(path)
     except ArtifactError:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import Report, markdown
-
-if TYPE_CHECKING:
-    from allmrec.pipeline.run import Run
+from allmrec.pipeline.run import Run
 
 __all__ = ["model_card"]
 

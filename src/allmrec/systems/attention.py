@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from allmrec.core.artifacts import versions
-from allmrec.pipeline.judgement import run_protocol
 from allmrec.pipeline.run import Run
+from allmrec.pipeline.tune_stage import TUNE, allmrec_stages, prompted_ranker
 from allmrec.recommend.attention import AnswerAttention, Group, HeadGain, answer_attention, largest_gains
+from allmrec.systems.judgement import run_protocol
 
 __all__ = ["AttentionChange", "attention_change"]
 
@@ -78,12 +79,12 @@ def attention_change(run: Run, users: int, command: str | None = None) -> Attent
         ArtifactError: a stage is missing, of other inputs, or damaged.
         ConfigError: the language model gives no attention weights.
     """
-    run.check_trained()
+    run.check(allmrec_stages(run.config))
     protocol = run_protocol(run).first(users)
     queries, candidates = protocol.queries(run.split), list(protocol.candidates)
     before, after = (
         answer_attention(
-            run.ranker(trained),
+            prompted_ranker(run, trained),
             queries,
             candidates,
             protocol.targets,
@@ -96,7 +97,7 @@ def attention_change(run: Run, users: int, command: str | None = None) -> Attent
     about = {
         "dataset_hash": protocol.dataset_hash,
         "protocol_hash": protocol.hash,
-        "tune": run.stage("tune").key,
+        "tune": run.stage(TUNE).key,
         "title_weight": run.config.tune.title_weight,
         "select_weight": run.config.tune.select_weight,
         "versions": versions(),

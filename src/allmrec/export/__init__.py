@@ -1,0 +1,1 @@
+"""Trained recommenders to give away: saved folders, the hub, model cards."""

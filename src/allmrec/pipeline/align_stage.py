@@ -1,0 +1,73 @@
+"""The stage `align`, stage 1 of A-LLMRec: the joint item table, and the text half for items that come later."""
+
+from __future__ import annotations
+
+import torch
+
+from allmrec.alignment.align import align
+from allmrec.alignment.autoencoders import Alignment
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.alignment.text_side import TextSide
+from allmrec.core.seeding import seeded_torch
+from allmrec.pipeline.cf_stage import PRETRAIN, backbone
+from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_encoder
+from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.text_stage import item_texts
+from allmrec.store.stages import Stage, StageResult
+from allmrec.text.encoder import load_encoder
+
+__all__ = ["ALIGN", "joint_table", "text_side"]
+
+_PARTS = ("align", "encoder", "item_text")
+
+
+def _train(run: Run, stage: Stage) -> StageResult:
+    config = run.config
+    alignment, joint, log = align(
+        run.split,
+        backbone(run),
+        item_texts(run),
+        load_encoder(config.encoder),
+        config.align,
+        config.seed,
+        run.resume(stage),
+        run.device,
+    )
+    return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
+
+
+ALIGN = StageKind(
+    "align",
+    lambda config: {part: getattr(config, part).model_dump(mode="json") for part in _PARTS},
+    _train,
+    parents=lambda config: (PRETRAIN,),
+    check=lambda run: check_encoder(run.config.encoder.name),
+)
+
+
+def joint_table(run: Run) -> JointItemTable:
+    """Vectors of all items for stage 2: as stage 1 left them, or what `tune.items` puts in their place.
+
+    Raises:
+        ArtifactError: a stage is not trained, of other inputs, or damaged.
+    """
+    if run.config.tune.items == "joint":
+        return JointItemTable.from_tensors(run.tensors(ALIGN, "joint"))
+    vectors = backbone(run).item_vectors().detach().cpu()
+    if run.config.tune.items == "random":
+        with seeded_torch(run.config.seed, "random joint vectors"):
+            vectors = torch.randn(len(vectors), run.config.align.joint_width)
+    none = torch.zeros(len(vectors), dtype=torch.bool)
+    return JointItemTable.of(vectors, torch.zeros_like(vectors), none)
+
+
+def text_side(run: Run) -> TextSide:
+    """The text half of stage 1 with its encoder, for items that come later.
+
+    Raises:
+        ArtifactError: stage 1 is not trained, of other inputs, or damaged; or the encoder has other weights.
+    """
+    encoder = tuned_encoder(run)
+    alignment = Alignment(backbone(run).width, encoder, run.config.align.joint_width)
+    alignment.load_state_dict(run.tensors(ALIGN))
+    return TextSide(alignment.to(run.device), encoder, run.config.item_text, lambda: untouched_encoder(run))

@@ -1,0 +1,106 @@
+"""The CF model of a run as two stages: without the held-out targets for A-LLMRec, and on everything for use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from allmrec.cf.backbone import Backbone
+from allmrec.cf.pretrain import pretrain
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.artifacts import read_tensors
+from allmrec.data.splitting import Split, leave_one_out
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.run import Run, StageKind
+from allmrec.store.stages import Stage, StageResult
+
+__all__ = [
+    "PRETRAIN",
+    "REFERENCE",
+    "backbone",
+    "cf_in_use",
+    "cold_rows",
+    "everything",
+    "held_out_input",
+    "known_counts",
+    "train_counts",
+]
+
+
+def held_out_input(config: RunConfig) -> dict[str, str]:
+    """What is withheld from the CF model, as it decides a stage's result."""
+    found = {"held_out_targets": str(config.held_out_targets)}
+    if config.held_out_users is None or not config.held_out_targets:
+        return found
+    return found | {"held_out_users": str(config.held_out_users)}
+
+
+def everything(run: Run) -> Split:
+    """Nothing held out: what a system that no stage 2 learns from may train on."""
+    return leave_one_out(run.dataset)
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    return config.pretrain.model_dump(mode="json")
+
+
+def _train(run: Run, stage: Stage, split: Split) -> StageResult:
+    model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device)
+    return StageResult(model.state_dict(), log.as_json())
+
+
+PRETRAIN = StageKind(
+    "pretrain", _settings, lambda run, stage: _train(run, stage, run.split), inputs=held_out_input
+)  # fmt: skip
+
+REFERENCE = StageKind(
+    "reference",
+    _settings,
+    lambda run, stage: _train(run, stage, everything(run)),
+    inputs=lambda config: {"held_out_targets": "0"},
+    before=lambda config: (PRETRAIN,),
+)
+
+
+def cf_in_use(config: RunConfig) -> StageKind:
+    """The CF model that saw everything; where nothing is held out there is one only."""
+    return REFERENCE if config.held_out_targets else PRETRAIN
+
+
+def backbone(run: Run, kind: StageKind = PRETRAIN) -> Backbone:
+    """A trained CF model.
+
+    Args:
+        run: the run.
+        kind: `PRETRAIN`, the one inside A-LLMRec, or `cf_in_use`.
+
+    Raises:
+        ArtifactError: it is not trained, of other inputs, or damaged.
+    """
+    made = backbone_kind(run.config.pretrain.backbone).load(run.tensors(kind), run.config.pretrain.model)
+    return made.to(run.device)
+
+
+def train_counts(run: Run) -> Int64[np.ndarray, " items_and_padding"]:
+    """Training interactions per item number, as the CF model inside A-LLMRec saw them."""
+    return run.split.train_counts() if run.published is None else _published_counts(run, "train_counts")
+
+
+def known_counts(run: Run) -> Int64[np.ndarray, " items_and_padding"]:
+    """The same with the items held out from that CF model: what the one in use knows."""
+    return everything(run).train_counts() if run.published is None else _published_counts(run, "known_counts")
+
+
+def cold_rows(run: Run, below: int) -> Bool[Tensor, " rows"]:
+    """Which items have fewer training interactions than `below`."""
+    rows: Bool[Tensor, " rows"] = torch.from_numpy(train_counts(run) < below)
+    rows[0] = False
+    return rows
+
+
+def _published_counts(run: Run, name: str) -> Int64[np.ndarray, " items_and_padding"]:
+    return read_tensors(run.path / "published.safetensors")[name].numpy()

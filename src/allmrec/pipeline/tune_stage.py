@@ -1,0 +1,98 @@
+"""The stage `tune`, stage 2 of A-LLMRec, and all its stages in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from allmrec.core.errors import ConfigError
+from allmrec.pipeline.align_stage import ALIGN, joint_table
+from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, known_counts, train_counts
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
+from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.text_stage import TEXTS, title_similarity
+from allmrec.recommend.prompted import PromptedRanker
+from allmrec.recommend.tune import tune
+from allmrec.store.stages import Stage, StageResult
+
+__all__ = ["ALLMREC_STAGES", "TUNE", "allmrec_stages", "prompted_ranker", "stages_until"]
+
+
+def _parents(config: RunConfig) -> Sequence[StageKind]:
+    vectors = ALIGN if config.tune.items == "joint" else PRETRAIN
+    return (vectors, TEXTS) if config.tune.prompt.pointer.reads_texts else (vectors,)
+
+
+def _train(run: Run, stage: Stage) -> StageResult:
+    ranker, tuned = prompted_ranker(run, trained=False), run.config.tune
+    config = tuned.model_copy(update={"training": tuned.training.model_copy(update={"seed": run.config.seed})})
+    log = tune(ranker, run.split, config, run.resume(stage))
+    budget = {
+        "title_tokens": config.prompt.budget.title_tokens,
+        "cut_titles": ranker.builder.titles.cut,
+        "dropped_history": ranker.builder.dropped_history,
+    }
+    return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
+
+
+TUNE = StageKind(
+    "tune",
+    lambda config: config.tune.model_dump(mode="json"),
+    _train,
+    parents=_parents,
+    inputs=language_model_input,
+    check=lambda run: check_language_model(run.config.llm),
+)
+
+# All that A-LLMRec can have, in order.
+ALLMREC_STAGES = (PRETRAIN, REFERENCE, ALIGN, TEXTS, TUNE)
+
+
+def allmrec_stages(config: RunConfig) -> list[StageKind]:
+    """The stages that A-LLMRec has in this configuration, in order."""
+    wanted = {PRETRAIN, cf_in_use(config), *_parents(config), TUNE}
+    return [kind for kind in ALLMREC_STAGES if kind in wanted]
+
+
+def stages_until(config: RunConfig, until: str) -> list[StageKind]:
+    """The stages of A-LLMRec up to one of them; the CF models belong together.
+
+    Raises:
+        ConfigError: the configuration has no such stage.
+    """
+    stages = allmrec_stages(config)
+    names = [kind.name for kind in stages]
+    if until not in names:
+        known = [kind.name for kind in ALLMREC_STAGES]
+        if until in known:
+            raise ConfigError(f"There is no stage {until!r} with tune.items = {config.tune.items!r}.")
+        raise ConfigError(f"There is no stage {until!r}; known are {', '.join(known)}.")
+    last = cf_in_use(config) if until == PRETRAIN.name else stages[names.index(until)]
+    return stages[: stages.index(last) + 1]
+
+
+def prompted_ranker(run: Run, trained: bool = True) -> PromptedRanker:
+    """Stage 2 around the frozen parts.
+
+    Args:
+        run: the run.
+        trained: with its trained weights; else as it is initialised.
+
+    Raises:
+        ArtifactError: a stage is not trained, of other inputs, or damaged.
+    """
+    config = run.config
+    ranker = PromptedRanker(
+        language_model(run),
+        backbone(run),
+        joint_table(run),
+        run.dataset.catalogue.titles,
+        config.tune.prompt,
+        config.seed,
+        backbone(run, cf_in_use(config)) if trained else None,
+        known_counts(run) if trained else train_counts(run),
+        title_similarity(run, centred=True) if config.tune.prompt.pointer.reads_texts else None,
+    )
+    if trained:
+        ranker.load_state_dict(run.tensors(TUNE))
+    return ranker.to(run.device)

@@ -1,0 +1,151 @@
+"""A recommender: a retriever that finds a few items of the whole catalogue, and a ranker that puts them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Int
+
+from allmrec.core.errors import ConfigError
+from allmrec.data.interactions import InteractionDataset
+from allmrec.ranking import Query, Ranker, Ranking
+from allmrec.recommend.request import Recommendation, Recommendations, Request, ResolvedRequest, resolve
+from allmrec.recommend.retrieve import Retriever
+from allmrec.recommend.rounds import rank_in_rounds
+
+__all__ = ["Recommender"]
+
+Items = Int[np.ndarray, " _items"]
+
+
+class Recommender:
+    """Recommends from the whole catalogue, for many requests at once.
+
+    Everything that recommends goes through here: the command line, the library, evaluation over the whole catalogue and
+    scoring in bulk.
+
+    Args:
+        dataset: vocabularies, catalogue and known histories.
+        ranker: puts retrieved items in order; None: they stay in the retriever's order, with its scores.
+        retriever: finds them.
+        candidates: how many are retrieved unless a request says another number.
+        prompt_candidates: how many the ranker can take at a time; more go in rounds (`rank_in_rounds`). None: any number.
+        name: of the system in a table; None: the ranker's.
+        n_known: items up to this number are known to the ranker, later ones are no part of a history; None: all.
+    """
+
+    def __init__(
+        self,
+        dataset: InteractionDataset,
+        ranker: Ranker | None,
+        retriever: Retriever,
+        candidates: int = 20,
+        prompt_candidates: int | None = None,
+        name: str | None = None,
+        n_known: int | None = None,
+    ) -> None:
+        self._dataset, self._ranker, self._retriever = dataset, ranker, retriever
+        self._candidates, self._prompt_candidates, self._n_known = candidates, prompt_candidates, n_known
+        self._name = name or ("" if ranker is None else ranker.name)
+
+    @property
+    def name(self) -> str:
+        """The system's name as it stands in a table."""
+        return self._name
+
+    @property
+    def dataset(self) -> InteractionDataset:
+        """Vocabularies, catalogue and known histories, new items included."""
+        return self._dataset
+
+    def top(
+        self,
+        queries: Sequence[Query],
+        exclude: Sequence[Items],
+        k: int,
+        allow: Sequence[Items | None] | None = None,
+        candidates: int | None = None,
+    ) -> list[Ranking]:
+        """The best items of the whole catalogue for each query, in numbers.
+
+        Args:
+            queries: whom for.
+            exclude: for each, item numbers to leave out.
+            k: how many for each; fewer come back where fewer may be recommended.
+            allow: for each, item numbers that alone may come, ascending; None: all.
+            candidates: how many are retrieved; None: the recommender's own number, or `k` where that is larger.
+        """
+        if self._n_known is not None:
+            queries = [Query(query.history[query.history <= self._n_known], query.user) for query in queries]
+        only: Sequence[Items | None] = [None] * len(queries) if allow is None else allow
+        count = max(k, self._candidates if candidates is None else candidates)
+        found = self._retriever.retrieve(queries, count, exclude, only)
+        # Where nothing is left there is nothing to rank.
+        asked = [number for number, retrieved in enumerate(found) if len(retrieved.items)]
+        if self._ranker is not None and asked:
+            chosen, items = [queries[n] for n in asked], [found[n].items for n in asked]
+            if self._prompt_candidates is None:
+                ranked = self._ranker.rank(chosen, items)
+            else:
+                ranked = rank_in_rounds(self._ranker.rank, chosen, items, self._prompt_candidates)
+            for number, ranking in zip(asked, ranked, strict=True):
+                found[number] = ranking
+        return [ranking.first(k) for ranking in found]
+
+    @overload
+    def recommend(self, requests: Sequence[Request], /) -> list[Recommendations]: ...
+
+    @overload
+    def recommend(self, /, **request: Any) -> Recommendations: ...
+
+    def recommend(
+        self, requests: Sequence[Request] | None = None, /, **request: Any
+    ) -> list[Recommendations] | Recommendations:
+        """Recommend from the whole catalogue.
+
+            model.recommend([Request(user="u1"), Request(history=["i1", "i2"], k=5)])
+            model.recommend(history=["i1", "i2"], k=5)
+
+        Args:
+            requests: answered together, which is much faster than one by one; or
+            request: the fields of a single `Request`.
+
+        Returns:
+            An answer for each request; or the answer to the single one.
+
+        Raises:
+            UnknownIdError: ids that the data set does not hold; the message counts and names them.
+            ConfigError: a request that nobody can answer; see `Request`.
+        """
+        if requests is None:
+            return self.answer([resolve(self.dataset, Request(**request))])[0]
+        if request:
+            raise ConfigError("Give requests, or the fields of a single one, not both.")
+        return self.answer([resolve(self.dataset, one) for one in requests])
+
+    def answer(self, requests: Sequence[ResolvedRequest]) -> list[Recommendations]:
+        """Answer requests whose ids are looked up already; see `recommend`."""
+        answers: dict[int, Recommendations] = {}
+        # Requests that differ in how much they ask for are retrieved apart.
+        groups: dict[tuple[int, int | None], list[int]] = {}
+        for number, one in enumerate(requests):
+            groups.setdefault((one.k, one.candidates), []).append(number)
+        for (k, candidates), numbers in groups.items():
+            chosen = [requests[number] for number in numbers]
+            rankings = self.top(
+                [one.query for one in chosen],
+                [one.exclude for one in chosen],
+                k,
+                [one.allow for one in chosen],
+                candidates,
+            )
+            answers |= {n: self._named(one, r) for n, one, r in zip(numbers, chosen, rankings, strict=True)}
+        return [answers[number] for number in range(len(requests))]
+
+    def _named(self, request: ResolvedRequest, ranking: Ranking) -> Recommendations:
+        items, titles = self._dataset.items, self._dataset.catalogue.titles
+        pairs = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
+        found = tuple(Recommendation(items.id(item), titles[item], float(score)) for item, score in pairs)
+        return Recommendations(found, request.skipped)

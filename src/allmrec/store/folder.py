@@ -1,0 +1,170 @@
+"""A run's folder on disk: its data, `run.json`, its stages, and which process holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from allmrec.core.artifacts import read_json, space_checked, write_json
+from allmrec.core.distributed import Processes, processes
+from allmrec.core.errors import ArtifactError, ConfigError, RunInUseError
+from allmrec.core.locking import LOCK_NAME, held
+from allmrec.core.resume import Checkpoint
+from allmrec.data.interactions import InteractionDataset
+from allmrec.store.stages import (
+    FORMAT_VERSION,
+    SYSTEMS_FOLDER,
+    Stage,
+    StageResult,
+    check_format,
+    check_stage,
+    damaged_files,
+    read_stage,
+    stage_is_current,
+    tidy,
+    write_stage,
+)
+
+__all__ = ["RunFolder", "RunRecord"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `run.json` says.
+
+    Attributes:
+        data_hash: of the data that the run is trained on.
+        config: the whole configuration as plain values.
+        published: of a saved recommender: fingerprints of frozen models, added items, the catalogue's hash.
+    """
+
+    data_hash: str
+    config: Mapping[str, Any]
+    published: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        about = {"format": FORMAT_VERSION, "data_hash": self.data_hash, "config": dict(self.config)}
+        return about if self.published is None else about | {"published": dict(self.published)}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder: `run.json`, a copy of the data, and one folder a stage.
+
+    Attributes:
+        path: the folder.
+        save_every: seconds between two writes of an unfinished stage's resume state.
+    """
+
+    path: Path
+    save_every: float = 60.0
+
+    def check_free(self, dataset: InteractionDataset) -> None:
+        """Make sure that a run of this data may be written here; nothing is written.
+
+        Raises:
+            ConfigError: the folder is a run of other data, or something else.
+        """
+        path = self.path
+        if path.exists() and any(entry.suffix != ".tmp" and entry.name != LOCK_NAME for entry in path.iterdir()):
+            if not (path / "run.json").is_file():
+                raise ConfigError(f"{path} exists and is no run of allmrec. Give another folder with -o.")
+            found = read_json(path / "run.json").get("data_hash")
+            if found != dataset.content_hash:
+                raise ConfigError(
+                    f"{path} is a run of other data ({str(found)[:12]}) than the data given "
+                    f"({dataset.content_hash[:12]}). Give another folder with -o."
+                )
+
+    def keep(self, record: RunRecord, dataset: InteractionDataset, device: str) -> None:
+        """Write `run.json` and, where it is not there yet, the data.
+
+        Raises:
+            RunInUseError: another process is training the run.
+        """
+        here = processes(device)
+        with here.main_first():
+            if here.is_main:
+                with space_checked(self.path), held(self.path):
+                    tidy(self.path)
+                    write_json(self.path / "run.json", record.as_json())
+                    # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
+                    if not (self.path / "data" / "manifest.json").is_file():
+                        dataset.save(self.path / "data")
+
+    def read(self) -> tuple[RunRecord, InteractionDataset]:
+        """What the folder says of itself, and its data.
+
+        Raises:
+            ArtifactError: it is no run, or damaged.
+        """
+        path = self.path
+        if not (path / "run.json").is_file():
+            there = "has no run.json" if path.is_dir() else "does not exist"
+            raise ArtifactError(f"{path} {there}; expected the folder of a run. Make one: allmrec train DATA -o {path}")
+        if any(any(path.glob(where)) for where in (".*.retired", f"{SYSTEMS_FOLDER}/**/.*.retired")):
+            # A process was killed while it put a new stage in an old one's place. If one is doing so now, it goes on.
+            with suppress(RunInUseError), held(path):
+                tidy(path)
+        about = read_json(path / "run.json")
+        check_format(about, path / "run.json")
+        settings, published = about.get("config"), about.get("published")
+        if not isinstance(settings, dict):
+            raise ArtifactError(f"{path / 'run.json'} has no config; restore it, or train again with -o.")
+        dataset = InteractionDataset.load(path / "data")
+        if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
+            raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
+        return RunRecord(str(about.get("data_hash")), settings, published), dataset
+
+    @contextmanager
+    def held(self, here: Processes) -> Iterator[None]:
+        """Hold the run while it is trained, its folder tidied; the main process does for all.
+
+        Raises:
+            RunInUseError: another process holds it.
+        """
+        if not here.is_main:
+            here.wait()
+            yield
+            return
+        with held(self.path):
+            tidy(self.path)
+            here.wait()
+            yield
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage stands there, made of just these inputs."""
+        return stage_is_current(self.path, stage)
+
+    def damaged(self, stage: Stage) -> list[Path]:
+        """Files of a stage that are not what its manifest says."""
+        return damaged_files(self.path, stage)
+
+    def check(self, stage: Stage) -> None:
+        """Make sure that a stage can be read; see `check_stage`."""
+        check_stage(self.path, stage)
+
+    def tensors(self, stage: Stage, name: str = "weights") -> dict[str, Tensor]:
+        """One of a stage's files; see `read_stage`."""
+        return read_stage(self.path, stage, name)
+
+    def write(self, stage: Stage, result: StageResult, started: float) -> None:
+        """Write a stage's folder, and remove what was kept to resume it; see `write_stage`."""
+        write_stage(self.path, stage, result, started)
+        for state in (self.path / ".resume").glob(f"{stage.label}-*"):
+            state.unlink()
+
+    def resume(self, stage: Stage) -> Checkpoint:
+        """Where a stage that is not finished is kept; what was kept of the same stage with other inputs goes."""
+        folder = self.path / ".resume"
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob(f"{stage.label}-*.safetensors*"):
+            if stage.key[:16] not in old.name:
+                old.unlink(missing_ok=True)
+        return Checkpoint(folder / f"{stage.label}-{stage.key[:16]}.safetensors", self.save_every)

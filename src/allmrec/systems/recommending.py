@@ -1,0 +1,168 @@
+"""Systems of a run that recommend from the whole catalogue: each with its ranker, its retriever and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.core.artifacts import read_tensors
+from allmrec.core.errors import ConfigError
+from allmrec.core.log import logger
+from allmrec.data.interactions import InteractionDataset
+from allmrec.pipeline.align_stage import text_side
+from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_in_use, cold_rows
+from allmrec.pipeline.run import Log, Run
+from allmrec.pipeline.tune_stage import TUNE
+from allmrec.ranking import Ranker
+from allmrec.recommend.allmrec import ALLMRec, NewItem, with_items
+from allmrec.recommend.recommender import Recommender
+from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
+from allmrec.systems.kinds import System
+from allmrec.systems.registry import open_systems, system_kind, trained_systems
+
+__all__ = ["Opened", "allmrec", "allmrec_name", "known_items", "open_recommender", "recommender"]
+
+M = TypeVar("M", bound=ALLMRec)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A system of a run that recommends.
+
+    Attributes:
+        name: of the table.
+        system: as it ranks given candidates.
+        recommender: as it recommends from the whole catalogue.
+    """
+
+    name: str
+    system: System
+    recommender: Recommender
+
+
+def recommender(run: Run, name: str | None = None, log: Log = logger.info) -> Recommender:
+    """A system of a run that recommends from the whole catalogue; see `open_recommender`."""
+    return open_recommender(run, name, log).recommender
+
+
+def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) -> Opened:
+    """A system of a run that recommends from the whole catalogue.
+
+    For what asks the language model, which ranks few items at a time, A-LLMRec's retriever, the run's CF model or, where
+    none is trained, popularity retrieves.
+
+    Args:
+        run: a trained run.
+        name: of SYSTEMS; none: A-LLMRec where it is trained, else the one system that is.
+        log: takes a line where another system recommends, or retrieves, than might be expected.
+
+    Raises:
+        ConfigError: an unknown system, one that the run cannot have, or several to choose from.
+        ArtifactError: a stage that it needs is missing, of other inputs, or damaged.
+    """
+    name = _only_one(run, log) if name is None else name
+    kind = system_kind(name)
+    system = next(iter(open_systems(run, [name]).values()))
+    if system.answers is not None:
+        return Opened(name, system, _assembled(kind.run_of(run), system, ALLMRec))
+    config, n_items = run.config, run.dataset.n_items
+    ranker: Ranker | None = system.ranker
+    retriever: Retriever = AllItems(n_items, config.seed)
+    if kind.prompted:
+        retriever = _cf_retriever(run, system.ranker.name, log)
+    elif isinstance(system.ranker, BackboneRecommender):
+        # Its scores of all items are its ranking.
+        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, config.retrieve.approximate_above)
+    made = Recommender(
+        known_items(run),
+        ranker,
+        retriever,
+        config.evaluation.proposals,
+        config.tune.candidates if kind.prompted else None,
+        system.ranker.name,
+        n_items,
+    )
+    return Opened(name, system, made)
+
+
+def allmrec_name(run: Run) -> str:
+    """The entry of the table that is A-LLMRec as this run trained it."""
+    return "allmrec-select" if run.method == "select" else "allmrec"
+
+
+def allmrec(run: Run, make: Callable[..., M]) -> M:
+    """A-LLMRec as this run trained it.
+
+    Args:
+        run: the run.
+        make: `ALLMRec`, or a class made of it.
+
+    Raises:
+        ArtifactError: the run is not trained, or damaged.
+    """
+    return _assembled(run, open_systems(run, [allmrec_name(run)])[allmrec_name(run)], make)
+
+
+def known_items(run: Run) -> InteractionDataset:
+    """The run's data with the items that were added before it was saved."""
+    return with_items(run.dataset, _added(run))
+
+
+def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
+    """The one place where A-LLMRec is put together, whichever way it answers."""
+    config, answers = run.config, system.answers
+    if answers is None:
+        raise ConfigError(f"{system.ranker.name} is not A-LLMRec.")
+    prompted, ranker, below = answers.prompted, system.ranker, config.evaluation.cold_below
+    if below and not bool(prompted.joint.from_text.any()):
+        prompted = prompted.with_joint(prompted.joint.with_source(cold_rows(run, below)))
+        ranker = answers.ranker_of(prompted)
+    model = make(
+        run.dataset,
+        prompted,
+        ranker,
+        config.retrieve,
+        config.evaluation.proposals,
+        config.tune.candidates if answers.scores_each else None,
+        lambda: text_side(run),
+    )
+    if rows := _added(run):
+        kept = read_tensors(run.path / "published.safetensors")
+        texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
+        model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
+    return model
+
+
+def _added(run: Run) -> list[NewItem]:
+    rows: list[dict[str, Any]] = [] if run.published is None else run.published["added"]
+    return [NewItem.model_validate(row) for row in rows]
+
+
+def _only_one(run: Run, log: Log) -> str:
+    """A-LLMRec where it is trained; else the one system that is."""
+    if (run.path / TUNE.name).is_dir():
+        return allmrec_name(run)
+    there = trained_systems(run)[0]
+    if len(there) > 1:
+        raise ConfigError(f"{run.path} has {', '.join(there)}; say which is to recommend with --system.")
+    if there:
+        return there[0]
+    if (run.path / PRETRAIN.name).is_dir():
+        log(f"The CF model recommends: A-LLMRec itself is not trained in {run.path}. allmrec train {run.path}")
+        return "backbone"
+    return allmrec_name(run)
+
+
+def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
+    """By the run's CF model; where none is trained by popularity, and that is logged."""
+    in_use = cf_in_use(run.config)
+    if run.has(in_use):
+        return BackboneRetriever(backbone(run, in_use), run.config.retrieve.approximate_above)
+    log(
+        f"No CF model is trained in {run.path}: popularity retrieves what {whom} ranks. "
+        f"For better candidates: allmrec train {run.path} --system {run.config.pretrain.backbone}"
+    )
+    popularity = open_systems(run, ["popularity"])["popularity"].ranker
+    return RankerRetriever(popularity, AllItems(run.dataset.n_items, run.config.seed))
