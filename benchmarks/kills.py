@@ -27,9 +27,9 @@ from allmrec.core.artifacts import file_hash, write_json
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import STAGE_NAMES
+from allmrec.testing.tiny_recipe import save_tiny_recipe
 from allmrec.testing.worlds import taste_world
 from benchmarks.about import measured_on
-from benchmarks.tiny_recipe import save_tiny_recipe
 
 __all__ = ["TRAINED", "Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
 

@@ -6,8 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tiny_recipe import save_tiny_recipe
-
+from allmrec.testing.tiny_recipe import save_tiny_recipe
 from allmrec.testing.worlds import taste_world
 
 
