@@ -1,4 +1,4 @@
-"""The words shared by those who rank and those who judge; knows no model, no file and no metric."""
+"""The words shared by those who rank and those who judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: aligns the items of a frozen CF model with their texts; knows no language model."""
+"""Stage 1: aligns the items of a frozen CF model with their texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: trains the alignment of a frozen CF model's items with their texts; knows no language model."""
+"""Stage 1: trains the alignment of a frozen CF model's items with their texts."""
 
 from __future__ import annotations
 

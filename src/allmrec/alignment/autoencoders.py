@@ -1,4 +1,4 @@
-"""The trained network of stage 1: two autoencoders that meet in one space; knows no loss and no data."""
+"""The trained network of stage 1: two autoencoders that meet in one space."""
 
 from __future__ import annotations
 

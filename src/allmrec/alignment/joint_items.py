@@ -1,4 +1,4 @@
-"""Item to joint vector, from CF or from text: what stage 1 hands on; knows nothing of how the vectors were made."""
+"""Item to joint vector, from CF or from text: what stage 1 hands on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1's objective, each row of the method's table a named term; knows no model, no data and no loop."""
+"""Stage 1's objective, each row of the method's table a named term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of stage 1: a history, the item that followed and a sampled one; knows no text and no loss."""
+"""Samples of stage 1: a history, the item that followed and a sampled one."""
 
 from __future__ import annotations
 

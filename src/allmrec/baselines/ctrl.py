@@ -1,4 +1,4 @@
-"""CTRL: item embeddings that meet their texts before they learn to recommend; knows no language model."""
+"""CTRL: item embeddings that meet their texts before they learn to recommend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SASRec whose item vectors are computed elsewhere, and its training; knows nothing of what computes them."""
+"""SASRec whose item vectors are computed elsewhere, and its training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLM-Only: the paper's prompt without user and item vectors, nothing trained; knows no CF model."""
+"""LLM-Only: the paper's prompt without user and item vectors, nothing trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MoRec: SASRec on texts instead of item numbers; knows nothing of how texts are made."""
+"""MoRec: SASRec on texts instead of item numbers."""
 
 from __future__ import annotations
 

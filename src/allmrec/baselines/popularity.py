@@ -1,4 +1,4 @@
-"""The baseline that needs no model: what most people took; knows nothing of the user who asks."""
+"""The baseline that needs no model: what most people took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RECFORMER: a language model's attention over a history written out in words; knows no item numbers but as rows."""
+"""RECFORMER: a language model's attention over a history written out in words."""
 
 from __future__ import annotations
 

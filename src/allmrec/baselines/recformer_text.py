@@ -1,4 +1,4 @@
-"""Items as key-value words and histories as one long text, in tokens; knows no model."""
+"""Items as key-value words and histories as one long text, in tokens."""
 
 from __future__ import annotations
 

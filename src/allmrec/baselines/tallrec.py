@@ -1,4 +1,4 @@
-"""TALLRec: LLM-Only whose language model was tuned by low-rank adapters; knows no CF model."""
+"""TALLRec: LLM-Only whose language model was tuned by low-rank adapters."""
 
 from __future__ import annotations
 

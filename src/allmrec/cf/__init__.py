@@ -1,4 +1,4 @@
-"""Collaborative filtering: the backbone protocol, models, pre-training and ranking by them; knows no text."""
+"""Collaborative filtering: the backbone protocol, models, pre-training and ranking by them."""
 
 from __future__ import annotations
 

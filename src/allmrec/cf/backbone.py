@@ -1,4 +1,4 @@
-"""What a collaborative-filtering model must offer to be given a language model; knows no particular model."""
+"""What a collaborative-filtering model must offer to be given a language model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's vector from item vectors alone, for somebody whom a model never saw; knows no particular model."""
+"""A user's vector from item vectors alone, for somebody whom a model never saw."""
 
 from __future__ import annotations
 

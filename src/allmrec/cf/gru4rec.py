@@ -1,4 +1,4 @@
-"""GRU4Rec (Hidasi et al., ICLR 2016 and CIKM 2018): a recurrent network over a history; knows no training."""
+"""GRU4Rec (Hidasi et al., ICLR 2016 and CIKM 2018): a recurrent network over a history."""
 
 from __future__ import annotations
 

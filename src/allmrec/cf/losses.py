@@ -1,4 +1,4 @@
-"""Losses of collaborative filtering over scores of positives and negatives; knows no model and no sampling."""
+"""Losses of collaborative filtering over scores of positives and negatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NCF as two towers (He et al., WWW 2017): a vector for each user and each item; knows no order and no training."""
+"""NCF as two towers (He et al., WWW 2017): a vector for each user and each item."""
 
 from __future__ import annotations
 

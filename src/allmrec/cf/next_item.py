@@ -1,4 +1,4 @@
-"""The loss of next-item prediction over a batch, computed without waste; knows no sampling and no loop."""
+"""The loss of next-item prediction over a batch, computed without waste."""
 
 from __future__ import annotations
 

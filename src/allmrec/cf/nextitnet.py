@@ -1,4 +1,4 @@
-"""NextItNet (Yuan et al., WSDM 2019): dilated causal convolutions over a history; knows no training."""
+"""NextItNet (Yuan et al., WSDM 2019): dilated causal convolutions over a history."""
 
 from __future__ import annotations
 

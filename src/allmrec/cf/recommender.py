@@ -1,4 +1,4 @@
-"""Recommends by collaborative filtering alone, by the dot products x_u · E_i; knows no text."""
+"""Recommends by collaborative filtering alone, by the dot products x_u · E_i."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training samples of sequence models, cut and drawn without a loop over users; knows no model."""
+"""Training samples of sequence models, cut and drawn without a loop over users."""
 
 from __future__ import annotations
 

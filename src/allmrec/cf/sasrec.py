@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley, ICDM 2018): self-attention over a history; knows nothing of how it is trained."""
+"""SASRec (Kang and McAuley, ICDM 2018): self-attention over a history."""
 
 from __future__ import annotations
 

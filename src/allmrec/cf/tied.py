@@ -1,4 +1,4 @@
-"""What backbones share whose one table embeds items at the input and scores them at the output; knows no training."""
+"""What backbones share whose one table embeds items at the input and scores them at the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors with ids from files of other systems: `.npy`, Parquet, safetensors; knows no model."""
+"""Vectors with ids from files of other systems: `.npy`, Parquet, safetensors."""
 
 from __future__ import annotations
 

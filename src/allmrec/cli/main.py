@@ -1,4 +1,4 @@
-"""Puts the verbs together and turns our errors into messages; knows no verb's inside."""
+"""Puts the verbs together and turns our errors into messages."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every part stands on: errors, files on disk, seeds, progress, the one training loop; knows no part."""
+"""What every part stands on: errors, files on disk, seeds, progress, the one training loop."""

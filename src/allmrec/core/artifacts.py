@@ -1,4 +1,4 @@
-"""Files and folders on disk: written whole or not at all, hashed, checked on reading; knows no model.
+"""Files and folders on disk: written whole or not at all, hashed, checked on reading.
 
 What is being written has a temporary name, `.NAME.XXXX.tmp`, until it is whole and on the disk itself; then it is renamed.
 A process that is killed leaves such a name behind, which `sweep` removes. While a folder takes another's place, the other

@@ -1,4 +1,4 @@
-"""The base of every config and the one place that turns a mapping into one; knows no particular field."""
+"""The base of every config and the one place that turns a mapping into one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes that train one module together: what the training loop needs of them; knows no task and no stage.
+"""Several processes that train one module together: what the training loop needs of them.
 
 `accelerate launch` and `torchrun` start the processes and say in the environment which is which. Every process holds
 the whole module, takes its part of every batch, and adds up gradients with the others before a step, so all of them

@@ -1,4 +1,4 @@
-"""A wrapper that keeps a module as it is; knows nothing of what the module computes."""
+"""A wrapper that keeps a module as it is."""
 
 from __future__ import annotations
 

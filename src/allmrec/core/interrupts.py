@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits: postponed while something must not be left half done; knows not what that is."""
+"""Ctrl-C at a moment that suits: postponed while something must not be left half done."""
 
 from __future__ import annotations
 

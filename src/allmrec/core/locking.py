@@ -1,4 +1,4 @@
-"""One process at a time: a folder that only one may write to; knows not what is written."""
+"""One process at a time: a folder that only one may write to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory the process has needed; knows nothing of what for."""
+"""How much memory the process has needed."""
 
 from __future__ import annotations
 

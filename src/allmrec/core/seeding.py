@@ -1,4 +1,4 @@
-"""Seeded randomness, one independent stream per name; knows nothing of who draws from it."""
+"""Seeded randomness, one independent stream per name."""
 
 from __future__ import annotations
 

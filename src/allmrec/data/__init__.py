@@ -1,4 +1,4 @@
-"""Interactions and item texts: sources, cleaning, splits, negatives and batches; knows no model."""
+"""Interactions and item texts: sources, cleaning, splits, negatives and batches."""
 
 from __future__ import annotations
 

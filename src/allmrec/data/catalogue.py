@@ -1,4 +1,4 @@
-"""What is known of each item in words, and the template that makes one text of it; knows no interaction."""
+"""What is known of each item in words, and the template that makes one text of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InteractionDataset: who interacted with what, in order; knows no raw format, no split and no model."""
+"""InteractionDataset: who interacted with what, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a data set came from, what was left out on the way, and its size; knows no raw format."""
+"""Where a data set came from, what was left out on the way, and its size."""
 
 from __future__ import annotations
 

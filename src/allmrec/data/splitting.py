@@ -1,4 +1,4 @@
-"""Leave one out by time: who trains on what, and what validates and tests; knows no candidates and no model."""
+"""Leave one out by time: who trains on what, and what validates and tests."""
 
 from __future__ import annotations
 

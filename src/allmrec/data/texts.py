@@ -1,4 +1,4 @@
-"""Words as a shop's page had them become plain words; knows nothing of items."""
+"""Words as a shop's page had them become plain words."""
 
 from __future__ import annotations
 

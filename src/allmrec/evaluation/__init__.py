@@ -1,4 +1,4 @@
-"""How systems are compared: frozen protocols, metrics with intervals, reports; knows no model."""
+"""How systems are compared: frozen protocols, metrics with intervals, reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that people can read: one line per row of numbers; knows no report and no protocol."""
+"""JSON that people can read: one line per row of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what was said names the right genres, and more than others' vectors or popularity would; knows no model."""
+"""Whether what was said names the right genres, and more than others' vectors or popularity would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a mean over users is: bootstrap percentile intervals; knows no metric and no system."""
+"""How sure a mean over users is: bootstrap percentile intervals."""
 
 from __future__ import annotations
 

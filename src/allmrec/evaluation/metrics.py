@@ -1,4 +1,4 @@
-"""How good a ranking is, from the place of the one right item; knows no system, no protocol and no file.
+"""How good a ranking is, from the place of the one right item.
 
 Everything starts from the target's rank: 1 is first, infinity is a miss. A ranking is an order, so equal scores are
 already resolved by whoever made it; the protocol shuffles candidates, so a system that cannot tell them apart gets no

@@ -1,4 +1,4 @@
-"""Who is tested on what: users, targets and candidates drawn once, frozen in a file; knows no system and no metric."""
+"""Who is tested on what: users, targets and candidates drawn once, frozen in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, with all that is needed to compare and repeat it; knows no system and no terminal."""
+"""What an evaluation found, with all that is needed to compare and repeat it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a protocol's users belong to a scenario of the paper (cold items, warm items); knows no system."""
+"""Which of a protocol's users belong to a scenario of the paper (cold items, warm items)."""
 
 from __future__ import annotations
 

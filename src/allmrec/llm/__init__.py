@@ -1,1 +1,1 @@
-"""Frozen language models that read embeddings; knows no user and no item."""
+"""Frozen language models that read embeddings."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters on a frozen language model, there for its owner alone; knows nothing of prompts."""
+"""Low-rank adapters on a frozen language model, there for its owner alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Language models that come as GGUF files, converted once to what transformers loads fast; knows no prompt.
+"""Language models that come as GGUF files, converted once to what transformers loads fast.
 
 Loading a GGUF takes 20 to 30 seconds each time and loses some tokenizers' rules; the converted folder takes three.
 """

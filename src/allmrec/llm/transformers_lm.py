@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model behind the LanguageModel protocol; knows nothing of prompts."""
+"""Any Hugging Face causal language model behind the LanguageModel protocol."""
 
 from __future__ import annotations
 

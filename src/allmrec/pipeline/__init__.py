@@ -1,1 +1,1 @@
-"""Runs: configuration, recipes, stages on disk and the systems that are compared; knows no terminal."""
+"""Runs: configuration, recipes, stages on disk and the systems that are compared."""

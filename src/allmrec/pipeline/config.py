@@ -1,4 +1,4 @@
-"""One run's whole configuration and the named recipes; knows no stage's inside."""
+"""One run's whole configuration and the named recipes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stage 2's prompt: words as data, typed pieces, projections, splicing; knows no way of answering."""
+"""Stage 2's prompt: words as data, typed pieces, projections, splicing."""

@@ -1,4 +1,4 @@
-"""What an item slot carries before F_I: its CF joint vector, its text joint vector, both, or a mixture; knows no prompt."""
+"""What an item slot carries before F_I: its CF joint vector, its text joint vector, both, or a mixture."""
 
 from __future__ import annotations
 

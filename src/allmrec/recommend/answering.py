@@ -1,4 +1,4 @@
-"""Recommenders that answer in words; knows no file and no metric."""
+"""Recommenders that answer in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says in words what an item is, why it fits a user, or what the user likes; knows no file and evaluates nothing."""
+"""Says in words what an item is, why it fits a user, or what the user likes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items with the highest inner product to a query, exactly or nearly; knows nothing of what the vectors mean."""
+"""Items with the highest inner product to a query, exactly or nearly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an answer in words to the item that it names, exactly or not at all; knows no model."""
+"""From an answer in words to the item that it names, exactly or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pointer head: picks a candidate from hidden states in one pass; knows no prompt's words and no titles."""
+"""The pointer head: picks a candidate from hidden states in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe in which every stage takes moments, and the models of random weights that it names; knows no data."""
+"""A recipe in which every stage takes moments, and the models of random weights that it names."""
 
 from __future__ import annotations
 

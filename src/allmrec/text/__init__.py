@@ -1,4 +1,4 @@
-"""Sentence encoders: texts to vectors, wholly, partly or not tuned; knows no item and no user."""
+"""Sentence encoders: texts to vectors, wholly, partly or not tuned."""
 
 from __future__ import annotations
 

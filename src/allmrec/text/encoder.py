@@ -1,4 +1,4 @@
-"""Sentence encoders: texts to vectors, tuned in full, in their last layers or not at all; knows no item and no user."""
+"""Sentence encoders: texts to vectors, tuned in full, in their last layers or not at all."""
 
 from __future__ import annotations
 

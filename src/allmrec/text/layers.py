@@ -1,4 +1,4 @@
-"""Cuts a transformers encoder in two at a layer, sharing every weight; knows no text."""
+"""Cuts a transformers encoder in two at a layer, sharing every weight."""
 
 from __future__ import annotations
 

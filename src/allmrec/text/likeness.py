@@ -1,4 +1,4 @@
-"""How alike items' texts are to a history's, by vectors of a sentence encoder; knows no model and no score."""
+"""How alike items' texts are to a history's, by vectors of a sentence encoder."""
 
 from __future__ import annotations
 

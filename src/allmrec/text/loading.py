@@ -1,4 +1,4 @@
-"""Reads a sentence-transformers model with transformers alone; knows nothing of tuning."""
+"""Reads a sentence-transformers model with transformers alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts as token numbers, kept flat: tokenised once, padded only when a batch is made; knows no model."""
+"""Texts as token numbers, kept flat: tokenised once, padded only when a batch is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File formats: one record a row, whatever the syntax; knows nothing of users and items."""
+"""File formats: one record a row, whatever the syntax."""
 
 from __future__ import annotations
 

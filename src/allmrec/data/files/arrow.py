@@ -1,4 +1,4 @@
-"""Arrow tables, from a Parquet file or from memory, as rows; knows no column's meaning."""
+"""Arrow tables, from a Parquet file or from memory, as rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files with a record a line: comma, tab, any other delimiter, or white space; knows no column's meaning.
+"""Text files with a record a line: comma, tab, any other delimiter, or white space.
 
 pyarrow reads what is in order. Whatever it refuses goes to a plain reader, which knows the line of every record and
 so can say which one is wrong, or leave it out. Both give the same rows; a test holds them against each other.

@@ -1,4 +1,4 @@
-"""Files with one JSON object a line; knows no field's meaning."""
+"""Files with one JSON object a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files of any size as blocks of whole lines, gzip or plain; knows no format."""
+"""Text files of any size as blocks of whole lines, gzip or plain."""
 
 from __future__ import annotations
 

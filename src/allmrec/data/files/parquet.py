@@ -1,4 +1,4 @@
-"""Parquet files; knows no column's meaning."""
+"""Parquet files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files with one object a line, in whatever syntax: values become columns; knows no field's meaning.
+"""Files with one object a line, in whatever syntax: values become columns.
 
 A block of lines goes to a fast reader first, where the syntax has one. It reads all of the block or nothing; what it
 refuses goes line by line to the plain parser, which says what is wrong with which line, or leaves it out. Both give the

@@ -1,4 +1,4 @@
-"""What every file reader gives back, and what becomes of a bad line; knows no file format and no recommender."""
+"""What every file reader gives back, and what becomes of a bad line."""
 
 from __future__ import annotations
 

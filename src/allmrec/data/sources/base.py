@@ -1,4 +1,4 @@
-"""What every source gives: raw interactions and items, checked value by value; knows no raw format.
+"""What every source gives: raw interactions and items, checked value by value.
 
 A source turns the columns of its files into these with `id_column`, `number_column`, `time_column` and `text_column`,
 and drops with `Checks` the rows that they refuse.
