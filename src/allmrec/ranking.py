@@ -1,4 +1,4 @@
-"""The words shared by those who rank and those who judge."""
+"""What rankers and their evaluation share: queries, candidates, rankings."""
 
 from __future__ import annotations
 

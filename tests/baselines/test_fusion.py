@@ -67,7 +67,7 @@ def test_it_trusts_the_part_that_knows_and_not_the_one_that_does_not(split: Spli
     fusion = LateFusion.fit(parts, split, seed=0)
     assert isinstance(fusion, Ranker)
     assert fusion.weights["good"] > 5 * abs(fusion.weights["noise"])
-    assert list(fusion.weights)[:4] == ["good", "noise", "popularity", "coldness"]
+    assert list(fusion.weights)[:4] == ["good", "noise", "popularity", "inverse popularity"]
     protocol = draw_protocol(split, n_candidates=5)
     fused, noisy = judge([fusion, parts["noise"]], protocol, split, reference=fusion.name).systems
     assert np.mean(np.asarray(fused.ranks) == 1) > np.mean(np.asarray(noisy.ranks) == 1) + 0.2

@@ -13,10 +13,10 @@ from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.prior import conditional_logit, fused_features, standardised
 
 
-def test_the_fused_prior_reads_texts_popularity_and_coldness() -> None:
+def test_the_fused_prior_reads_texts_popularity_and_inverse_popularity() -> None:
     scores, likeness = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     found = fused_features(scores, likeness, torch.tensor([[3.0, 0.0]]))[0]
-    # Likeness, popularity, coldness (1/4 and 1), then CF, likeness and popularity times it.
+    # Similarity, popularity, inverse popularity (1/4 and 1), then CF, similarity and popularity times it.
     np.testing.assert_allclose(found[0], [-1, 1, -1, 0.25, -0.25, 0.25], atol=1e-5)
     np.testing.assert_allclose(found[1], [1, -1, 1, -1, 1, -1], atol=1e-5)
 

@@ -46,7 +46,7 @@ class LateFusion:
     beat it. Features of a candidate, each standardised within the query (mean 0, deviation 1, so that one weight fits
     scores of any scale):
 
-        every part's score, popularity ln(1 + n_i), coldness c_i = 1 / (1 + n_i),
+        every part's score, popularity ln(1 + n_i), inverse popularity c_i = 1 / (1 + n_i),
         and c_i times each part's standardised score and times the standardised popularity
 
     n_i are training interactions. In a run the parts are the CF model and the likeness of titles by centred vectors
@@ -154,7 +154,7 @@ class LateFusionLLM(LateFusion):
 def _feature_names(parts: list[str]) -> list[str]:
     """In the order of `_features`."""
     scores = [*parts, "popularity"]
-    return [*scores, "coldness", *(f"coldness × {name}" for name in scores)]
+    return [*scores, "inverse popularity", *(f"inverse popularity × {name}" for name in scores)]
 
 
 def _features(

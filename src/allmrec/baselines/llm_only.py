@@ -25,7 +25,7 @@ class LLMOnly:
     """The language model reads the same words as A-LLMRec, without `O_u` and `O_i` (paper, section 4.1).
 
     The paper decodes greedily and counts exact titles; here every candidate's title is scored, so that LLM-Only always
-    ranks and is judged by the same metrics as the rest.
+    ranks and is evaluated by the same metrics as the rest.
 
     Args:
         lm: the language model.

@@ -1,4 +1,4 @@
-"""A fixed validation sample that measures dot-product scores while something trains; judges no finished system."""
+"""A fixed validation sample that measures dot-product scores while something trains."""
 
 from __future__ import annotations
 

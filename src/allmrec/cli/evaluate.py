@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
-    """Judge on the frozen candidates; print the table and who wins, write `report.json` and `report.md`.
+    """Evaluate on the frozen candidates; print the table and the best system, write `report.json` and `report.md`.
 
     What is known of some systems alone is no report of the run, and does not take its place.
     """

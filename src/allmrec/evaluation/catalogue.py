@@ -1,4 +1,4 @@
-"""Judging by the whole catalogue instead of a few candidates; knows of the systems only how to ask."""
+"""Evaluation over the whole catalogue instead of a few candidates."""
 
 from __future__ import annotations
 

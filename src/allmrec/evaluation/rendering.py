@@ -1,4 +1,4 @@
-"""A report for people: a table for the terminal, one for Markdown, and a sentence on who wins; computes no figure."""
+"""A report for people: a table for the terminal, one for Markdown, and a sentence on the best system."""
 
 from __future__ import annotations
 

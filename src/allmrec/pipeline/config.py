@@ -45,7 +45,7 @@ __all__ = [
 
 
 class EvaluationConfig(Config):
-    """Whom to judge on, and how the systems answer."""
+    """Whom to evaluate on, and how the systems answer."""
 
     users: int | None = Field(None, ge=1, description="Test users; none: all that have a test item.")
     title_users: int | None = Field(
@@ -62,7 +62,7 @@ class EvaluationConfig(Config):
         "of the table chooses on validation items, and recommendations use CF vectors.",
     )
     proposals: int = Field(
-        20, ge=10, description="Candidates that are proposed for ranking where the whole catalogue is judged."
+        20, ge=10, description="Candidates that are retrieved for ranking where the whole catalogue is evaluated."
     )
     cold_users: int = Field(200, ge=1, description="Validation users by which cold_below is chosen.")
 

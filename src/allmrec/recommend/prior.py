@@ -23,7 +23,7 @@ def fused_features(
     likeness: Float[Tensor, "batch candidates"],
     counts: Float[Tensor, "batch candidates"],
 ) -> Float[Tensor, "batch candidates features"]:
-    """What late fusion reads beside the CF model's score: likeness, popularity, coldness, and each times coldness.
+    """What late fusion reads beside the CF model's score: similarity, popularity, inverse popularity, and each times inverse popularity.
 
     Args:
         cf_scores: the CF model's.

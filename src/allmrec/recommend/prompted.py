@@ -283,7 +283,7 @@ class PromptedRanker(nn.Module):
         """Have the fused prior begin as late fusion would: the weights that explain choices best, words unread.
 
         What the language model reads is then learned beside it. Nothing happens where the prior is another one. The
-        choices must be held out from the CF model, or it is believed too much.
+        choices must be held out from the CF model, or its weight becomes too large.
 
         Args:
             samples: batches of queries, their candidates, and the place of what was chosen among these.

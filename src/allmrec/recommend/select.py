@@ -38,7 +38,7 @@ class PointerConfig(Config):
     prior: Literal["cf", "fused"] = Field(
         "cf",
         description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with likeness of "
-        "texts, popularity and coldness. Those weights begin as they explain the training targets best, by themselves.",
+        "texts, popularity and inverse popularity. Those weights begin as they explain the training targets best, by themselves.",
     )
     likeness: Literal["plain", "joint"] = Field(
         "plain",
@@ -61,7 +61,7 @@ class PointerConfig(Config):
 class PointerHead(nn.Module):
     """Scores candidates by comparing a query with keys, as a pointer network does (Vinyals et al. 2015).
 
-    Query and keys are hidden states of the language model, so titles and neighbours in the prompt have had their say;
+    Query and keys are hidden states of the language model, so they have read titles and neighbours in the prompt;
     softmax over the candidates makes an answer valid by construction.
 
     Args:
