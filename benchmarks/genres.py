@@ -22,7 +22,7 @@ from allmrec.cli.options import chosen_device
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.genres import evaluate_genres, item_genres, majority_genres
 from allmrec.library import Run
-from allmrec.prompting.template import Question
+from allmrec.prompting.questions import Question
 from allmrec.ranking import Query
 from allmrec.recommend.explain import Explainer, PromptReader
 from allmrec.systems.registry import open_systems, trained_systems

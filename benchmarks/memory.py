@@ -27,7 +27,8 @@ from allmrec.data.vocabulary import Vocabulary
 from allmrec.llm.transformers_lm import load_language_model
 from allmrec.ranking import Query
 from allmrec.recommend.language_ranker import LanguageRanker
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import TuneConfig, stage_two_batches
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder

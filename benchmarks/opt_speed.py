@@ -27,7 +27,8 @@ from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.answering import answers
 from allmrec.recommend.generate import GenerateConfig
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import TitleTree
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
 from benchmarks.about import measured_by

@@ -19,7 +19,8 @@ from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import leave_one_out
 from allmrec.llm.decoding import additive_mask
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.prompting.template import DomainWords, PromptTemplate
+from allmrec.prompting.questions import DomainWords
+from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.prompted import PromptedRanker

@@ -28,7 +28,8 @@ from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.data.build import read_movielens
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.llm.transformers_lm import load_language_model
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder

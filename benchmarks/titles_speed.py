@@ -36,7 +36,8 @@ from allmrec.pipeline.config import load_recipe
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import TitleTree, mean_title_loss
 from allmrec.recommend.tune import StageTwoBatch, TuneConfig, stage_two_batches
 from benchmarks.about import measured_by

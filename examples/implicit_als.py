@@ -27,7 +27,8 @@ from allmrec.llm.language_model import LanguageModel
 from allmrec.llm.transformers_lm import load_language_model
 from allmrec.ranking import Query
 from allmrec.recommend.allmrec import ALLMRec
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.worlds import taste_world
 from allmrec.text import EncoderConfig, SentenceEncoder, load_encoder

@@ -7,7 +7,8 @@ import pytest
 
 from allmrec.baselines.llm_only import LLMOnly
 from allmrec.core.errors import ConfigError
-from allmrec.prompting.template import PROFILE, PromptTemplate
+from allmrec.prompting.questions import PROFILE
+from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query, Ranker
 from allmrec.recommend.explain import ExplainConfig, Explainer, PromptReader

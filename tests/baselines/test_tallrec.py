@@ -23,7 +23,7 @@ from allmrec.data import InteractionDataset, Split, leave_one_out
 from allmrec.evaluation import draw_protocol, judge
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.prompting.template import PROFILE
+from allmrec.prompting.questions import PROFILE
 from allmrec.prompting.tokenising import PromptBuilder
 from allmrec.ranking import Query, Ranker
 from allmrec.recommend.explain import ExplainConfig, Explainer

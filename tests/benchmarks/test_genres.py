@@ -15,7 +15,7 @@ from tiny_world import TinyWorld
 from allmrec.data.catalogue import Catalogue
 from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.prompting.template import GENRES, PROFILE, Question
+from allmrec.prompting.questions import GENRES, PROFILE, Question
 from allmrec.ranking import Query
 from allmrec.systems.registry import train_systems
 from allmrec.testing.worlds import taste_world

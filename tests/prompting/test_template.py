@@ -5,20 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from allmrec.prompting.template import (
-    FORMS,
-    GENRES,
-    PROFILE,
-    Block,
-    DomainWords,
-    ItemQuestion,
-    ItemSlot,
-    PromptTemplate,
-    Text,
-    Title,
-    UserQuestion,
-    UserSlot,
-)
+from allmrec.prompting.pieces import Block, ItemSlot, Text, Title, UserSlot
+from allmrec.prompting.questions import GENRES, PROFILE, DomainWords, ItemQuestion, UserQuestion
+from allmrec.prompting.template import FORMS, PromptTemplate
 
 MOVIES = PromptTemplate(words=DomainWords(verb="watch", past="watched", noun="movie"))
 TITLES = {1: " Heat", 2: " {user} [ItemEmb] </s>", 3: " Alien"}

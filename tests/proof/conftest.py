@@ -14,7 +14,8 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.ranking import Query, Ranker
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.ranking import Query
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.testing.worlds import taste_world
 
 WORLD = taste_world(users=24, tastes=4, items_per_taste=8, length=6)

@@ -13,7 +13,7 @@ from tests.recommend.conftest import queries, ranker
 
 from allmrec.core.errors import ConfigError
 from allmrec.llm.transformers_lm import TransformersLM
-from allmrec.prompting.template import PROFILE, REASON
+from allmrec.prompting.questions import PROFILE, REASON
 from allmrec.ranking import Query
 from allmrec.recommend.explain import ExplainConfig, Explainer, text_pieces
 from allmrec.testing.tiny_lm import tiny_language_model

@@ -8,8 +8,9 @@ import torch
 
 from allmrec.llm.language_model import LanguageModel
 from allmrec.llm.transformers_lm import load_language_model
+from allmrec.prompting.questions import DomainWords
 from allmrec.prompting.splicing import splice
-from allmrec.prompting.template import DomainWords, PromptTemplate
+from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder
 from allmrec.recommend import score
 from allmrec.recommend.score import TitleTree, title_log_likelihoods

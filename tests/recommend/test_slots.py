@@ -16,7 +16,8 @@ from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
 from allmrec.recommend.language_ranker import LanguageRanker
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
 from allmrec.text import TextLikeness

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from allmrec.data.catalogue import Catalogue
 from allmrec.data.filtering import CorePasses, Repeats, k_core, without_repeats
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.provenance import Provenance, SourceFile, Step
+from allmrec.data.source_files import hash_beside, source_options, source_paths
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.base import Numbers, RawData, RawInteractions, RawItems
 from allmrec.data.texts import clean_text
@@ -117,8 +117,8 @@ def prepare(source: Config, config: PrepareConfig | None = None) -> InteractionD
             # Hashing a large file takes a core about as long as reading it does; another core can do it meanwhile.
             pool = ThreadPoolExecutor(max_workers=1)
             try:
-                hashes = {path: pool.submit(_hash_beside, path) for path in _paths(source) if path.is_file()}
-                return build_dataset(known.read(source), config, name, _options(source), hashes)
+                hashes = {path: pool.submit(hash_beside, path) for path in source_paths(source) if path.is_file()}
+                return build_dataset(known.read(source), config, name, source_options(source), hashes)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
     raise ConfigError(f"{type(source).__name__} is no source's config; sources are {', '.join(SOURCES)}.")
@@ -330,28 +330,3 @@ def _catalogue(ids: list[str], rows: Mapping[str, int], items: RawItems | None, 
             ),
         ),
     )
-
-
-def _hash_beside(path: Path) -> str:
-    """`file_hash` for a thread beside a busy one: in large parts, as each costs a wait for the interpreter."""
-    digest, part = hashlib.sha256(), bytearray(min(1 << 25, path.stat().st_size + 1))
-    with open(path, "rb", buffering=0) as handle:
-        while size := handle.readinto(part):
-            digest.update(memoryview(part)[:size])
-    return digest.hexdigest()
-
-
-def _paths(source: Config) -> list[Path]:
-    """The paths among a source's options."""
-    values = [getattr(source, name) for name in type(source).model_fields]
-    return [value for value in values if isinstance(value, Path)]
-
-
-def _options(source: Config) -> dict[str, Any]:
-    """A source's options for the provenance, files by name only, because folders differ between machines."""
-    named = {
-        name: value.name if isinstance(value := getattr(source, name), Path) else None
-        for name in type(source).model_fields
-    }
-    dumped = source.model_dump(mode="json")
-    return {name: named[name] if named[name] is not None else value for name, value in dumped.items()}

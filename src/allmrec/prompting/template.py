@@ -5,131 +5,15 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from allmrec.core.config import Config
+from allmrec.prompting.pieces import Block, ItemSlot, Piece, Text, Title, UserSlot
+from allmrec.prompting.questions import WORDS, DomainWords, Question, check_places
 
-__all__ = [
-    "FORMS",
-    "GENRES",
-    "PROFILE",
-    "REASON",
-    "Block",
-    "DomainWords",
-    "ItemQuestion",
-    "ItemSlot",
-    "Piece",
-    "PromptTemplate",
-    "Question",
-    "Text",
-    "Title",
-    "UserQuestion",
-    "UserSlot",
-]
-
-
-@dataclass(frozen=True)
-class Text:
-    """Words of the template, tokenised on their own."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Title:
-    """An item's title, tokenised on its own, so that nothing in it can be mistaken for a slot."""
-
-    item: int
-    role: Literal["history", "candidate"]
-
-
-@dataclass(frozen=True)
-class UserSlot:
-    """The place of the user's vector."""
-
-
-@dataclass(frozen=True)
-class ItemSlot:
-    """The place of an item's vector."""
-
-    item: int
-    role: Literal["history", "candidate"]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One candidate of a parallel list: it sees what stands before the list and its own tokens, no other candidate."""
-
-    pieces: tuple[Text | Title | ItemSlot, ...]
-
-
-Piece = Text | Title | UserSlot | ItemSlot | Block
-
-
-_WORDS = frozenset({"verb", "past", "noun", "article"})
-
-
-def _check_places(part: str, text: str, names: frozenset[str]) -> None:
-    found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-    if found - names:
-        raise ValueError(f"{part} holds {{{sorted(found - names)[0]}}}; it may hold {sorted(names)}")
-
-
-class DomainWords(Config):
-    """The words that follow the domain; the data set's name decides nothing."""
-
-    verb: str = Field("use", min_length=1, description="What one does with an item: watch, play, buy.")
-    past: str = Field("used", min_length=1, description="The verb's participle: watched, played, bought.")
-    noun: str = Field("item", min_length=1, description="What an item is called: movie, game, item.")
-
-    def places(self) -> dict[str, str]:
-        """What the template's words are filled with; the article goes by the noun's first letter."""
-        return {**self.model_dump(), "article": "an" if self.noun[0].lower() in "aeiou" else "a"}
-
-
-class Question(Config):
-    """What is asked in place of a recommendation, after the same head and history.
-
-    `{verb}`, `{past}`, `{noun}` and `{article}` are the domain's words.
-    """
-
-    question: str = Field(description="What is asked.")
-    answer: str = Field(description="What the answer follows.")
-
-    _may_hold: ClassVar[frozenset[str]] = _WORDS
-
-    @model_validator(mode="after")
-    def _known_places(self) -> Self:
-        _check_places("question", self.question, self._may_hold)
-        _check_places("answer", self.answer, _WORDS)
-        return self
-
-
-class ItemQuestion(Question):
-    """What is asked of one item; `{chosen}` is the item as a list shows it, its leading blank included."""
-
-    question: str = Field("The {noun}{chosen} is recommended to this user. ", description="The item's part.")
-
-    _may_hold: ClassVar[frozenset[str]] = _WORDS | {"chosen"}
-
-    @model_validator(mode="after")
-    def _holds_the_item(self) -> Self:
-        if "{chosen}" not in self.question:
-            raise ValueError("question must hold {chosen}")
-        return self
-
-
-class UserQuestion(Question):
-    """What is asked of the user, without a chosen item."""
-
-
-GENRES = ItemQuestion(answer="The genres of this {noun} are:")
-REASON = ItemQuestion(answer="This {noun} fits this user because")
-# The paper asks what the user "would enjoy watching" (its figure of free text); "to watch" needs no spelling rule of the
-# verb, so that any verb may stand there.
-PROFILE = UserQuestion(question="Specify the genres this user would like to {verb}. ", answer="The genres are:")
+__all__ = ["FORMS", "PromptTemplate"]
 
 
 @dataclass(frozen=True)
@@ -212,19 +96,19 @@ class PromptTemplate(Config):
 
     @model_validator(mode="after")
     def _known_places(self) -> PromptTemplate:
-        anywhere = _WORDS | {"user"}
+        anywhere = WORDS | {"user"}
         allowed = {
             "head": anywhere,
             "history": anywhere | {"history"},
             "no_history": anywhere,
             "question": anywhere | {"candidates"},
             "answer": anywhere,
-            "item": _WORDS | {"title", "item"},
+            "item": WORDS | {"title", "item"},
             "separator": frozenset[str](),
         }
         for part, names in allowed.items():
-            _check_places(part, self.part(part), names)
-        _check_places("untitled", self.untitled, _WORDS)
+            check_places(part, self.part(part), names)
+        check_places("untitled", self.untitled, WORDS)
         if "{candidates}" not in self.part("question"):
             raise ValueError("question must hold {candidates}")
         for shown in ("history", "no_history"):

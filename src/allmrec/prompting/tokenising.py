@@ -14,7 +14,8 @@ from pydantic import Field
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
-from allmrec.prompting.template import Block, ItemSlot, Piece, PromptTemplate, Text, Title, UserSlot
+from allmrec.prompting.pieces import Block, ItemSlot, Piece, Text, Title, UserSlot
+from allmrec.prompting.template import PromptTemplate
 
 __all__ = ["PlaceKind", "PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt"]
 

@@ -17,7 +17,7 @@ from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.ids import Id, id_text
 from allmrec.data.interactions import InteractionDataset
-from allmrec.prompting.template import ItemQuestion, UserQuestion
+from allmrec.prompting.questions import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranker, Ranking
 from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.language_ranker import LanguageRanker

@@ -15,8 +15,8 @@ from torch import nn
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
+from allmrec.prompting.questions import GENRES, PROFILE, REASON, ItemQuestion, Question, UserQuestion
 from allmrec.prompting.splicing import SplicedPrompts
-from allmrec.prompting.template import GENRES, PROFILE, REASON, ItemQuestion, Question, UserQuestion
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
 from allmrec.recommend.generate import greedy_answers, greedy_tokens

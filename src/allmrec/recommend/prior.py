@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["FUSED", "conditional_logit", "fused_features", "standardised"]
+from allmrec.cf.backbone import Backbone
+
+__all__ = ["FUSED", "candidate_scores", "conditional_logit", "counts_of", "fused_features", "standardised"]
 
 # How many features `fused_features` has.
 FUSED = 6
+
+
+@torch.no_grad()
+def candidate_scores(
+    backbone: Backbone, states: Float[Tensor, "batch d"], candidates: Sequence[Int[np.ndarray, " _candidates"]]
+) -> Float[Tensor, "batch candidates"]:
+    """The CF model's scores x_u · E_i of each query's candidates.
+
+    An item that the CF model does not know gets the mean of the query's other candidates, which says nothing.
+
+    Args:
+        backbone: the CF model.
+        states: x_u of each query.
+        candidates: as many for each query.
+    """
+    numbers = np.stack(candidates)
+    known = torch.from_numpy(numbers <= backbone.n_items)
+    vectors = backbone.item_vectors()
+    chosen = vectors[torch.from_numpy(numbers * known.numpy()).to(vectors.device)]
+    scores = torch.einsum("bd,bcd->bc", states, chosen)
+    if bool(known.all()):
+        return scores
+    known = known.to(scores.device)
+    mean = (scores * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1)
+    return torch.where(known, scores, mean)
+
+
+def counts_of(
+    counts: Int[Tensor, " known"], candidates: Sequence[Int[np.ndarray, " _candidates"]]
+) -> Int[Tensor, "batch candidates"]:
+    """Interactions of each query's candidates; an item behind the counts was added later, and nobody has interacted with it."""
+    numbers = torch.from_numpy(np.stack(candidates))
+    return torch.where(numbers < len(counts), counts[numbers.clamp_max(len(counts) - 1)], 0)
 
 
 def standardised(scores: Float[Tensor, "batch candidates"]) -> Float[Tensor, "batch candidates"]:

@@ -11,49 +11,31 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.recommender import query_batch
-from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
 from allmrec.core.seeding import seeded_torch
 from allmrec.llm.language_model import LanguageModel
-from allmrec.prompting.projections import ProjectionConfig, seeded_projections
-from allmrec.prompting.slots import SlotContents, SlotKind
+from allmrec.prompting.projections import seeded_projections
+from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.splicing import SplicedPrompts, splice
-from allmrec.prompting.template import PromptTemplate
-from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TokenisedPrompt
+from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
-from allmrec.recommend.prior import conditional_logit, fused_features, standardised
+from allmrec.recommend.prior import candidate_scores, conditional_logit, counts_of, fused_features, standardised
+from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
-from allmrec.recommend.select import PointerConfig, PointerHead
+from allmrec.recommend.select import PointerHead
 from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
 from allmrec.text.likeness import TextLikeness
 
-__all__ = ["PromptConfig", "PromptedRanker", "StageTwoLosses"]
+__all__ = ["PromptedRanker", "StageTwoLosses"]
 
 # Of the squared weights with which the fused prior begins: late fusion's own.
 _PRIOR_PENALTY = 1e-3
-
-
-class PromptConfig(Config):
-    """Everything that decides what the language model reads and how its answer is taken."""
-
-    template: PromptTemplate = PromptTemplate()
-    budget: PromptBudget = PromptBudget()
-    projection: ProjectionConfig = ProjectionConfig()
-    pointer: PointerConfig = PointerConfig()
-    user_vector: bool = Field(True, description="Fill the user slot; off: the prompt has none (paper, Table 9).")
-    item_vectors: bool = Field(True, description="Fill item slots; off: the prompt has none (paper, Table 9).")
-    slots: SlotKind = Field(
-        "counts",
-        description="What an item slot carries: the joint vector that counts, e or q (paper); both side by side; or a "
-        "mixture by the item's number of interactions (ours).",
-    )
 
 
 @dataclass(frozen=True)
@@ -261,17 +243,7 @@ class PromptedRanker(nn.Module):
         """
         if not self.config.pointer.cf_prior:
             return None
-        numbers = np.stack(candidates)
-        known = torch.from_numpy(numbers <= self.prior.n_items)
-        with torch.no_grad():
-            vectors = self.prior.item_vectors()
-            chosen = vectors[torch.from_numpy(numbers * known.numpy()).to(vectors.device)]
-            scores = torch.einsum("bd,bcd->bc", self.prior_states(queries), chosen).to(self._lm.device)
-        if bool(known.all()):
-            return scores
-        known = known.to(scores.device)
-        mean = (scores * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1)
-        return torch.where(known, scores, mean)
+        return candidate_scores(self.prior, self.prior_states(queries), candidates).to(self._lm.device)
 
     @torch.no_grad()
     def fit_prior(
@@ -429,13 +401,12 @@ class PromptedRanker(nn.Module):
         candidates: Sequence[Int[np.ndarray, " _candidates"]],
     ) -> Float[Tensor, "batch candidates features"]:
         """What late fusion reads of each candidate."""
-        likeness = cast(TextLikeness, self._likeness)  # as this and the counts are there wherever the prior is fused
-        alike = [likeness.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
-        counts = cast(Tensor, self._counts)
-        numbers = torch.from_numpy(np.stack(candidates))
-        # An item behind the counts was added later: nobody has taken it.
-        taken = torch.where(numbers < len(counts), counts[numbers.clamp_max(len(counts) - 1)], 0)
-        return fused_features(cf_scores, torch.from_numpy(np.stack(alike)).to(cf_scores), taken.to(cf_scores))
+        # As these are there wherever the prior is fused.
+        texts, counts = cast(TextLikeness, self._likeness), cast(Tensor, self._counts)
+        alike = [texts.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
+        return fused_features(
+            cf_scores, torch.from_numpy(np.stack(alike)).to(cf_scores), counts_of(counts, candidates).to(cf_scores)
+        )
 
 
 @torch.no_grad()

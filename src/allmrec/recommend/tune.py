@@ -13,7 +13,8 @@ from torch import Tensor
 from allmrec.core.resume import Checkpoint
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.splitting import Split
-from allmrec.recommend.prompted import PromptConfig, PromptedRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import SampleConfig, StageTwoBatch, StageTwoSamples, rank_figures, training_positions
 
 __all__ = ["StageTwoBatch", "TuneConfig", "stage_two_batches", "training_positions", "tune"]

@@ -1,0 +1,36 @@
+"""The files that a source names: their paths, their hashes, and its options as a manifest keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from allmrec.core.config import Config
+
+__all__ = ["hash_beside", "source_options", "source_paths"]
+
+
+def hash_beside(path: Path) -> str:
+    """`file_hash` for a thread beside a busy one: in large parts, as each costs a wait for the interpreter."""
+    digest, part = hashlib.sha256(), bytearray(min(1 << 25, path.stat().st_size + 1))
+    with open(path, "rb", buffering=0) as handle:
+        while size := handle.readinto(part):
+            digest.update(memoryview(part)[:size])
+    return digest.hexdigest()
+
+
+def source_paths(source: Config) -> list[Path]:
+    """The paths among a source's options."""
+    values = [getattr(source, name) for name in type(source).model_fields]
+    return [value for value in values if isinstance(value, Path)]
+
+
+def source_options(source: Config) -> dict[str, Any]:
+    """A source's options for the provenance, files by name only, because folders differ between machines."""
+    named = {
+        name: value.name if isinstance(value := getattr(source, name), Path) else None
+        for name in type(source).model_fields
+    }
+    dumped = source.model_dump(mode="json")
+    return {name: named[name] if named[name] is not None else value for name, value in dumped.items()}
