@@ -23,7 +23,7 @@ _LATER = ("kind", "format", "hash")
 
 def main() -> None:
     from allmrec.evaluation import EvaluationProtocol
-    from allmrec.pipeline.run import Run
+    from allmrec.library import Run
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the demo's run, runs/demo of a clone")

@@ -29,8 +29,8 @@ def test_a_table_in_memory_is_trained_and_asked_by_number_without_a_word_on_the_
     assert any(": done in " in text for text in said)
     model = allmrec.open_run(run.path).recommender()
     history = np.array([3, 5])
-    found = [item.item_id for item in model.recommend(history, k=5)]
-    assert found == [item.item_id for item in model.recommend(["3", "5"], k=5)]
+    found = [item.item_id for item in model.recommend(history=history, k=5)]
+    assert found == [item.item_id for item in model.recommend(history=["3", "5"], k=5)]
     assert len(set(found) - {"3", "5"}) == 5
     model.add_items([{"item_id": 1000, "title": "A new one"}])
-    assert len(model.recommend([1000, 3], k=5)) == 5
+    assert len(model.recommend(history=[1000, 3], k=5)) == 5

@@ -69,7 +69,7 @@ def read(config: PairsConfig) -> RawData:
     return RawData(RawInteractions(pa.array(users), pa.array(items)), None, (config.path,), {})
 
 
-SOURCE = Source(PairsConfig, read, "path", "lines of a user and an item")
+SOURCE = Source(PairsConfig, read)
 
 
 class Latest:

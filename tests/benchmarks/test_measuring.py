@@ -16,8 +16,8 @@ from allmrec.core.artifacts import read_json, write_json
 from allmrec.data.build import read_table as read_rows
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol
+from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.run import Run
 from benchmarks import backbones, choices, quality, systems, titles
 
 

@@ -85,8 +85,8 @@ def test_unknown_ids_fail_or_are_left_out_and_named(model: Recommender) -> None:
     [
         ({}, "either a history or a user"),
         ({"history": ["i1"], "user": "u1"}, "either a history or a user"),
-        ({"history": "i1"}, "history is 'i1'; expected a list of item ids"),
-        ({"history": [], "deny": "i1"}, "deny is 'i1'"),
+        ({"history": "i1"}, "The history is no list: found the text 'i1'"),
+        ({"history": [], "deny": "i1"}, "The deny list is no list"),
         ({"history": [], "k": 0}, "k is 0"),
         ({"history": [], "k": 30, "candidates": 20}, "k is 30.*20 candidates"),
     ],

@@ -23,14 +23,14 @@ import numpy as np
 from allmrec.core.artifacts import file_hash
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.run import STAGE_NAMES
+from allmrec.pipeline.tune_stage import ALLMREC_STAGES
 from allmrec.testing.tiny_recipe import save_tiny_recipe
 from allmrec.testing.worlds import taste_world
 
 __all__ = ["TRAINED", "Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
 
 # `texts` is none of the recipe's, and nothing is trained there.
-TRAINED = tuple(name for name in STAGE_NAMES if name != "texts")
+TRAINED = tuple(kind.name for kind in ALLMREC_STAGES if kind.seeded)
 
 # Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
 # its own that shares nothing with this one.

@@ -84,6 +84,14 @@ class Run:
     base: Run | None = None
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        """Settle what `auto` is here.
+
+        Raises:
+            ConfigError: the device cannot be used.
+        """
+        object.__setattr__(self, "device", chosen_device(self.device))
+
     @classmethod
     def create(
         cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
@@ -108,7 +116,7 @@ class Run:
             ConfigError: the folder is a run of other data, or something else.
         """
         RunFolder(path).check_free(dataset)
-        return cls(path, dataset, config, chosen_device(device), save_every)
+        return cls(path, dataset, config, device, save_every)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
@@ -120,9 +128,7 @@ class Run:
         record, dataset = RunFolder(path).read()
         config = parse_config(RunConfig, record.config, str(path / "run.json"))
         published = record.published
-        return cls(
-            path, dataset, config, chosen_device(device), save_every, trained_on=record.data_hash, published=published
-        )
+        return cls(path, dataset, config, device, save_every, trained_on=record.data_hash, published=published)
 
     def keep(self) -> None:
         """Write what `draft` gave: from now on the folder is a run of this configuration.

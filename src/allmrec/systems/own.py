@@ -136,7 +136,7 @@ OWN = (
         "backbone-held-out",
         "the CF model inside A-LLMRec",
         _held_out_backbone,
-        lambda config: (PRETRAIN,),
+        lambda config: (PRETRAIN,) if config.held_out_targets else (),
         own=True,
     ),
     SystemKind("llm-only", "the language model as it comes", _llm_only, own=True, prompted=True),
