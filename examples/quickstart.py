@@ -37,6 +37,7 @@ SMALL = {
     "tune.samples_per_epoch": 32,
     "tune.training.epochs": 1,
     "tune.validation_users": 8,
+    "tune.copying.steps": 20,
     "tune.prompt.template.words.verb": "read",
     "tune.prompt.template.words.past": "read",
     "tune.prompt.template.words.noun": "book",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["derived_seed", "numpy_generator", "seeded_torch"]
+__all__ = ["derived_seed", "numpy_generator", "seeded_torch", "torch_generator"]
 
 
 def derived_seed(seed: int, *names: str | int) -> int:
@@ -21,6 +21,11 @@ def derived_seed(seed: int, *names: str | int) -> int:
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """A NumPy generator for the stream called `names`."""
     return np.random.default_rng(derived_seed(seed, *names))
+
+
+def torch_generator(seed: int, *names: str | int) -> torch.Generator:
+    """A torch CPU generator for the stream called `names`."""
+    return torch.Generator().manual_seed(derived_seed(seed, *names))
 
 
 @contextmanager

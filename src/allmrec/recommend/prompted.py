@@ -365,6 +365,27 @@ class PromptedRanker(nn.Module):
             select_loss = nn.functional.cross_entropy(logits, wanted)
         return StageTwoLosses(title_loss, select_loss)
 
+    @property
+    def can_copy(self) -> bool:
+        """Whether `copying_loss` can be had: the list is shared, and users and items have slots."""
+        return self.builder.template.is_shared and self.config.user_vector and self.config.item_vectors
+
+    def copying_loss(self, items: Int[np.ndarray, " items"], noise: Float[Tensor, "items d"]) -> Float[Tensor, ""]:
+        """The title loss of users whose vectors are the CF vectors of the listed items, with noise; see `CopyingConfig`.
+
+        Args:
+            items: item numbers; each is the list's and once the target.
+            noise: for each, in standard deviations of a component over the items.
+        """
+        with torch.no_grad():
+            vectors = self.backbone.item_vectors()
+            own = vectors[torch.from_numpy(items).to(vectors.device)]
+            states = (own + noise.to(own) * vectors[1:].std(dim=0)).to(self._lm.device)
+        lists = [items] * len(items)
+        return shared_title_loss(
+            self._lm, self.builder, self.users(states), self._item_vectors(), lists, np.arange(len(items))
+        )
+
     def _read(self, prompts: SplicedPrompts, layers: int | None) -> Float[Tensor, "batch tokens width"]:
         """The language model's hidden states; without any layer what it would have read."""
         if layers == 0:

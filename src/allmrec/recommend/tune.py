@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from allmrec.core.resume import Checkpoint
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.splitting import Split
+from allmrec.recommend.copying import CopyingConfig, CopyingTask
 from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import SampleConfig, StageTwoBatch, StageTwoSamples, rank_figures, training_positions
@@ -34,6 +36,7 @@ class TuneConfig(SampleConfig):
     text_share: float = Field(
         0.0, ge=0, le=1, description="Share of batches whose item slots carry text vectors, so that both kinds work."
     )
+    copying: CopyingConfig = CopyingConfig()
     training: TrainingConfig = TrainingConfig(learning_rate=1e-4, batch_size=4, epochs=5)
 
     @model_validator(mode="after")
@@ -116,4 +119,17 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
     task = _StageTwoTask(ranker, split, config)
     if config.select_weight > 0:
         task.fit_prior()
+    if config.copying.steps and config.title_weight > 0 and ranker.can_copy:
+        copying = CopyingTask(ranker, config.copying, split.dataset.n_items, config.training.seed)
+        state = None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.copying"))
+        once = config.training.model_copy(
+            update={
+                "epochs": 1,
+                "accumulation": 1,
+                "validate_every": None,
+                "learning_rate": config.copying.learning_rate,
+            }
+        )
+        fit(ranker, copying, once, "stage 2: copying", state)
+        ranker.train()
     return fit(ranker, task, config.training, "stage 2: prompts", resume)
