@@ -189,6 +189,9 @@ def table(arguments: argparse.Namespace) -> None:
                 rows.append({"cell": name, **system, "figures": _figures([ranks[key]], reference, masks)})
         rows += _joined(cells, ranks, masks, arguments.reference)
         found |= about | {"against": arguments.against, "reference": arguments.reference, "rows": rows}
+        with_it, without = (rank_key(name, name) for name in ("late-fusion-llm", "late-fusion"))
+        if with_it in ranks and without in ranks:
+            found["language_model_adds"] = _figures([ranks[with_it]], [ranks[without]], masks)
     rendered = Table(
         "cell", "system", "users", "Hit@1", "NDCG@10", "Hit@1 less reference", "cold Hit@1", "cold less", "users/s"
     )
