@@ -116,7 +116,7 @@ class ResolvedRequest:
     Attributes:
         query: whom for.
         k, candidates: as in the request.
-        exclude: item numbers that may not be recommended.
+        exclude: item numbers that may not be recommended; one may stand there more than once.
         allow: item numbers that alone may be, ascending; None: all.
         skipped: unknown ids that were left out.
     """
@@ -155,6 +155,6 @@ def resolve(dataset: InteractionDataset, request: Request) -> ResolvedRequest:
     else:
         query = Query(numbers(request.history or ()))
     seen: Int[np.ndarray, " _seen"] = query.history if request.exclude_seen else query.history[:0]
-    exclude = np.unique(np.concatenate([seen, numbers(request.deny)])).astype(np.int64)
+    exclude = np.concatenate([seen, numbers(request.deny)]).astype(np.int64)
     allow = None if request.allow is None else np.unique(numbers(request.allow))
     return ResolvedRequest(query, request.k, request.candidates, exclude, allow, tuple(dict.fromkeys(skipped)))
