@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from allmrec.core.artifacts import read_json, versions
-from benchmarks.figures import shown
 from benchmarks.rank_files import Asked, placed, write_ranks
 from benchmarks.tables import curve, write_result
 
@@ -60,7 +59,9 @@ def main() -> None:
     table = Table("system", "users", "Hit@1", "NDCG@10")
     for system in report["systems"]:
         figures = system["metrics"]
-        table.add_row(system["name"], str(system["n_users"]), shown(figures["Hit@1"]), shown(figures["NDCG@10"]))
+        table.add_row(
+            system["name"], str(system["n_users"]), *(f"{figures[name]['value']:.3f}" for name in ("Hit@1", "NDCG@10"))
+        )
     Console().print(table)
 
 
