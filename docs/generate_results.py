@@ -129,7 +129,7 @@ paper's weights cannot be had here. The language model is held in bfloat16, whic
 How to read it: with 256 users to tune on, A-LLMRec (select) is not above late fusion: its Hit@1 differs by {less_fusion} and its NDCG@10
 by {less_fusion_ndcg}. The next tables tune on every user. One seed and {users} users make differences of Hit@1 uncertain by 0.03, so
 `select`, its ablations and SASRec are not told apart here; the tables of everybody have a fourteenth of that variance (CTRL, ahead here,
-is SASRec's equal there). The prior of the `select` rows compares stage 1's text vectors (`likeness = "joint"`), which random joint vectors
+is SASRec's equal there). The prior of the `select` rows compares stage 1's text vectors (`similarity = "joint"`), which random joint vectors
 and MLP-LLM do not have.
 [baselines.md](baselines.md) says which systems stay below popularity, and why.
 """
@@ -233,7 +233,7 @@ The same on Beauty, of {users} users' validation items {cold} cold, with no laye
 dropout of 0.1 in the first. A rate of 1e-12 leaves the head as it starts: the prior alone.
 
 How to read it: whose texts the prior compares tells most. By the untouched encoder, centred, it is far ahead of stage 1's text vectors
-(`likeness=joint`) and further of the CF model's ranking (`prior=cf`); what is learned beside the prior stays within the intervals.
+(`similarity=joint`) and further of the CF model's ranking (`prior=cf`); what is learned beside the prior stays within the intervals.
 """
 
 # Every system that a table of systems can have, by the name of its cell.

@@ -16,7 +16,7 @@ from allmrec.evaluation import draw_protocol, judge
 from allmrec.ranking import Query, Ranker
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.worlds import THEMES, title_world
-from allmrec.text import EncoderConfig, TextBank, TextLikeness, load_encoder
+from allmrec.text import EncoderConfig, TextBank, TitleSimilarity, load_encoder
 
 # Item 4 has no title. Lengths differ on purpose: only directions may count.
 VECTORS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 0.5], [3.0, 4.0], [0.0, 0.0], [-2.0, 0.0]])
@@ -24,7 +24,7 @@ PRESENT = np.array([False, True, True, True, False, True])
 
 
 def system(last: int = 10) -> TextSimilarity:
-    return TextSimilarity(TextLikeness(VECTORS, PRESENT, last))
+    return TextSimilarity(TitleSimilarity(VECTORS, PRESENT, last))
 
 
 def scores(made: TextSimilarity, history: list[int], items: list[int]) -> dict[int, float]:
@@ -52,15 +52,15 @@ def test_centred_vectors_leave_out_what_all_have_in_common() -> None:
     """One part is common to all: without it items 1 and 2 are opposite to 3, and alike."""
     vectors = torch.tensor([[0.0, 0.0], [9.0, 1.0], [9.0, 1.0], [9.0, -2.0]])
     present = np.array([False, True, True, True])
-    plain = scores(TextSimilarity(TextLikeness(vectors, present)), [1], [2, 3])
-    centred = scores(TextSimilarity(TextLikeness(vectors, present, centred=True)), [1], [2, 3])
+    plain = scores(TextSimilarity(TitleSimilarity(vectors, present)), [1], [2, 3])
+    centred = scores(TextSimilarity(TitleSimilarity(vectors, present, centred=True)), [1], [2, 3])
     assert plain[3] > 0.9
     assert centred == pytest.approx({2: 1.0, 3: -1.0}, abs=1e-6)
 
 
 def test_items_that_come_later_are_compared_around_the_same_centre() -> None:
     whole = torch.cat([VECTORS, torch.tensor([[1.0, 1.0], [0.0, 0.0]])])
-    made = TextLikeness(VECTORS, PRESENT, centred=True)
+    made = TitleSimilarity(VECTORS, PRESENT, centred=True)
     made.extend(whole[6:], torch.tensor([True, False]))
     centre = VECTORS[PRESENT].mean(0)
     apart = whole - centre
@@ -80,18 +80,18 @@ def test_a_bank_of_titles_and_a_file_give_the_same_ranking(tmp_path: Path) -> No
     encoder = load_encoder(EncoderConfig(name=str(save_tiny_encoder(tmp_path / "encoder")), tune="frozen"))
     titles = [None, "a red lamp", "a red lamp shade", "ten green chairs", None, "a red lamp"]
     bank = TextBank(encoder, titles)
-    made = TextSimilarity(TextLikeness.of(bank))
+    made = TextSimilarity(TitleSimilarity.of(bank))
     found = scores(made, [1], [2, 3, 4, 5])
     assert found[5] == pytest.approx(1.0, abs=1e-6)
     assert next(iter(found)) == 5
     tensors = {"vectors": bank.all_vectors(), "present": torch.from_numpy(bank.present)}
     write_tensors(tmp_path / "text.safetensors", tensors)
-    again = TextSimilarity(TextLikeness.from_tensors(read_tensors(tmp_path / "text.safetensors")))
+    again = TextSimilarity(TitleSimilarity.from_tensors(read_tensors(tmp_path / "text.safetensors")))
     assert scores(again, [1, 3], [2, 3, 4, 5]) == scores(made, [1, 3], [2, 3, 4, 5])
     with pytest.raises(ArtifactError, match="present"):
-        TextLikeness.from_tensors({})
+        TitleSimilarity.from_tensors({})
     with pytest.raises(ConfigError, match="last is 0"):
-        TextLikeness(VECTORS, PRESENT, last=0)
+        TitleSimilarity(VECTORS, PRESENT, last=0)
 
 
 def test_titles_explain_the_title_world() -> None:
@@ -104,6 +104,6 @@ def test_titles_explain_the_title_world() -> None:
     alone = [
         sum(themes[i] == themes[t] for i in c) == 1 for t, c in zip(protocol.targets, protocol.candidates, strict=True)
     ]
-    ranks = judge([TextSimilarity(TextLikeness(vectors, np.array(themes) >= 0))], protocol, split).systems[0].ranks
+    ranks = judge([TextSimilarity(TitleSimilarity(vectors, np.array(themes) >= 0))], protocol, split).systems[0].ranks
     assert sum(alone) > 50
     assert np.all(np.asarray(ranks)[alone] == 1)

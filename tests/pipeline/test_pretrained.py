@@ -71,10 +71,10 @@ def test_a_prior_that_reads_titles_reads_those_of_added_items_too(run: Run, tmp_
     model = fused.recommender()
     model.add_items([{"item_id": "new", "title": "Item 5"}, {"item_id": "other"}])
     number = fused.dataset.n_items + 1
-    likeness = model.ranker._texts
-    assert likeness is not None
+    similarity = model.ranker._texts
+    assert similarity is not None
     twin, stranger = fused.dataset.items.number("i5"), fused.dataset.items.number("i9")
-    found = likeness.scores(np.array([twin]), np.array([number, stranger, number + 1]))
+    found = similarity.scores(np.array([twin]), np.array([number, stranger, number + 1]))
     assert found[0] == pytest.approx(1, abs=1e-5)
     assert found[2] == pytest.approx(found[:2].mean(), abs=1e-5)  # without a title
     model.save_pretrained(tmp_path / "model")

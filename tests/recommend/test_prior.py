@@ -14,8 +14,8 @@ from allmrec.recommend.prior import conditional_logit, fused_features, standardi
 
 
 def test_the_fused_prior_reads_texts_popularity_and_inverse_popularity() -> None:
-    scores, likeness = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    found = fused_features(scores, likeness, torch.tensor([[3.0, 0.0]]))[0]
+    scores, similarity = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    found = fused_features(scores, similarity, torch.tensor([[3.0, 0.0]]))[0]
     # Similarity, popularity, inverse popularity (1/4 and 1), then CF, similarity and popularity times it.
     np.testing.assert_allclose(found[0], [-1, 1, -1, 0.25, -0.25, 0.25], atol=1e-5)
     np.testing.assert_allclose(found[1], [1, -1, 1, -1, 1, -1], atol=1e-5)
@@ -37,7 +37,7 @@ def test_the_weights_are_those_of_an_independent_fit() -> None:
 
 def test_its_features_are_late_fusions() -> None:
     rng = np.random.default_rng(1)
-    scores, likeness = rng.normal(size=(2, 1, 6)), rng.normal(size=(2, 1, 6))
+    scores, similarity = rng.normal(size=(2, 1, 6)), rng.normal(size=(2, 1, 6))
     counts, items = rng.integers(0, 30, size=12), np.array([4, 1, 7, 9, 11, 2])
 
     class Told:
@@ -48,8 +48,8 @@ def test_its_features_are_late_fusions() -> None:
             return [ranking_from_scores(i, v) for i, v in zip(candidates, self._values[:, 0], strict=True)]
 
     queries = [Query(np.array([3])), Query(np.array([5]))]
-    expected = np.stack(_features({"cf": Told(scores), "text": Told(likeness)}, counts, queries, [items, items]))
-    told = [torch.from_numpy(part[:, 0]) for part in (scores, likeness)]
+    expected = np.stack(_features({"cf": Told(scores), "text": Told(similarity)}, counts, queries, [items, items]))
+    told = [torch.from_numpy(part[:, 0]) for part in (scores, similarity)]
     found = fused_features(told[0], told[1], torch.from_numpy(counts[items]).double().expand(2, -1))
     np.testing.assert_allclose(standardised(told[0]), expected[..., 0], atol=1e-9)
     np.testing.assert_allclose(found, expected[..., 1:], atol=1e-9)

@@ -20,7 +20,7 @@ from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import TuneConfig, tune
 from allmrec.testing.tiny_lm import tiny_language_model
-from allmrec.text import TextLikeness
+from allmrec.text import TitleSimilarity
 
 TABLE = JointItemTable.of(
     torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]),
@@ -72,7 +72,7 @@ def knowing(titled: bool = True, **config: object) -> PromptedRanker:
     table = JointItemTable.of(vectors, vectors.flip(1).contiguous(), torch.ones(len(vectors), dtype=torch.bool))
     counts = leave_one_out(WORLD).train_counts()
     wanted = PromptConfig.model_validate({"budget": PromptBudget(history=4), **config})
-    texts = TextLikeness(vectors, np.full(len(vectors), titled), centred=True)
+    texts = TitleSimilarity(vectors, np.full(len(vectors), titled), centred=True)
     return PromptedRanker(made.lm, made.backbone, table, WORLD.catalogue.titles, wanted, counts=counts, texts=texts)
 
 
@@ -98,10 +98,10 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
     assert hit() > max(0.6, before + 0.3)
 
 
-@pytest.mark.parametrize("likeness", ["plain", "joint"])
-def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(likeness: str) -> None:
-    made = knowing(pointer={"cf_prior": True, "prior": "fused", "likeness": likeness}, titled=likeness == "plain")
-    if likeness == "plain":  # and not by the other way
+@pytest.mark.parametrize("similarity", ["plain", "joint"])
+def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(similarity: str) -> None:
+    made = knowing(pointer={"cf_prior": True, "prior": "fused", "similarity": similarity}, titled=similarity == "plain")
+    if similarity == "plain":  # and not by the other way
         made.joint = JointItemTable.of(
             made.joint.cf, torch.zeros_like(made.joint.text), torch.zeros(len(made.joint.cf)) > 0
         )
@@ -116,7 +116,7 @@ def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(likeness: s
     )
     tune(made, split, wanted)
     assert made.head.fused_weights is not None
-    assert float(made.head.fused_weights.detach()[0]) > 1  # likeness: here texts tell the taste
+    assert float(made.head.fused_weights.detach()[0]) > 1  # similarity: here texts tell the taste
     assert judge([system], protocol, split).systems[0].metrics["Hit@1"].value > max(0.8, before + 0.3)
 
 
@@ -126,7 +126,7 @@ def test_the_fused_prior_needs_counts_and_texts() -> None:
     parts = (made.lm, made.backbone, made.joint, WORLD.catalogue.titles, config)
     with pytest.raises(ConfigError, match="interaction counts"):
         PromptedRanker(*parts)
-    with pytest.raises(ConfigError, match="likeness of titles"):
+    with pytest.raises(ConfigError, match="similarity of titles"):
         PromptedRanker(*parts, counts=leave_one_out(WORLD).train_counts())
 
 
@@ -138,10 +138,10 @@ def test_another_prior_has_nothing_to_fit() -> None:
     assert float(weight.detach()) == 2.5
 
 
-@pytest.mark.parametrize("likeness", ["plain", "joint"])
-def test_the_fused_prior_does_without_texts_where_there_are_none(likeness: str) -> None:
-    """Likeness says nothing then, and the rest is fitted."""
-    made = knowing(pointer={"cf_prior": True, "prior": "fused", "likeness": likeness}, titled=False)
+@pytest.mark.parametrize("similarity", ["plain", "joint"])
+def test_the_fused_prior_does_without_texts_where_there_are_none(similarity: str) -> None:
+    """Similarity says nothing then, and the rest is fitted."""
+    made = knowing(pointer={"cf_prior": True, "prior": "fused", "similarity": similarity}, titled=False)
     split = leave_one_out(WORLD)
     nothing = torch.zeros_like(made.joint.text)
     made.joint = JointItemTable.of(made.joint.cf, nothing, torch.zeros(len(nothing), dtype=torch.bool))

@@ -49,8 +49,8 @@ class LateFusion:
         every part's score, popularity ln(1 + n_i), inverse popularity c_i = 1 / (1 + n_i),
         and c_i times each part's standardised score and times the standardised popularity
 
-    n_i are training interactions. In a run the parts are the CF model and the likeness of titles by centred vectors
-    (`TextLikeness`); plain ones make a weaker fusion. The products let the weights move from collaboration to text as
+    n_i are training interactions. In a run the parts are the CF model and the similarity of titles by centred vectors
+    (`TitleSimilarity`); plain ones make a weaker fusion. The products let the weights move from collaboration to text as
     items get colder. The weights w maximise the conditional logistic likelihood (McFadden 1974), which is the logistic
     regression for one choice among several: softmax over a query's candidates of w · features. It is convex, so there
     is one answer.

@@ -31,7 +31,7 @@ class ItemKNNConfig(Config):
 
 
 class ItemKNN:
-    """Ranks by summed likeness between a candidate and the items of the history.
+    """Ranks by summed similarity between a candidate and the items of the history.
 
     Item-based top-N recommendation (Deshpande and Karypis, TOIS 2004) with a shrunk cosine over users:
 
@@ -56,7 +56,7 @@ class ItemKNN:
 
     @classmethod
     def of(cls, split: Split, config: ItemKNNConfig | None = None) -> ItemKNN:
-        """Likeness over a split's training part; held-out, validation and test items do not count."""
+        """Similarity over a split's training part; held-out, validation and test items do not count."""
         config = config or ItemKNNConfig()
         taken = training_matrix(split)
         norms = np.sqrt(taken.sum(axis=0))

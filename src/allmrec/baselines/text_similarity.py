@@ -1,4 +1,4 @@
-"""Text similarity: a candidate is as good as its title's likeness to something in the history; nothing is trained."""
+"""Text similarity: a candidate is as good as its title's similarity to something in the history; nothing is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from allmrec.ranking import Query, Ranking, rank_each
-from allmrec.text.likeness import TextLikeness
+from allmrec.text.similarity import TitleSimilarity
 
 __all__ = ["TextSimilarity"]
 
@@ -17,18 +17,18 @@ class TextSimilarity:
     """Ranks by the best cosine between a candidate's title and any of the last items of the history.
 
     From no paper; it says how far the words alone carry, without training and without collaboration. A-LLMRec has no
-    such row. `TextLikeness` says what becomes of items without a title; where nothing can be compared, the order given
+    such row. `TitleSimilarity` says what becomes of items without a title; where nothing can be compared, the order given
     stays.
 
     Args:
-        likeness: of the titles' vectors by the plain sentence encoder.
+        similarity: of the titles' vectors by the plain sentence encoder.
     """
 
     name = "Text similarity"
 
-    def __init__(self, likeness: TextLikeness) -> None:
-        self._likeness = likeness
+    def __init__(self, similarity: TitleSimilarity) -> None:
+        self._similarity = similarity
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
-        """Rank each query's candidates by their likeness to the history."""
-        return rank_each(queries, candidates, self._likeness.scores)
+        """Rank each query's candidates by their similarity to the history."""
+        return rank_each(queries, candidates, self._similarity.scores)

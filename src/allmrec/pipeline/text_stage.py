@@ -8,7 +8,7 @@ from allmrec.pipeline.frozen import check_encoder, untouched_encoder
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
-from allmrec.text.likeness import TextLikeness
+from allmrec.text.similarity import TitleSimilarity
 
 __all__ = ["TEXTS", "item_texts", "title_similarity"]
 
@@ -28,13 +28,13 @@ TEXTS = StageKind(
 )
 
 
-def title_similarity(run: Run, last: int = 10, centred: bool = False) -> TextLikeness:
-    """Of titles, by the untouched sentence encoder; see `TextLikeness`.
+def title_similarity(run: Run, last: int = 10, centred: bool = False) -> TitleSimilarity:
+    """Of titles, by the untouched sentence encoder; see `TitleSimilarity`.
 
     Raises:
         ArtifactError: the stage is not trained, of other inputs, or damaged.
     """
-    return TextLikeness.from_tensors(run.tensors(TEXTS), last, centred)
+    return TitleSimilarity.from_tensors(run.tensors(TEXTS), last, centred)
 
 
 def item_texts(run: Run) -> list[str | None]:

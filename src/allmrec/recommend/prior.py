@@ -58,18 +58,18 @@ def standardised(scores: Float[Tensor, "batch candidates"]) -> Float[Tensor, "ba
 
 def fused_features(
     cf_scores: Float[Tensor, "batch candidates"],
-    likeness: Float[Tensor, "batch candidates"],
+    similarity: Float[Tensor, "batch candidates"],
     counts: Float[Tensor, "batch candidates"],
 ) -> Float[Tensor, "batch candidates features"]:
     """What late fusion reads beside the CF model's score: similarity, popularity, inverse popularity, and each times inverse popularity.
 
     Args:
         cf_scores: the CF model's.
-        likeness: of the candidates' texts to the history's.
+        similarity: of the candidates' texts to the history's.
         counts: the candidates' training interactions.
     """
     cold = 1 / (1 + counts)
-    plain = [standardised(part) for part in (cf_scores, likeness, counts.log1p())]
+    plain = [standardised(part) for part in (cf_scores, similarity, counts.log1p())]
     return torch.stack([*plain[1:], standardised(cold), *(cold * part for part in plain)], dim=-1)
 
 

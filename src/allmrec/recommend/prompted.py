@@ -30,7 +30,7 @@ from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerHead
 from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
-from allmrec.text.likeness import TextLikeness
+from allmrec.text.similarity import TitleSimilarity
 
 __all__ = ["PromptedRanker", "StageTwoLosses"]
 
@@ -59,7 +59,7 @@ class PromptedRanker(nn.Module):
         prior: the CF model whose scores `pointer.cf_prior` adds; none: `backbone`. Where stage 2 learned on targets
             held out from `backbone`, a CF model trained on everything takes its place in use.
         counts: training interactions by item number, which `slots = "gate"` and `pointer.prior = "fused"` read.
-        texts: likeness of titles, where `pointer.likeness = "plain"` has the fused prior read it.
+        texts: similarity of titles, where `pointer.similarity = "plain"` has the fused prior read it.
 
     Raises:
         ConfigError: the prior reads counts or texts, and none came.
@@ -75,7 +75,7 @@ class PromptedRanker(nn.Module):
         seed: int = 0,
         prior: Backbone | None = None,
         counts: Int[np.ndarray, " items"] | None = None,
-        texts: TextLikeness | None = None,
+        texts: TitleSimilarity | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -84,7 +84,7 @@ class PromptedRanker(nn.Module):
         if pointer.cf_prior and pointer.prior == "fused" and counts is None:
             raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
         if pointer.reads_texts and texts is None:
-            raise ConfigError("pointer.likeness = 'plain' needs the likeness of titles.")
+            raise ConfigError("pointer.similarity = 'plain' needs the similarity of titles.")
         self.slots = SlotContents(config.slots)
         self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):
@@ -155,9 +155,9 @@ class PromptedRanker(nn.Module):
         self._joint = table
         self._kept = None
         self._slot_table = self.slot_table(table)
-        self._likeness = self._texts
+        self._similarity = self._texts
         if self.config.pointer.reads_joint_texts:
-            self._likeness = TextLikeness(table.text, table.has_text.cpu().numpy(), centred=True)
+            self._similarity = TitleSimilarity(table.text, table.has_text.cpu().numpy(), centred=True)
 
     def with_joint(self, table: JointItemTable) -> PromptedRanker:
         """The same ranker, its weights shared, on other joint vectors; this one stays as it is."""
@@ -423,7 +423,7 @@ class PromptedRanker(nn.Module):
     ) -> Float[Tensor, "batch candidates features"]:
         """What late fusion reads of each candidate."""
         # As these are there wherever the prior is fused.
-        texts, counts = cast(TextLikeness, self._likeness), cast(Tensor, self._counts)
+        texts, counts = cast(TitleSimilarity, self._similarity), cast(Tensor, self._counts)
         alike = [texts.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
         return fused_features(
             cf_scores, torch.from_numpy(np.stack(alike)).to(cf_scores), counts_of(counts, candidates).to(cf_scores)

@@ -42,7 +42,7 @@ class RetrieveConfig(Config):
 
     by: Literal["auto", "cf", "joint", "both"] = Field(
         "auto",
-        description="cf: the CF model's scores. joint: likeness of joint vectors to the history's. both: in turn from "
+        description="cf: the CF model's scores. joint: similarity of joint vectors to the history's. both: in turn from "
         "each. auto: both where items without a CF vector were added, else cf.",
     )
     history: int = Field(10, ge=1, description="Latest items of the history that joint vectors are compared with.")

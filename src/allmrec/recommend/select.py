@@ -37,10 +37,10 @@ class PointerConfig(Config):
     )
     prior: Literal["cf", "fused"] = Field(
         "cf",
-        description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with likeness of "
+        description="What `cf_prior` adds: the CF model's score, or what late fusion would make of it, with similarity of "
         "texts, popularity and inverse popularity. Those weights begin as they explain the training targets best, by themselves.",
     )
-    likeness: Literal["plain", "joint"] = Field(
+    similarity: Literal["plain", "joint"] = Field(
         "plain",
         description="Whose vectors of texts the fused prior compares: the untouched sentence encoder's, of titles and "
         "centred, which need no stage 1; or stage 1's joint text vectors.",
@@ -50,12 +50,12 @@ class PointerConfig(Config):
     @property
     def reads_texts(self) -> bool:
         """Whether the prior compares titles by the untouched sentence encoder."""
-        return self.cf_prior and self.prior == "fused" and self.likeness == "plain"
+        return self.cf_prior and self.prior == "fused" and self.similarity == "plain"
 
     @property
     def reads_joint_texts(self) -> bool:
         """Whether it compares stage 1's text vectors."""
-        return self.cf_prior and self.prior == "fused" and self.likeness == "joint"
+        return self.cf_prior and self.prior == "fused" and self.similarity == "joint"
 
 
 class PointerHead(nn.Module):

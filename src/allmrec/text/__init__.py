@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, SentenceEncoder, TransformerEncoder, load_encoder
-from allmrec.text.likeness import TextLikeness
 from allmrec.text.loading import Parts, load_parts
+from allmrec.text.similarity import TitleSimilarity
 from allmrec.text.tokens import TokenisedTexts
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Parts",
     "SentenceEncoder",
     "TextBank",
-    "TextLikeness",
+    "TitleSimilarity",
     "TokenisedTexts",
     "TransformerEncoder",
     "load_encoder",

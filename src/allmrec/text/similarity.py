@@ -11,10 +11,10 @@ from torch import Tensor
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.text.bank import TextBank
 
-__all__ = ["TextLikeness"]
+__all__ = ["TitleSimilarity"]
 
 
-class TextLikeness:
+class TitleSimilarity:
     """The best cosine between an item's text and that of any of the last items of a history.
 
     The best and not the mean: a history has several interests, and an item need fit one of them only.
@@ -54,12 +54,12 @@ class TextLikeness:
         self._last = last
 
     @classmethod
-    def of(cls, bank: TextBank, last: int = 10, centred: bool = False) -> TextLikeness:
+    def of(cls, bank: TextBank, last: int = 10, centred: bool = False) -> TitleSimilarity:
         """Of a bank with one text per item number; its encoder is in evaluation mode."""
         return cls(bank.all_vectors(description="encode titles"), bank.present, last, centred)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], last: int = 10, centred: bool = False) -> TextLikeness:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], last: int = 10, centred: bool = False) -> TitleSimilarity:
         """From `vectors` and `present`.
 
         Raises:
@@ -78,7 +78,7 @@ class TextLikeness:
     def scores(
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]
     ) -> Float[np.ndarray, " candidates"]:
-        """One query's likenesses, in the candidates' order."""
+        """One query's similarityes, in the candidates' order."""
         recent = history[-self._last :]
         recent = recent[self._present[recent]]
         known = self._present[items]
