@@ -129,6 +129,9 @@ class Measured:
                 self._ranker.title_likelihoods(queries[rows], protocol.candidates[rows])
 
         seconds = timed(step, times)
+        if self._ranker.builder.template.is_shared:
+            # Items are kept: what is read of a user depends on who was asked before.
+            return self._row(f"score, {size} users at once", size, seconds, None, None)
         tokens = 0
         for query, candidates in list(zip(queries, protocol.candidates, strict=True))[-size:]:
             (prompt,) = self._ranker.prompts([query], [candidates])

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the command line's own help; knows no verb by name.
+"""Writes docs/cli.md from the command line's own help.
 
     python docs/generate_cli.py
 

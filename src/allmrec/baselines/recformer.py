@@ -206,7 +206,7 @@ def _check_fits(model: Any, tokens: ItemTokens, config: RecformerConfig) -> None
     """Whether a Longformer has an embedding for every word and place that it will be asked for."""
     words, places = model.config.vocab_size, model.config.max_position_embeddings
     # Embeddings may be filled up to a round number. Of a folder without a tokenizer's files transformers makes one that
-    # knows no words.
+    # has no words.
     if not words / 2 < tokens.vocabulary <= words:
         raise ConfigError(
             f"The Longformer {config.longformer!r} knows {words:,} words and the tokenizer {tokens.vocabulary:,}: they do "

@@ -1,6 +1,6 @@
 """Models and data that come inside installed packages: where they are, whether they are whole, put together from parts.
 
-Knows no model's inner workings, imports none of those packages, and reaches no network.
+Imports none of those packages and reaches no network.
 """
 
 from __future__ import annotations
