@@ -1,4 +1,4 @@
-"""CF models and the simple ones beside them on real sets, several seeds: train, judge, keep; then collect.
+"""CF models and the simple ones beside them on real sets, several seeds: train, evaluate_rankers, keep; then collect.
 
     python -m benchmarks.backbones run data/games data/beauty --seeds 3
     python -m benchmarks.backbones collect
@@ -32,7 +32,7 @@ from allmrec.core.artifacts import content_hash, read_json, write_json
 from allmrec.core.config import parse_config
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.evaluation import Report, draw_protocol, judge, judge_catalogue
+from allmrec.evaluation import Report, draw_protocol, evaluate_rankers, evaluate_recommenders
 from allmrec.ranking import Ranker
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, Retriever
@@ -96,8 +96,8 @@ def _job(split: Split, data: str, system: str, seed: int, path: Path) -> None:
     whole = Recommender(split.dataset, recommender, retriever)
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
     protocol = draw_protocol(split, "test", None, 20, seed=0)
-    candidates = judge([recommender], protocol, split, reference=recommender.name)
-    catalogue = judge_catalogue([whole], protocol.first(CATALOGUE_USERS), split, reference=recommender.name)
+    candidates = evaluate_rankers([recommender], protocol, split, reference=recommender.name)
+    catalogue = evaluate_recommenders([whole], protocol.first(CATALOGUE_USERS), split, reference=recommender.name)
     about = measured_by("backbones")
     title = recommender.name
     ranks = {"ranks": _ranks(candidates), "catalogue_ranks": _ranks(catalogue)}

@@ -22,12 +22,12 @@ from rich.table import Table
 from allmrec.baselines.llm_only import LLMOnly
 from allmrec.core.artifacts import read_json
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import EvaluationProtocol, draw_protocol, judge
+from allmrec.evaluation import EvaluationProtocol, draw_protocol, evaluate_rankers
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
 from allmrec.pipeline.config import parse_changes
 from allmrec.recommend.language_ranker import Normalisation
-from allmrec.systems.judgement import judge_systems
+from allmrec.systems.evaluating import evaluate_systems
 from allmrec.systems.registry import open_systems
 from benchmarks.about import measured_by
 from benchmarks.figures import Groups, by_group, less_by_group, shown, user_values
@@ -81,7 +81,7 @@ def variant(run: Run, changes: str, protocol: EvaluationProtocol) -> tuple[dict[
         changed.train(print)
         log = read_json(twin / "tune" / "log.json")
         systems = open_systems(changed, ["backbone", "allmrec-select"])
-        alone, ours = judge_systems(changed, systems, protocol).systems
+        alone, ours = evaluate_systems(changed, systems, protocol).systems
     logged = {name: log[name] for name in ("best_value", "best_step", "steps", "seconds")}
     logged["records"] = curve(log["records"])
     ranks = {
@@ -122,7 +122,7 @@ def normalisations(run: Run, users: int) -> list[dict[str, Any]]:
     )
     for kind in get_args(Normalisation):
         system = LLMOnly(run.lm, titles, prompt.template, prompt.budget, kind, 4)
-        report = judge([system], protocol, run.split)
+        report = evaluate_rankers([system], protocol, run.split)
         figures = report.systems[0].metrics
         found.append({"normalisation": kind, "users": users, "metrics": {n: m.value for n, m in figures.items()}})
         print(found[-1])

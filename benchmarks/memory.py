@@ -101,7 +101,7 @@ def stage_one(items: int) -> None:
     split = world(640, items)
     backbone = SASRec(items, SASRecConfig()).eval()
     encoder = load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune=1))
-    alignment = Alignment(backbone.width, encoder)
+    alignment = Alignment(backbone.dim, encoder)
     bank = TextBank(encoder, [None, *split.dataset.catalogue.titles[1:]])
     bank.all_vectors(np.arange(items + 1))
     task = AlignTask(alignment, split, backbone, bank, AlignConfig(), 0)

@@ -13,7 +13,7 @@ from rich.console import Console
 from allmrec.core.artifacts import read_json
 from allmrec.evaluation import Report, render, verdict
 from allmrec.library import Run
-from allmrec.systems.judgement import evaluate_run, run_protocol
+from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.registry import SYSTEMS
 from benchmarks.about import measured_on
 from benchmarks.rank_files import Asked, placed, write_ranks

@@ -118,7 +118,7 @@ def run(folder: Path, work: Path, budget: float, changes: dict[str, Any]) -> Non
     model.load_state_dict(torch.load(work / "best.pth", weights_only=False)["state_dict"])
     vectors.check(before[:64])
     np.save(work / "items.npy", vectors.items())
-    # Whoever has a single item is not judged.
+    # Whoever has a single item is not evaluated.
     np.save(work / "users.npy", vectors.users([sequence[: max(1, len(sequence) - 1)] for sequence in sequences]))
 
 

@@ -149,7 +149,7 @@ def compared(split: Split, work: Path) -> dict[str, Any]:
     levels = [_level(logs, share, share * common) for share in SHARES]
     dataset = split.dataset
     return {
-        "what": f"SASRec of width 50, {dataset.n_users} users, {dataset.n_items} items: CPU seconds to equal quality",
+        "what": f"SASRec of dim 50, {dataset.n_users} users, {dataset.n_items} items: CPU seconds to equal quality",
         "validation": f"{len(_sample(split).batch.users)} users, whole catalogue, NDCG@10",
         "best_validation": best,
         "common_level": common,

@@ -79,7 +79,7 @@ def stage_one(
     for ours in (True, False):
         encoder = load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune=tune))
         with seeded_torch(0, "alignment"):
-            alignment = Alignment(backbone.width, encoder)
+            alignment = Alignment(backbone.dim, encoder)
         if ours:
             task = AlignTask(alignment, split, backbone, TextBank(encoder, texts), config, 0)
             sides.append((alignment, lambda batch, task=task: sum_of(task.losses(batch).values())))

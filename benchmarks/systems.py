@@ -29,7 +29,7 @@ from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.systems.judgement import judge_systems
+from allmrec.systems.evaluating import evaluate_systems
 from allmrec.systems.kinds import System
 from allmrec.systems.registry import SYSTEMS, open_systems, train_systems
 from benchmarks.about import measured_by, measured_on
@@ -65,7 +65,7 @@ def cell(path: Path, name: str, results: Path, changes: list[str], users: int, c
     train_systems(run, [name], print)
     protocol, _ = protocol_of(run.dataset, run.config.evaluation.candidates, run.config.seed, users, cold_users)
     made = open_systems(run, [name])
-    report = judge_systems(run, made, protocol, str(about["command"]), str(about["commit"]))
+    report = evaluate_systems(run, made, protocol, str(about["command"]), str(about["commit"]))
     system = report.systems[0]
     found = {
         "system": system.name,

@@ -45,9 +45,9 @@ class ALSBackbone:
     def __init__(self, model: AlternatingLeastSquares, max_length: int = 50) -> None:
         self.model = model
         self.max_length = max_length
-        self.width = int(model.item_factors.shape[1])
+        self.dim = int(model.item_factors.shape[1])
         self.n_items = int(model.item_factors.shape[0])
-        padding = np.zeros((1, self.width), dtype=np.float32)
+        padding = np.zeros((1, self.dim), dtype=np.float32)
         self._items = torch.from_numpy(np.concatenate([padding, model.item_factors]))
 
     @classmethod

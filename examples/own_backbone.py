@@ -22,9 +22,9 @@ from allmrec.testing.worlds import taste_world
 
 
 class MeanConfig(Config):
-    """Settings of the model; `pretrain.model.width` in a recipe."""
+    """Settings of the model; `pretrain.model.dim` in a recipe."""
 
-    width: int = Field(32, ge=1, description="Length d of item and user vectors.")
+    dim: int = Field(32, ge=1, description="Length d of item and user vectors.")
     max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
 
 
@@ -32,9 +32,9 @@ class MeanOfHistory(SequenceBackbone):
     """x_u after each position: a linear map of the mean of the items up to there."""
 
     def __init__(self, n_items: int, config: MeanConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
-        self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        self.out = nn.Linear(config.width, config.width)
+        super().__init__(n_items, config.dim, config.max_length)
+        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
+        self.out = nn.Linear(config.dim, config.dim)
 
     def item_vectors(self) -> Tensor:
         return self.items.weight

@@ -34,14 +34,14 @@ from allmrec.systems.trained import trained_system
 
 
 class MeanConfig(Config):
-    width: int = 8
+    dim: int = 8
     max_length: int = 8
 
 
 class Mean(SequenceBackbone):
     def __init__(self, n_items: int, config: MeanConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
-        self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
+        super().__init__(n_items, config.dim, config.max_length)
+        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
 
     def item_vectors(self):
         return self.items.weight

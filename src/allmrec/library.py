@@ -32,7 +32,7 @@ from allmrec.pipeline.tune_stage import ALLMREC_STAGES, allmrec_stages, prompted
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
 from allmrec.store.stages import Stage
-from allmrec.systems.judgement import evaluate_run
+from allmrec.systems.evaluating import evaluate_run
 from allmrec.systems.recommending import recommender
 
 __all__ = ["Run", "evaluate", "open_run", "train"]

@@ -29,11 +29,11 @@ class WordMean(nn.Module):
 
     frozen = "nothing"
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, dim: int = 24) -> None:
         super().__init__()
-        self.width = width
+        self.dim = dim
         with seeded_torch(0, "words"):
-            self.words = nn.Embedding(512, width)
+            self.words = nn.Embedding(512, dim)
         self.texts_seen = 0
 
     def tokenise(self, texts: Sequence[str | None]) -> TokenisedTexts:
@@ -65,7 +65,7 @@ def world(hold_out: int = 0, missing: Sequence[int] = ()) -> tuple[Split, list[s
     for item in missing:
         texts[item] = None
     with seeded_torch(5, "world"):
-        backbone = SASRec(N_ITEMS, SASRecConfig(width=8, max_length=6)).eval()
+        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=6)).eval()
     # Random vectors of a trained model's size: what is tested is the alignment, not the backbone.
     backbone.item_emb.weight.data[1:] = 0.5 * torch.randn(N_ITEMS, 8, generator=torch.Generator().manual_seed(1))
     return split, texts, backbone
@@ -74,7 +74,7 @@ def world(hold_out: int = 0, missing: Sequence[int] = ()) -> tuple[Split, list[s
 def config(epochs: int = 3, **changes: object) -> AlignConfig:
     training = TrainingConfig(learning_rate=1e-2, batch_size=16, epochs=epochs)
     return AlignConfig(
-        **{"joint_width": 16, "validation_negatives": 5, "positions": "all", "training": training, **changes}
+        **{"joint_dim": 16, "validation_negatives": 5, "positions": "all", "training": training, **changes}
     )
 
 
@@ -110,7 +110,7 @@ def _trained(split: Split, texts: list[str | None], backbone: SASRec, config: Al
     """Joint vectors after the last step of plain training, whatever validation says."""
     encoder = WordMean()
     with seeded_torch(0, "collapse"):
-        alignment = Alignment(backbone.width, encoder, config.joint_width)
+        alignment = Alignment(backbone.dim, encoder, config.joint_dim)
     bank = TextBank(encoder, texts)
     task = AlignTask(alignment, split, backbone, bank, config, seed=0)
     optimizer = torch.optim.Adam(alignment.parameters(), lr=config.training.learning_rate)
@@ -145,7 +145,7 @@ def test_seeds_decide_the_weights() -> None:
 def test_stored_weights_give_the_same_table() -> None:
     split, texts, backbone = world()
     alignment, table, _ = align(split, backbone, texts, WordMean(), config(), seed=0)
-    fresh = Alignment(backbone.width, WordMean(), joint_width=16)
+    fresh = Alignment(backbone.dim, WordMean(), joint_dim=16)
     fresh.load_state_dict(alignment.state_dict())
     again = joint_items(fresh.eval(), backbone, TextBank(fresh.encoder, texts))
     for name, tensor in table.tensors().items():
@@ -179,7 +179,7 @@ def test_new_items_from_text_alone() -> None:
 def test_each_text_of_a_batch_is_encoded_once() -> None:
     split, texts, backbone = world()
     encoder = WordMean()
-    alignment = Alignment(backbone.width, encoder, 16)
+    alignment = Alignment(backbone.dim, encoder, 16)
     task = AlignTask(alignment, split, backbone, TextBank(encoder, texts), config(reconstructed="both"), seed=0)
     batch = task.batches(0)[0]
     task.losses(batch)
@@ -216,7 +216,7 @@ def test_samples_per_epoch_are_drawn_anew_each_epoch() -> None:
     split, texts, backbone = world()
     encoder = WordMean()
     task = AlignTask(
-        Alignment(backbone.width, encoder, 16),
+        Alignment(backbone.dim, encoder, 16),
         split,
         backbone,
         TextBank(encoder, texts),

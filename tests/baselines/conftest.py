@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from allmrec.cf import PretrainConfig, SASRecConfig
 from allmrec.core.training import TrainingConfig
 from allmrec.data import Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.ranking import Ranker
 from allmrec.testing.worlds import taste_world
 from allmrec.text import TokenisedTexts
@@ -24,9 +24,9 @@ class OneHot(nn.Module):
 
     frozen = "nothing"
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.width = width
+        self.dim = dim
         self.asked: list[int] = []
 
     def tokenise(self, texts: list[str | None]) -> TokenisedTexts:
@@ -39,13 +39,13 @@ class OneHot(nn.Module):
 
     def forward(self, ids: Tensor, real: Tensor) -> Tensor:
         self.asked += ids[:, 0].tolist()
-        return nn.functional.one_hot(ids[:, 0], self.width).float()
+        return nn.functional.one_hot(ids[:, 0], self.dim).float()
 
 
 def ranks(system: Ranker, split: Split) -> np.ndarray:
     """Each user's target's place among five candidates."""
     protocol = draw_protocol(split, n_candidates=5)
-    return np.asarray(judge([system], protocol, split, reference=system.name).systems[0].ranks)
+    return np.asarray(evaluate_rankers([system], protocol, split, reference=system.name).systems[0].ranks)
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +55,14 @@ def one_hot() -> type[OneHot]:
 
 @pytest.fixture(scope="session")
 def sizes() -> SASRecConfig:
-    return SASRecConfig(width=8, max_length=6, dropout=0.0)
+    return SASRecConfig(dim=8, max_length=6, dropout=0.0)
 
 
 @pytest.fixture(scope="session")
 def settings(sizes: SASRecConfig) -> MakeSettings:
-    def make(epochs: int = 1, rate: float = 1e-3, width: int = 8) -> PretrainConfig:
+    def make(epochs: int = 1, rate: float = 1e-3, dim: int = 8) -> PretrainConfig:
         training = TrainingConfig(learning_rate=rate, batch_size=32, epochs=epochs, validate_every=40)
-        model = sizes.model_copy(update={"width": width})
+        model = sizes.model_copy(update={"dim": dim})
         return PretrainConfig(model=model, windows="all", validation_negatives=4, training=training)
 
     return make

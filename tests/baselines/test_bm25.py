@@ -12,7 +12,7 @@ import pytest
 from allmrec.baselines.bm25 import BM25, BM25Config
 from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.ranking import Query, Ranker
 from allmrec.testing.worlds import THEMES, title_world
 
@@ -77,7 +77,7 @@ def test_titles_explain_the_title_world() -> None:
     alone = [
         sum(themes[i] == themes[t] for i in c) == 1 for t, c in zip(protocol.targets, protocol.candidates, strict=True)
     ]
-    ranks = np.asarray(judge([BM25(split.dataset.catalogue.titles)], protocol, split).systems[0].ranks)
+    ranks = np.asarray(evaluate_rankers([BM25(split.dataset.catalogue.titles)], protocol, split).systems[0].ranks)
     assert sum(alone) > 50
     assert np.mean(ranks[alone] == 1) > 0.98
 

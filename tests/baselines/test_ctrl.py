@@ -29,7 +29,7 @@ MakeConfig = Callable[..., CTRLConfig]
 def small(settings: Callable[..., PretrainConfig]) -> Callable[..., CTRLConfig]:
     def make(**changes: object) -> CTRLConfig:
         contrast = TrainingConfig(learning_rate=5e-3, batch_size=8, epochs=2)
-        return CTRLConfig(**{"width": 8, "contrast": contrast, "pretrain": settings(), **changes})
+        return CTRLConfig(**{"dim": 8, "contrast": contrast, "pretrain": settings(), **changes})
 
     return make
 
@@ -99,7 +99,7 @@ def test_texts_reach_items_that_collaboration_does_not(
     hits = []
     for rate in (1e-9, 1e-2):
         contrast = TrainingConfig(learning_rate=rate, batch_size=128, epochs=30)
-        config = small(width=16, contrast=contrast, pretrain=settings(epochs=15, rate=3e-3, width=16))
+        config = small(dim=16, contrast=contrast, pretrain=settings(epochs=15, rate=3e-3, dim=16))
         made, _, _ = train_ctrl(split, titles, encoder, config, seed=0)
         hits.append(np.mean(ranks(BackboneRecommender(made, "CTRL"), split) == 1))
     assert hits[1] > hits[0] + 0.15

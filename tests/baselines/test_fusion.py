@@ -13,7 +13,7 @@ from allmrec.baselines.fusion import FusionConfig, LateFusion, LateFusionLLM, _f
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data import InteractionDataset, Split, leave_one_out
-from allmrec.evaluation import Pair, PairedDifference, draw_protocol, judge
+from allmrec.evaluation import Pair, PairedDifference, draw_protocol, evaluate_rankers
 from allmrec.ranking import Query, Ranker, Ranking, ranking_from_scores
 from allmrec.testing.worlds import taste_world
 
@@ -69,11 +69,13 @@ def test_it_trusts_the_part_that_knows_and_not_the_one_that_does_not(split: Spli
     assert fusion.weights["good"] > 5 * abs(fusion.weights["noise"])
     assert list(fusion.weights)[:4] == ["good", "noise", "popularity", "inverse popularity"]
     protocol = draw_protocol(split, n_candidates=5)
-    fused, noisy = judge([fusion, parts["noise"]], protocol, split, reference=fusion.name).systems
+    fused, noisy = evaluate_rankers([fusion, parts["noise"]], protocol, split, reference=fusion.name).systems
     assert np.mean(np.asarray(fused.ranks) == 1) > np.mean(np.asarray(noisy.ranks) == 1) + 0.2
     write_tensors(tmp_path / "fusion.safetensors", fusion.tensors())
     again = LateFusion.from_tensors(read_tensors(tmp_path / "fusion.safetensors"), parts)
-    assert np.array_equal(judge([again], protocol, split, reference=fusion.name).systems[0].ranks, fused.ranks)
+    assert np.array_equal(
+        evaluate_rankers([again], protocol, split, reference=fusion.name).systems[0].ranks, fused.ranks
+    )
 
 
 def test_one_part_alone_gains_from_what_another_knows() -> None:
@@ -84,7 +86,7 @@ def test_one_part_alone_gains_from_what_another_knows() -> None:
     odd = Told(lambda user, item: 5.0 * (item in own[user] and user % 2 == 1) + noise(user, item + 20_000), "odd")
     fusion = LateFusion.fit({"even": even, "odd": odd}, split, seed=0)
     protocol = draw_protocol(split, n_candidates=5)
-    hits = [np.mean(np.asarray(s.ranks) == 1) for s in judge([fusion, even, odd], protocol, split).systems]
+    hits = [np.mean(np.asarray(s.ranks) == 1) for s in evaluate_rankers([fusion, even, odd], protocol, split).systems]
     assert hits[0] > max(hits[1:]) + 0.1
 
 
@@ -94,7 +96,7 @@ def added(split: Split, llm: Told, config: FusionConfig | None = None) -> tuple[
     plain = LateFusion.fit(parts, split, 0, config)
     fused = LateFusionLLM.fit(parts | {"LLM": llm}, split, 0, config)
     pair = Pair("What the language model adds", fused.name, plain.name)
-    report = judge([plain, fused], draw_protocol(split), split, reference=plain.name, pairs=[pair])
+    report = evaluate_rankers([plain, fused], draw_protocol(split), split, reference=plain.name, pairs=[pair])
     return report.pairs[0].differences[0], fused.weights
 
 

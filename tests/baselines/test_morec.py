@@ -118,8 +118,8 @@ def test_titles_are_learned_where_collaboration_shows_nothing(settings: MakeSett
     titles = split.dataset.catalogue.titles
     folder = save_tiny_encoder(tmp_path / "encoder", [title for title in titles if title])
     encoder = load_encoder(EncoderConfig(name=str(folder), tune="full"))
-    config = MoRecConfig(pretrain=settings(epochs=25, rate=3e-3, width=16))
-    untrained = MoRecConfig(pretrain=settings(epochs=1, rate=1e-9, width=16))
+    config = MoRecConfig(pretrain=settings(epochs=25, rate=3e-3, dim=16))
+    untrained = MoRecConfig(pretrain=settings(epochs=1, rate=1e-9, dim=16))
     hits = []
     for chosen in (untrained, config):
         model, _ = train_morec(split, titles, encoder, chosen, seed=0)

@@ -34,7 +34,7 @@ from allmrec.ranking import Query
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import title_world
 
-TINY = RecformerConfig(width=16, layers=1, heads=2, window=8, max_items=5, max_tokens=48, temperature=0.1)
+TINY = RecformerConfig(dim=16, layers=1, heads=2, window=8, max_items=5, max_tokens=48, temperature=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_a_longformer_by_name(tokens: ItemTokens, tmp_path: Path) -> None:
     trained = LongformerModel(config, add_pooling_layer=False)
     trained.save_pretrained(tmp_path / "longformer")
     model = make(tokens, TINY.model_copy(update={"longformer": str(tmp_path / "longformer")}))
-    assert (model.name, model.width, model.window) == ("RECFORMER", 12, 4)
+    assert (model.name, model.dim, model.window) == ("RECFORMER", 12, 4)
     name = "encoder.layer.0.attention.self.query.weight"
     assert torch.equal(model.longformer.state_dict()[name], trained.state_dict()[name])
     assert model.longformer.embeddings.token_type_embeddings.num_embeddings == 3
@@ -255,7 +255,7 @@ def test_titles_are_learned_where_collaboration_shows_nothing() -> None:
     split = leave_one_out(title_world(users=200))
     catalogue = split.dataset.catalogue
     tokens = ItemTokens.of(catalogue, tiny_tokenizer([t for t in catalogue.titles if t], bos=True), value_tokens=10)
-    model = TINY.model_copy(update={"width": 32, "max_tokens": 64})
+    model = TINY.model_copy(update={"dim": 32, "max_tokens": 64})
     trained = RecformerTrainingConfig(model=model, pretraining=quick(epochs=10), first=quick(epochs=3), second=quick())
     untrained = quick(learning_rate=1e-9)
     idle = RecformerTrainingConfig(model=model, pretraining=None, first=untrained, second=untrained)

@@ -20,7 +20,7 @@ from allmrec.core.errors import ArtifactError, DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.training import SharedTask
 from allmrec.data import InteractionDataset, Split, leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.questions import PROFILE
@@ -80,7 +80,9 @@ def same(ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
 
 def hit_at_1(system: Ranker, split: Split) -> float:
     protocol = draw_protocol(split, n_candidates=5)
-    return float(np.mean(np.asarray(judge([system], protocol, split, reference=system.name).systems[0].ranks) == 1))
+    return float(
+        np.mean(np.asarray(evaluate_rankers([system], protocol, split, reference=system.name).systems[0].ranks) == 1)
+    )
 
 
 def test_untrained_it_is_llm_only(split: Split) -> None:

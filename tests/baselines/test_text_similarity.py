@@ -12,7 +12,7 @@ from allmrec.baselines.text_similarity import TextSimilarity
 from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.ranking import Query, Ranker
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.worlds import THEMES, title_world
@@ -104,6 +104,10 @@ def test_titles_explain_the_title_world() -> None:
     alone = [
         sum(themes[i] == themes[t] for i in c) == 1 for t, c in zip(protocol.targets, protocol.candidates, strict=True)
     ]
-    ranks = judge([TextSimilarity(TitleSimilarity(vectors, np.array(themes) >= 0))], protocol, split).systems[0].ranks
+    ranks = (
+        evaluate_rankers([TextSimilarity(TitleSimilarity(vectors, np.array(themes) >= 0))], protocol, split)
+        .systems[0]
+        .ranks
+    )
     assert sum(alone) > 50
     assert np.all(np.asarray(ranks)[alone] == 1)

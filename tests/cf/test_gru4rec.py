@@ -15,7 +15,7 @@ from allmrec.data import left_pad
 @pytest.fixture
 def model() -> GRU4Rec:
     with seeded_torch(0, "gru4rec"):
-        return GRU4Rec(20, GRU4RecConfig(width=6, max_length=9)).eval()
+        return GRU4Rec(20, GRU4RecConfig(dim=6, max_length=9)).eval()
 
 
 @torch.no_grad()
@@ -46,11 +46,11 @@ def test_rows_of_different_lengths_are_what_each_is_alone(model: GRU4Rec) -> Non
 
 
 def test_sizes_must_be_those_of_the_weights(model: GRU4Rec) -> None:
-    two = GRU4Rec(5, GRU4RecConfig(width=4, layers=2, dropout=0.5)).eval()
+    two = GRU4Rec(5, GRU4RecConfig(dim=4, layers=2, dropout=0.5)).eval()
     assert two.position_vectors(torch.tensor([[1, 2]])).shape == (1, 2, 4)
-    assert GRU4RecConfig().width == 50
+    assert GRU4RecConfig().dim == 50
     with pytest.raises(ArtifactError, match=r"gru\.weight_ih_l1 is missing"):
-        GRU4Rec.from_arrays(model.state_dict(), GRU4RecConfig(width=6, layers=2))
+        GRU4Rec.from_arrays(model.state_dict(), GRU4RecConfig(dim=6, layers=2))
     with pytest.raises(ArtifactError, match=r"no item_emb\.weight"):
         GRU4Rec.from_arrays({}, GRU4RecConfig())
 

@@ -46,7 +46,7 @@ def vectors(data: InteractionDataset, tmp_path: Path) -> Path:
         tmp_path / "items.txt",
         tmp_path / "users.txt",
     )
-    assert found == {"items": data.n_items, "users": 2, "width": 6, "unknown_items": 0, "unknown_users": 0}
+    assert found == {"items": data.n_items, "users": 2, "dim": 6, "unknown_items": 0, "unknown_users": 0}
     return tmp_path / "vectors.safetensors"
 
 

@@ -18,7 +18,7 @@ from allmrec.testing.worlds import taste_world
 @pytest.fixture
 def model() -> NCF:
     with seeded_torch(0, "ncf"):
-        model = NCF(12, 5, NCFConfig(width=4, hidden=(6,), max_length=5))
+        model = NCF(12, 5, NCFConfig(dim=4, hidden=(6,), max_length=5))
     model.user_trained[:3] = True
     return model.eval()
 
@@ -75,7 +75,7 @@ def test_a_user_whom_no_table_holds_is_an_error(model: NCF) -> None:
 def test_training_marks_who_was_trained() -> None:
     split = leave_one_out(taste_world(users=20, tastes=4), train_users=np.arange(12))
     training = {"epochs": 1, "batch_size": 8}
-    config = PretrainConfig.model_validate({"backbone": "ncf", "model": {"width": 4}, "training": training})
+    config = PretrainConfig.model_validate({"backbone": "ncf", "model": {"dim": 4}, "training": training})
     backbone, _ = pretrain(split, config, seed=0)
     assert isinstance(backbone, NCF)
     assert backbone.user_trained.tolist() == [True] * 12 + [False] * 8
@@ -83,8 +83,8 @@ def test_training_marks_who_was_trained() -> None:
 
 
 def test_sizes_must_be_those_of_the_weights(model: NCF) -> None:
-    assert NCFConfig().width == 50
+    assert NCFConfig().dim == 50
     with pytest.raises(ArtifactError, match=r"user_tower\.0\.weight has shape \(6, 4\), expected \(4, 4\)"):
-        NCF.from_arrays(model.state_dict(), NCFConfig(width=4, hidden=()))
+        NCF.from_arrays(model.state_dict(), NCFConfig(dim=4, hidden=()))
     with pytest.raises(ArtifactError, match=r"no user_emb\.weight"):
-        NCF.from_arrays({"item_emb.weight": torch.zeros(3, 4)}, NCFConfig(width=4))
+        NCF.from_arrays({"item_emb.weight": torch.zeros(3, 4)}, NCFConfig(dim=4))

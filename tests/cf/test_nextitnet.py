@@ -14,7 +14,7 @@ from allmrec.core.seeding import seeded_torch
 
 def made(**changes: object) -> NextItNet:
     with seeded_torch(0, "nextitnet"):
-        return NextItNet(60, NextItNetConfig(**{"width": 6, "max_length": 40, "dilations": (1, 4), **changes})).eval()
+        return NextItNet(60, NextItNetConfig(**{"dim": 6, "max_length": 40, "dilations": (1, 4), **changes})).eval()
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def test_padding_stays_zero_and_changes_nothing() -> None:
 
 
 def test_sizes_must_be_those_of_the_weights() -> None:
-    assert NextItNetConfig().width == 50
+    assert NextItNetConfig().dim == 50
     assert made().position_vectors(torch.tensor([[1, 2], [0, 3]])).shape == (2, 2, 6)
     with pytest.raises(ArtifactError, match=r"blocks\.2\.conv1\.joined\.weight is missing"):
-        NextItNet.from_arrays(made().state_dict(), NextItNetConfig(width=6, dilations=(1, 4, 1)))
+        NextItNet.from_arrays(made().state_dict(), NextItNetConfig(dim=6, dilations=(1, 4, 1)))

@@ -190,7 +190,7 @@ def test_unknown_items_of_a_history_are_named_and_can_be_left_out(workplace: Pat
     assert "Left out, not in the catalogue: nothing" in left.output
 
 
-def test_the_whole_catalogue_is_judged(workplace: Path) -> None:
+def test_the_whole_catalogue_is_evaluated(workplace: Path) -> None:
     result = call("evaluate", workplace / "run", "--catalogue")
     assert result.exit_code == 0, result.output
     assert "the whole catalogue" in (workplace / "run" / "report-catalogue.md").read_text()
@@ -223,12 +223,12 @@ def test_another_backbone_takes_its_name_alone(workplace: Path, tiny_world: Tiny
     run = workplace / backbone
     trained = call("train", workplace / "data", "-o", run, "--recipe", tiny_world.recipe, "--backbone", backbone)
     assert trained.exit_code == 0, trained.output
-    judged = call("evaluate", run, "--systems", "backbone,allmrec-select")
-    assert judged.exit_code == 0, judged.output
-    assert "A-LLMRec (select)" in judged.output
+    evaluated = call("evaluate", run, "--systems", "backbone,allmrec-select")
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "A-LLMRec (select)" in evaluated.output
 
 
-def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
+def test_other_systems_are_trained_evaluated_and_asked_by_name(copy: Path) -> None:
     trained = call("train", copy, "--system", "item-knn", "--system", "without-user")
     there = "there already, made of the same inputs"
     assert heads(trained.stdout) == [
@@ -237,8 +237,8 @@ def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
         "without-user.tune: done",
         f"Next: allmrec evaluate {copy}",
     ]
-    judged = call("evaluate", copy, "--systems", "backbone,item-knn,without-user", "--users", "6")
-    assert "trained parameters" in judged.stdout
+    evaluated = call("evaluate", copy, "--systems", "backbone,item-knn,without-user", "--users", "6")
+    assert "trained parameters" in evaluated.stdout
     report = Report.load(copy / "report-selected.json")
     assert [system.key for system in report.systems] == ["backbone", "without-user", "item-knn"]
     assert "| trained parameters |" in (copy / "report-selected.md").read_text()
@@ -252,9 +252,9 @@ def test_other_systems_are_trained_judged_and_asked_by_name(copy: Path) -> None:
 
 def test_what_the_language_model_adds_is_printed_and_written(copy: Path) -> None:
     assert "late-fusion-llm: done" in heads(call("train", copy, "--system", "late-fusion-llm").stdout)
-    judged = call("evaluate", copy, "--systems", "late-fusion,late-fusion-llm")
+    evaluated = call("evaluate", copy, "--systems", "late-fusion,late-fusion-llm")
     line = "What the language model adds: Hit@1 of Late fusion with the LLM less Late fusion: "
-    assert line in " ".join(judged.stdout.split())
+    assert line in " ".join(evaluated.stdout.split())
     assert line in (copy / "report-selected.md").read_text()
     assert Report.load(copy / "report-selected.json").pairs[0].title == "What the language model adds"
 
@@ -283,7 +283,7 @@ def test_some_systems_alone_leave_the_report_of_all_as_it_is(copy: Path) -> None
         (["--set", "seed=5", "--system", "item-nn"], "There is no system 'item-nn'"),
         (["--llm", "no-such-model"], "no-such-model"),
         (["--encoder", "no-such-encoder"], "no-such-encoder"),
-        (["--set", "pretrain.model.heads=3"], "3 heads do not divide the width 8"),
+        (["--set", "pretrain.model.heads=3"], "3 heads do not divide the dim 8"),
         (["--set", "tune.items=backbone", "--system", "without-matching"], "no variant of it"),
     ],
 )

@@ -145,7 +145,7 @@ def test_a_run_that_is_not_trained(workplace: Path, tiny_world: TinyWorld, tmp_p
         ["recommend", run, "--user", "u1", "--system", "allmrec"],
     ):
         assert fails(*arguments).endswith(f"Run: allmrec train {run}")
-    # What is there can be judged and asked, and it is said that it is not all.
+    # What is there can be evaluated and asked, and it is said that it is not all.
     for arguments in (["evaluate", run], ["recommend", run, "--user", "u1"]):
         done = call(*arguments)
         assert done.exit_code == 0

@@ -18,14 +18,14 @@ from allmrec.core.errors import ArtifactError
 from allmrec.core.resume import read_resume, set_aside, write_resume
 
 
-def model(width: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer]:
-    net = nn.Linear(width, 2)
+def model(dim: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer]:
+    net = nn.Linear(dim, 2)
     return net, torch.optim.AdamW(net.parameters(), lr=0.1)
 
 
-def trained(width: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer]:
-    net, optimizer = model(width)
-    net(torch.ones(4, width)).square().sum().backward()
+def trained(dim: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer]:
+    net, optimizer = model(dim)
+    net(torch.ones(4, dim)).square().sum().backward()
     optimizer.step()
     return net, optimizer
 
@@ -126,9 +126,9 @@ def test_a_state_that_the_loop_cannot_read_is_refused_before_anything_is_loaded(
 
 
 def test_another_models_file_is_refused(tmp_path: Path) -> None:
-    write_resume(tmp_path / "r", *trained(width=5), None, {})
+    write_resume(tmp_path / "r", *trained(dim=5), None, {})
     with pytest.raises(ArtifactError, match="belongs to another model"):
-        read_resume(tmp_path / "r", *model(width=3), as_it_is)
+        read_resume(tmp_path / "r", *model(dim=3), as_it_is)
 
 
 def test_a_state_that_is_no_mapping_is_refused(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _config(values: dict[str, object]) -> PrepareConfig:
 @pytest.mark.parametrize(
     ("repeats", "expected"), [("first", ["a", "c"]), ("last", ["c", "a"]), ("keep", ["a", "c", "a"])]
 )
-def test_repeats_are_judged_in_time_order(folder: Path, repeats: str, expected: list[str]) -> None:
+def test_repeats_are_evaluated_in_time_order(folder: Path, repeats: str, expected: list[str]) -> None:
     assert by_id(read(folder, repeats=repeats))["ann"] == expected
 
 

@@ -155,8 +155,8 @@ def test_from_sequences_refuses_what_does_not_fit() -> None:
 
 
 @given(sequences)
-def test_touched_equals_a_plain_loop(who: dict[str, list[str]]) -> None:
+def test_interacted_keys_equal_a_plain_loop(who: dict[str, list[str]]) -> None:
     dataset = InteractionDataset.from_sequences(who, items=[*"abcde", "é", " ", "\0", *string.ascii_uppercase])
     width = dataset.n_items + 1
     expected = {user * width + int(item) for user in range(dataset.n_users) for item in dataset.sequence(user)}
-    assert dataset.touched.tolist() == sorted(expected)
+    assert dataset.interacted_keys.tolist() == sorted(expected)

@@ -25,7 +25,7 @@ def world(rows: list[list[int]], n_items: int) -> InteractionDataset:
     st.booleans(),
     st.integers(0, 2**32),
 )
-def test_never_touched_never_excluded_never_twice(
+def test_never_seen_never_excluded_never_twice(
     rows: list[list[int]], n: int, extra: list[int], distinct: bool, seed: int
 ) -> None:
     dataset = world(rows, 21)
@@ -40,11 +40,11 @@ def test_never_touched_never_excluded_never_twice(
         assert not distinct or len(set(row)) == n
 
 
-@pytest.mark.parametrize("touched", [[1, 2, 3], [1, 2, 3, 4, 5, 6, 7]], ids=["by rejection", "by listing"])
-def test_as_likely_as_drawing_one_by_one(touched: list[int]) -> None:
+@pytest.mark.parametrize("interacted", [[1, 2, 3], [1, 2, 3, 4, 5, 6, 7]], ids=["by rejection", "by listing"])
+def test_as_likely_as_drawing_one_by_one(interacted: list[int]) -> None:
     # The plain way: list what is free, draw without replacement.
-    dataset, rows = world([touched, []], 10), 8000
-    free = [item for item in range(1, 11) if item not in touched]
+    dataset, rows = world([interacted, []], 10), 8000
+    free = [item for item in range(1, 11) if item not in interacted]
     drawn = sample_negatives(dataset, np.zeros(rows, dtype=np.int64), 2, np.random.default_rng(0))
     rng = np.random.default_rng(1)
     plain = np.array([rng.choice(free, 2, replace=False) for _ in range(rows)])
@@ -64,7 +64,7 @@ def test_all_that_is_free_can_be_drawn() -> None:
 
 def test_too_few_items_is_an_error_that_names_the_user() -> None:
     dataset = world([[], [2, 4, 4, 2]], 5)
-    with pytest.raises(DataError, match="User 'u1' leaves 3 of 5 items untouched; 4 negatives"):
+    with pytest.raises(DataError, match="User 'u1' leaves 3 of 5 items unseen; 4 negatives"):
         sample_negatives(dataset, np.array([0, 1]), 4, np.random.default_rng(0))
     with pytest.raises(DataError, match="leaves 2 of 5"):
         sample_negatives(dataset, np.array([1]), 3, np.random.default_rng(0), np.array([[1, 1, 2, 0]]))
@@ -83,7 +83,7 @@ def test_the_same_generator_draws_the_same() -> None:
     st.integers(6, 30),
     st.integers(0, 2**32),
 )
-def test_pooled_negatives_are_never_touched_never_twice_and_few(
+def test_pooled_negatives_are_never_seen_never_twice_and_few(
     rows: list[list[int]], n: int, pool: int, seed: int
 ) -> None:
     dataset = world(rows, 21)

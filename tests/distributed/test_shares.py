@@ -44,7 +44,7 @@ def align_task(run: Run, **changes: Any) -> tuple[nn.Module, AlignTask]:
     config = run.config.changed({f"align.{name}": value for name, value in changes.items()})
     encoder = load_encoder(config.encoder)
     with seeded_torch(0, "test"):
-        alignment = Alignment(run.backbone().width, encoder, config.align.joint_width)
+        alignment = Alignment(run.backbone().dim, encoder, config.align.joint_dim)
     texts = [None, *[text or None for text in run.dataset.catalogue.item_texts(config.item_text)][1:]]
     return alignment, AlignTask(alignment, run.split, run.backbone(), TextBank(encoder, texts), config.align, 0)
 

@@ -65,7 +65,7 @@ def test_the_table_of_differences_tells_the_truth() -> None:
         "align.text_target": ("detached", "detached"),
         "align.recommendation_score": ("sum", "mean"),
         "align.text_reconstruction_weight": (0.5, 0.2),
-        "align.joint_width": (128, 128),
+        "align.joint_dim": (128, 128),
         "tune.prompt.projection.scale": ("tokens", "none"),
         "tune.prompt.projection.standardise": (True, False),
         "encoder.tune": ("full", "full"),

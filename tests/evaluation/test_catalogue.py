@@ -1,4 +1,4 @@
-"""Judging by the whole catalogue: ranks worked out by hand, faulty answers refused."""
+"""Evaluating by the whole catalogue: ranks worked out by hand, faulty answers refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from allmrec.core.errors import DataError
 from allmrec.data.splitting import Split
-from allmrec.evaluation.catalogue import judge_catalogue
+from allmrec.evaluation.catalogue import evaluate_recommenders
 from allmrec.evaluation.protocol import draw_protocol
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.recommender import Recommender
@@ -24,7 +24,7 @@ def of_every_item(system: Scored, split: Split) -> Recommender:
 
 def test_the_oracle_is_first_and_the_fool_is_nowhere(split: Split, oracle: Scored, fool: Scored) -> None:
     systems = [of_every_item(system, split) for system in (oracle, fool)]
-    report = judge_catalogue(systems, draw_protocol(split), split, reference="Fool")
+    report = evaluate_recommenders(systems, draw_protocol(split), split, reference="Fool")
     assert {m.value for m in report.by_name["Oracle"].metrics.values()} == {1.0}
     assert {m.value for m in report.by_name["Fool"].metrics.values()} == {0.0}
     assert report.by_name["Fool"].ranks == (None,) * 30
@@ -36,7 +36,7 @@ def test_ranks_are_a_plain_sort_of_all_unseen_items(split: Split) -> None:
         return float((item * 31 + query.user * 17) % 41)  # 40 items, no ties
 
     protocol = draw_protocol(split)
-    report = judge_catalogue([of_every_item(Scored("S", score), split)], protocol, split, batch_size=7)
+    report = evaluate_recommenders([of_every_item(Scored("S", score), split)], protocol, split, batch_size=7)
     for user, rank in zip(report.systems[0].users, report.systems[0].ranks, strict=True):
         query = Query(split.test_history(user), user)
         target = int(split.test[user])
@@ -46,7 +46,7 @@ def test_ranks_are_a_plain_sort_of_all_unseen_items(split: Split) -> None:
 
 
 def test_equal_scores_are_in_no_particular_items_favour(split: Split, constant: Scored) -> None:
-    report = judge_catalogue([of_every_item(constant, split)], draw_protocol(split), split)
+    report = evaluate_recommenders([of_every_item(constant, split)], draw_protocol(split), split)
     # 10 of 35 unseen places; 30 users, so five standard errors are 0.41.
     assert report.systems[0].metrics["Hit@10"].value == pytest.approx(10 / 35, abs=0.41)
 
@@ -72,4 +72,4 @@ class Faulty:
 )
 def test_faulty_answers_are_refused(split: Split, answer, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        judge_catalogue([Faulty(answer)], draw_protocol(split), split)
+        evaluate_recommenders([Faulty(answer)], draw_protocol(split), split)

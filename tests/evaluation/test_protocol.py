@@ -26,7 +26,7 @@ from .conftest import world
     seed=st.integers(0, 1000),
     part=st.sampled_from(["test", "validation"]),
 )
-def test_candidates_hold_the_target_once_and_nothing_that_the_user_touched(
+def test_candidates_hold_the_target_once_and_nothing_that_the_user_interacted_with(
     n_users: int, n_items: int, length: int, n_candidates: int, seed: int, part: str
 ) -> None:
     split = world(n_users, n_items, length, seed)

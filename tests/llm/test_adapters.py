@@ -137,7 +137,7 @@ def test_cut_bodies_and_decoding_have_the_adapters_too() -> None:
 def test_a_model_of_few_bits_is_adapted_in_float32(precision: Any, tmp_path: Path) -> None:
     if precision != "bfloat16":
         pytest.importorskip("bitsandbytes", reason="needs: pip install 'allmrec[quantised]'")
-    lm = load_language_model(save_tiny_language_model(tmp_path / "lm", width=64), precision=precision)
+    lm = load_language_model(save_tiny_language_model(tmp_path / "lm", dim=64), precision=precision)
     before, states = state_of(lm.frozen.module), run(lm)
     adapters = moved(LoRAAdapters(lm, LoRAConfig()))
     assert {p.dtype for p in adapters.parameters()} == {torch.float32}

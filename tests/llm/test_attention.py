@@ -24,7 +24,7 @@ def lm(request: pytest.FixtureRequest) -> TransformersLM:
 
 
 def inputs(lm: TransformersLM) -> Tensor:
-    return torch.randn(2, 9, lm.width, generator=torch.Generator().manual_seed(3))
+    return torch.randn(2, 9, lm.dim, generator=torch.Generator().manual_seed(3))
 
 
 def two_blocks() -> Tensor:

@@ -37,7 +37,7 @@ def sliding_language_model() -> TransformersLM:
 def rows(lm: LanguageModel, lengths: Sequence[int]) -> torch.Tensor:
     """Random embeddings; what stands in the padding is large, so that it would be noticed."""
     generator = torch.Generator().manual_seed(1)
-    made = torch.randn(len(lengths), max(lengths), lm.width, generator=generator) * lm.embedding_scale
+    made = torch.randn(len(lengths), max(lengths), lm.dim, generator=generator) * lm.embedding_scale
     for row, length in enumerate(lengths):
         made[row, length:] = 100.0
     return made

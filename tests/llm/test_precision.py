@@ -54,7 +54,7 @@ def test_a_device_without_kernels_says_so() -> None:
 def test_quantised_weights_say_nearly_the_same_and_let_gradients_through(
     precision: Precision, tolerance: float, tmp_path: Path
 ) -> None:
-    folder = save_tiny_language_model(tmp_path / "lm", "llama", width=64)
+    folder = save_tiny_language_model(tmp_path / "lm", "llama", dim=64)
     plain, small = (load_language_model(folder, precision=kind) for kind in ("float32", precision))
     torch.manual_seed(0)
     embeddings = torch.randn(2, 5, 64, requires_grad=True)
@@ -71,7 +71,7 @@ def test_quantised_weights_say_nearly_the_same_and_let_gradients_through(
 @needs_bitsandbytes
 def test_a_pass_without_gradients_changes_neither_weights_nor_later_gradients(tmp_path: Path) -> None:
     """bitsandbytes repacks int4 weights in place on some CPUs, and its backward pass then reads them wrongly."""
-    lm = load_language_model(save_tiny_language_model(tmp_path / "lm", "llama", width=64), precision="int4")
+    lm = load_language_model(save_tiny_language_model(tmp_path / "lm", "llama", dim=64), precision="int4")
     positions = torch.arange(5).expand(2, 5)
     torch.manual_seed(0)
     embeddings = torch.randn(2, 5, 64)

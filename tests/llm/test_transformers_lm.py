@@ -16,7 +16,7 @@ def lm(request: pytest.FixtureRequest) -> TransformersLM:
 
 
 def inputs(lm: TransformersLM, rows: int, tokens: int) -> torch.Tensor:
-    return torch.randn(rows, tokens, lm.width, generator=torch.Generator().manual_seed(3))
+    return torch.randn(rows, tokens, lm.dim, generator=torch.Generator().manual_seed(3))
 
 
 def test_a_padded_row_equals_the_row_alone(lm: TransformersLM) -> None:
@@ -56,7 +56,7 @@ def test_gradients_pass_through_but_weights_do_not_move(lm: TransformersLM) -> N
     before = lm.frozen.snapshot()
     lm.frozen.train()
     rows = inputs(lm, 1, 4).requires_grad_()
-    lm.hidden(rows, None, torch.arange(4)[None]).square().mul(torch.arange(float(lm.width))).sum().backward()
+    lm.hidden(rows, None, torch.arange(4)[None]).square().mul(torch.arange(float(lm.dim))).sum().backward()
     assert rows.grad is not None
     assert rows.grad.abs().sum() > 0
     assert all(p.grad is None for p in lm.frozen.module.parameters())

@@ -147,8 +147,8 @@ def test_a_base_that_cannot_be_is_refused(tmp_path: Path, base: str, message: st
 
 
 def test_another_backbone_keeps_sizes_and_nothing_that_suits_the_old_one_alone() -> None:
-    config = load_recipe("paper", {"pretrain.model": {"width": 24, "dropout": 0.7}, "pretrain.training.epochs": 7})
+    config = load_recipe("paper", {"pretrain.model": {"dim": 24, "dropout": 0.7}, "pretrain.training.epochs": 7})
     other = for_backbone(config.pretrain, "gru4rec")
-    assert (other.backbone, other.model.model_dump()["width"], other.training.epochs) == ("gru4rec", 24, 7)
-    assert other.model == GRU4RecConfig(width=24)
+    assert (other.backbone, other.model.model_dump()["dim"], other.training.epochs) == ("gru4rec", 24, 7)
+    assert other.model == GRU4RecConfig(dim=24)
     assert config.changed({"pretrain.backbone": "gru4rec"}).pretrain == other

@@ -19,7 +19,7 @@ from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.request import Request, resolve
 from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever
-from allmrec.systems.judgement import evaluate_catalogue, evaluate_run, run_protocol
+from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run, run_protocol
 from allmrec.systems.recommending import known_items, recommender
 from allmrec.systems.registry import open_systems
 
@@ -144,7 +144,7 @@ def test_fewer_come_where_fewer_are_left(model: ALLMRec) -> None:
     assert len(model.recommend(history=["i1"], k=36)) == 35
 
 
-def test_the_whole_catalogue_is_judged_in_one_stage_and_in_two(run: Run) -> None:
+def test_the_whole_catalogue_is_evaluated_in_one_stage_and_in_two(run: Run) -> None:
     report = evaluate_catalogue(run)
     assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec (select)"]
     assert report.n_candidates == run.dataset.n_items

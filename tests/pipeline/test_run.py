@@ -17,7 +17,7 @@ from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.pipeline.config import RunConfig, load_recipe
-from allmrec.systems.judgement import evaluate_run, run_protocol
+from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
 
 

@@ -24,7 +24,7 @@ from allmrec.store.stages import (
     write_stage,
 )
 
-STAGE = Stage("align", {"width": 8, "training": {"epochs": 2}}, {"data": "abc", "seed": "0"})
+STAGE = Stage("align", {"dim": 8, "training": {"epochs": 2}}, {"data": "abc", "seed": "0"})
 RESULT = StageResult({"w": torch.arange(4.0)}, {"steps": 3}, {"joint": {"cf": torch.ones(2)}})
 
 
@@ -59,8 +59,8 @@ def test_a_key_follows_config_inputs_and_name_and_no_order() -> None:
     same = replace(STAGE, inputs={"seed": "0", "data": "abc"})
     assert same.key == STAGE.key
     others = [
-        replace(STAGE, config={"width": 9, "training": {"epochs": 2}}),
-        replace(STAGE, config={"width": 8, "training": {"epochs": 3}}),
+        replace(STAGE, config={"dim": 9, "training": {"epochs": 2}}),
+        replace(STAGE, config={"dim": 8, "training": {"epochs": 3}}),
         replace(STAGE, inputs={"data": "abd", "seed": "0"}),
         replace(STAGE, name="tune"),
     ]

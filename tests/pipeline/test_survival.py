@@ -28,7 +28,7 @@ from allmrec.evaluation import EvaluationProtocol
 from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
 from allmrec.recommend.request import Recommendations
-from allmrec.systems.judgement import evaluate_run
+from allmrec.systems.evaluating import evaluate_run
 
 
 @pytest.fixture(scope="module")

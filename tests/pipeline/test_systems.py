@@ -1,4 +1,4 @@
-"""Systems beside A-LLMRec in a run: each trained by name, judged with the rest, and the same after loading."""
+"""Systems beside A-LLMRec in a run: each trained by name, evaluated with the rest, and the same after loading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation import Report, draw_protocol, judge, markdown, render
+from allmrec.evaluation import Report, draw_protocol, evaluate_rankers, markdown, render
 from allmrec.library import Run
 from allmrec.pipeline.config import RunConfig, load_recipe
 from allmrec.ranking import Query
@@ -25,7 +25,7 @@ from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.retrieve import BackboneRetriever
 from allmrec.store.stages import Stage, stage_record
 from allmrec.systems.baselines import encoder_note
-from allmrec.systems.judgement import _pairs, earlier_report, evaluate_run, keep_report
+from allmrec.systems.evaluating import _pairs, earlier_report, evaluate_run, keep_report
 from allmrec.systems.own import OWN
 from allmrec.systems.recommending import recommender
 from allmrec.systems.registry import SYSTEMS, open_systems, train_systems
@@ -39,7 +39,7 @@ SMALL = {
     "systems.morec.pretrain.training": SHORT,
     "systems.ctrl.pretrain.training": SHORT,
     "systems.ctrl.contrast": SHORT,
-    "systems.recformer.model": {"width": 16, "layers": 1},
+    "systems.recformer.model": {"dim": 16, "layers": 1},
     "systems.recformer.pretraining": SHORT,
     "systems.recformer.first": SHORT,
     "systems.recformer.second": SHORT,
@@ -309,7 +309,7 @@ def test_texts_are_encoded_where_the_run_computes(
     reached: list[tuple[str, str]] = []
 
     def forward(self: torch.nn.Embedding, numbers: torch.Tensor) -> torch.Tensor:
-        if self.weight.shape[1] != config.pretrain.model.width:
+        if self.weight.shape[1] != config.pretrain.model.dim:
             reached.append((self.weight.device.type, numbers.device.type))
             raise ReachedError
         return original(self, numbers)
@@ -349,7 +349,7 @@ def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config
     assert recommender(run).recommend(user="u3", k=4) == recommender(run, "sasrec").recommend(user="u3", k=4)
 
 
-def test_by_default_all_that_is_there_is_judged(copy: Run) -> None:
+def test_by_default_all_that_is_there_is_evaluated(copy: Run) -> None:
     train_systems(copy, ["item-knn", "no-llm"], lambda text: None)
     report = evaluate_run(copy)
     assert [system.key for system in report.systems] == [*(kind.name for kind in OWN), "no-llm", "item-knn"]
@@ -427,7 +427,7 @@ def blind_hit(tastes: Run, name: str, trained: bool = True) -> float:
     variant = open_variant(blind, name)
     protocol = draw_protocol(variant.split, "test", None, 6, 0)
     system = LanguageRanker(variant.ranker(trained), variant.method, name)
-    return judge([system], protocol, variant.split).systems[0].metrics["Hit@1"].value
+    return evaluate_rankers([system], protocol, variant.split).systems[0].metrics["Hit@1"].value
 
 
 @pytest.mark.slow

@@ -9,11 +9,11 @@ from allmrec.core.seeding import seeded_torch
 from allmrec.prompting.projections import ProjectionConfig, seeded_projections
 
 
-def projections(item_width: int) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.Tensor]:
+def projections(item_dim: int) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.Tensor]:
     with seeded_torch(0, "projections"):
-        users, items = seeded_projections(6, item_width, 12, ProjectionConfig(), 0.1)
+        users, items = seeded_projections(6, item_dim, 12, ProjectionConfig(), 0.1)
         vectors = torch.randn(40, 6)
-        theirs = vectors if item_width == 6 else torch.sigmoid(vectors @ torch.randn(6, item_width) * 0.3)
+        theirs = vectors if item_dim == 6 else torch.sigmoid(vectors @ torch.randn(6, item_dim) * 0.3)
     items.standardise(theirs)
     users.align_to(items, vectors, theirs)
     return users.eval(), items.eval(), vectors, theirs

@@ -75,8 +75,8 @@ def test_slots_match_items_and_vectors_land_in_them(history: list[int], candidat
     prompt = builder(history=12).build(history, candidates)
     assert prompt.history.tolist() == history
     assert len(prompt.candidates_at) == len(candidates)
-    items = torch.arange(1.0, 1 + len(history) + len(candidates))[:, None].expand(-1, LM.width)
-    spliced = splice([prompt], LM, torch.full((1, LM.width), -1.0), items)
+    items = torch.arange(1.0, 1 + len(history) + len(candidates))[:, None].expand(-1, LM.dim)
+    spliced = splice([prompt], LM, torch.full((1, LM.dim), -1.0), items)
     assert spliced.embeddings[0, prompt.user_at, 0] == -1
     places = np.concatenate([prompt.history_at, prompt.candidates_at])
     assert spliced.embeddings[0, places, 0].tolist() == items[:, 0].tolist()
@@ -86,7 +86,7 @@ def test_prompts_with_different_numbers_of_candidates_do_not_share_a_batch() -> 
     made = builder()
     prompts = [made.build([], [1]), made.build([], [1, 2])]
     with pytest.raises(ValueError, match="same number"):
-        splice(prompts, LM, torch.zeros(2, LM.width), torch.zeros(3, LM.width))
+        splice(prompts, LM, torch.zeros(2, LM.dim), torch.zeros(3, LM.dim))
 
 
 @given(candidates=st.lists(st.integers(1, 5), min_size=1, max_size=6), cut=st.integers(1, 6))

@@ -9,7 +9,7 @@ import pytest
 from allmrec.core.packaged import movielens_100k
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import read_movielens
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe
 from allmrec.recommend.language_ranker import LanguageRanker
@@ -37,7 +37,7 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
         LanguageRanker(others, "score", "others' vectors"),
     ]
     protocol = draw_protocol(run.split, "test", 120, seed=1)
-    report = judge(systems, protocol, run.split, reference="own vectors")
+    report = evaluate_rankers(systems, protocol, run.split, reference="own vectors")
     difference = report.difference("others' vectors")
     assert difference is not None
     hits = {s.name: round(s.metrics["Hit@1"].value, 3) for s in report.systems}

@@ -36,7 +36,7 @@ def stage_one(data: InteractionDataset) -> tuple[Split, Backbone, JointItemTable
     """A trained SASRec and the joint vectors that the real encoder gives."""
     split = leave_one_out(data)
     settings = {"epochs": 60, "batch_size": 64, "learning_rate": 3e-3, "patience": 10}
-    config = {"model": {"width": 32, "dropout": 0.2, "max_length": 10}, "training": settings, "validation_negatives": 5}
+    config = {"model": {"dim": 32, "dropout": 0.2, "max_length": 10}, "training": settings, "validation_negatives": 5}
     backbone, _ = pretrain(split, PretrainConfig.model_validate(config), 0)
     encoder = load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen"))
     texts = [text or None for text in data.catalogue.item_texts()]

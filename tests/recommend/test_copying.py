@@ -22,7 +22,7 @@ COPY = {"template": {"form": "copy"}, "budget": {"title_tokens": 4}}
 @pytest.mark.parametrize("kind", ["llama", "opt"])
 def test_the_loss_is_that_of_users_who_are_at_an_item(kind: str) -> None:
     own = ranker(tiny_language_model(kind), **COPY).eval()  # type: ignore[arg-type]
-    items, noise = np.asarray([7, 2, 9]), torch.zeros(3, own.backbone.width)
+    items, noise = np.asarray([7, 2, 9]), torch.zeros(3, own.backbone.dim)
     vectors = own.backbone.item_vectors()[torch.from_numpy(items)]
     losses = []
     for item, vector in zip(items.tolist(), vectors, strict=True):
@@ -64,7 +64,7 @@ CONFIG = TuneConfig.model_validate(
 
 def test_it_is_learned_before_the_samples(tmp_path: Path) -> None:
     own = ranker(tiny_language_model(), **COPY)
-    items, noise = np.arange(1, 7), torch.zeros(6, own.backbone.width)
+    items, noise = np.arange(1, 7), torch.zeros(6, own.backbone.dim)
     before = float(own.copying_loss(items, noise).detach())
     tune(own, leave_one_out(WORLD), CONFIG, Checkpoint(tmp_path / "tune.safetensors"))
     assert float(own.copying_loss(items, noise).detach()) < before - 0.5

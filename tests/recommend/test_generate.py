@@ -55,10 +55,10 @@ class ScriptedDecoding:
         self._rows = [self._rows[int(row)] for row in rows]
 
 
-def spliced(lengths: Sequence[int], width: int, scale: float = 0.2, seed: int = 0) -> SplicedPrompts:
+def spliced(lengths: Sequence[int], dim: int, scale: float = 0.2, seed: int = 0) -> SplicedPrompts:
     """Random prompts; a row's first component is its number."""
     rows, tokens = len(lengths), max(lengths)
-    embeddings = torch.randn(rows, tokens, width, generator=torch.Generator().manual_seed(seed)) * scale
+    embeddings = torch.randn(rows, tokens, dim, generator=torch.Generator().manual_seed(seed)) * scale
     embeddings[:, 0, 0] = torch.arange(float(rows))
     return SplicedPrompts(
         embeddings=embeddings,
@@ -84,7 +84,7 @@ def test_greedy_answers_by_hand() -> None:
     empty = {(): {EOS: 1.0}}
     endless = {(8,) * n: {8: 0.5, 9: 0.5 - 0.1 * n, EOS: 0.1 * n} for n in range(1, 5)} | {(): {8: 0.7, 9: 0.3}}
     lm = ScriptedLM(ends, empty, endless)
-    found = greedy_answers(lm, spliced([3, 4, 2], lm.width), [4, 4, 3])
+    found = greedy_answers(lm, spliced([3, 4, 2], lm.dim), [4, 4, 3])
     assert [answer.tokens for answer in found] == [(5, 7), (), (8, 8, 8)]
     assert [answer.ended for answer in found] == [True, True, False]
     expected = [math.log(0.6 * 0.5 * 0.9), 0.0, math.log(0.7 * 0.5 * 0.5)]
@@ -95,14 +95,14 @@ def test_greedy_answers_by_hand() -> None:
 def test_the_limit_counts_the_end() -> None:
     script = {(): {5: 1.0}, (5,): {EOS: 1.0}}
     lm = ScriptedLM(script, script)
-    cut, whole = greedy_answers(lm, spliced([3, 3], lm.width), [1, 2])
+    cut, whole = greedy_answers(lm, spliced([3, 3], lm.dim), [1, 2])
     assert (cut.tokens, cut.ended) == ((5,), False)
     assert (whole.tokens, whole.ended) == ((5,), True)
 
 
 def test_a_row_that_has_ended_is_not_computed_any_more() -> None:
     lm = ScriptedLM({(): {EOS: 1.0}}, {(): {5: 1.0}, (5,): {6: 1.0}, (5, 6): {EOS: 1.0}})
-    steps = list(greedy_tokens(lm, spliced([2, 2], lm.width), [9, 9]))
+    steps = list(greedy_tokens(lm, spliced([2, 2], lm.dim), [9, 9]))
     assert [[(row, token) for row, token, _ in step] for step in steps] == [
         [(0, EOS), (1, 5)],
         [(1, 6)],
@@ -114,8 +114,8 @@ def test_a_penalty_keeps_from_saying_a_thing_twice() -> None:
     # Log-probabilities are negative, so the penalty multiplies: log 0.6 · 2 = log 0.36 falls behind 0.4.
     script = {(): {5: 1.0}, (5,): {5: 0.6, 7: 0.4}, (5, 5): {EOS: 1.0}, (5, 7): {EOS: 1.0}}
     lm = ScriptedLM(script)
-    (plain,) = greedy_answers(lm, spliced([2], lm.width), [5], 1.0)
-    (penalised,) = greedy_answers(lm, spliced([2], lm.width), [5], 2.0)
+    (plain,) = greedy_answers(lm, spliced([2], lm.dim), [5], 1.0)
+    (penalised,) = greedy_answers(lm, spliced([2], lm.dim), [5], 2.0)
     assert (plain.tokens, penalised.tokens) == ((5, 5), (5, 7))
     assert penalised.log_probability == pytest.approx(math.log(0.4), abs=1e-5)
 
@@ -125,7 +125,7 @@ def test_a_penalty_keeps_from_saying_a_thing_twice() -> None:
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
 def test_against_transformers_greedy_search(kind: str, penalty: float) -> None:
     lm = LMS[kind]
-    prompts = spliced([9, 4, 6], lm.width, scale=lm.embedding_scale)
+    prompts = spliced([9, 4, 6], lm.dim, scale=lm.embedding_scale)
     found = greedy_answers(lm, prompts, [12, 12, 12], penalty)
     for row, answer in enumerate(found):
         written = lm.frozen.module.generate(
@@ -141,7 +141,7 @@ def test_against_transformers_greedy_search(kind: str, penalty: float) -> None:
 @pytest.mark.parametrize("kind", ["opt", "llama"])
 def test_a_batch_answers_as_each_row_alone_and_as_a_plain_loop(kind: str) -> None:
     lm = LMS[kind]
-    prompts = spliced([3, 17, 8, 12], lm.width, scale=lm.embedding_scale, seed=4)
+    prompts = spliced([3, 17, 8, 12], lm.dim, scale=lm.embedding_scale, seed=4)
     limits = [2, 9, 6, 9]
     together = greedy_answers(lm, prompts, limits, 1.3)
     for row, answer in enumerate(together):
@@ -188,7 +188,7 @@ def test_a_walk_by_hand() -> None:
         (5, 6): {EOS: 0.4, 7: 0.1, 6: 0.5},
     }
     lm = ScriptedLM(script)
-    (choice,) = constrained_choices(lm, spliced([3], lm.width), [TitleTree.build(titles, EOS)])
+    (choice,) = constrained_choices(lm, spliced([3], lm.dim), [TitleTree.build(titles, EOS)])
     assert choice.candidate == 2
     assert choice.log_probability == pytest.approx(math.log(2 / 3 * 3 / 4 * 4 / 5), abs=1e-5)
 
@@ -196,7 +196,7 @@ def test_a_walk_by_hand() -> None:
 def test_a_walk_is_greedy_and_may_miss_the_likeliest_title() -> None:
     script = {(): {5: 0.6, 9: 0.4}, (5,): {6: 0.5, 7: 0.5}, (9,): {EOS: 1.0}}
     lm = ScriptedLM(script)
-    (choice,) = constrained_choices(lm, spliced([3], lm.width), [TitleTree.build([(9,), (5, 6), (5, 7)], EOS)])
+    (choice,) = constrained_choices(lm, spliced([3], lm.dim), [TitleTree.build([(9,), (5, 6), (5, 7)], EOS)])
     assert choice.candidate == 1
 
 
@@ -204,7 +204,7 @@ def test_what_is_certain_is_not_read() -> None:
     # The scripts say nothing after the decision, so reading on would be a KeyError.
     lm = ScriptedLM({(): {5: 0.9, 6: 0.1}}, {})
     trees = [TitleTree.build([(6, 7, 8), (5, 7, 8)], EOS), TitleTree.build([(5, 6), (5, 6)], EOS)]
-    first, second = constrained_choices(lm, spliced([3, 3], lm.width), trees)
+    first, second = constrained_choices(lm, spliced([3, 3], lm.dim), trees)
     assert (first.candidate, second.candidate) == (1, 0)
     assert second.log_probability == 0.0
 
@@ -219,7 +219,7 @@ def test_a_walk_ends_at_a_candidate_and_equals_the_plain_walk(
     titles: list[tuple[int, ...]], others: list[tuple[int, ...]], kind: str, seed: int
 ) -> None:
     lm = LMS[kind]
-    prompts = spliced([7, 4], lm.width, scale=lm.embedding_scale, seed=seed)
+    prompts = spliced([7, 4], lm.dim, scale=lm.embedding_scale, seed=seed)
     candidates = [titles, others]
     found = constrained_choices(lm, prompts, [TitleTree.build(c, EOS) for c in candidates])
     for row, (choice, own) in enumerate(zip(found, candidates, strict=True)):
@@ -234,7 +234,7 @@ def test_a_walk_agrees_with_the_scored_steps(kind: str) -> None:
     """`score` computes every step of every title in one pass; walking over those must end at the same title."""
     lm = LMS[kind]
     titles = [tuple(lm.tokenize(" " + title)) for title in ("Heat", "Heat 2", "The Mask", "The Matrix", "Alien", "Up")]
-    prompts = spliced([5, 9, 3], lm.width, scale=lm.embedding_scale, seed=2)
+    prompts = spliced([5, 9, 3], lm.dim, scale=lm.embedding_scale, seed=2)
     trees = [TitleTree.build(titles, EOS)] * 3
     found = constrained_choices(lm, prompts, trees)
     with torch.no_grad():

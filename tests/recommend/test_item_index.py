@@ -13,8 +13,8 @@ from allmrec.core.errors import MissingExtraError
 from allmrec.recommend.item_index import ApproximateIndex, ExactIndex, make_index, nearest
 
 
-def vectors(rows: int, width: int = 8, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(rows + 1, width)).astype(np.float32)
+def vectors(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows + 1, dim)).astype(np.float32)
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**32 - 1))

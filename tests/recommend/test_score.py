@@ -41,9 +41,9 @@ def check_tree_equals_one_by_one(lm: LanguageModel, tolerance: float) -> None:
     candidates = [[1, 2, 3, 4, 5], [6, 5, 8, 9, 3], [9, 7, 1, 2, 6]]
     prompts = [builder.build(h, c) for h, c in zip(histories, candidates, strict=True)]
     generator = torch.Generator().manual_seed(0)
-    users = torch.randn(3, lm.width, generator=generator) * lm.embedding_scale
+    users = torch.randn(3, lm.dim, generator=generator) * lm.embedding_scale
     slots = sum(len(h) + len(c) for h, c in zip(histories, candidates, strict=True))
-    items = torch.randn(slots, lm.width, generator=generator) * lm.embedding_scale
+    items = torch.randn(slots, lm.dim, generator=generator) * lm.embedding_scale
     batch = splice(prompts, lm, users, items)
     trees = [TitleTree.build([builder.titles[i] for i in c], lm.eos_id) for c in candidates]
     with torch.no_grad():

@@ -20,7 +20,7 @@ from allmrec.testing.tiny_lm import tiny_language_model
 
 
 def test_pointer_logits_by_hand() -> None:
-    head = PointerHead(2, PointerConfig(width=2, query="answer", cf_prior=True))
+    head = PointerHead(2, PointerConfig(dim=2, query="answer", cf_prior=True))
     assert head.cf_weight is not None
     with torch.no_grad():
         head.cf_weight.fill_(3.0)
@@ -35,7 +35,7 @@ def test_pointer_logits_by_hand() -> None:
 
 
 def test_with_the_cf_prior_it_starts_as_the_cf_models_ranking() -> None:
-    head = PointerHead(4, PointerConfig(width=3, query="answer", cf_prior=True))
+    head = PointerHead(4, PointerConfig(dim=3, query="answer", cf_prior=True))
     scores = torch.randn(2, 6)
     logits = head(torch.randn(2, 4), [], torch.randn(2, 6, 4), scores)
     assert torch.equal(logits.argsort(), scores.argsort())

@@ -11,7 +11,7 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.core.errors import ConfigError
 from allmrec.core.training import TrainingConfig
 from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
@@ -32,7 +32,7 @@ COUNTS = torch.tensor([0, 0, 5])
 
 def test_the_vector_that_counts_is_carried_as_it_is() -> None:
     slots = SlotContents("counts")
-    assert slots.width(TABLE) == 2
+    assert slots.dim(TABLE) == 2
     assert not list(slots.parameters())
     assert torch.equal(slots(slots.table(TABLE))[1:], TABLE.cf[1:])
     assert torch.equal(slots(slots.table(TABLE.with_source("text")))[1:], TABLE.text[1:])
@@ -40,13 +40,13 @@ def test_the_vector_that_counts_is_carried_as_it_is() -> None:
 
 def test_both_stand_side_by_side() -> None:
     slots = SlotContents("both")
-    assert slots.width(TABLE) == 4
+    assert slots.dim(TABLE) == 4
     assert slots(slots.table(TABLE))[1].tolist() == [1, 2, 10, 20]
 
 
 def test_the_gate_mixes_by_interactions() -> None:
     slots = SlotContents("gate")
-    assert slots.width(TABLE) == 2
+    assert slots.dim(TABLE) == 2
     found = slots(slots.table(TABLE, COUNTS)).detach()
     # σ(ln(1 + n) − ln 6): 1/7 where nobody took the item, one half at five interactions.
     np.testing.assert_allclose(found[1], np.array([1, 2]) / 7 + np.array([10, 20]) * 6 / 7, rtol=1e-5)
@@ -87,7 +87,7 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
     system = LanguageRanker(made, "select")
 
     def hit() -> float:
-        return judge([system], protocol, split).systems[0].metrics["Hit@1"].value
+        return evaluate_rankers([system], protocol, split).systems[0].metrics["Hit@1"].value
 
     before = hit()
     training = TrainingConfig(learning_rate=3e-3, batch_size=8, epochs=12)
@@ -108,7 +108,7 @@ def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(similarity:
     split = leave_one_out(WORLD)
     protocol = draw_protocol(split, "test", None, 5, 0)
     system = LanguageRanker(made, "select")
-    before = judge([system], protocol, split).systems[0].metrics["Hit@1"].value
+    before = evaluate_rankers([system], protocol, split).systems[0].metrics["Hit@1"].value
     # Steps too small to learn anything by.
     training = TrainingConfig(learning_rate=1e-9, batch_size=8, epochs=1)
     wanted = TuneConfig(
@@ -117,7 +117,7 @@ def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(similarity:
     tune(made, split, wanted)
     assert made.head.fused_weights is not None
     assert float(made.head.fused_weights.detach()[0]) > 1  # similarity: here texts tell the taste
-    assert judge([system], protocol, split).systems[0].metrics["Hit@1"].value > max(0.8, before + 0.3)
+    assert evaluate_rankers([system], protocol, split).systems[0].metrics["Hit@1"].value > max(0.8, before + 0.3)
 
 
 def test_the_fused_prior_needs_counts_and_texts() -> None:

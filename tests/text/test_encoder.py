@@ -41,7 +41,7 @@ def test_against_sentence_transformers_before_its_normalisation() -> None:
     encoder = load_encoder(EncoderConfig(name="sentence-transformers/all-MiniLM-L6-v2"))
     found = TextBank(encoder, TEXTS).all_vectors()
     torch.testing.assert_close(found[PRESENT], wanted, atol=1e-5, rtol=1e-5)
-    assert encoder.width == 384
+    assert encoder.dim == 384
     assert encoder.max_tokens == 256
     # What makes the text terms count: components of about 1/√384 would not.
     assert found[PRESENT].norm(dim=1).min() > 2

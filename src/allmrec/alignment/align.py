@@ -199,7 +199,7 @@ def align(
             f"{len(texts)} texts came with {backbone.n_items} items; expected {backbone.n_items + 1}, entry 0 for padding."
         )
     with seeded_torch(seed, "alignment", "initialisation"):
-        alignment = Alignment(backbone.width, encoder, config.joint_width)
+        alignment = Alignment(backbone.dim, encoder, config.joint_dim)
     alignment.to(device)
     if isinstance(backbone, nn.Module):
         backbone.to(device)

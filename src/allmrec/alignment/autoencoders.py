@@ -19,20 +19,20 @@ class Autoencoder(nn.Module):
     The paper says "1-layer MLP"; the released program has a sigmoid behind the linear encoder, which is followed here.
 
     Args:
-        width: length of the vectors that come in.
-        joint_width: length `d'` of a joint vector.
+        dim: length of the vectors that come in.
+        joint_dim: length `d'` of a joint vector.
     """
 
-    def __init__(self, width: int, joint_width: int) -> None:
+    def __init__(self, dim: int, joint_dim: int) -> None:
         super().__init__()
-        self.encoder = nn.Linear(width, joint_width)
-        self.decoder = nn.Linear(joint_width, width)
+        self.encoder = nn.Linear(dim, joint_dim)
+        self.decoder = nn.Linear(joint_dim, dim)
 
-    def encode(self, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "rows joint"]:
+    def encode(self, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows joint"]:
         """Into the joint space; every component lies between 0 and 1."""
         return torch.sigmoid(self.encoder(vectors))
 
-    def decode(self, joint: Float[Tensor, "rows joint"]) -> Float[Tensor, "rows width"]:
+    def decode(self, joint: Float[Tensor, "rows joint"]) -> Float[Tensor, "rows dim"]:
         """Back to where the vectors came from."""
         return cast(Tensor, self.decoder(joint))
 
@@ -43,14 +43,14 @@ class Alignment(nn.Module):
     Its state dict is the stage's deliverable: the autoencoders and those layers of the encoder that are tuned.
 
     Args:
-        item_width: length of a CF item vector.
+        item_dim: length of a CF item vector.
         encoder: the sentence encoder; kept, not copied, and tuned in place.
-        joint_width: length `d'` of a joint vector.
+        joint_dim: length `d'` of a joint vector.
     """
 
-    def __init__(self, item_width: int, encoder: SentenceEncoder, joint_width: int = 128) -> None:
+    def __init__(self, item_dim: int, encoder: SentenceEncoder, joint_dim: int = 128) -> None:
         super().__init__()
-        self.joint_width = joint_width
-        self.items = Autoencoder(item_width, joint_width)
-        self.texts = Autoencoder(encoder.width, joint_width)
+        self.joint_dim = joint_dim
+        self.items = Autoencoder(item_dim, joint_dim)
+        self.texts = Autoencoder(encoder.dim, joint_dim)
         self.encoder = encoder

@@ -21,7 +21,7 @@ __all__ = ["AlignConfig", "ItemSide", "alignment_terms"]
 class AlignConfig(Config):
     """Stage 1: the objective's weights and variants, its samples and its training. The defaults are the paper's."""
 
-    joint_width: int = Field(128, ge=1, description="Length d' of a joint vector.")
+    joint_dim: int = Field(128, ge=1, description="Length d' of a joint vector.")
     matching_weight: float = Field(1.0, ge=0, description="Weight of MSE(e, q); 0 leaves the term out.")
     item_reconstruction_weight: float = Field(0.5, ge=0, description="Alpha, weight of MSE(E, Ê); 0 leaves it out.")
     text_reconstruction_weight: float = Field(
@@ -68,7 +68,7 @@ class ItemSide:
     """
 
     cf: Float[Tensor, "rows d"]
-    text: Float[Tensor, "rows width"] | None = None
+    text: Float[Tensor, "rows dim"] | None = None
     has_text: Bool[Tensor, " rows"] | None = None
 
 
@@ -126,6 +126,6 @@ def alignment_terms(
     return terms
 
 
-def _mean_square(target: Float[Tensor, "rows width"], value: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
+def _mean_square(target: Float[Tensor, "rows dim"], value: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
     """Mean squared error over rows and components; 0 for no rows, where torch's own gives NaN."""
     return (target - value).square().sum() / max(1, value.numel())

@@ -47,7 +47,7 @@ class UserSamples:
         self._ends = self._starts + pairs[self.users] - back
         self.positives = self._flat[self._ends].astype(np.int64)
         device = backbone.item_vectors().device
-        self._vectors = torch.zeros(len(self.users), backbone.width, device=device)
+        self._vectors = torch.zeros(len(self.users), backbone.dim, device=device)
         self._known = np.zeros(len(self.users), dtype=bool)
 
     def __len__(self) -> int:

@@ -50,9 +50,7 @@ class TextSide:
         q, has_text = joint_text_vectors(self._alignment, TextBank(self._encoder, texts, device=device))
         return q.cpu(), has_text.cpu()
 
-    def title_vectors(
-        self, titles: Sequence[str | None]
-    ) -> tuple[Float[Tensor, "items width"], Bool[Tensor, " items"]]:
+    def title_vectors(self, titles: Sequence[str | None]) -> tuple[Float[Tensor, "items dim"], Bool[Tensor, " items"]]:
         """The untouched encoder's vector of each title, and which items have one."""
         bank = TextBank(self._untouched(), titles, device=next(self._alignment.parameters()).device)
         return bank.all_vectors().cpu(), torch.from_numpy(bank.present)

@@ -33,7 +33,7 @@ __all__ = ["CTRLConfig", "CTRLTowers", "contrastive_loss", "train_ctrl"]
 class CTRLConfig(Config):
     """How the two steps of CTRL are trained."""
 
-    width: int = Field(128, ge=1, description="Width in which the two projections meet.")
+    dim: int = Field(128, ge=1, description="Width in which the two projections meet.")
     temperature: float = Field(0.1, gt=0, description="Divides cosines before the softmax.")
     cache_bytes: int = Field(2**30, ge=0, description="Memory for what the encoder's frozen layers give, in bytes.")
     contrast: TrainingConfig = Field(
@@ -52,27 +52,27 @@ class CTRLTowers(nn.Module):
         encoder: the text tower; its tunable part is trained in place.
         bank: texts behind that encoder, one row per item number.
         sasrec: its item embedding is the collaborative tower.
-        width: of the space in which they meet.
+        dim: of the space in which they meet.
     """
 
-    def __init__(self, encoder: SentenceEncoder, bank: TextBank, sasrec: SASRec, width: int) -> None:
+    def __init__(self, encoder: SentenceEncoder, bank: TextBank, sasrec: SASRec, dim: int) -> None:
         super().__init__()
         self.encoder = cast(nn.Module, encoder)
         self.items = sasrec.item_emb
-        self.item_projection = nn.Linear(sasrec.width, width)
-        self.text_projection = nn.Linear(encoder.width, width)
+        self.item_projection = nn.Linear(sasrec.dim, dim)
+        self.text_projection = nn.Linear(encoder.dim, dim)
         self._bank = bank
 
     def forward(
         self, items: Int[np.ndarray, " items"]
-    ) -> tuple[Float[Tensor, "items width"], Float[Tensor, "items width"]]:
+    ) -> tuple[Float[Tensor, "items dim"], Float[Tensor, "items dim"]]:
         """Each item's projected embedding and its projected text."""
         numbers = torch.from_numpy(items).to(self.items.weight.device)
         return self.item_projection(self.items(numbers)), self.text_projection(self._bank.vectors(items))
 
 
 def contrastive_loss(
-    items: Float[Tensor, "items width"], texts: Float[Tensor, "items width"], temperature: float
+    items: Float[Tensor, "items dim"], texts: Float[Tensor, "items dim"], temperature: float
 ) -> Float[Tensor, ""]:
     """An item must find its own text among the batch's, and a text its own item (CTRL).
 
@@ -153,7 +153,7 @@ def train_ctrl(
         sasrec = SASRec(split.dataset.n_items, settings)
     bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
     with seeded_torch(seed, "ctrl", "initialisation"):
-        towers = CTRLTowers(encoder, bank, sasrec, config.width)
+        towers = CTRLTowers(encoder, bank, sasrec, config.dim)
     towers.to(device)
     sasrec.to(device)
     contrasted = fit(

@@ -56,7 +56,7 @@ class LateFusion:
     is one answer.
 
     It is fitted on validation items: the parts' models must not have trained on them. Test items are never looked at,
-    except that, as everywhere, negatives spare what a user ever touched.
+    except that, as everywhere, negatives spare what a user ever interacted with.
 
     Args:
         parts: systems by name, in an order that stays the same; they must give every candidate a score.

@@ -37,10 +37,10 @@ class ItemSource(Protocol):
 class _GivenEmbedding(nn.Embedding):
     """Stands where an embedding was: looks up rows of whatever table is set as its weight, and owns none."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(1, width, padding_idx=0)
+    def __init__(self, dim: int) -> None:
+        super().__init__(1, dim, padding_idx=0)
         del self.weight
-        self.register_buffer("weight", torch.zeros(1, width), persistent=False)
+        self.register_buffer("weight", torch.zeros(1, dim), persistent=False)
 
 
 class SASRecOnGivenItems(SASRec):
@@ -54,7 +54,7 @@ class SASRecOnGivenItems(SASRec):
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__(1, config)
-        self.item_emb = _GivenEmbedding(config.width)
+        self.item_emb = _GivenEmbedding(config.dim)
 
     @contextmanager
     def given(self, table: Float[Tensor, "rows d"]) -> Iterator[None]:

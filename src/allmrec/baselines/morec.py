@@ -62,7 +62,7 @@ class MoRec(nn.Module):
     def __init__(self, encoder: SentenceEncoder, bank: TextBank, config: SASRecConfig) -> None:
         super().__init__()
         self.encoder = cast(nn.Module, encoder)
-        self.dense = nn.Linear(encoder.width, config.width)
+        self.dense = nn.Linear(encoder.dim, config.dim)
         self.sasrec = SASRecOnGivenItems(config)
         self._bank = bank
 

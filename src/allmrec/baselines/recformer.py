@@ -29,9 +29,9 @@ class RecformerConfig(Config):
     longformer: str | None = Field(
         None, description="A trained Longformer by name or folder; none: a small one is built and pre-trained here."
     )
-    width: int = Field(64, ge=2, description="Width of the small one.")
+    dim: int = Field(64, ge=2, description="Width of the small one.")
     layers: int = Field(2, ge=1, description="Layers of the small one.")
-    heads: int = Field(2, ge=1, description="Attention heads of the small one; must divide its width.")
+    heads: int = Field(2, ge=1, description="Attention heads of the small one; must divide its dim.")
     window: int = Field(64, ge=2, multiple_of=2, description="Tokens that a token of the small one sees around itself.")
     max_items: int = Field(50, ge=1, description="Most recent items that are read.")
     max_tokens: int = Field(512, ge=2, description="Tokens of a history at the most; the oldest are cut off.")
@@ -39,8 +39,8 @@ class RecformerConfig(Config):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> RecformerConfig:
-        if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the width {self.width}; choose a divisor")
+        if self.dim % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the dim {self.dim}; choose a divisor")
         return self
 
 
@@ -73,11 +73,11 @@ class Recformer(nn.Module):
         self.longformer = _longformer(tokens, config)
         # Read from the model: a Longformer loaded by name has its own.
         self.window = int(np.max(self.longformer.config.attention_window))
-        self.width, self.max_length = int(self.longformer.config.hidden_size), config.max_items
+        self.dim, self.max_length = int(self.longformer.config.hidden_size), config.max_items
         self.n_items = len(tokens.offsets) - 2
-        self.item_places = nn.Embedding(config.max_items + 1, self.width)
+        self.item_places = nn.Embedding(config.max_items + 1, self.dim)
         nn.init.normal_(self.item_places.weight, std=self.longformer.config.initializer_range)
-        self.register_buffer("items", torch.zeros(self.n_items + 1, self.width))
+        self.register_buffer("items", torch.zeros(self.n_items + 1, self.dim))
 
     @property
     def name(self) -> str:
@@ -157,13 +157,13 @@ def _longformer(tokens: ItemTokens, config: RecformerConfig) -> Any:
 
     if config.longformer is None:
         positions = config.max_tokens + config.window + tokens.padding + 2
-        # BERT's 0.02 suits BERT's width. In a narrow model attention would add next to nothing to the first token's own
+        # BERT's 0.02 suits BERT's dim. In a narrow model attention would add next to nothing to the first token's own
         # embedding: all rows would begin alike, dropout would outweigh what they say, and the contrast would stay there.
-        spread = config.width**-0.5
+        spread = config.dim**-0.5
         return LongformerModel(
             LongformerConfig(
-                vocab_size=tokens.vocabulary, hidden_size=config.width, num_hidden_layers=config.layers,
-                num_attention_heads=config.heads, intermediate_size=4 * config.width, type_vocab_size=len(KINDS),
+                vocab_size=tokens.vocabulary, hidden_size=config.dim, num_hidden_layers=config.layers,
+                num_attention_heads=config.heads, intermediate_size=4 * config.dim, type_vocab_size=len(KINDS),
                 attention_window=config.window, max_position_embeddings=positions, pad_token_id=tokens.padding,
                 initializer_range=spread,
             ),

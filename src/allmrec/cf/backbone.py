@@ -30,7 +30,7 @@ class Backbone(Protocol):
     """
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """Length `d` of the vectors."""
         ...
 
@@ -61,7 +61,7 @@ class SequenceBackbone(nn.Module):
 
     Args:
         n_items: number of items, the padding not counted.
-        width: length `d` of the vectors.
+        dim: length `d` of the vectors.
         max_length: how many of the most recent items are looked at.
     """
 
@@ -69,10 +69,10 @@ class SequenceBackbone(nn.Module):
     # then puts a smaller one, of a batch's own items, in its place. None is always right.
     item_table: ClassVar[str | None] = None
 
-    def __init__(self, n_items: int, width: int, max_length: int) -> None:
+    def __init__(self, n_items: int, dim: int, max_length: int) -> None:
         super().__init__()
         self.n_items = n_items
-        self.width = width
+        self.dim = dim
         self.max_length = max_length
 
     @property

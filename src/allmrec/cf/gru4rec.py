@@ -19,7 +19,7 @@ __all__ = ["GRU4Rec", "GRU4RecConfig"]
 class GRU4RecConfig(Config):
     """Size and habits of GRU4Rec."""
 
-    width: int = Field(50, ge=1, description="Length d of item and user vectors, and of the recurrent state.")
+    dim: int = Field(50, ge=1, description="Length d of item and user vectors, and of the recurrent state.")
     max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     layers: int = Field(1, ge=1, description="Recurrent layers.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of item embeddings and states.")
@@ -45,7 +45,7 @@ class GRU4Rec(TiedBackbone[GRU4RecConfig]):
     def __init__(self, n_items: int, config: GRU4RecConfig) -> None:
         super().__init__(n_items, config)
         between = config.dropout if config.layers > 1 else 0.0
-        self.gru = nn.GRU(config.width, config.width, config.layers, batch_first=True, dropout=between)
+        self.gru = nn.GRU(config.dim, config.dim, config.layers, batch_first=True, dropout=between)
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None
@@ -59,5 +59,5 @@ class GRU4Rec(TiedBackbone[GRU4RecConfig]):
         pushed = histories.gather(1, (columns + leading).clamp(max=histories.shape[1] - 1))
         states = self.gru(self.emb_dropout(self.item_emb(pushed)))[0]
         back = (columns - leading).clamp(min=0)
-        aligned = states.gather(1, back.unsqueeze(-1).expand(-1, -1, self.width))
+        aligned = states.gather(1, back.unsqueeze(-1).expand(-1, -1, self.dim))
         return cast(Tensor, self.state_dropout(aligned * begun.unsqueeze(-1)))

@@ -94,10 +94,10 @@ class Imported(SequenceBackbone):
 
     @classmethod
     def empty(cls, n_items: int, n_users: int, config: ImportedConfig) -> Imported:
-        """One in which everything is 0, of the width that the file has."""
-        width = _read(config.vectors)["items"].shape[1]
+        """One in which everything is 0, of the dim that the file has."""
+        dim = _read(config.vectors)["items"].shape[1]
         none = torch.zeros(n_users, dtype=torch.bool)
-        return cls(torch.zeros(n_items + 1, width), torch.zeros(n_users, width), none, config)
+        return cls(torch.zeros(n_items + 1, dim), torch.zeros(n_users, dim), none, config)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray | Tensor], config: ImportedConfig) -> Imported:
@@ -107,9 +107,9 @@ class Imported(SequenceBackbone):
             ArtifactError: an array is missing, superfluous or of another shape.
         """
         n_items, n_users = (row_count(arrays, word, "set of imported vectors") for word in ("items", "users"))
-        width = int(arrays["items"].shape[1])
+        dim = int(arrays["items"].shape[1])
         none = torch.zeros(n_users, dtype=torch.bool)
-        model = cls(torch.zeros(n_items, width), torch.zeros(n_users, width), none, config)
+        model = cls(torch.zeros(n_items, dim), torch.zeros(n_users, dim), none, config)
         return with_parameters(model, arrays, "set of imported vectors")
 
     @classmethod
@@ -157,7 +157,7 @@ class Imported(SequenceBackbone):
         length = histories.shape[1]
         upto = torch.ones(length, length, dtype=torch.bool, device=histories.device).tril()
         prefixes = (histories.unsqueeze(1) * upto).reshape(-1, length)
-        return self._of(prefixes, users.repeat_interleave(length)).view(-1, length, self.width)
+        return self._of(prefixes, users.repeat_interleave(length)).view(-1, length, self.dim)
 
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
         """`x_u`: the imported vector, or what the whole history tells.
@@ -203,7 +203,7 @@ def import_vectors(
         unknown: whether ids that the data set does not hold are an error or left out.
 
     Returns:
-        `items`, `users` (with a vector), `width`, and how many ids were left out (`unknown_items`, `unknown_users`).
+        `items`, `users` (with a vector), `dim`, and how many ids were left out (`unknown_items`, `unknown_users`).
 
     Raises:
         DataError: ids, shapes or numbers that do not fit; the message counts them and names the first.
@@ -227,7 +227,7 @@ def import_vectors(
     return {
         "items": dataset.n_items,
         "users": int(has_user.sum()),
-        "width": E.shape[1],
+        "dim": E.shape[1],
         "unknown_items": unknown_items,
         "unknown_users": unknown_users,
     }

@@ -27,7 +27,7 @@ _FOLDED_AT_ONCE = 4096
 class NCFConfig(Config):
     """Size and habits of NCF."""
 
-    width: int = Field(50, ge=1, description="Length d of item and user vectors.")
+    dim: int = Field(50, ge=1, description="Length d of item and user vectors.")
     max_length: int = Field(50, ge=1, description="Most recent items of a user the model does not know.")
     hidden: tuple[int, ...] = Field((100,), description="Widths of each tower's hidden layers; none: a linear tower.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of embeddings.")
@@ -65,17 +65,17 @@ class NCF(SequenceBackbone):
     user_trained: Tensor
 
     def __init__(self, n_items: int, n_users: int, config: NCFConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
+        super().__init__(n_items, config.dim, config.max_length)
         self.config = config
         self.n_users = n_users
-        self.user_emb = nn.Embedding(n_users, config.width)
-        self.item_emb = nn.Embedding(n_items + 1, config.width, padding_idx=0)
+        self.user_emb = nn.Embedding(n_users, config.dim)
+        self.item_emb = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
         for table in (self.user_emb, self.item_emb):
             nn.init.normal_(table.weight, std=0.01)
         self.item_emb.weight.data[0] = 0
         self.emb_dropout = nn.Dropout(config.dropout)
-        self.user_tower = _tower(config.width, config.hidden)
-        self.item_tower = _tower(config.width, config.hidden)
+        self.user_tower = _tower(config.dim, config.hidden)
+        self.item_tower = _tower(config.dim, config.hidden)
         # Part of the weights: without it a user without training would be answered by a random vector.
         self.register_buffer("user_trained", torch.zeros(n_users, dtype=torch.bool))
 
@@ -118,7 +118,7 @@ class NCF(SequenceBackbone):
         upto = torch.ones(length, length, dtype=torch.bool, device=histories.device).tril()
         prefixes = (histories[folded].unsqueeze(1) * upto).reshape(-1, length)
         vectors = vectors.clone()
-        vectors[folded] = self._folded_in(prefixes).view(-1, length, self.width)
+        vectors[folded] = self._folded_in(prefixes).view(-1, length, self.dim)
         return vectors
 
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
@@ -154,9 +154,9 @@ class NCF(SequenceBackbone):
         )
 
 
-def _tower(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
+def _tower(dim: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between them, from embedding to vector."""
-    sizes = (width, *hidden, width)
+    sizes = (dim, *hidden, dim)
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]

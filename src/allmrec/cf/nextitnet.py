@@ -20,7 +20,7 @@ __all__ = ["NextItNet", "NextItNetConfig"]
 class NextItNetConfig(Config):
     """Size and habits of NextItNet."""
 
-    width: int = Field(50, ge=1, description="Length d of item and user vectors, and channels of the convolutions.")
+    dim: int = Field(50, ge=1, description="Length d of item and user vectors, and channels of the convolutions.")
     max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     kernel: int = Field(3, ge=2, description="Positions that a convolution joins.")
     dilations: tuple[int, ...] = Field(
@@ -51,7 +51,7 @@ class NextItNet(TiedBackbone[NextItNetConfig]):
 
     def __init__(self, n_items: int, config: NextItNetConfig) -> None:
         super().__init__(n_items, config)
-        self.blocks = nn.ModuleList(_Block(config.width, config.kernel, dilation) for dilation in config.dilations)
+        self.blocks = nn.ModuleList(_Block(config.dim, config.kernel, dilation) for dilation in config.dilations)
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None
@@ -67,12 +67,12 @@ class NextItNet(TiedBackbone[NextItNetConfig]):
 class _Block(nn.Module):
     """Two causal convolutions with layer norm and ReLU behind each, and a residual connection round both."""
 
-    def __init__(self, width: int, kernel: int, dilation: int) -> None:
+    def __init__(self, dim: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = _CausalConvolution(width, kernel, dilation)
-        self.norm1 = nn.LayerNorm(width)
-        self.conv2 = _CausalConvolution(width, kernel, 2 * dilation)
-        self.norm2 = nn.LayerNorm(width)
+        self.conv1 = _CausalConvolution(dim, kernel, dilation)
+        self.norm1 = nn.LayerNorm(dim)
+        self.conv2 = _CausalConvolution(dim, kernel, 2 * dilation)
+        self.norm2 = nn.LayerNorm(dim)
 
     def forward(
         self, hidden: Float[Tensor, "batch length d"], real: Bool[Tensor, "batch length 1"]
@@ -88,10 +88,10 @@ class _CausalConvolution(nn.Module):
     On a CPU this is faster than `nn.Conv1d`, whose channels lie in the other order.
     """
 
-    def __init__(self, width: int, kernel: int, dilation: int) -> None:
+    def __init__(self, dim: int, kernel: int, dilation: int) -> None:
         super().__init__()
         self.kernel, self.dilation = kernel, dilation
-        self.joined = nn.Linear(kernel * width, width)
+        self.joined = nn.Linear(kernel * dim, dim)
 
     def forward(self, hidden: Float[Tensor, "batch length d"]) -> Float[Tensor, "batch length d"]:
         length = hidden.shape[1]

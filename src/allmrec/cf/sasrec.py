@@ -24,10 +24,10 @@ _EPSILON = 1e-8
 class SASRecConfig(Config):
     """Size and habits of SASRec. The defaults are the paper's."""
 
-    width: int = Field(50, ge=1, description="Length d of item and user vectors.")
+    dim: int = Field(50, ge=1, description="Length d of item and user vectors.")
     max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     blocks: int = Field(2, ge=1, description="Self-attention blocks.")
-    heads: int = Field(1, ge=1, description="Attention heads; must divide the width.")
+    heads: int = Field(1, ge=1, description="Attention heads; must divide the dim.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of embeddings, attention weights and feed-forward.")
     mask_padding: bool = Field(
         True,
@@ -38,8 +38,8 @@ class SASRecConfig(Config):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> SASRecConfig:
-        if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the width {self.width}; choose a divisor")
+        if self.dim % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the dim {self.dim}; choose a divisor")
         return self
 
 
@@ -60,18 +60,18 @@ class SASRec(SequenceBackbone):
     item_table = "item_emb.weight"
 
     def __init__(self, n_items: int, config: SASRecConfig) -> None:
-        super().__init__(n_items, config.width, config.max_length)
+        super().__init__(n_items, config.dim, config.max_length)
         self.config = config
-        width, dropout = config.width, config.dropout
-        self.item_emb = nn.Embedding(n_items + 1, width, padding_idx=0)
-        self.pos_emb = nn.Embedding(config.max_length, width)
+        dim, dropout = config.dim, config.dropout
+        self.item_emb = nn.Embedding(n_items + 1, dim, padding_idx=0)
+        self.pos_emb = nn.Embedding(config.max_length, dim)
         self.emb_dropout = nn.Dropout(dropout)
         blocks = range(config.blocks)
-        self.attention_layernorms = nn.ModuleList(nn.LayerNorm(width, eps=_EPSILON) for _ in blocks)
-        self.attention_layers = nn.ModuleList(_Attention(width, config.heads, dropout) for _ in blocks)
-        self.forward_layernorms = nn.ModuleList(nn.LayerNorm(width, eps=_EPSILON) for _ in blocks)
-        self.forward_layers = nn.ModuleList(_FeedForward(width, dropout) for _ in blocks)
-        self.last_layernorm = nn.LayerNorm(width, eps=_EPSILON)
+        self.attention_layernorms = nn.ModuleList(nn.LayerNorm(dim, eps=_EPSILON) for _ in blocks)
+        self.attention_layers = nn.ModuleList(_Attention(dim, config.heads, dropout) for _ in blocks)
+        self.forward_layernorms = nn.ModuleList(nn.LayerNorm(dim, eps=_EPSILON) for _ in blocks)
+        self.forward_layers = nn.ModuleList(_FeedForward(dim, dropout) for _ in blocks)
+        self.last_layernorm = nn.LayerNorm(dim, eps=_EPSILON)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_normal_(parameter.data)
@@ -117,7 +117,7 @@ class SASRec(SequenceBackbone):
         columns = histories.shape[1]
         real = (histories != 0).unsqueeze(-1)
         positions = torch.arange(self.max_length - columns, self.max_length, device=histories.device)
-        hidden = self.item_emb(histories) * self.width**0.5 + self.pos_emb(positions)
+        hidden = self.item_emb(histories) * self.dim**0.5 + self.pos_emb(positions)
         hidden = self.emb_dropout(hidden) * real
         visible = self._visible(histories)
         for norm, attention, norm_2, feed_forward in zip(
@@ -146,13 +146,13 @@ class SASRec(SequenceBackbone):
 class _Attention(nn.Module):
     """Multi-head attention with torch.nn.MultiheadAttention's parameter names, through the fused kernel."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(
@@ -161,20 +161,20 @@ class _Attention(nn.Module):
         hidden: Float[Tensor, "batch length d"],
         visible: Bool[Tensor, "batch_or_one 1 length length"],
     ) -> Float[Tensor, "batch length d"]:
-        batch, length, width = query.shape
-        q = F.linear(query, self.in_proj_weight[:width], self.in_proj_bias[:width])
-        k, v = F.linear(hidden, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
+        batch, length, dim = query.shape
+        q = F.linear(query, self.in_proj_weight[:dim], self.in_proj_bias[:dim])
+        k, v = F.linear(hidden, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
         q, k, v = (t.view(batch, length, self.heads, -1).transpose(1, 2) for t in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
-        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).reshape(batch, length, width)))
+        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).reshape(batch, length, dim)))
 
 
 class _Pointwise(nn.Conv1d):
     """A convolution with kernel 1 is a linear layer: its name and shape are the released ones, its speed is Linear's."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, width, kernel_size=1)
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim, kernel_size=1)
 
     def forward(self, hidden: Float[Tensor, "batch length d"]) -> Float[Tensor, "batch length d"]:
         return F.linear(hidden, self.weight.squeeze(-1), self.bias)
@@ -183,10 +183,10 @@ class _Pointwise(nn.Conv1d):
 class _FeedForward(nn.Module):
     """Two pointwise layers with a residual connection."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.conv1 = _Pointwise(width)
-        self.conv2 = _Pointwise(width)
+        self.conv1 = _Pointwise(dim)
+        self.conv2 = _Pointwise(dim)
         self.dropout1 = nn.Dropout(dropout)
         self.dropout2 = nn.Dropout(dropout)
 

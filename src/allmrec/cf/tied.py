@@ -20,7 +20,7 @@ class TiedConfig(Protocol):
     """The settings that such a backbone has at the least."""
 
     @property
-    def width(self) -> int: ...
+    def dim(self) -> int: ...
 
     @property
     def max_length(self) -> int: ...
@@ -48,10 +48,10 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
     item_table = "item_emb.weight"
 
     def __init__(self, n_items: int, config: C) -> None:
-        super().__init__(n_items, config.width, config.max_length)
+        super().__init__(n_items, config.dim, config.max_length)
         self.config = config
-        self.item_emb = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        nn.init.normal_(self.item_emb.weight, std=config.width**-0.5)
+        self.item_emb = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
+        nn.init.normal_(self.item_emb.weight, std=config.dim**-0.5)
         self.item_emb.weight.data[0] = 0
         self.emb_dropout = nn.Dropout(config.dropout)
         self.state_dropout = nn.Dropout(config.dropout)

@@ -16,7 +16,7 @@ from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
 from allmrec.library import Run
 from allmrec.pipeline.config import load_recipe, parse_changes
-from allmrec.systems.judgement import run_protocol
+from allmrec.systems.evaluating import run_protocol
 from allmrec.systems.registry import train_systems
 
 __all__ = ["register"]

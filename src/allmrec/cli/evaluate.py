@@ -12,7 +12,7 @@ from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, ch
 from allmrec.core.artifacts import atomic_write
 from allmrec.evaluation import Report, markdown, render, verdict
 from allmrec.pipeline.run import Run
-from allmrec.systems.judgement import earlier_report, evaluate_catalogue, evaluate_run, keep_report
+from allmrec.systems.evaluating import earlier_report, evaluate_catalogue, evaluate_run, keep_report
 from allmrec.systems.registry import SYSTEMS
 
 __all__ = ["register", "show_evaluation"]

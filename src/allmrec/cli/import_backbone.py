@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         found = import_vectors(dataset, output, items, users, item_ids, user_ids, unknown)
         announce(
             f"{found['items']:,} items and {found['users']:,} of {dataset.n_users:,} users have a vector of "
-            f"{found['width']} numbers; left out as unknown: {found['unknown_items']:,} items, "
+            f"{found['dim']} numbers; left out as unknown: {found['unknown_items']:,} items, "
             f"{found['unknown_users']:,} users."
         )
         announce(f"Written: {output}")

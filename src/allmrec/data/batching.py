@@ -21,7 +21,7 @@ class SequenceBatch:
         users: user numbers; -1 for somebody whom the data set does not hold.
         histories: item numbers, oldest first, 0 on the left where a history is short.
         targets: what to predict, at every position or once a row; 0 where there is nothing to predict.
-        negatives: items that the user never touched, in the shape of targets.
+        negatives: items that the user never interacted with, in the shape of targets.
 
     Raises:
         DataError: the shapes do not fit.

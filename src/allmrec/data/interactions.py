@@ -146,7 +146,7 @@ class InteractionDataset:
         return np.repeat(np.arange(self.n_users, dtype=np.int64), self.lengths)
 
     @cached_property
-    def touched(self) -> Int64[np.ndarray, " pairs"]:
+    def interacted_keys(self) -> Int64[np.ndarray, " pairs"]:
         """Every user-item pair that interacted, once, as `user * (n_items + 1) + item`, sorted."""
         keys = self.user_of_interaction() * (self.n_items + 1) + self.item_numbers
         # Nearly in order, which sorting makes use of and the hash table of np.unique does not.
@@ -173,7 +173,7 @@ class InteractionDataset:
             items=self.n_items,
             interactions=self.n_interactions,
             average_length=self.n_interactions / self.n_users if self.n_users else 0.0,
-            density=len(self.touched) / pairs if pairs else 0.0,
+            density=len(self.interacted_keys) / pairs if pairs else 0.0,
             items_without_title=self.catalogue.missing_titles,
             items_without_description=self.catalogue.missing_descriptions,
         )

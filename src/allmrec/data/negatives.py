@@ -25,7 +25,7 @@ def sample_negatives(
     exclude_extra: Int[np.ndarray, "rows extra"] | None = None,
     distinct: bool = True,
 ) -> Int32[np.ndarray, "rows n"]:
-    """Draw `n` items per row, each equally likely among those that the row's user never touched.
+    """Draw `n` items per row, each equally likely among those that the row's user never interacted with.
 
     Touched means anywhere: training, validation or test. The released program forgets the last two (METHOD.md,
     "negatives", a defect). Rows are drawn at once and unusable draws are drawn again, which leaves the distribution of
@@ -55,7 +55,7 @@ def sample_negatives(
         row = int(np.argmax(short))
         raise DataError(
             f"User {dataset.users.id(int(users[row]))!r} leaves {dataset.n_items - taken[row]} of {dataset.n_items} "
-            f"items untouched; {needed} negatives were asked for. Ask for fewer."
+            f"items unseen; {needed} negatives were asked for. Ask for fewer."
         )
     # Rejection wins while most draws are good; rows without much room are drawn from a list of what is free.
     crowded = taken + (n if distinct else 0) > _CROWDED * dataset.n_items
@@ -92,7 +92,7 @@ def pooled_negatives(
     """
     users = np.asarray(users, dtype=np.int64)
     items = rng.choice(dataset.n_items, size=min(pool, dataset.n_items), replace=False).astype(np.int32) + 1
-    unusable = _is_touched(dataset, users, np.broadcast_to(items, (len(users), len(items))))
+    unusable = _has_interacted(dataset, users, np.broadcast_to(items, (len(users), len(items))))
     order = np.argsort(np.where(unusable, 2.0, rng.random(unusable.shape)), axis=1)
     drawn = np.zeros((len(users), n), dtype=np.int32)
     usable = len(items) - unusable.sum(axis=1)
@@ -115,7 +115,7 @@ def _by_listing(
 ) -> Int32[np.ndarray, "rows n"]:
     """Draw from all items at once, unusable ones last."""
     items = np.broadcast_to(np.arange(1, dataset.n_items + 1), (len(users), dataset.n_items))
-    unusable = _is_touched(dataset, users, items)
+    unusable = _has_interacted(dataset, users, items)
     for column in exclude_extra.T:
         unusable |= items == column[:, None]
     # A random key for each item; the n smallest among the usable are a draw without replacement, in random order.
@@ -142,7 +142,7 @@ def _by_rejection(
     while len(open_rows):
         values = drawn[open_rows]
         values[pending] = rng.integers(1, dataset.n_items + 1, size=int(pending.sum()), dtype=np.int32)
-        bad = _is_touched(dataset, users[open_rows], values)
+        bad = _has_interacted(dataset, users[open_rows], values)
         for column in exclude_extra[open_rows].T:
             bad |= values == column[:, None]
         if distinct:
@@ -164,15 +164,17 @@ def _repeats(values: Int32[np.ndarray, "rows n"], pending: Bool[np.ndarray, "row
     return repeated
 
 
-def _is_touched(
+def _has_interacted(
     dataset: InteractionDataset, users: Int64[np.ndarray, " rows"], items: Int[np.ndarray, "rows n"]
 ) -> Bool[np.ndarray, "rows n"]:
-    """Whether each row's user touched each of its items."""
-    if len(dataset.touched) == 0:
+    """Whether each row's user interacted with each of its items."""
+    if len(dataset.interacted_keys) == 0:
         return np.zeros(items.shape, dtype=bool)
     keys = users[:, None] * (dataset.n_items + 1) + items
-    place = np.searchsorted(dataset.touched, keys)
-    found: Bool[np.ndarray, "rows n"] = dataset.touched[np.minimum(place, len(dataset.touched) - 1)] == keys
+    place = np.searchsorted(dataset.interacted_keys, keys)
+    found: Bool[np.ndarray, "rows n"] = (
+        dataset.interacted_keys[np.minimum(place, len(dataset.interacted_keys) - 1)] == keys
+    )
     return found
 
 
@@ -181,12 +183,12 @@ def _taken_per_row(
 ) -> Int64[np.ndarray, " rows"]:
     """How many different items each row may not draw."""
     width = dataset.n_items + 1
-    start = np.searchsorted(dataset.touched, users * width)
-    end = np.searchsorted(dataset.touched, (users + 1) * width)
+    start = np.searchsorted(dataset.interacted_keys, users * width)
+    end = np.searchsorted(dataset.interacted_keys, (users + 1) * width)
     taken = end - start
     if exclude_extra.shape[1]:
         ordered = np.sort(exclude_extra, axis=1)
-        new = (ordered >= 1) & (ordered <= dataset.n_items) & ~_is_touched(dataset, users, ordered)
+        new = (ordered >= 1) & (ordered <= dataset.n_items) & ~_has_interacted(dataset, users, ordered)
         new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
         taken = taken + new.sum(axis=1)
     return taken

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from allmrec.evaluation.catalogue import CatalogueRecommender, judge_catalogue
+from allmrec.evaluation.catalogue import CatalogueRecommender, evaluate_recommenders
+from allmrec.evaluation.evaluator import evaluate_rankers
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
-from allmrec.evaluation.judging import judge
 from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
 from allmrec.evaluation.protocol import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.rendering import markdown, render, verdict
@@ -22,9 +22,9 @@ __all__ = [
     "bootstrap_mean",
     "cold_and_warm_items",
     "draw_protocol",
+    "evaluate_rankers",
+    "evaluate_recommenders",
     "hit",
-    "judge",
-    "judge_catalogue",
     "markdown",
     "metric_values",
     "ndcg",

@@ -10,11 +10,11 @@ from jaxtyping import Int
 
 from allmrec.core.errors import DataError
 from allmrec.data.splitting import Split
-from allmrec.evaluation.judging import ItemLists, Judge
+from allmrec.evaluation.evaluator import Evaluator, ItemLists
 from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.ranking import Query, Ranking
 
-__all__ = ["CatalogueRecommender", "judge_catalogue"]
+__all__ = ["CatalogueRecommender", "evaluate_recommenders"]
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class CatalogueRecommender(Protocol):
         ...
 
 
-class CatalogueJudge(Judge[CatalogueRecommender]):
+class CatalogueEvaluator(Evaluator[CatalogueRecommender]):
     """Hit@k and NDCG@k where every item that the user has not met competes with the target.
 
     Only the first `max(ks)` places are looked at; MRR too counts a target below them as missed. The target competes even
@@ -63,4 +63,4 @@ class CatalogueJudge(Judge[CatalogueRecommender]):
             raise DataError(f"{name} recommended an item that was to be left out.")
 
 
-judge_catalogue = CatalogueJudge().judge
+evaluate_recommenders = CatalogueEvaluator().evaluate

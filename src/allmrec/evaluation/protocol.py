@@ -148,7 +148,7 @@ def draw_protocol(
 ) -> EvaluationProtocol:
     """Draw users, their candidates and the candidates' order.
 
-    Negatives are items that the user touched nowhere, not even in the held-out parts. Everybody's candidates are drawn
+    Negatives are items that the user interacted with nowhere, not even in the held-out parts. Everybody's candidates are drawn
     before users are chosen, so a protocol of fewer users is the beginning of one of more, and figures on it are a
     preview of the figures on all.
 
@@ -161,7 +161,7 @@ def draw_protocol(
 
     Raises:
         ConfigError: more users than there are, or fewer than two candidates.
-        DataError: nobody has a target, or a user leaves too few items untouched.
+        DataError: nobody has a target, or a user leaves too few items unseen.
     """
     all_targets = split.test if part == "test" else split.validation
     eligible = np.flatnonzero(all_targets).astype(np.int64)

@@ -17,7 +17,7 @@ __all__ = ["CachedDecoding", "additive_mask"]
 
 
 def additive_mask(
-    visible: Bool[Tensor, "batch tokens seen"], embeddings: Float[Tensor, "batch _tokens _width"]
+    visible: Bool[Tensor, "batch tokens seen"], embeddings: Float[Tensor, "batch _tokens _dim"]
 ) -> Float[Tensor, "batch 1 tokens seen"]:
     """What attention adds to its scores: 0 where a place is seen, the lowest number where it is not."""
     hidden = ~visible[:, None].to(embeddings.device)
@@ -46,7 +46,7 @@ class CachedDecoding:
         self,
         lm: LanguageModel,
         body: Any,
-        embeddings: Float[Tensor, "rows tokens width"],
+        embeddings: Float[Tensor, "rows tokens dim"],
         lengths: Int[Tensor, " rows"],
         positions: Int[Tensor, "rows tokens"] | None = None,
         visible: Bool[Tensor, "rows tokens tokens"] | None = None,
@@ -101,7 +101,7 @@ class CachedDecoding:
 
     @torch.inference_mode()
     def _read(
-        self, embeddings: Float[Tensor, "rows new width"], positions: Int[Tensor, "rows new"], mask: Tensor
+        self, embeddings: Float[Tensor, "rows new dim"], positions: Int[Tensor, "rows new"], mask: Tensor
     ) -> Float[Tensor, "rows vocabulary"]:
         output = self._body(
             inputs_embeds=embeddings,

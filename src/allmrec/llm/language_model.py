@@ -57,12 +57,12 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """Width of its token embeddings."""
         ...
 
     @property
-    def hidden_width(self) -> int:
+    def hidden_dim(self) -> int:
         """Width of its hidden states."""
         ...
 
@@ -96,7 +96,7 @@ class LanguageModel(Protocol):
         """Root mean square of a component of its token embeddings."""
         ...
 
-    def embedding_moments(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+    def embedding_moments(self) -> tuple[Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
         """Mean and covariance of its token embeddings."""
         ...
 
@@ -108,13 +108,13 @@ class LanguageModel(Protocol):
         """The text of token ids, special tokens left out."""
         ...
 
-    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape width"]:
+    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape dim"]:
         """Input embeddings of token ids."""
         ...
 
     def hidden(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens tokens"] | None,
         positions: Int[Tensor, "batch tokens"],
         layers: int | None = None,
@@ -132,7 +132,7 @@ class LanguageModel(Protocol):
 
     def keep(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens kept_and_tokens"],
         positions: Int[Tensor, "batch tokens"],
         behind: KeysAndValues | None = None,
@@ -150,7 +150,7 @@ class LanguageModel(Protocol):
     def hidden_behind(
         self,
         behind: KeysAndValues,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens kept_and_tokens"],
         positions: Int[Tensor, "batch tokens"],
     ) -> Float[Tensor, "batch tokens hidden"]:
@@ -159,7 +159,7 @@ class LanguageModel(Protocol):
 
     def attention(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens tokens"] | None,
         positions: Int[Tensor, "batch tokens"],
         places: Int[Tensor, " batch"],
@@ -181,7 +181,7 @@ class LanguageModel(Protocol):
 
     def decode(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         lengths: Int[Tensor, " batch"],
         positions: Int[Tensor, "batch tokens"] | None = None,
         visible: Bool[Tensor, "batch tokens tokens"] | None = None,

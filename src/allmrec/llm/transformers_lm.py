@@ -43,8 +43,8 @@ class TransformersLM:
         self._depth = int(config.num_hidden_layers)
         self._max_tokens = int(getattr(config, "max_position_embeddings", 2048))
         weight = model.get_input_embeddings().weight
-        self._width = int(weight.shape[1])
-        self._hidden_width = int(model.get_output_embeddings().weight.shape[1])
+        self._dim = int(weight.shape[1])
+        self._hidden_dim = int(model.get_output_embeddings().weight.shape[1])
         self._scale = float(weight.detach().float().square().mean().sqrt())
         eos = tokenizer.eos_token_id
         if eos is None:
@@ -65,12 +65,12 @@ class TransformersLM:
         return self._model
 
     @property
-    def width(self) -> int:
-        return self._width
+    def dim(self) -> int:
+        return self._dim
 
     @property
-    def hidden_width(self) -> int:
-        return self._hidden_width
+    def hidden_dim(self) -> int:
+        return self._hidden_dim
 
     @property
     def depth(self) -> int:
@@ -97,7 +97,7 @@ class TransformersLM:
     def embedding_scale(self) -> float:
         return self._scale
 
-    def embedding_moments(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+    def embedding_moments(self) -> tuple[Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
         weight = self._model.module.get_input_embeddings().weight.detach().float()
         return weight.mean(dim=0), torch.cov(weight.T)
 
@@ -108,14 +108,14 @@ class TransformersLM:
         # Some tokenizers tidy blanks before punctuation away; a title must come back as it was written.
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape width"]:
+    def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape dim"]:
         with torch.no_grad():
             embeddings: Tensor = self._model.module.get_input_embeddings()(ids.to(self.device))
         return embeddings
 
     def hidden(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens tokens"] | None,
         positions: Int[Tensor, "batch tokens"],
         layers: int | None = None,
@@ -134,7 +134,7 @@ class TransformersLM:
     @torch.inference_mode()
     def keep(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens kept_and_tokens"],
         positions: Int[Tensor, "batch tokens"],
         behind: KeysAndValues | None = None,
@@ -150,7 +150,7 @@ class TransformersLM:
     def hidden_behind(
         self,
         behind: KeysAndValues,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens kept_and_tokens"],
         positions: Int[Tensor, "batch tokens"],
     ) -> Float[Tensor, "batch tokens hidden"]:
@@ -160,7 +160,7 @@ class TransformersLM:
     @torch.inference_mode()
     def attention(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         visible: Bool[Tensor, "batch tokens tokens"] | None,
         positions: Int[Tensor, "batch tokens"],
         places: Int[Tensor, " batch"],
@@ -234,7 +234,7 @@ class TransformersLM:
 
     def decode(
         self,
-        embeddings: Float[Tensor, "batch tokens width"],
+        embeddings: Float[Tensor, "batch tokens dim"],
         lengths: Int[Tensor, " batch"],
         positions: Int[Tensor, "batch tokens"] | None = None,
         visible: Bool[Tensor, "batch tokens tokens"] | None = None,

@@ -56,7 +56,7 @@ def joint_table(run: Run) -> JointItemTable:
     vectors = backbone(run).item_vectors().detach().cpu()
     if run.config.tune.items == "random":
         with seeded_torch(run.config.seed, "random joint vectors"):
-            vectors = torch.randn(len(vectors), run.config.align.joint_width)
+            vectors = torch.randn(len(vectors), run.config.align.joint_dim)
     none = torch.zeros(len(vectors), dtype=torch.bool)
     return JointItemTable.of(vectors, torch.zeros_like(vectors), none)
 
@@ -68,6 +68,6 @@ def text_side(run: Run) -> TextSide:
         ArtifactError: stage 1 is not trained, of other inputs, or damaged; or the encoder has other weights.
     """
     encoder = tuned_encoder(run)
-    alignment = Alignment(backbone(run).width, encoder, run.config.align.joint_width)
+    alignment = Alignment(backbone(run).dim, encoder, run.config.align.joint_dim)
     alignment.load_state_dict(run.tensors(ALIGN))
     return TextSide(alignment.to(run.device), encoder, run.config.item_text, lambda: untouched_encoder(run))

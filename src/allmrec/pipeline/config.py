@@ -94,7 +94,7 @@ class SystemsConfig(Config):
 
 
 class RunConfig(Config):
-    """A run: three stages and a judgement. The defaults are the paper's; recipes change named fields."""
+    """A run: three stages and an evaluation. The defaults are the paper's; recipes change named fields."""
 
     pretrain: PretrainConfig = PretrainConfig()
     align: AlignConfig = AlignConfig()
@@ -240,7 +240,7 @@ def _for_backbone(values: dict[str, Any], name: Any) -> dict[str, Any]:
         return values
     fields = BACKBONES[name].config.model_fields
     # A loss or a dropout that suits one suits not the other.
-    shared = {"width", "max_length"} & fields.keys()
+    shared = {"dim", "max_length"} & fields.keys()
     model = {field: value for field, value in pretrain.get("model", {}).items() if field in shared}
     return values | {"pretrain": pretrain | {"model": model}}
 

@@ -22,7 +22,7 @@ _ACTIVE = 0.6
 class ProjectionConfig(Config):
     """Shape of a projection (paper, section 3.2: a two-layer MLP; its inside is the released program's)."""
 
-    hidden: int | None = Field(None, ge=1, description="Width of the hidden layer; none: the token width.")
+    hidden: int | None = Field(None, ge=1, description="Width of the hidden layer; none: the token dim.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the second layer.")
     standardise: bool = Field(
         True,
@@ -47,8 +47,8 @@ class Projection(nn.Module):
     """Linear, LayerNorm, activation, Linear.
 
     Args:
-        inputs: width of the vectors that come in.
-        outputs: width of a token embedding.
+        inputs: dim of the vectors that come in.
+        outputs: dim of a token embedding.
         config: shape.
         activation: LeakyReLU for users, GELU for items in the released program.
         token_scale: root mean square of a token embedding's component.
@@ -123,9 +123,9 @@ class Projection(nn.Module):
 
 
 def seeded_projections(
-    user_width: int, item_width: int, outputs: int, config: ProjectionConfig, token_scale: float
+    user_dim: int, item_dim: int, outputs: int, config: ProjectionConfig, token_scale: float
 ) -> tuple[Projection, Projection]:
     """F_U and F_I, initialised from torch's current stream."""
-    users = Projection(user_width, outputs, config, nn.LeakyReLU(), token_scale)
-    items = Projection(item_width, outputs, config, nn.GELU(), token_scale)
+    users = Projection(user_dim, outputs, config, nn.LeakyReLU(), token_scale)
+    items = Projection(item_dim, outputs, config, nn.GELU(), token_scale)
     return users, items

@@ -39,7 +39,7 @@ class SlotContents(nn.Module):
             nn.init.ones_(self.gate.weight)
             nn.init.constant_(self.gate.bias, -float(torch.tensor(1 + _EVEN_AT).log()))
 
-    def width(self, joint: JointItemTable) -> int:
+    def dim(self, joint: JointItemTable) -> int:
         """Components of an input of F_I."""
         return joint.cf.shape[1] * (2 if self.kind == "both" else 1)
 
@@ -70,6 +70,6 @@ class SlotContents(nn.Module):
         """Inputs of F_I from rows of `table`."""
         if self.gate is None:
             return rows
-        width = (rows.shape[-1] - 1) // 2
+        dim = (rows.shape[-1] - 1) // 2
         share = torch.sigmoid(self.gate(rows[..., -1:]))
-        return share * rows[..., :width] + (1 - share) * rows[..., width:-1]
+        return share * rows[..., :dim] + (1 - share) * rows[..., dim:-1]

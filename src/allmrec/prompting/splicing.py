@@ -30,7 +30,7 @@ class SplicedPrompts:
         candidates_at: places of the candidates' slots.
     """
 
-    embeddings: Float[Tensor, "batch tokens width"]
+    embeddings: Float[Tensor, "batch tokens dim"]
     positions: Int[Tensor, "batch tokens"]
     lengths: Int[Tensor, " batch"]
     user_at: Int[Tensor, " batch"]
@@ -55,7 +55,7 @@ class SplicedPrompts:
             visible=None if self.visible is None else self.visible[numbers],
         )
 
-    def mean_over_history(self, hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
+    def mean_over_history(self, hidden: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """Mean of hidden states over the history's slots; 0 where there are none."""
         weights = self.history_at.to(hidden) / self.history_at.sum(dim=1, keepdim=True).clamp_min(1)
         return torch.einsum("bt,btw->bw", weights, hidden)
@@ -64,8 +64,8 @@ class SplicedPrompts:
 def splice(
     prompts: Sequence[TokenisedPrompt],
     lm: LanguageModel,
-    users: Float[Tensor, "batch width"] | None,
-    items: Float[Tensor, "slots width"] | None,
+    users: Float[Tensor, "batch dim"] | None,
+    items: Float[Tensor, "slots dim"] | None,
     extra: Sequence[Sequence[int]] | None = None,
 ) -> SplicedPrompts:
     """Put vectors into slots.
@@ -82,11 +82,11 @@ def splice(
     """
     tails = [np.asarray(tail, dtype=np.int64) for tail in extra] if extra is not None else None
     rows = [p.ids if tails is None else np.concatenate([p.ids, tails[n]]) for n, p in enumerate(prompts)]
-    width = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), width), dtype=np.int64)
+    length = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), length), dtype=np.int64)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = row
-    history_at = np.zeros((len(rows), width), dtype=bool)
+    history_at = np.zeros((len(rows), length), dtype=bool)
     for number, prompt in enumerate(prompts):
         history_at[number, prompt.history_at] = True
     device = lm.device
@@ -100,7 +100,7 @@ def splice(
         rows_at = torch.from_numpy(np.repeat(np.arange(len(prompts)), [len(p) for p in places])).to(device)
         columns = torch.from_numpy(np.concatenate(places)).to(device)
         embeddings = embeddings.index_put((rows_at, columns), items.to(embeddings.dtype))
-    positions = np.stack([_continued(prompt.positions, width) for prompt in prompts])
+    positions = np.stack([_continued(prompt.positions, length) for prompt in prompts])
     return SplicedPrompts(
         embeddings=embeddings,
         positions=torch.from_numpy(positions).to(device),
@@ -108,18 +108,18 @@ def splice(
         user_at=user_at,
         history_at=torch.from_numpy(history_at).to(device),
         candidates_at=_stacked(prompts).to(device),
-        visible=_visible(prompts, width).to(device) if any(p.is_parallel for p in prompts) else None,
+        visible=_visible(prompts, length).to(device) if any(p.is_parallel for p in prompts) else None,
     )
 
 
-def _continued(positions: Int[np.ndarray, " tokens"], width: int) -> Int[np.ndarray, " width"]:
+def _continued(positions: Int[np.ndarray, " tokens"], length: int) -> Int[np.ndarray, " length"]:
     """Positions of a prompt and of whatever follows it."""
-    return np.concatenate([positions, positions[-1] + 1 + np.arange(width - len(positions))])
+    return np.concatenate([positions, positions[-1] + 1 + np.arange(length - len(positions))])
 
 
-def _visible(prompts: Sequence[TokenisedPrompt], width: int) -> Bool[Tensor, "batch width width"]:
+def _visible(prompts: Sequence[TokenisedPrompt], length: int) -> Bool[Tensor, "batch length length"]:
     """Which places see which; what follows a prompt sees all of it and what stands between."""
-    sees = np.broadcast_to(np.tri(width, dtype=bool), (len(prompts), width, width)).copy()
+    sees = np.broadcast_to(np.tri(length, dtype=bool), (len(prompts), length, length)).copy()
     for number, prompt in enumerate(prompts):
         sees[number, : len(prompt), : len(prompt)] = prompt.visible()
     return torch.from_numpy(sees)

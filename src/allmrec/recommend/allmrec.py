@@ -141,7 +141,7 @@ class ALLMRec(Recommender):
         rows: Sequence[NewItem],
         q: Float[Tensor, "new joint"],
         has_text: Bool[Tensor, " new"],
-        texts: tuple[Float[Tensor, "new width"], Bool[Tensor, " new"]] | None = None,
+        texts: tuple[Float[Tensor, "new dim"], Bool[Tensor, " new"]] | None = None,
     ) -> None:
         """`add_items` behind the encoder: with the joint text vectors at hand.
 

@@ -76,7 +76,7 @@ class CopyingTask:
             grown = min(1.0, step / (_GROWTH * config.steps))
             size = round(least * (most / least) ** grown)
             items = 1 + rng.choice(self._n_items, size=size, replace=False)
-            noise = torch.randn(size, self._ranker.backbone.width, generator=generator)
+            noise = torch.randn(size, self._ranker.backbone.dim, generator=generator)
             drawn.append(CopyingBatch(items, config.noise * noise))
         return drawn
 

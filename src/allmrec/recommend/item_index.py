@@ -25,7 +25,7 @@ class ItemIndex(Protocol):
     """Items with the highest inner product to a query."""
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
+        self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
         """For each query the best rows and their products, best first; -1 stands where none was found.
 
@@ -45,11 +45,11 @@ class ExactIndex:
         rows: which rows may be found, ascending.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows width"], rows: Int64[np.ndarray, " allowed"]) -> None:
+    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"]) -> None:
         self._vectors, self._rows = np.ascontiguousarray(vectors[rows]), rows
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
+        self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
         count = min(count, len(self._rows))
         if not count:
@@ -84,7 +84,7 @@ class ApproximateIndex:
         MissingExtraError: faiss is not installed.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows width"], rows: Int64[np.ndarray, " allowed"]) -> None:
+    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"]) -> None:
         try:
             import faiss
         except ImportError as error:
@@ -95,7 +95,7 @@ class ApproximateIndex:
         self._index.add(np.ascontiguousarray(vectors[rows], dtype=np.float32))
 
     def search(
-        self, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items] = ()
+        self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
         # The graph cannot leave rows out while it searches, so as many more are found.
         count += max(map(len, exclude), default=0)
@@ -108,14 +108,14 @@ class ApproximateIndex:
 
 
 def make_index(
-    vectors: Float32[np.ndarray, "rows width"], rows: Int64[np.ndarray, " allowed"], approximate_above: int
+    vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"], approximate_above: int
 ) -> ItemIndex:
     """The exact index, or the approximate one for more items than stated."""
     return (ApproximateIndex if len(rows) > approximate_above else ExactIndex)(vectors, rows)
 
 
 def nearest(
-    index: ItemIndex, queries: Float32[np.ndarray, "queries width"], count: int, exclude: Sequence[Items]
+    index: ItemIndex, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items]
 ) -> list[Ranking]:
     """For each query up to `count` items that it does not exclude, best first; fewer where the index has no more."""
     rows, products = index.search(queries, count, exclude)

@@ -105,7 +105,7 @@ class PromptedRanker(nn.Module):
         self.joint = joint
         with seeded_torch(seed, "stage 2"):
             self.users, self.items = seeded_projections(
-                backbone.width, self.slots.width(joint), lm.width, config.projection, lm.embedding_scale
+                backbone.dim, self.slots.dim(joint), lm.dim, config.projection, lm.embedding_scale
             )
             # Vectors and the language model's embeddings are on its device, and starts are made of them.
             for part in (self.users, self.items, self.slots):
@@ -120,8 +120,8 @@ class PromptedRanker(nn.Module):
             if config.projection.start == "aligned":
                 self._align_users()
             # Without any layer the head reads what the projections and the words give.
-            width = lm.width if config.pointer.layers == 0 else lm.hidden_width
-            self.head = PointerHead(width, config.pointer)
+            dim = lm.dim if config.pointer.layers == 0 else lm.hidden_dim
+            self.head = PointerHead(dim, config.pointer)
 
     @torch.no_grad()
     def _align_users(self) -> None:
@@ -173,7 +173,7 @@ class PromptedRanker(nn.Module):
         self,
         joint: JointItemTable,
         titles: Sequence[str | None],
-        texts: tuple[Float[Tensor, "new width"], Bool[Tensor, " new"]] | None = None,
+        texts: tuple[Float[Tensor, "new dim"], Bool[Tensor, " new"]] | None = None,
     ) -> None:
         """Take up new items behind the others.
 
@@ -386,7 +386,7 @@ class PromptedRanker(nn.Module):
             self._lm, self.builder, self.users(states), self._item_vectors(), lists, np.arange(len(items))
         )
 
-    def _read(self, prompts: SplicedPrompts, layers: int | None) -> Float[Tensor, "batch tokens width"]:
+    def _read(self, prompts: SplicedPrompts, layers: int | None) -> Float[Tensor, "batch tokens dim"]:
         """The language model's hidden states; without any layer what it would have read."""
         if layers == 0:
             return prompts.embeddings
@@ -394,7 +394,7 @@ class PromptedRanker(nn.Module):
 
     def _pointed(
         self,
-        hidden: Float[Tensor, "batch tokens width"],
+        hidden: Float[Tensor, "batch tokens dim"],
         prompts: SplicedPrompts,
         queries: Sequence[Query],
         candidates: Sequence[Int[np.ndarray, " _candidates"]],

@@ -114,10 +114,10 @@ class _VectorRetriever:
         approximate_above: see `RetrieveConfig`.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows width"], approximate_above: int) -> None:
+    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], approximate_above: int) -> None:
         self._vectors, self._approximate_above = vectors, approximate_above
 
-    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The vectors that items are compared with."""
         raise NotImplementedError
 
@@ -137,7 +137,7 @@ class _VectorRetriever:
 
     def _of_batch(
         self,
-        vectors: Float32[np.ndarray, "queries width"],
+        vectors: Float32[np.ndarray, "queries dim"],
         count: int,
         exclude: Sequence[Items],
         allow: Sequence[Items | None],
@@ -172,7 +172,7 @@ class BackboneRetriever(_VectorRetriever):
         self._backbone = backbone
 
     @torch.no_grad()
-    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """x_u of each query."""
         known = [Query(q.history[q.history <= self._backbone.n_items], q.user) for q in queries]
         states = self._backbone.user_vectors(query_batch(known, self._backbone.max_length))
@@ -197,7 +197,7 @@ class JointRetriever(_VectorRetriever):
         super().__init__(scaled, approximate_above)
         self._history = history
 
-    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries width"]:
+    def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The mean over each query's latest items."""
         latest = [query.history[-self._history :] for query in queries]
         return np.stack([self._vectors[items].sum(axis=0) / max(1, len(items)) for items in latest])

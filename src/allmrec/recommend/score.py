@@ -160,7 +160,7 @@ def likelihoods_of(
 
 def mean_title_loss(
     lm: LanguageModel,
-    hidden: Float[Tensor, "batch tokens width"],
+    hidden: Float[Tensor, "batch tokens dim"],
     lengths: Sequence[int],
     answers: Sequence[Sequence[int]],
 ) -> Float[Tensor, ""]:

@@ -20,7 +20,7 @@ __all__ = ["PointerConfig", "PointerHead"]
 class PointerConfig(Config):
     """Shape of the pointer head (ours; the paper has none)."""
 
-    width: int = Field(128, ge=1, description="Width in which query and keys meet.")
+    dim: int = Field(128, ge=1, description="Width in which query and keys meet.")
     layers: int | None = Field(
         None,
         ge=0,
@@ -65,18 +65,18 @@ class PointerHead(nn.Module):
     softmax over the candidates makes an answer valid by construction.
 
     Args:
-        width: width of the hidden states.
+        dim: dim of the hidden states.
         config: shape.
     """
 
-    def __init__(self, width: int, config: PointerConfig) -> None:
+    def __init__(self, dim: int, config: PointerConfig) -> None:
         super().__init__()
         self.config = config
         sources = 1 + config.query.count("+")
-        self.query_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(sources))
-        self.key_norm = nn.LayerNorm(width)
-        self.query = nn.Linear(sources * width, config.width)
-        self.key = nn.Linear(width, config.width)
+        self.query_norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(sources))
+        self.key_norm = nn.LayerNorm(dim)
+        self.query = nn.Linear(sources * dim, config.dim)
+        self.key = nn.Linear(dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.cf_weight = self.fused_weights = None
         if config.cf_prior:
@@ -89,9 +89,9 @@ class PointerHead(nn.Module):
 
     def forward(
         self,
-        answer: Float[Tensor, "batch width"],
-        others: Sequence[Float[Tensor, "batch width"]],
-        candidates: Float[Tensor, "batch candidates width"],
+        answer: Float[Tensor, "batch dim"],
+        others: Sequence[Float[Tensor, "batch dim"]],
+        candidates: Float[Tensor, "batch candidates dim"],
         cf_scores: Float[Tensor, "batch candidates"] | None = None,
         fused: Float[Tensor, "batch candidates features"] | None = None,
     ) -> Float[Tensor, "batch candidates"]:
@@ -108,7 +108,7 @@ class PointerHead(nn.Module):
         query = torch.cat([norm(s) for norm, s in zip(self.query_norms, states, strict=True)], dim=-1)
         query = self.dropout(self.query(query))
         keys = self.dropout(self.key(self.key_norm(candidates)))
-        logits = torch.einsum("bw,bcw->bc", query, keys) / math.sqrt(self.config.width)
+        logits = torch.einsum("bw,bcw->bc", query, keys) / math.sqrt(self.config.dim)
         if self.cf_weight is not None and cf_scores is not None:
             logits = logits + self.cf_weight * standardised(cf_scores)
         if self.fused_weights is not None and fused is not None:

@@ -21,7 +21,7 @@ from allmrec.recommend.score import TitleTree, likelihoods_of
 
 __all__ = ["ItemBlocks", "shared_title_loss"]
 
-Vectors = Callable[[Int[np.ndarray, " items"]], Float[Tensor, "items width"]]
+Vectors = Callable[[Int[np.ndarray, " items"]], Float[Tensor, "items dim"]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _parts(prompt: TokenisedPrompt) -> _Parts:
 def shared_title_loss(
     lm: LanguageModel,
     builder: PromptBuilder,
-    users: Float[Tensor, "batch width"] | None,
+    users: Float[Tensor, "batch dim"] | None,
     vectors: Vectors | None,
     candidates: Sequence[Int[np.ndarray, " _candidates"]],
     targets: Int[np.ndarray, " batch"],
@@ -146,7 +146,7 @@ class ItemBlocks:
 
     @torch.inference_mode()
     def likelihoods(
-        self, users: Float[Tensor, "batch width"] | None, candidates: Sequence[Int[np.ndarray, " _candidates"]]
+        self, users: Float[Tensor, "batch dim"] | None, candidates: Sequence[Int[np.ndarray, " _candidates"]]
     ) -> list[Float[Tensor, "_titles _tokens"]]:
         """Log-probability of each token of each candidate's title; see `title_log_likelihoods`.
 

@@ -11,7 +11,7 @@ from allmrec.core.artifacts import versions
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.tune_stage import TUNE, allmrec_stages, prompted_ranker
 from allmrec.recommend.attention import AnswerAttention, Group, HeadGain, answer_attention, largest_gains
-from allmrec.systems.judgement import run_protocol
+from allmrec.systems.evaluating import run_protocol
 
 __all__ = ["AttentionChange", "attention_change"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.errors import ArtifactError
-from allmrec.evaluation import draw_protocol, judge
+from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.tune_stage import TUNE
 from allmrec.ranking import Ranker
@@ -52,7 +52,7 @@ def cold_threshold(run: Run, make: Callable[[int], Ranker], method: str) -> int:
         # Where no item lies between this threshold and the one before, nothing would change.
         if number and not np.any((counts >= THRESHOLDS[number - 1]) & (counts < below)):
             continue
-        report = judge([make(below)], protocol, run.split)
+        report = evaluate_rankers([make(below)], protocol, run.split)
         figures[below] = report.systems[0].metrics[_WATCHED].value
     best = max(figures, key=lambda below: (figures[below], -below))
     choice = {"key": key, "below": best, "users": len(protocol), _WATCHED: {str(b): v for b, v in figures.items()}}

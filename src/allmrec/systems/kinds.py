@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from allmrec.core.errors import AllmrecError
-from allmrec.evaluation.judging import Note
+from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.schedule import Job

@@ -85,11 +85,11 @@ class BackboneConformance:
         """`item_vectors` has a row for each item and one for the padding, `user_vectors` one for each history."""
         _, backbone = self._world()
         _require(isinstance(backbone, Backbone), "it lacks a member of the protocol `Backbone`")
-        expected = (backbone.n_items + 1, backbone.width)
+        expected = (backbone.n_items + 1, backbone.dim)
         found = tuple(backbone.item_vectors().shape)
         _require(found == expected, f"item_vectors() has shape {found}; expected {expected}")
         found = tuple(self._users([np.array([1, 2]), np.array([3])]).shape)
-        _require(found == (2, backbone.width), f"user_vectors(two) has shape {found}; expected {(2, backbone.width)}")
+        _require(found == (2, backbone.dim), f"user_vectors(two) has shape {found}; expected {(2, backbone.dim)}")
         finite = bool(torch.isfinite(backbone.item_vectors()).all())
         _require(finite, "item_vectors() holds a number that is not finite")
 
@@ -209,7 +209,7 @@ class BackboneConformance:
         weights = _copies(backbone.state_dict()) if isinstance(backbone, nn.Module) else {}
         before = _copies({"item vectors": backbone.item_vectors(), "user vectors": backbone.user_vectors(batch)})
         texts = [None, *(f"Item {number}" for number in range(1, split.dataset.n_items + 1))]
-        config = AlignConfig(joint_width=8, training=TrainingConfig(epochs=1, batch_size=32, learning_rate=1e-2))
+        config = AlignConfig(joint_dim=8, training=TrainingConfig(epochs=1, batch_size=32, learning_rate=1e-2))
         with tempfile.TemporaryDirectory() as folder:
             save_tiny_encoder(Path(folder))
             align(split, backbone, texts, load_encoder(EncoderConfig(name=folder, tune=1)), config, seed=0)
@@ -228,7 +228,7 @@ class BackboneConformance:
     def _config(cls) -> PretrainConfig:
         name = cast(str, cls.subject)
         fields = backbone_kind(name).config.model_fields
-        small = {"width": 16, "max_length": 8}
+        small = {"dim": 16, "max_length": 8}
         model = {field: value for field, value in small.items() if field in fields} | dict(cls.settings)
         training = {"epochs": 40, "batch_size": 32, "learning_rate": 1e-2, "validate_every": 40} | dict(cls.training)
         return PretrainConfig.model_validate({"backbone": name, "model": model, "training": training})

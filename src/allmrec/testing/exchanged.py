@@ -26,7 +26,7 @@ class OthersVectors:
 
     def __init__(self, backbone: Backbone, split: Split, other: Int[np.ndarray, " users"]) -> None:
         self._backbone, self._split, self._other = backbone, split, other
-        self.width, self.max_length, self.n_items = backbone.width, backbone.max_length, backbone.n_items
+        self.dim, self.max_length, self.n_items = backbone.dim, backbone.max_length, backbone.n_items
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """The backbone's own."""

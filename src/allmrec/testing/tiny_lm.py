@@ -49,44 +49,44 @@ def tiny_tokenizer(corpus: Iterable[str] = (), vocabulary: int = 512, bos: bool 
 
 
 def tiny_language_model(
-    kind: Literal["opt", "llama"] = "llama", corpus: Iterable[str] = (), width: int = 32, layers: int = 3, seed: int = 0
+    kind: Literal["opt", "llama"] = "llama", corpus: Iterable[str] = (), dim: int = 32, layers: int = 3, seed: int = 0
 ) -> TransformersLM:
     """A random OPT (learned positions, BOS) or Llama (rotary positions, no BOS) that runs in milliseconds."""
-    return TransformersLM(*_parts(kind, corpus, width, layers, seed), f"tiny-{kind}")
+    return TransformersLM(*_parts(kind, corpus, dim, layers, seed), f"tiny-{kind}")
 
 
 def save_tiny_language_model(
     folder: Path,
     kind: Literal["opt", "llama"] = "llama",
     corpus: Iterable[str] = (),
-    width: int = 32,
+    dim: int = 32,
     layers: int = 3,
     seed: int = 0,
 ) -> Path:
     """Write the same model as `tiny_language_model` for `load_language_model` to find; returns the folder."""
-    model, tokenizer = _parts(kind, corpus, width, layers, seed)
+    model, tokenizer = _parts(kind, corpus, dim, layers, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def _parts(
-    kind: Literal["opt", "llama"], corpus: Iterable[str], width: int, layers: int, seed: int
+    kind: Literal["opt", "llama"], corpus: Iterable[str], dim: int, layers: int, seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     tokenizer = tiny_tokenizer(corpus, bos=kind == "opt")
     size = len(tokenizer)
     with seeded_torch(seed, "tiny language model"):
         if kind == "opt":
             config = OPTConfig(
-                vocab_size=size, hidden_size=width, ffn_dim=2 * width, num_hidden_layers=layers, num_attention_heads=2,
-                max_position_embeddings=2048, word_embed_proj_dim=width, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                vocab_size=size, hidden_size=dim, ffn_dim=2 * dim, num_hidden_layers=layers, num_attention_heads=2,
+                max_position_embeddings=2048, word_embed_proj_dim=dim, pad_token_id=0, bos_token_id=1, eos_token_id=2,
                 dropout=0.1, init_std=0.2,
             )  # fmt: skip
             model: PreTrainedModel = OPTForCausalLM(config)
         else:
             model = LlamaForCausalLM(
                 LlamaConfig(
-                    vocab_size=size, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+                    vocab_size=size, hidden_size=dim, intermediate_size=2 * dim, num_hidden_layers=layers,
                     num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=2048, pad_token_id=0,
                     bos_token_id=1, eos_token_id=2, initializer_range=0.2,
                 )

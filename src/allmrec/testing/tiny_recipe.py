@@ -20,11 +20,11 @@ name = "{folder}/encoder"
 tune = 1
 
 [pretrain]
-model = {{ width = 8, blocks = 1, heads = 1, max_length = 8 }}
+model = {{ dim = 8, blocks = 1, heads = 1, max_length = 8 }}
 {pretrain}
 
 [align]
-joint_width = 8
+joint_dim = 8
 {align}
 
 [tune]
@@ -33,7 +33,7 @@ positions = "held_out"
 validation_users = 4
 prompt.budget = {{ history = 3, title_tokens = 6 }}
 prompt.projection = {{ hidden = 8 }}
-prompt.pointer = {{ width = 8, layers = 1, cf_prior = true }}
+prompt.pointer = {{ dim = 8, layers = 1, cf_prior = true }}
 {tune}
 
 [evaluation]

@@ -55,7 +55,7 @@ class TextBank:
         """Rows whose frozen part is kept."""
         return len(self._kept)
 
-    def vectors(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows width"]:
+    def vectors(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows dim"]:
         """Pooled vectors of the chosen texts, with gradients to whatever of the encoder is trained.
 
         Rows without a text give zeros, which mean nothing: ask `present`. A row may be asked for twice; it is computed
@@ -64,7 +64,7 @@ class TextBank:
         unique, back = np.unique(rows, return_inverse=True)
         having = np.flatnonzero(self.present[unique])
         if not len(having):
-            return torch.zeros(len(rows), self._encoder.width, device=self._device)
+            return torch.zeros(len(rows), self._encoder.dim, device=self._device)
         # Similar lengths go through together; the pieces are put in order again at the end.
         groups = length_groups(self.tokens.lengths[unique[having]], worth=_WORTH_A_PASS, largest=256)
         pieces = torch.cat([self._group(unique[having[group]]) for group in groups])
@@ -76,13 +76,13 @@ class TextBank:
     @torch.no_grad()
     def all_vectors(
         self, rows: Int[np.ndarray, " rows"] | None = None, batch_size: int = 64, description: str | None = None
-    ) -> Float[Tensor, "rows width"]:
+    ) -> Float[Tensor, "rows dim"]:
         """Vectors of many rows (all by default) without gradients, batched by length.
 
         The caller puts the encoder in evaluation mode.
         """
         rows = np.arange(len(self)) if rows is None else rows
-        found = torch.zeros(len(rows), self._encoder.width, device=self._device)
+        found = torch.zeros(len(rows), self._encoder.dim, device=self._device)
         having = np.flatnonzero(self.present[rows])
         having = having[np.argsort(-self.tokens.lengths[rows[having]], kind="stable")]
         with progress_bar(description or "encode texts", len(having)) as bar:
@@ -92,7 +92,7 @@ class TextBank:
                 bar.advance(len(part))
         return found
 
-    def _group(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows width"]:
+    def _group(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows dim"]:
         """Rows that all have a text, in one forward pass."""
         if self._encoder.frozen == "nothing":
             return self._encoder(*self._inputs(rows))

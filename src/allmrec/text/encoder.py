@@ -39,12 +39,12 @@ class EncoderConfig(Config):
 class SentenceEncoder(Protocol):
     """What stage 1 needs of an encoder; a torch module whose parameters are exactly what is trained.
 
-    Vectors are the pooled output *before* any normalisation: a normalised vector has components of about 1/√width, and
+    Vectors are the pooled output *before* any normalisation: a normalised vector has components of about 1/√dim, and
     a mean of squares over them would make the text terms of the objective vanish.
     """
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """Length of a text's vector."""
         ...
 
@@ -59,19 +59,19 @@ class SentenceEncoder(Protocol):
 
     def states(
         self, ids: Int[Tensor, "texts tokens"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
+    ) -> Float[Tensor, "texts tokens dim"]:
         """Output of the frozen lower layers, without gradients. Only where `frozen` is "lower"."""
         ...
 
     def from_states(
-        self, states: Float[Tensor, "texts tokens width"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts width"]:
+        self, states: Float[Tensor, "texts tokens dim"], real: Bool[Tensor, "texts tokens"]
+    ) -> Float[Tensor, "texts dim"]:
         """The rest of the way from `states` to the pooled vectors. Only where `frozen` is "lower"."""
         ...
 
     def __call__(
         self, ids: Int[Tensor, "texts tokens"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts width"]:
+    ) -> Float[Tensor, "texts dim"]:
         """Pooled vectors, all the way from the tokens."""
         ...
 
@@ -94,7 +94,7 @@ class TransformerEncoder(nn.Module):
     def __init__(self, parts: Parts, tune: Literal["full", "frozen"] | int = "full", max_tokens: int | None = 256):
         super().__init__()
         self.name = parts.name
-        self.width = int(parts.model.config.hidden_size)
+        self.dim = int(parts.model.config.hidden_size)
         self.max_tokens = min(parts.max_tokens, max_tokens or parts.max_tokens)
         self.tune = tune
         self._tokenizer = parts.tokenizer
@@ -134,7 +134,7 @@ class TransformerEncoder(nn.Module):
 
     def forward(
         self, ids: Int[Tensor, "texts tokens"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts width"]:
+    ) -> Float[Tensor, "texts dim"]:
         """Pooled vectors, all the way from the tokens."""
         if self.frozen == "lower":
             return self.from_states(self.states(ids, real), real)
@@ -144,19 +144,19 @@ class TransformerEncoder(nn.Module):
     @torch.no_grad()
     def states(
         self, ids: Int[Tensor, "texts tokens"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
+    ) -> Float[Tensor, "texts tokens dim"]:
         """Output of the frozen lower layers, always in evaluation mode."""
         hidden: Tensor = self._lower(input_ids=ids, attention_mask=real.long()).last_hidden_state
         return hidden
 
     def from_states(
-        self, states: Float[Tensor, "texts tokens width"], real: Bool[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts width"]:
+        self, states: Float[Tensor, "texts tokens dim"], real: Bool[Tensor, "texts tokens"]
+    ) -> Float[Tensor, "texts dim"]:
         """The tuned layers and the pooling."""
         hidden = self._upper[0](inputs_embeds=states, attention_mask=real.long()).last_hidden_state
         return self._pool(hidden, real)
 
-    def _pool(self, hidden: Float[Tensor, "texts tokens width"], real: Bool[Tensor, "texts tokens"]) -> Tensor:
+    def _pool(self, hidden: Float[Tensor, "texts tokens dim"], real: Bool[Tensor, "texts tokens"]) -> Tensor:
         """One vector per text; no normalisation."""
         if self._pooling == "cls":
             return hidden[:, 0]

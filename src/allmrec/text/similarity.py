@@ -38,7 +38,7 @@ class TitleSimilarity:
 
     def __init__(
         self,
-        vectors: Float[Tensor, "items_and_padding width"],
+        vectors: Float[Tensor, "items_and_padding dim"],
         present: Bool[np.ndarray, " items_and_padding"],
         last: int = 10,
         centred: bool = False,
@@ -69,7 +69,7 @@ class TitleSimilarity:
             raise ArtifactError(f"Expected tensors vectors and present, found {', '.join(tensors) or 'none'}.")
         return cls(tensors["vectors"], tensors["present"].numpy().astype(bool), last, centred)
 
-    def extend(self, vectors: Float[Tensor, "new width"], present: Bool[Tensor, " new"]) -> None:
+    def extend(self, vectors: Float[Tensor, "new dim"], present: Bool[Tensor, " new"]) -> None:
         """Take up items behind the others; the centre stays that of the catalogue."""
         added = _unit(vectors.detach().float().cpu().numpy() - self._centre)
         self._unit = np.concatenate([self._unit, added])
@@ -89,7 +89,7 @@ class TitleSimilarity:
         return found
 
 
-def _unit(vectors: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
+def _unit(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
     """Rows of length 1; a row of zeros stays."""
-    unit: Float[np.ndarray, "rows width"] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit: Float[np.ndarray, "rows dim"] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return unit

@@ -166,7 +166,7 @@ def damaged(content: bytes, damages: list[tuple[str, float, bytes]]) -> bytes:
     return content
 
 
-def judge(folder: Path, case: Case, on_error: str) -> str:
+def outcome(folder: Path, case: Case, on_error: str) -> str:
     """What came of a case, which must be a data set that can be used, or an error of ours that names a file."""
     found: InteractionDataset | DataError
     try:
@@ -195,7 +195,7 @@ def test_every_source_is_here() -> None:
 def test_whole_files_are_read(tmp_path: Path, name: str) -> None:
     for file, content in _CASES[name].files.items():
         (tmp_path / file).write_bytes(content)
-    assert judge(tmp_path, _CASES[name], "fail") == "read"
+    assert outcome(tmp_path, _CASES[name], "fail") == "read"
 
 
 @pytest.mark.slow
@@ -228,7 +228,7 @@ def test_damage_gives_an_error_or_a_counted_skip(
             place = len(content) // 2
             content = content[:place] + (b"" if len(log) > 1 else bytes([content[place] ^ 0x55]) + content[place + 1 :])
         (tmp_path / file).write_bytes(content)
-    assert judge(tmp_path, case, on_error) in ("error", "skipped", "read")
+    assert outcome(tmp_path, case, on_error) in ("error", "skipped", "read")
 
 
 def _bad_lines(name: str) -> dict[bytes, str]:

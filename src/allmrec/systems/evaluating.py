@@ -1,4 +1,4 @@
-"""Judging a run: its frozen users and candidates, its systems on them, and what changed since the last time."""
+"""Evaluating a run: its frozen users and candidates, its systems on them, and what changed since the last time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from allmrec.evaluation import (
     Pair,
     Report,
     draw_protocol,
-    judge,
-    judge_catalogue,
+    evaluate_rankers,
+    evaluate_recommenders,
 )
-from allmrec.evaluation.judging import Note
+from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.tune_stage import allmrec_stages
 from allmrec.store.stages import stage_record
@@ -30,7 +30,7 @@ __all__ = [
     "earlier_report",
     "evaluate_catalogue",
     "evaluate_run",
-    "judge_systems",
+    "evaluate_systems",
     "keep_report",
     "run_protocol",
 ]
@@ -70,7 +70,7 @@ def evaluate_catalogue(
             limits[name] = own
         retrieved = f"ranks {evaluation.proposals} retrieved items" if system_kind(one.name).prompted else ""
         notes[name] = partial(_note, one.system, retrieved, _limited(own))
-    return judge_catalogue(
+    return evaluate_recommenders(
         [one.recommender for one in opened],
         protocol,
         run.split,
@@ -136,10 +136,10 @@ def evaluate_run(
     protocol, wanted = run_protocol(run), run.config.evaluation.users
     if wanted is not None:
         protocol = protocol.first(wanted)
-    return judge_systems(run, open_systems(run, systems, log), protocol, command, git_commit)
+    return evaluate_systems(run, open_systems(run, systems, log), protocol, command, git_commit)
 
 
-def judge_systems(
+def evaluate_systems(
     run: Run,
     systems: Mapping[str, System],
     protocol: EvaluationProtocol,
@@ -154,7 +154,7 @@ def judge_systems(
         if limit is not None:
             limits[name] = limit
         notes[name] = partial(_note, system, _limited(limit))
-    report = judge(
+    report = evaluate_rankers(
         [system.ranker for system in systems.values()],
         protocol,
         run.split,

@@ -1,4 +1,4 @@
-"""Judging: known systems get known figures, limits and faulty answers are dealt with."""
+"""Evaluating: known systems get known figures, limits and faulty answers are dealt with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.splitting import Split
-from allmrec.evaluation.judging import judge
+from allmrec.evaluation.evaluator import evaluate_rankers
 from allmrec.evaluation.protocol import draw_protocol
 from allmrec.evaluation.report import Pair
 from allmrec.ranking import Query, Ranking
@@ -33,7 +33,7 @@ class Faulty:
 
 
 def test_known_systems_get_known_figures(split: Split, oracle: Scored, fool: Scored) -> None:
-    report = judge([oracle, fool], draw_protocol(split, n_candidates=4), split, reference="Fool")
+    report = evaluate_rankers([oracle, fool], draw_protocol(split, n_candidates=4), split, reference="Fool")
     best, worst = report.by_name["Oracle"], report.by_name["Fool"]
     assert {name: e.value for name, e in best.metrics.items()} == dict.fromkeys(best.metrics, 1.0)
     assert {name: e.value for name, e in worst.metrics.items()} == pytest.approx(
@@ -49,7 +49,7 @@ def test_known_systems_get_known_figures(split: Split, oracle: Scored, fool: Sco
 
 def test_a_system_that_cannot_tell_gets_chance_and_no_more(constant: Scored) -> None:
     split = world(n_users=2000, n_items=60)
-    report = judge([constant], draw_protocol(split), split)
+    report = evaluate_rankers([constant], draw_protocol(split), split)
     # One in twenty; five standard errors of sqrt(0.05 * 0.95 / 2000) = 0.0049.
     assert report.systems[0].metrics["Hit@1"].value == pytest.approx(0.05, abs=0.0244)
 
@@ -59,7 +59,7 @@ def test_ranks_belong_to_their_users_whatever_the_batches(split: Split) -> None:
         return float((item * 31 + query.user * 17) % 23)
 
     protocol = draw_protocol(split)
-    reports = [judge([Scored("S", score)], protocol, split, batch_size=size) for size in (1, 7, 64)]
+    reports = [evaluate_rankers([Scored("S", score)], protocol, split, batch_size=size) for size in (1, 7, 64)]
     assert reports[0].systems[0].ranks == reports[1].systems[0].ranks == reports[2].systems[0].ranks
     for user, rank, target, row in zip(
         reports[0].systems[0].users,
@@ -78,7 +78,7 @@ def test_a_slow_system_is_asked_about_the_first_users_and_compared_on_them(
     split: Split, oracle: Scored, constant: Scored
 ) -> None:
     protocol = draw_protocol(split)
-    report = judge(
+    report = evaluate_rankers(
         [constant, oracle],
         protocol,
         split,
@@ -102,7 +102,9 @@ def test_a_slow_system_is_asked_about_the_first_users_and_compared_on_them(
 def test_a_pair_is_compared_beside_the_reference(split: Split, oracle: Scored, constant: Scored, fool: Scored) -> None:
     protocol = draw_protocol(split, n_candidates=4)
     pair = Pair("What knowing adds", "Oracle", "Fool")
-    report = judge([constant, oracle, fool], protocol, split, {"Oracle": 12}, reference="Constant", pairs=[pair])
+    report = evaluate_rankers(
+        [constant, oracle, fool], protocol, split, {"Oracle": 12}, reference="Constant", pairs=[pair]
+    )
     assert [(p.title, p.system, p.against) for p in report.pairs] == [("What knowing adds", "Oracle", "Fool")]
     difference = report.pairs[0].differences[0]
     assert (difference.metric, difference.estimate.value, difference.n_users) == ("Hit@1", 1.0, 12)
@@ -110,11 +112,11 @@ def test_a_pair_is_compared_beside_the_reference(split: Split, oracle: Scored, c
 
 
 def test_a_limit_above_the_protocol_changes_nothing(split: Split, oracle: Scored) -> None:
-    assert judge([oracle], draw_protocol(split), split, {"Oracle": 1000}).systems[0].n_users == 30
+    assert evaluate_rankers([oracle], draw_protocol(split), split, {"Oracle": 1000}).systems[0].n_users == 30
 
 
 def test_an_answer_without_the_target_is_a_miss(split: Split) -> None:
-    result = judge([Faulty(lambda row: [])], draw_protocol(split), split).systems[0]
+    result = evaluate_rankers([Faulty(lambda row: [])], draw_protocol(split), split).systems[0]
     assert result.ranks == (None,) * 30
     assert all(estimate.value == 0 for estimate in result.metrics.values())
 
@@ -128,7 +130,7 @@ def test_an_answer_without_the_target_is_a_miss(split: Split) -> None:
 )
 def test_an_answer_with_more_than_was_asked_is_refused(split: Split, answer, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        judge([Faulty(answer)], draw_protocol(split), split)
+        evaluate_rankers([Faulty(answer)], draw_protocol(split), split)
 
 
 def test_a_missing_answer_is_refused(split: Split) -> None:
@@ -137,20 +139,20 @@ def test_a_missing_answer_is_refused(split: Split) -> None:
             return super().rank(queries, candidates)[1:]
 
     with pytest.raises(DataError, match="29 rankings for 30 queries"):
-        judge([Silent("Silent", lambda query, item: 0.0)], draw_protocol(split), split)
+        evaluate_rankers([Silent("Silent", lambda query, item: 0.0)], draw_protocol(split), split)
 
 
-def test_what_cannot_be_judged_is_refused(split: Split, oracle: Scored) -> None:
+def test_what_cannot_be_evaluated_is_refused(split: Split, oracle: Scored) -> None:
     protocol = draw_protocol(split)
     with pytest.raises(ConfigError, match="share a name"):
-        judge([oracle, oracle], protocol, split)
+        evaluate_rankers([oracle, oracle], protocol, split)
     with pytest.raises(ConfigError, match="'Orakel'; expected one of Oracle"):
-        judge([oracle], protocol, split, {"Orakel": 5})
+        evaluate_rankers([oracle], protocol, split, {"Orakel": 5})
     with pytest.raises(ConfigError, match="pair 'What' is of 'Orakel'; expected one of Oracle"):
-        judge([oracle], protocol, split, pairs=[Pair("What", "Oracle", "Orakel")])
+        evaluate_rankers([oracle], protocol, split, pairs=[Pair("What", "Oracle", "Orakel")])
     with pytest.raises(ConfigError, match="limited to 0 users"):
-        judge([oracle], protocol, split, {"Oracle": 0})
+        evaluate_rankers([oracle], protocol, split, {"Oracle": 0})
     with pytest.raises(ConfigError, match="1 must be among them"):
-        judge([oracle], protocol, split, ks=(5,))
+        evaluate_rankers([oracle], protocol, split, ks=(5,))
     with pytest.raises(ArtifactError, match="belongs to the data set"):
-        judge([oracle], protocol, world(seed=1))
+        evaluate_rankers([oracle], protocol, world(seed=1))

@@ -20,7 +20,7 @@ from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, summarise
 from allmrec.ranking import Query, Ranker, Ranking
 
-__all__ = ["Judge", "Note", "judge"]
+__all__ = ["Evaluator", "Note", "evaluate_rankers"]
 
 
 Note = str | Callable[[], str]
@@ -40,7 +40,7 @@ class Named(Protocol):
 S = TypeVar("S", bound=Named)
 
 
-class Judge(ABC, Generic[S]):
+class Evaluator(ABC, Generic[S]):
     """Asks systems and reports; a subclass says what they are asked.
 
     Attributes:
@@ -71,7 +71,7 @@ class Judge(ABC, Generic[S]):
     def check(self, name: str, ranking: Ranking, given: Int[np.ndarray, " _items"], k: int) -> None:
         """Raise a DataError where an answer holds what it may not."""
 
-    def judge(
+    def evaluate(
         self,
         systems: Sequence[S],
         protocol: EvaluationProtocol,
@@ -173,7 +173,7 @@ class Judge(ABC, Generic[S]):
             self.check(name, ranking, items, k)
 
 
-class CandidateJudge(Judge[Ranker]):
+class CandidateEvaluator(Evaluator[Ranker]):
     """Hands each system the protocol's candidates.
 
     An answer may leave candidates out, which costs it the target; it may not add or repeat any.
@@ -202,7 +202,7 @@ class CandidateJudge(Judge[Ranker]):
             raise DataError(f"{name} ranked an item twice; an answer holds each candidate once at most.")
 
 
-judge = CandidateJudge().judge
+evaluate_rankers = CandidateEvaluator().evaluate
 
 
 def _check_wishes(
@@ -212,7 +212,7 @@ def _check_wishes(
     pairs: Sequence[Pair],
     ks: Sequence[int],
 ) -> None:
-    """Refuse what cannot be judged, before anybody is asked."""
+    """Refuse what cannot be evaluated, before anybody is asked."""
     if len(set(names)) < len(names):
         raise ConfigError(f"Systems share a name ({', '.join(names)}); give each its own.")
     for name in (*limits, *remarks):
