@@ -72,7 +72,7 @@ def pretraining_speed(dataset: InteractionDataset, steps: int | None, chunk: int
 
 def _model(split: Split, fused: bool) -> tuple[SASRec, torch.optim.Optimizer]:
     with seeded_torch(0, "benchmark"):
-        model = SASRec(split.dataset.n_items, SASRecConfig(max_length=LENGTH)).train()
+        model = SASRec(split.dataset.n_items, SASRecConfig(max_history=LENGTH)).train()
     return model, torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=fused or None
     )

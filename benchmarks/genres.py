@@ -89,7 +89,7 @@ def measured(run: Run, count: int, trained: bool = True, examples: int = 5) -> d
     return {
         "trained": trained,
         "title_weight": run.config.tune.title_weight,
-        "llm": run.config.llm,
+        "llm": run.config.llm.name,
         "form": run.config.tune.prompt.template.form,
         "slots": run.config.tune.prompt.slots,
         "explain": explain.model_dump(mode="json"),

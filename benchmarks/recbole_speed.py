@@ -136,7 +136,7 @@ def train_ours(split: Split, folder: Path, settings: Mapping[str, Any]) -> None:
         users = np.arange(split.dataset.n_users)
         parts = []
         for rows in np.array_split(users, max(1, len(users) // 512)):
-            histories = left_pad([split.test_history(int(user)) for user in rows], backbone.max_length)
+            histories = left_pad([split.test_history(int(user)) for user in rows], backbone.max_history)
             parts.append(backbone.user_vectors(SequenceBatch(rows, histories)).numpy())
         np.save(folder / "users.npy", np.concatenate(parts))
 

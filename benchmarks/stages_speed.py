@@ -71,7 +71,7 @@ def stage_one(
 ) -> dict[str, Any]:
     """MiniLM tuned in full or in its last layer, 32 samples a batch; the other side encodes every text anew.
 
-    Its rows are padded to what the encoder takes, as `padding="max_length"` does, or to the longest of the catalogue only.
+    Its rows are padded to what the encoder takes, as `padding="max_history"` does, or to the longest of the catalogue only.
     """
     config = AlignConfig(positions="all")
     texts = [None, *split.dataset.catalogue.item_texts()[1:]]

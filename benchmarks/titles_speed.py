@@ -32,7 +32,7 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.llm.precision import precision_here
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
@@ -304,7 +304,7 @@ def training(lm: TransformersLM, split: Split, tune: TuneConfig, steps: int) -> 
     }
     ours = trainer(tune)
     ways = {f"the same loss, each of the {ours.batch_size} prompts a row": trainer(tune, single_prompts_loss)} | {
-        f"the paper's form, {paper.prompt.budget.history} history items, batches of {paper.training.batch_size}, "
+        f"the paper's form, {paper.prompt.budget.max_history} history items, batches of {paper.training.batch_size}, "
         f"titles of {limit} tokens at most": trainer(paper)
         for limit, paper in papers.items()
     }

@@ -99,7 +99,7 @@ def scored(
     for start in track(range(0, len(queries), 16), what, None):
         part = slice(start, start + 16)
         rows += [normalised(row, "sum") for row in ranker.title_likelihoods(queries[part], candidates[part])]
-    states = backbone.user_vectors(query_batch(queries, backbone.max_length))
+    states = backbone.user_vectors(query_batch(queries, backbone.max_history))
     vectors = backbone.item_vectors()[torch.from_numpy(candidates).to(states.device)]
     return np.stack(rows), torch.einsum("bd,bcd->bc", states, vectors).float().cpu().numpy()
 

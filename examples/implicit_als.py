@@ -39,12 +39,12 @@ class ALSBackbone:
 
     Args:
         model: trained on rows of users and columns of items, where column i is item number i + 1.
-        max_length: how many of a history's most recent items are looked at.
+        max_history: how many of a history's most recent items are looked at.
     """
 
-    def __init__(self, model: AlternatingLeastSquares, max_length: int = 50) -> None:
+    def __init__(self, model: AlternatingLeastSquares, max_history: int = 50) -> None:
         self.model = model
-        self.max_length = max_length
+        self.max_history = max_history
         self.dim = int(model.item_factors.shape[1])
         self.n_items = int(model.item_factors.shape[0])
         padding = np.zeros((1, self.dim), dtype=np.float32)
@@ -75,7 +75,7 @@ class ALSBackbone:
     def user_vectors(self, batch: SequenceBatch) -> Tensor:
         """`x_u` of each history, as ALS itself finds it; 0 for an empty one."""
         check_numbers(batch, self.n_items)
-        recent = batch.histories[:, -self.max_length :]
+        recent = batch.histories[:, -self.max_history :]
         rows, columns = np.nonzero(recent)
         shape = (len(recent), self.n_items)
         ones = np.ones(len(rows), dtype=np.float32)

@@ -25,14 +25,14 @@ class MeanConfig(Config):
     """Settings of the model; `pretrain.model.dim` in a recipe."""
 
     dim: int = Field(32, ge=1, description="Length d of item and user vectors.")
-    max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
+    max_history: int = Field(50, ge=1, description="Most recent items that the model looks at.")
 
 
 class MeanOfHistory(SequenceBackbone):
     """x_u after each position: a linear map of the mean of the items up to there."""
 
     def __init__(self, n_items: int, config: MeanConfig) -> None:
-        super().__init__(n_items, config.dim, config.max_length)
+        super().__init__(n_items, config.dim, config.max_history)
         self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
         self.out = nn.Linear(config.dim, config.dim)
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import Field
 from torch import nn
 
 from allmrec.cf import BackboneKind, SequenceBackbone
@@ -30,17 +31,18 @@ from allmrec.data.sources import RawData, Source
 from allmrec.data.sources.base import RawInteractions
 from allmrec.ranking import rank_each
 from allmrec.store.stages import StageResult
+from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import trained_system
 
 
 class MeanConfig(Config):
     dim: int = 8
-    max_length: int = 8
+    max_history: int = 8
 
 
 class Mean(SequenceBackbone):
     def __init__(self, n_items: int, config: MeanConfig) -> None:
-        super().__init__(n_items, config.dim, config.max_length)
+        super().__init__(n_items, config.dim, config.max_history)
         self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
 
     def item_vectors(self):
@@ -72,6 +74,10 @@ def read(config: PairsConfig) -> RawData:
 SOURCE = Source(PairsConfig, read)
 
 
+class LatestConfig(Config):
+    weight: float = Field(2.0, gt=0)
+
+
 class Latest:
     name = "Latest"
 
@@ -85,9 +91,9 @@ class Latest:
 SYSTEM = trained_system(
     "latest",
     "items whose number is near the latest one's",
-    lambda config: {"version": 1},
-    lambda run, stage: StageResult({"weight": torch.tensor(2.0)}, {}),
-    lambda run, weights: Latest(float(weights["weight"])),
+    Settings("latest", LatestConfig),
+    lambda run, stage, settings: StageResult({"weight": torch.tensor(settings.weight)}, {}),
+    lambda run, weights, settings: Latest(float(weights["weight"])),
 )
 BROKEN = "no system"
 """

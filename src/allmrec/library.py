@@ -25,8 +25,8 @@ from allmrec.pipeline import run as core
 from allmrec.pipeline import schedule
 from allmrec.pipeline.align_stage import joint_table
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, known_counts, train_counts
-from allmrec.pipeline.config import load_recipe
 from allmrec.pipeline.frozen import language_model
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.pipeline.run import Log, StageKind
 from allmrec.pipeline.tune_stage import ALLMREC_STAGES, allmrec_stages, prompted_ranker, stages_until
 from allmrec.recommend.prompted import PromptedRanker
@@ -34,6 +34,7 @@ from allmrec.recommend.recommender import Recommender
 from allmrec.store.stages import Stage
 from allmrec.systems.evaluating import evaluate_run
 from allmrec.systems.recommending import recommender
+from allmrec.systems.registry import check_settings
 
 __all__ = ["Run", "evaluate", "open_run", "train"]
 
@@ -147,11 +148,12 @@ def train(
         ConfigError: an unknown recipe, field or backbone, or `output` holds something else.
         ModelNotFoundError: a language model or encoder that is not to be had.
     """
-    named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone}
+    named = {"llm.name": llm, "encoder.name": encoder, "pretrain.backbone": backbone}
     fields = {name: value for name, value in named.items() if value is not None} | dict(changes or {})
     device = chosen_device(device)
     here = processes(device)
     run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), here.device(device))
+    check_settings(run.config)
     schedule.check_models(run, allmrec_stages(run.config))
     run.keep()
     with progress_shown(progress):

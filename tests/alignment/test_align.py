@@ -65,7 +65,7 @@ def world(hold_out: int = 0, missing: Sequence[int] = ()) -> tuple[Split, list[s
     for item in missing:
         texts[item] = None
     with seeded_torch(5, "world"):
-        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=6)).eval()
+        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_history=6)).eval()
     # Random vectors of a trained model's size: what is tested is the alignment, not the backbone.
     backbone.item_emb.weight.data[1:] = 0.5 * torch.randn(N_ITEMS, 8, generator=torch.Generator().manual_seed(1))
     return split, texts, backbone

@@ -55,7 +55,7 @@ def one_hot() -> type[OneHot]:
 
 @pytest.fixture(scope="session")
 def sizes() -> SASRecConfig:
-    return SASRecConfig(dim=8, max_length=6, dropout=0.0)
+    return SASRecConfig(dim=8, max_history=6, dropout=0.0)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def test_against_numbers_worked_out_by_hand() -> None:
 
 @needs_bm25s
 def test_items_without_title_and_old_items_say_nothing() -> None:
-    made = BM25(TITLES, BM25Config(last=1))
+    made = BM25(TITLES, BM25Config(max_history=1))
     assert list(scores(made, [3, 1], [4, 3, 2]).items())[1:] == [(4, 0.0), (3, 0.0)]
     for history in ([], [4], [1, 4]):
         assert list(scores(made, history, [4, 3, 1]).items()) == [(4, 0.0), (3, 0.0), (1, 0.0)]

@@ -117,7 +117,7 @@ def test_a_language_model_that_knows_nothing_adds_nothing(split: Split) -> None:
 
 
 def test_with_the_language_model_and_without_it_is_fitted_on_the_same_users(split: Split) -> None:
-    config = FusionConfig(users=70, negatives=4)
+    config = FusionConfig(validation_users=70, validation_negatives=4)
     cf, llm = Told(noise, "CF"), Told(noise, "LLM")
     LateFusion.fit({"CF": cf}, split, 0, config)
     alone = list(cf.asked)
@@ -129,7 +129,7 @@ def test_with_the_language_model_and_without_it_is_fitted_on_the_same_users(spli
 def test_seeds_and_test_items(split: Split) -> None:
     """The same seed gives the same weights, and who was tested on what plays no part."""
     parts = {"good": right_half_of_the_time(split)}
-    config = FusionConfig(users=60, negatives=4)
+    config = FusionConfig(validation_users=60, validation_negatives=4)
     weights = [LateFusion.fit(parts, split, seed, config).weights for seed in (0, 0, 1)]
     assert weights[0] == weights[1] != weights[2]
     other = Split(split.dataset, split.train_end, split.prefix_end, split.validation, np.roll(split.test, 1))

@@ -43,7 +43,7 @@ def plain(split: Split, config: ItemKNNConfig, history: list[int]) -> list[float
         }
         # float32, as the fast way compares them: rounding may decide a tie.
         nearest = sorted(alike, key=lambda other: (-np.float32(alike[other]), other))[: config.neighbours]
-        kept = set(history if config.last is None else history[-config.last :])
+        kept = set(history if config.max_history is None else history[-config.max_history :])
         found.append(sum(alike[other] for other in nearest if other in kept))
     return found
 
@@ -51,7 +51,7 @@ def plain(split: Split, config: ItemKNNConfig, history: list[int]) -> list[float
 @given(sequences, st.lists(st.integers(1, 6), max_size=4), st.integers(1, 6), st.sampled_from([0.0, 2.0]))
 def test_equals_a_plain_loop(rows: list[list[str]], history: list[int], neighbours: int, shrinkage: float) -> None:
     split = split_of(rows)
-    config = ItemKNNConfig(neighbours=neighbours, shrinkage=shrinkage, last=3)
+    config = ItemKNNConfig(neighbours=neighbours, shrinkage=shrinkage, max_history=3)
     (ranking,) = ItemKNN.of(split, config).rank([Query(np.array(history, dtype=np.int64))], [np.arange(1, 7)])
     expected = plain(split, config, history)
     assert ranking.scores.tolist() == pytest.approx([expected[item - 1] for item in ranking.items], rel=1e-5, abs=1e-6)

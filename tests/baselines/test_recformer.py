@@ -34,7 +34,7 @@ from allmrec.ranking import Query
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import title_world
 
-TINY = RecformerConfig(dim=16, layers=1, heads=2, window=8, max_items=5, max_tokens=48, temperature=0.1)
+TINY = RecformerConfig(dim=16, layers=1, heads=2, window=8, max_history=5, max_tokens=48, temperature=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_forward_pass_equals_one_without_windows(tokens: ItemTokens) -> None
     whole row and a global first token come to; written out from the model's weights. Position 0 of a row is global, and
     global attention has projections of its own."""
     model = make(tokens, TINY.model_copy(update={"window": 128, "max_tokens": 64}))
-    batch = tokens.batch([np.array([3, 9, 14])], TINY.max_items, 64)
+    batch = tokens.batch([np.array([3, 9, 14])], TINY.max_history, 64)
     weights = model.longformer.state_dict()
 
     def linear(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -216,7 +216,7 @@ def test_what_the_second_stage_spoils_is_not_kept(titles: Split, tokens: ItemTok
     model, logs = train_recformer(titles, tokens, config, seed=0)
     assert list(logs) == ["first", "second"]
     assert logs["second"].best_value <= logs["first"].best_value
-    sample = ValidationSample(titles, 60, 19, TINY.max_items, 0)
+    sample = ValidationSample(titles, 60, 19, TINY.max_history, 0)
     figures = sample.figures(sample.user_vectors(model), model.item_vectors())
     assert figures["ndcg@10"] == pytest.approx(logs["first"].best_value, abs=1e-6)
 
@@ -246,7 +246,7 @@ def test_a_longformer_by_name(tokens: ItemTokens, tmp_path: Path) -> None:
 
 def query_vector(model: Recformer) -> torch.Tensor:
     with torch.no_grad():
-        return model.user_vectors(query_batch([Query(np.array([1, 2, 3]))], model.max_length))
+        return model.user_vectors(query_batch([Query(np.array([1, 2, 3]))], model.max_history))
 
 
 @pytest.mark.slow

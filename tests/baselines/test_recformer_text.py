@@ -40,7 +40,7 @@ def words(ids: np.ndarray) -> str:
 
 
 def test_an_item_is_keys_and_values_and_what_is_missing_is_left_out() -> None:
-    batch = tokens().batch([np.array([item]) for item in range(5)], max_items=3, max_tokens=20)
+    batch = tokens().batch([np.array([item]) for item in range(5)], max_history=3, max_tokens=20)
     assert [words(row).replace(" [PAD]", "") for row in batch.ids] == [
         "[CLS]",
         "[CLS] title red lamp category light , toy",
@@ -53,24 +53,24 @@ def test_an_item_is_keys_and_values_and_what_is_missing_is_left_out() -> None:
 
 
 def test_the_most_recent_item_comes_first_and_the_oldest_is_cut() -> None:
-    (row,) = tokens().batch([np.array([4, 0, 2, 3, 1])], max_items=4, max_tokens=20).ids
+    (row,) = tokens().batch([np.array([4, 0, 2, 3, 1])], max_history=4, max_tokens=20).ids
     assert words(row) == "[CLS] title red lamp category light , toy category toy title blue blue blue blue"
-    batch = tokens().batch([np.array([4, 2, 3, 1])], max_items=4, max_tokens=12)
+    batch = tokens().batch([np.array([4, 2, 3, 1])], max_history=4, max_tokens=12)
     assert words(batch.ids[0]).endswith("category toy title blue")
     # Item 3 has no words, but it has its place.
     assert batch.places[0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 3, 3, 4, 4]
-    (row,) = tokens().batch([np.array([4, 2, 3, 1])], max_items=2, max_tokens=20).ids
+    (row,) = tokens().batch([np.array([4, 2, 3, 1])], max_history=2, max_tokens=20).ids
     assert words(row) == "[CLS] title red lamp category light , toy"
 
 
 def test_an_empty_history_is_the_first_token_alone() -> None:
-    batch = tokens().batch([np.zeros(0, dtype=np.int64), np.array([0, 0])], max_items=3, max_tokens=9)
+    batch = tokens().batch([np.zeros(0, dtype=np.int64), np.array([0, 0])], max_history=3, max_tokens=9)
     assert batch.ids.tolist() == [[1], [1]]
     assert batch.real.all()
 
 
 def test_only_values_are_hidden_as_often_as_asked() -> None:
-    batch = tokens().batch([np.array([1, 4])] * 4000, max_items=3, max_tokens=20)
+    batch = tokens().batch([np.array([1, 4])] * 4000, max_history=3, max_tokens=20)
     masked, chosen = hidden_words(batch, tokens(), 0.3, np.random.default_rng(0))
     values = batch.kinds == 2
     assert not chosen[~values].any()

@@ -173,7 +173,7 @@ def test_themes_are_learned_where_collaboration_shows_nothing() -> None:
         {
             **SIZES,
             "lora": {"dropout": 0.0},
-            "budget": {"history": 4},
+            "budget": {"max_history": 4},
             "training": {"learning_rate": 1e-2, "batch_size": 16, "epochs": 20},
         }
     )

@@ -23,8 +23,8 @@ VECTORS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 0.5], [3.0, 4.0], [0.0, 0.
 PRESENT = np.array([False, True, True, True, False, True])
 
 
-def system(last: int = 10) -> TextSimilarity:
-    return TextSimilarity(TitleSimilarity(VECTORS, PRESENT, last))
+def system(max_history: int = 10) -> TextSimilarity:
+    return TextSimilarity(TitleSimilarity(VECTORS, PRESENT, max_history))
 
 
 def scores(made: TextSimilarity, history: list[int], items: list[int]) -> dict[int, float]:
@@ -41,7 +41,7 @@ def test_the_best_cosine_counts() -> None:
 
 
 def test_only_the_last_items_count() -> None:
-    assert scores(system(last=1), [2, 1], [3, 5]) == pytest.approx({3: 0.6, 5: -1.0})
+    assert scores(system(max_history=1), [2, 1], [3, 5]) == pytest.approx({3: 0.6, 5: -1.0})
 
 
 def test_a_candidate_without_title_scores_as_the_mean_of_the_others() -> None:
@@ -71,7 +71,7 @@ def test_items_that_come_later_are_compared_around_the_same_centre() -> None:
 
 def test_where_nothing_is_known_the_order_stays() -> None:
     for history in ([], [4], [2, 4]):
-        found = scores(system(last=1), history, [5, 3, 1])
+        found = scores(system(max_history=1), history, [5, 3, 1])
         assert list(found.items()) == [(5, 0.0), (3, 0.0), (1, 0.0)]
     assert list(scores(system(), [1], [4])) == [4]
 
@@ -90,8 +90,8 @@ def test_a_bank_of_titles_and_a_file_give_the_same_ranking(tmp_path: Path) -> No
     assert scores(again, [1, 3], [2, 3, 4, 5]) == scores(made, [1, 3], [2, 3, 4, 5])
     with pytest.raises(ArtifactError, match="present"):
         TitleSimilarity.from_tensors({})
-    with pytest.raises(ConfigError, match="last is 0"):
-        TitleSimilarity(VECTORS, PRESENT, last=0)
+    with pytest.raises(ConfigError, match="max_history is 0"):
+        TitleSimilarity(VECTORS, PRESENT, max_history=0)
 
 
 def test_titles_explain_the_title_world() -> None:

@@ -14,7 +14,7 @@ from tiny_world import TinyWorld
 
 from allmrec.data.catalogue import Catalogue
 from allmrec.library import Run
-from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.prompting.questions import GENRES, PROFILE, Question
 from allmrec.ranking import Query
 from allmrec.systems.registry import train_systems
@@ -28,7 +28,7 @@ def tiny_run(folder: Path, tiny_world: TinyWorld, categories: bool = True) -> Ru
         taste = {int(item): user % 3 for user in range(data.n_users) for item in data.sequence(user)}
         genres = ((), *((("Comedy", "Drama", "War")[taste.get(n, 0)], "Film") for n in range(1, data.n_items + 1)))
         data = replace(data, catalogue=Catalogue(data.catalogue.titles, data.catalogue.descriptions, genres))
-    changes = {"explain.max_new_tokens": 6, "tune.title_weight": 1.0, "systems.tallrec.epochs": 1}
+    changes = {"answer.explain.max_new_tokens": 6, "tune.title_weight": 1.0, "systems.tallrec.training.epochs": 1}
     return Run.create(folder, data, load_recipe(str(tiny_world.recipe), changes))
 
 

@@ -76,7 +76,7 @@ class NothingForNobody(Mean):
 
 class Unchecked(Mean):
     def user_vectors(self, batch: SequenceBatch) -> Tensor:
-        histories = torch.from_numpy(batch.histories[:, -self.max_length :] % (self.n_items + 1))
+        histories = torch.from_numpy(batch.histories[:, -self.max_history :] % (self.n_items + 1))
         return self.position_vectors(histories, torch.from_numpy(batch.users))[:, -1]
 
 

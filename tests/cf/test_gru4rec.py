@@ -15,7 +15,7 @@ from allmrec.data import left_pad
 @pytest.fixture
 def model() -> GRU4Rec:
     with seeded_torch(0, "gru4rec"):
-        return GRU4Rec(20, GRU4RecConfig(dim=6, max_length=9)).eval()
+        return GRU4Rec(20, GRU4RecConfig(dim=6, max_history=9)).eval()
 
 
 @torch.no_grad()

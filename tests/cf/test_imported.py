@@ -88,7 +88,7 @@ def test_it_conforms(data: InteractionDataset, tmp_path: Path) -> None:
             E[split.dataset.sequence(user) - 1, user % 4] = 1
         np.save(tmp_path / "world.npy", E)
         import_vectors(split.dataset, tmp_path / "world.safetensors", tmp_path / "world.npy")
-        model = {"vectors": str(tmp_path / "world.safetensors"), "max_length": 6}
+        model = {"vectors": str(tmp_path / "world.safetensors"), "max_history": 6}
         return Imported.of_config(split, ImportedConfig(**model))
 
     assert set(check_backbone(imported).values()) == {"passed"}

@@ -18,7 +18,7 @@ from allmrec.testing.worlds import taste_world
 @pytest.fixture
 def model() -> NCF:
     with seeded_torch(0, "ncf"):
-        model = NCF(12, 5, NCFConfig(dim=4, hidden=(6,), max_length=5))
+        model = NCF(12, 5, NCFConfig(dim=4, hidden=(6,), max_history=5))
     model.user_trained[:3] = True
     return model.eval()
 

@@ -15,7 +15,7 @@ N_ITEMS, USERS = 60, 32
 
 
 def backbone_of(name: str, dropout: float = 0.0, loss: str | None = None) -> SequenceBackbone:
-    model = {"dim": 8, "max_length": 16, "dropout": dropout}
+    model = {"dim": 8, "max_history": 16, "dropout": dropout}
     if loss is not None:
         model["objective"] = {"loss": loss, "negatives": 5}
     config = PretrainConfig.model_validate({"backbone": name, "model": model})

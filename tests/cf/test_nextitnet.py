@@ -14,7 +14,7 @@ from allmrec.core.seeding import seeded_torch
 
 def made(**changes: object) -> NextItNet:
     with seeded_torch(0, "nextitnet"):
-        return NextItNet(60, NextItNetConfig(**{"dim": 6, "max_length": 40, "dilations": (1, 4), **changes})).eval()
+        return NextItNet(60, NextItNetConfig(**{"dim": 6, "max_history": 40, "dilations": (1, 4), **changes})).eval()
 
 
 @torch.no_grad()

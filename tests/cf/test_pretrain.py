@@ -39,7 +39,7 @@ def cyclic_world(users: int = 80, length: int = 12, hold_out: int = 0) -> Split:
 
 def small(**changes: object) -> PretrainConfig:
     training = TrainingConfig(learning_rate=5e-3, betas=(0.9, 0.98), batch_size=32, epochs=40, validate_every=30)
-    model = SASRecConfig(dim=16, max_length=8, dropout=0.1)
+    model = SASRecConfig(dim=16, max_history=8, dropout=0.1)
     return PretrainConfig(**{"model": model, "training": training, **changes})
 
 
@@ -68,7 +68,7 @@ def test_the_next_item_is_learned(world: Split, windows: str) -> None:
 
 def test_the_loss_equals_a_plain_loop(world: Split) -> None:
     with seeded_torch(0, "plain"):
-        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=8)).eval()
+        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_history=8)).eval()
     task = SequenceTask(backbone, world, small(training=quick()), seed=3)
     batch = task.batches(0)[0]
     positive, negative, count = 0.0, 0.0, 0
@@ -86,7 +86,7 @@ def test_the_loss_equals_a_plain_loop(world: Split) -> None:
 def test_sasrec_takes_another_objective(world: Split) -> None:
     objective = Objective(loss="sampled_softmax", negatives=5)
     with seeded_torch(0, "objective"):
-        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=8, objective=objective)).eval()
+        backbone = SASRec(N_ITEMS, SASRecConfig(dim=8, max_history=8, objective=objective)).eval()
     task = SequenceTask(backbone, world, small(training=quick()), seed=3)
     batch = task.batches(0)[0]
     assert batch.negatives.shape == (len(batch), 5)
@@ -112,7 +112,7 @@ def uneven_world() -> Split:
 
 def task_on(split: Split, name: str, seed: int = 3) -> tuple[SequenceTask, SequenceBackbone]:
     """A task whose backbone draws no dropout."""
-    model = {"dim": 8, "max_length": 16, "dropout": 0.0}
+    model = {"dim": 8, "max_history": 16, "dropout": 0.0}
     config = PretrainConfig.model_validate({"backbone": name, "model": model, "training": quick()})
     with seeded_torch(0, name):
         backbone = backbone_kind(name).build(N_ITEMS, split.dataset.n_users, config.model)
@@ -133,7 +133,7 @@ def test_the_parts_of_a_batch_add_up_to_its_loss(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", ["gru4rec", "nextitnet"])
 def test_models_of_order_learn_the_ring(world: Split, name: str) -> None:
     training = {"learning_rate": 1e-2, "batch_size": 32, "epochs": 40, "validate_every": 40}
-    model = {"dim": 16, "max_length": 8, "dropout": 0.1}
+    model = {"dim": 16, "max_history": 8, "dropout": 0.1}
     config = PretrainConfig.model_validate({"backbone": name, "model": model, "training": training})
     backbone, _ = pretrain(world, config, seed=0)
     queries = [Query(world.test_history(user), user) for user in range(world.dataset.n_users)]
@@ -144,7 +144,7 @@ def test_models_of_order_learn_the_ring(world: Split, name: str) -> None:
 
 
 def test_an_epoch_holds_every_row_once_and_repeats_itself(world: Split) -> None:
-    task = SequenceTask(SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=8)), world, small(training=quick()), seed=3)
+    task = SequenceTask(SASRec(N_ITEMS, SASRecConfig(dim=8, max_history=8)), world, small(training=quick()), seed=3)
     first, again, other = task.batches(0), task.batches(0), task.batches(1)
     assert len(first) == 3
     assert sorted(np.concatenate([batch.users for batch in first]).tolist()) == list(range(80))
@@ -157,7 +157,7 @@ def test_an_epoch_holds_every_row_once_and_repeats_itself(world: Split) -> None:
 
 def test_held_out_items_are_never_targets() -> None:
     split = cyclic_world(hold_out=2)
-    task = SequenceTask(SASRec(N_ITEMS, SASRecConfig(dim=8, max_length=20)), split, small(training=quick()), seed=0)
+    task = SequenceTask(SASRec(N_ITEMS, SASRecConfig(dim=8, max_history=20)), split, small(training=quick()), seed=0)
     for batch in task.batches(0):
         for row, user in enumerate(batch.users):
             real = batch.targets[row] != 0

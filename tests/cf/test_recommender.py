@@ -16,7 +16,7 @@ from allmrec.ranking import Query, Ranker
 class LastItem:
     """Two arrays from elsewhere: a user is the last item's vector, items are the corners of a cube."""
 
-    dim, max_length, n_items = 3, 4, 3
+    dim, max_history, n_items = 3, 4, 3
 
     def item_vectors(self) -> Tensor:
         return torch.cat([torch.zeros(1, 3), torch.eye(3)])
@@ -41,7 +41,7 @@ def test_candidates_are_ranked_each_within_its_query() -> None:
 
 
 def test_batches_do_not_change_scores() -> None:
-    model = SASRec(20, SASRecConfig(dim=8, max_length=5)).eval()
+    model = SASRec(20, SASRecConfig(dim=8, max_history=5)).eval()
     rng = np.random.default_rng(0)
     queries = [Query(rng.integers(1, 21, size)) for size in (0, 1, 3, 9)]
     candidates = [rng.permutation(np.arange(1, 21))[:6] for _ in queries]

@@ -14,7 +14,7 @@ from allmrec.core.seeding import seeded_torch
 from allmrec.data import SequenceBatch, left_pad
 
 GOLDEN = Path(__file__).parent / "data" / "sasrec_released.npz"
-SIZES = {"dim": 16, "max_length": 12, "blocks": 2, "heads": 1}
+SIZES = {"dim": 16, "max_history": 12, "blocks": 2, "heads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_attention_is_torchs_own(masked: SASRec) -> None:
 
 
 def test_two_heads_match_torchs_own() -> None:
-    config = SASRecConfig(dim=16, max_length=12, heads=4, dropout=0.0)
+    config = SASRecConfig(dim=16, max_history=12, heads=4, dropout=0.0)
     with seeded_torch(0, "heads"):
         ours = SASRec(10, config).attention_layers[0]
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
@@ -155,7 +155,7 @@ def test_heads_must_divide_the_width() -> None:
 
 def test_padding_row_starts_at_zero_and_gets_no_gradient() -> None:
     with seeded_torch(0, "padding"):
-        model = SASRec(10, SASRecConfig(dim=8, max_length=4))
+        model = SASRec(10, SASRecConfig(dim=8, max_history=4))
     model.position_vectors(torch.tensor([[0, 0, 3, 4]])).sum().backward()
     assert not model.item_vectors()[0].any()
     assert not model.item_emb.weight.grad[0].any()

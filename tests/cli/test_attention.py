@@ -35,7 +35,7 @@ def test_the_papers_form_gives_a_png_and_its_numbers(copy: Path, tmp_path: Path)
     assert (tmp_path / "figures" / "attention.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     run = Run.open(copy)
     assert (numbers["users"], numbers["candidates"], numbers["layers"], numbers["heads"]) == (5, 20, 2, 2)
-    assert (numbers["language_model"], numbers["form"], numbers["parallel"]) == (run.config.llm, "paper", False)
+    assert (numbers["language_model"], numbers["form"], numbers["parallel"]) == (run.config.llm.name, "paper", False)
     assert numbers["tune"] == run.stage("tune").key
     for when in ("before", "after"):
         by_layer = numbers[when]["by_layer"]

@@ -138,7 +138,7 @@ def test_options_of_their_own_name_the_common_changes(workplace: Path, tiny_worl
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
-    assert (config["seed"], config["llm"], config["encoder"]["name"]) == (3, "mine", str(encoder))
+    assert (config["seed"], config["llm"]["name"], config["encoder"]["name"]) == (3, "mine", str(encoder))
     assert config["tune"]["prompt"]["template"]["words"] == {"verb": "watch", "past": "watched", "noun": "movie"}
 
 

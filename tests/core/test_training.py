@@ -177,7 +177,7 @@ def test_another_seed_is_another_run() -> None:
     weights = []
     for seed in (0, 0, 1):
         task = Regression()
-        fit(task.net, task, TrainingConfig(epochs=1, seed=seed), "seeds")
+        fit(task.net, task, TrainingConfig(epochs=1), "seeds", seed=seed)
         weights.append(task.net[0].weight.detach())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -9,12 +9,13 @@ import pytest
 
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
-from allmrec.pipeline.config import RunConfig, load_recipe, recipe_names
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.recipe_files import load_recipe, recipe_names
 from tests.docs.conftest import PAGES, ROOT, blocks, program, without_blocks
 
 GENERATOR = program(ROOT / "docs" / "generate_configuration.py")
 FIELDS = [name for name, _, _ in GENERATOR.fields(RunConfig())]
-_DOTTED = re.compile(r"`((?:pretrain|align|tune|evaluation|encoder|item_text)\.[a-z_.]+)`")
+_DOTTED = re.compile(r"`((?:pretrain|align|tune|answer|evaluation|encoder|item_text|llm)\.[a-z_.]+)`")
 
 
 def test_the_page_is_what_the_classes_say() -> None:
@@ -25,7 +26,7 @@ def test_the_page_is_what_the_classes_say() -> None:
 def test_every_field_of_a_run_is_listed_with_a_description() -> None:
     for name, _, about in GENERATOR.fields(RunConfig()):
         assert about, f"{name} has no description"
-    assert {"llm", "tune.training.epochs", "pretrain.model.dropout"} <= set(FIELDS)
+    assert {"llm.name", "tune.training.epochs", "pretrain.model.dropout"} <= set(FIELDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -71,7 +72,7 @@ def test_the_table_of_differences_tells_the_truth() -> None:
         "encoder.tune": ("full", "full"),
         "tune.training.batch_size": (4, 2),
         "tune.training.epochs": (5, 10),
-        "tune.prompt.budget.history": (10, 10),
+        "tune.prompt.budget.max_history": (10, 10),
         "tune.prompt.budget.user_before_bos": (False, True),
         "tune.prompt.template.item": (None, '"{title}"{item}'),
         "evaluation.users": (None, 10_000),

@@ -15,7 +15,7 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError, 
 from allmrec.data.build import read_table
 from allmrec.export.pretrained import TrainedALLMRec
 from allmrec.library import Run
-from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.testing.tiny_lm import save_tiny_language_model
 
 
@@ -23,7 +23,7 @@ from allmrec.testing.tiny_lm import save_tiny_language_model
 def run(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder: Path = tmp_path_factory.mktemp("run") / "run"
     shutil.copytree(tiny_world.folder / "language model", folder.parent / "lm")
-    config = load_recipe(str(tiny_world.recipe), {"llm": str(folder.parent / "lm"), "evaluation.cold_below": 3})
+    config = load_recipe(str(tiny_world.recipe), {"llm.name": str(folder.parent / "lm"), "answer.cold_below": 3})
     made = Run.create(folder, read_table(tiny_world.interactions, tiny_world.items), config)
     made.train()
     return made
@@ -44,7 +44,8 @@ def test_it_recommends_the_same(run: Run, saved: Path) -> None:
 
 def test_no_user_is_in_it_unless_asked(run: Run, saved: Path, tmp_path: Path) -> None:
     everything = b"".join(file.read_bytes() for file in saved.rglob("*") if file.is_file())
-    assert b"u3" not in everything.replace(b"0u3", b"")
+    # Three bytes stand among random weights now and then, and thirty such ids do not.
+    assert sum(user.encode() in everything for user in run.dataset.users.ids if len(user) == 3) < 3
     with pytest.raises(UnknownIdError, match="u3"):
         allmrec.ALLMRec.from_pretrained(saved).recommend(user="u3")
     run.recommender().save_pretrained(tmp_path / "whole", interactions=True)
@@ -88,7 +89,7 @@ def test_it_is_not_trained_further(saved: Path) -> None:
 
 
 def test_another_language_model_of_that_name_is_refused(run: Run, saved: Path) -> None:
-    folder = Path(run.config.llm)
+    folder = Path(run.config.llm.name)
     kept = folder.with_name("kept")
     folder.rename(kept)
     try:

@@ -14,7 +14,7 @@ from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
 from allmrec.library import Run
-from allmrec.pipeline.config import load_recipe
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.ranking import Query, Ranking
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.request import Request, resolve
@@ -129,14 +129,14 @@ def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
 
 @pytest.mark.parametrize("by", ["cf", "joint", "both"])
 def test_each_way_of_retrieval_proposes_unseen_items(run: Run, by: str) -> None:
-    run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": by}))
+    run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": by}))
     found = {item.item_id for item in run.recommender().recommend(history=["i1", "i2"], k=10, candidates=10)}
     assert len(found) == 10
     assert not found & {"i1", "i2"}
 
 
 def test_an_approximate_index_proposes_too(run: Run) -> None:
-    run = Run(run.path, run.dataset, run.config.changed({"retrieve.approximate_above": 5}))
+    run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.approximate_above": 5}))
     assert len(run.recommender().recommend(history=["i1"], k=5)) == 5
 
 
@@ -169,7 +169,7 @@ def test_the_cold_rule_is_chosen_on_validation_once_and_kept(run: Run) -> None:
 
 
 def test_a_stated_cold_rule_counts_in_recommendations_too(run: Run) -> None:
-    run = Run(run.path, run.dataset, run.config.changed({"evaluation.cold_below": 3}))
+    run = Run(run.path, run.dataset, run.config.changed({"answer.cold_below": 3}))
     counts = run.split.train_counts()
     wanted = [bool(n) and int(counts[n]) < 3 for n in range(len(counts))]
     assert any(wanted)
@@ -184,7 +184,7 @@ WAYS = ("allmrec-select", "allmrec", "allmrec-select-sbert")
 def test_every_way_of_answering_honours_retrieval_and_rounds(
     run: Run, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(run.path, run.dataset, run.config.changed({"retrieve.by": "joint", "evaluation.proposals": 25}))
+    run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "joint", "answer.retrieve.items": 25}))
     model = recommender(run, name)
     assert isinstance(model, ALLMRec)
     joint = model.ranker.joint.vectors().float().numpy()
@@ -199,7 +199,7 @@ def test_every_way_of_answering_honours_retrieval_and_rounds(
     scores = [item.score for item in model.recommend(history=["i1", "i2"], k=25)]
     query = resolve(run.dataset, Request(history=["i1", "i2"])).query
     wanted = (
-        JointRetriever(joint, run.config.retrieve.history, 10**6)
+        JointRetriever(joint, run.config.answer.retrieve.max_history, 10**6)
         .retrieve([query], 25, [query.history], [None])[0]
         .items
     )
@@ -209,7 +209,7 @@ def test_every_way_of_answering_honours_retrieval_and_rounds(
 
 
 def test_every_way_of_answering_honours_the_cold_rule(run: Run) -> None:
-    changed = Run(run.path, run.dataset, run.config.changed({"evaluation.cold_below": 3}))
+    changed = Run(run.path, run.dataset, run.config.changed({"answer.cold_below": 3}))
     wanted = changed.recommender()
     for name in ("allmrec-select", "allmrec"):
         model = recommender(changed, name)

@@ -16,7 +16,8 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
-from allmrec.pipeline.config import RunConfig, load_recipe
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
 
@@ -124,7 +125,10 @@ def test_stages_one_by_one_are_the_same_as_all_at_once(
 
 
 def test_a_model_that_is_not_to_be_had_is_told_before_training(data: InteractionDataset, tmp_path: Path) -> None:
-    for changes, kind in (({"llm": "no/such"}, "language model"), ({"encoder.name": "no/such"}, "sentence encoder")):
+    for changes, kind in (
+        ({"llm.name": "no/such"}, "language model"),
+        ({"encoder.name": "no/such"}, "sentence encoder"),
+    ):
         run = Run.create(tmp_path / kind, data, load_recipe("cpu", changes))
         with pytest.raises(ModelNotFoundError, match=f"The {kind} 'no/such'"):
             run.train()

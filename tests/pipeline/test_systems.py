@@ -19,7 +19,8 @@ from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, draw_protocol, evaluate_rankers, markdown, render
 from allmrec.library import Run
-from allmrec.pipeline.config import RunConfig, load_recipe
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.ranking import Query
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.retrieve import BackboneRetriever
@@ -28,14 +29,14 @@ from allmrec.systems.baselines import encoder_note
 from allmrec.systems.evaluating import _pairs, earlier_report, evaluate_run, keep_report
 from allmrec.systems.own import OWN
 from allmrec.systems.recommending import recommender
-from allmrec.systems.registry import SYSTEMS, open_systems, train_systems
+from allmrec.systems.registry import SYSTEMS, check_settings, open_systems, train_systems
 from allmrec.systems.variants import VARIANTS, open_variant
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import taste_world
 
 SHORT = {"epochs": 1, "batch_size": 16}
 SMALL = {
-    "systems.encoder_tune": "frozen",
+    "systems.morec.encoder.tune": "frozen",
     "systems.morec.pretrain.training": SHORT,
     "systems.ctrl.pretrain.training": SHORT,
     "systems.ctrl.contrast": SHORT,
@@ -43,7 +44,7 @@ SMALL = {
     "systems.recformer.pretraining": SHORT,
     "systems.recformer.first": SHORT,
     "systems.recformer.second": SHORT,
-    "systems.tallrec": {"epochs": 1, "batch_size": 4},
+    "systems.tallrec.training": {"epochs": 1, "batch_size": 4},
     "evaluation.users": 6,
     "encoder.tune": "full",
 }
@@ -234,7 +235,7 @@ def test_late_fusion_reads_the_language_model_as_the_table_does(copy: Run) -> No
 
 
 def test_late_fusion_by_the_title_loss_is_slow_and_compared_on_few_users(copy: Run) -> None:
-    changes = {"tune.title_weight": 1.0, "tune.select_weight": 0.0, "systems.fusion.users": 4}
+    changes = {"tune.title_weight": 1.0, "tune.select_weight": 0.0, "systems.late-fusion.validation_users": 4}
     by_title = Run.create(copy.path, copy.dataset, copy.config.changed(changes))
     train_systems(by_title, ["late-fusion-llm"], lambda text: None)
     few, all_of_them = open_systems(by_title, ["late-fusion", "late-fusion-llm"]).values()
@@ -242,7 +243,7 @@ def test_late_fusion_by_the_title_loss_is_slow_and_compared_on_few_users(copy: R
     report = evaluate_run(by_title, ["late-fusion", "late-fusion-llm"])
     assert [system.n_users for system in report.systems] == [6, 3]
     assert report.pairs[0].differences[0].n_users == 3
-    other = Run(copy.path, copy.dataset, by_title.config.changed({"evaluation.normalisation": "mean"}))
+    other = Run(copy.path, copy.dataset, by_title.config.changed({"answer.normalisation": "mean"}))
     with pytest.raises(ArtifactError, match=r"made of other inputs.*--system late-fusion-llm"):
         open_systems(other, ["late-fusion-llm"])
     assert list(open_systems(other, ["late-fusion"])) == ["late-fusion"]
@@ -287,7 +288,9 @@ def test_a_longformer_by_name_is_read_in_its_own_tokens(
     assert heard(run, "recformer")[-1] == "recformer: done"
     made = open_systems(run, ["recformer"])["recformer"].ranker
     arrays = run.folder.tensors(last_stage(run, "recformer"))
-    own = Recformer.from_arrays(arrays, ItemTokens.of(data.catalogue, tokenizer), run.config.systems.recformer.model)
+    own = Recformer.from_arrays(
+        arrays, ItemTokens.of(data.catalogue, tokenizer), SYSTEMS["recformer"].settings.of(run.config).model
+    )
     query = Query(np.array([1, 2, 3]))
     (found,), (wanted,) = (
         system.rank([query], [np.arange(1, 9)]) for system in (made, BackboneRecommender(own, "own"))
@@ -328,6 +331,42 @@ def test_what_decides_text_vectors_decides_whose_they_are(trained: Run) -> None:
     assert last_stage(changed, "recformer").key == last_stage(trained, "recformer").key
 
 
+def test_settings_of_a_system_are_checked_by_its_own_class(config: RunConfig) -> None:
+    check_settings(config)
+    for changes, message in (
+        (
+            {"systems.tallrek.lora.r": 4},
+            r"systems\.tallrek: no system has settings of that name\. Did you mean systems\.tallrec",
+        ),
+        ({"systems.ease.regularization": 4}, r"systems\.ease .* no such field; did you mean regularisation"),
+        ({"systems.bm25.b": 2}, r"systems\.bm25 .* b: Input should be less than or equal to 1 \(found 2\)"),
+        ({"systems.popularity.x": 2}, r"systems\.popularity: no system has settings"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_settings(config.changed(changes))
+
+
+def test_what_a_system_is_not_told_is_as_in_the_runs_own_stages(config: RunConfig) -> None:
+    changed = config.changed(
+        {
+            "pretrain.training.epochs": 9,
+            "pretrain.model.dim": 12,
+            "tune.training.batch_size": 3,
+            "tune.prompt.budget.title_tokens": 5,
+            "systems.morec": {},
+            "systems.tallrec": {"training": {"epochs": 7}},
+            "systems.gru4rec": {"model": {"layers": 2}},
+        }
+    )
+    morec, tallrec, gru = (SYSTEMS[name].settings.of(changed) for name in ("morec", "tallrec", "gru4rec"))
+    assert (morec.pretrain.training.epochs, morec.pretrain.model.dim) == (9, 12)
+    assert (morec.pretrain.training.learning_rate, morec.encoder.tune) == (1e-4, "full")
+    assert (tallrec.training.epochs, tallrec.training.batch_size, tallrec.training.learning_rate) == (7, 3, 1e-4)
+    assert tallrec.budget.title_tokens == 5
+    assert (gru.training.epochs, gru.model.dim, gru.model.layers, gru.backbone) == (9, 12, 2, "gru4rec")
+    assert gru.model.objective.loss == "bpr_max"
+
+
 def test_an_encoder_that_is_not_tuned_as_the_papers_tune_it_is_noted(config: RunConfig) -> None:
     notes = {
         "full": "",
@@ -335,8 +374,8 @@ def test_an_encoder_that_is_not_tuned_as_the_papers_tune_it_is_noted(config: Run
         2: "its sentence encoder tuned in the last 2 layers only",
     }
     for tuned, note in notes.items():
-        changed = config.changed({"systems.encoder_tune": tuned})
-        assert encoder_note(changed) == note
+        changed = config.changed({"systems.morec.encoder.tune": tuned})
+        assert encoder_note(SYSTEMS["morec"].settings.of(changed)) == note
 
 
 def test_the_runs_own_cf_model_may_be_all_of_it(data: InteractionDataset, config: RunConfig, tmp_path: Path) -> None:

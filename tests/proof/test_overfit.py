@@ -42,9 +42,9 @@ SHORT = {
 @pytest.mark.parametrize(
     ("method", "rate", "epochs", "prompt"),
     [
-        ("select", 2e-3, 40, {"budget": {"history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
+        ("select", 2e-3, 40, {"budget": {"max_history": 2, "title_tokens": 6}, "pointer": {"layers": 1}}),
         # All layers and the paper's title loss: a short template keeps it within minutes on a CPU.
-        ("score", 3e-3, 40, {"budget": {"history": 1, "title_tokens": 4}, "template": SHORT}),
+        ("score", 3e-3, 40, {"budget": {"max_history": 1, "title_tokens": 4}, "template": SHORT}),
     ],
 )
 def test_thirty_two_users_by_heart(
@@ -52,7 +52,7 @@ def test_thirty_two_users_by_heart(
 ) -> None:
     data = few_users()
     with seeded_torch(0, "overfit"):
-        backbone = SASRec(data.n_items, SASRecConfig(max_length=8)).eval()
+        backbone = SASRec(data.n_items, SASRecConfig(max_history=8)).eval()
     ranker = stage_two(smollm2, backbone, data, cf_table(backbone), **prompt)
     config = TuneConfig.model_validate(
         {

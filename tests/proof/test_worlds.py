@@ -36,7 +36,7 @@ def stage_one(data: InteractionDataset) -> tuple[Split, Backbone, JointItemTable
     """A trained SASRec and the joint vectors that the real encoder gives."""
     split = leave_one_out(data)
     settings = {"epochs": 60, "batch_size": 64, "learning_rate": 3e-3, "patience": 10}
-    config = {"model": {"dim": 32, "dropout": 0.2, "max_length": 10}, "training": settings, "validation_negatives": 5}
+    config = {"model": {"dim": 32, "dropout": 0.2, "max_history": 10}, "training": settings, "validation_negatives": 5}
     backbone, _ = pretrain(split, PretrainConfig.model_validate(config), 0)
     encoder = load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen"))
     texts = [text or None for text in data.catalogue.item_texts()]
@@ -55,7 +55,7 @@ def tuning(samples: int, epochs: int, **prompt: object) -> TuneConfig:
     """`select` alone, without the CF model's score: what is right must have come through the slots."""
     return TuneConfig.model_validate(
         {
-            "prompt": {"budget": {"history": 4, "title_tokens": 6}, "pointer": {"layers": 1}} | prompt,
+            "prompt": {"budget": {"max_history": 4, "title_tokens": 6}, "pointer": {"layers": 1}} | prompt,
             "title_weight": 0,
             "select_weight": 1,
             "candidates": CANDIDATES,
@@ -75,7 +75,7 @@ def tuning(samples: int, epochs: int, **prompt: object) -> TuneConfig:
 
 def by_titles(steps: int, **prompt: object) -> TuneConfig:
     """The title loss alone, in the form `copy`, over so many steps."""
-    start = {"projection": {"start": "aligned", "scale": "embeddings"}, "budget": {"history": 4, "title_tokens": 6}}
+    start = {"projection": {"start": "aligned", "scale": "embeddings"}, "budget": {"max_history": 4, "title_tokens": 6}}
     return TuneConfig.model_validate(
         {
             "prompt": start | {"template": {"form": "copy"}} | prompt,
@@ -105,7 +105,7 @@ def test_only_collaboration_knows_by_the_title_loss(smollm2: TransformersLM) -> 
     tune(ranker, split, config)
     ours = hit_at_1(LanguageRanker(ranker, "score"), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
-    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
+    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(max_history=4))
     llm_only = hit_at_1(plain, *(part[:30] for part in asked))
     print(
         f"Hit@1 of {CANDIDATES}: by titles {ours:.2f}, untrained {before:.2f}, SASRec {sasrec:.2f}, LLM-Only {llm_only:.2f}"
@@ -143,7 +143,7 @@ def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
     tune(ranker, split, config)
     queries, targets, candidates = asked_about(split, np.arange(80), *others(split, 80))
     ours, sasrec = LanguageRanker(ranker, "score"), BackboneRecommender(backbone)
-    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
+    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(max_history=4))
     found = {
         name: [hit_at_1(system, queries[half::2], targets[half::2], candidates[half::2]) for half in (0, 1)]
         for name, system in (("by titles", ours), ("SASRec", sasrec), ("LLM-Only", plain))
@@ -163,7 +163,7 @@ def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
     ours = hit_at_1(LanguageRanker(ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
     few = tuple(part[:40] for part in asked)
-    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(history=4))
+    plain = LLMOnly(smollm2, split.dataset.catalogue.titles, config.prompt.template, PromptBudget(max_history=4))
     llm_only = hit_at_1(plain, *few)
     print(f"Hit@1 of {CANDIDATES}: A-LLMRec {ours:.2f}, SASRec {sasrec:.2f}, LLM-Only {llm_only:.2f}")
     assert sasrec > 0.5

@@ -22,7 +22,7 @@ WORLD = taste_world(users=24, tastes=4, items_per_taste=8, length=6)
 def ranker(lm: TransformersLM, world: InteractionDataset = WORLD, seed: int = 0, **config: object) -> PromptedRanker:
     """Untrained."""
     with seeded_torch(5, "backbone"):
-        backbone = SASRec(world.n_items, SASRecConfig(dim=8, max_length=6))
+        backbone = SASRec(world.n_items, SASRecConfig(dim=8, max_history=6))
     Frozen(backbone)
     generator = torch.Generator().manual_seed(1)
     rows = world.n_items + 1

@@ -15,7 +15,7 @@ NOTHING = np.empty(0, dtype=np.int64)
 
 @pytest.fixture(scope="module")
 def backbone() -> SASRec:
-    return SASRec(40, SASRecConfig(dim=8, max_length=5)).eval()
+    return SASRec(40, SASRecConfig(dim=8, max_history=5)).eval()
 
 
 QUERIES = [Query(np.random.default_rng(n).integers(1, 41, size)) for n, size in enumerate((1, 3, 9, 30))]

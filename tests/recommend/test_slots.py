@@ -71,7 +71,7 @@ def knowing(titled: bool = True, **config: object) -> PromptedRanker:
     vectors = torch.from_numpy(tastes) + 0.1 * noise
     table = JointItemTable.of(vectors, vectors.flip(1).contiguous(), torch.ones(len(vectors), dtype=torch.bool))
     counts = leave_one_out(WORLD).train_counts()
-    wanted = PromptConfig.model_validate({"budget": PromptBudget(history=4), **config})
+    wanted = PromptConfig.model_validate({"budget": PromptBudget(max_history=4), **config})
     texts = TitleSimilarity(vectors, np.full(len(vectors), titled), centred=True)
     return PromptedRanker(made.lm, made.backbone, table, WORLD.catalogue.titles, wanted, counts=counts, texts=texts)
 

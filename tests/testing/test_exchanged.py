@@ -19,7 +19,7 @@ def test_each_user_has_the_vector_of_the_other() -> None:
     users = np.array([3, 0, 7])
 
     def batch(chosen: np.ndarray) -> SequenceBatch:
-        return SequenceBatch(chosen, left_pad([split.test_history(int(u)) for u in chosen], backbone.max_length))
+        return SequenceBatch(chosen, left_pad([split.test_history(int(u)) for u in chosen], backbone.max_history))
 
     strange = OthersVectors(backbone, split, other)
     torch.testing.assert_close(strange.user_vectors(batch(users)), backbone.user_vectors(batch(other[users])))

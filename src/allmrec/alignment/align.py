@@ -67,7 +67,7 @@ class AlignTask:
         self._samples = UserSamples(split, backbone, config.positions)
         self._sampler = NegativeSampler(split)
         sample = ValidationSample(
-            split, config.validation_users, config.validation_negatives, backbone.max_length, seed
+            split, config.validation_users, config.validation_negatives, backbone.max_history, seed
         )
         with torch.no_grad():
             self._validation = sample, sample.user_vectors(backbone)
@@ -205,8 +205,7 @@ def align(
         backbone.to(device)
     bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
     task = AlignTask(alignment, split, backbone, bank, config, seed)
-    training = config.training.model_copy(update={"seed": seed})
-    log = fit(alignment, task, training, "align items with texts", resume)
+    log = fit(alignment, task, config.training, "align items with texts", resume, seed=seed)
     alignment.eval()
     return alignment, joint_items(alignment, backbone, bank), log
 

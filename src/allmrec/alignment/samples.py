@@ -55,7 +55,7 @@ class UserSamples:
 
     def histories(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "rows length"]:
         """The items before each sample's own, left-padded to the backbone's length."""
-        at = self._ends[rows][:, None] - np.arange(self._backbone.max_length, 0, -1)
+        at = self._ends[rows][:, None] - np.arange(self._backbone.max_history, 0, -1)
         real = at >= self._starts[rows][:, None]
         return np.where(real, self._flat[np.maximum(at, 0)], 0).astype(np.int64)
 

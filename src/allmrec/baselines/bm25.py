@@ -19,7 +19,7 @@ __all__ = ["BM25", "BM25Config"]
 class BM25Config(Config):
     """How titles are compared word by word."""
 
-    last: int = Field(10, ge=1, description="Most recent items of the history whose titles make the question.")
+    max_history: int = Field(10, ge=1, description="Most recent items of the history whose titles make the question.")
     k1: float = Field(1.5, ge=0, description="How slowly a repeated word saturates; 0: presence alone counts.")
     b: float = Field(0.75, ge=0, le=1, description="How much a long title is held against itself.")
     stopwords: str | None = Field("en", description="Language whose stop words are left out; none: all words count.")
@@ -85,7 +85,9 @@ class BM25:
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]
     ) -> Float[np.ndarray, " candidates"]:
         """One query's scores in the candidates' order."""
-        question = [word for item in history[-self._config.last :].tolist() for word in self._words.get(item, ())]
+        question = [
+            word for item in history[-self._config.max_history :].tolist() for word in self._words.get(item, ())
+        ]
         if self._index is None or not question:
             return np.zeros(len(items), dtype=np.float32)
         scores = np.append(self._index.get_scores(question), np.float32(0))

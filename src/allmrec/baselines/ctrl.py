@@ -25,13 +25,15 @@ from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.splitting import Split
 from allmrec.text.bank import TextBank
-from allmrec.text.encoder import SentenceEncoder
+from allmrec.text.encoder import EncoderConfig, SentenceEncoder
 
 __all__ = ["CTRLConfig", "CTRLTowers", "contrastive_loss", "train_ctrl"]
 
 
 class CTRLConfig(Config):
     """How the two steps of CTRL are trained."""
+
+    encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
 
     dim: int = Field(128, ge=1, description="Width in which the two projections meet.")
     temperature: float = Field(0.1, gt=0, description="Divides cosines before the softmax.")
@@ -135,7 +137,7 @@ def train_ctrl(
         texts: one per item number; entry 0 is the padding's, None where an item has no text.
         encoder: the sentence encoder; its tunable part is trained in place.
         config: sizes and training.
-        seed: names every draw; it takes the place of the training configs' own.
+        seed: names every draw.
         resume: where to keep the fine-tuning's resume state; the contrastive step keeps its own beside it
             (`.contrast`). The caller removes both at the end.
         device: where to train.
@@ -159,11 +161,11 @@ def train_ctrl(
     contrasted = fit(
         towers,
         ContrastTask(towers, bank, config, seed),
-        config.contrast.model_copy(update={"seed": seed}),
+        config.contrast,
         "contrast items with texts",
         None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.contrast")),
+        seed=seed,
     )
     task = SequenceTask(sasrec, split, config.pretrain, seed)
-    training = config.pretrain.training.model_copy(update={"seed": seed})
-    tuned = fit(sasrec, task, training, "fine-tune CTRL", resume)
+    tuned = fit(sasrec, task, config.pretrain.training, "fine-tune CTRL", resume, seed=seed)
     return sasrec.eval(), contrasted, tuned

@@ -29,13 +29,14 @@ _AT_A_TIME = 64
 class FusionConfig(Config):
     """What the regression is fitted on."""
 
-    users: int = Field(
+    max_history: int = Field(10, ge=1, description="Most recent items of the history whose titles are compared.")
+    validation_users: int = Field(
         500,
         ge=1,
         description="Validation users that late fusion is fitted on, at the most: the same ones with the language model's "
         "score and without.",
     )
-    negatives: int = Field(19, ge=1, description="Items that each validation item is told from.")
+    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is told from.")
     penalty: float = Field(1e-3, ge=0, description="Weight of the squared coefficients beside the mean log-loss.")
 
 
@@ -95,8 +96,8 @@ class LateFusion:
         if not len(having):
             raise DataError("No training user has a validation item (that takes three interactions); use more data.")
         rng = numpy_generator(seed, "fusion")
-        chosen = np.sort(rng.permutation(having)[: config.users])
-        others = sample_negatives(split.dataset, chosen, config.negatives, rng)
+        chosen = np.sort(rng.permutation(having)[: config.validation_users])
+        others = sample_negatives(split.dataset, chosen, config.validation_negatives, rng)
         candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1)
         queries = [Query(split.validation_history(user), user) for user in chosen.tolist()]
         counts = split.train_counts()

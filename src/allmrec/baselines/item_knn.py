@@ -27,7 +27,9 @@ class ItemKNNConfig(Config):
 
     neighbours: int = Field(200, ge=1, description="Most alike items that are kept for each item.")
     shrinkage: float = Field(10.0, ge=0, description="Added to the cosine's denominator: rare pairs count for less.")
-    last: int | None = Field(None, ge=1, description="Most recent items of the history that count; none: all of them.")
+    max_history: int | None = Field(
+        None, ge=1, description="Most recent items of the history that count; none: all of them."
+    )
 
 
 class ItemKNN:
@@ -44,13 +46,13 @@ class ItemKNN:
 
     Args:
         similarities: by item number, padding included; row i holds what i is like.
-        last: see `ItemKNNConfig`.
+        max_history: see `ItemKNNConfig`.
     """
 
     name = "ItemKNN"
 
-    def __init__(self, similarities: sparse.csr_array, last: int | None = None) -> None:
-        self._similarities, self._last = similarities, last
+    def __init__(self, similarities: sparse.csr_array, max_history: int | None = None) -> None:
+        self._similarities, self._max_history = similarities, max_history
         # By column: a query adds up the few columns of its history.
         self._columns = similarities.tocsc()
 
@@ -69,7 +71,7 @@ class ItemKNN:
             row, column, count = row[other], column[other], common.data[other]
             similarity = count / (norms[row + start] * norms[column] + config.shrinkage)
             slices.append(_nearest(row, column, similarity, common.shape, config.neighbours))
-        return cls(sparse.csr_array(sparse.vstack(slices)), config.last)
+        return cls(sparse.csr_array(sparse.vstack(slices)), config.max_history)
 
     def tensors(self) -> dict[str, Tensor]:
         """The similarities as compressed sparse rows."""
@@ -77,7 +79,7 @@ class ItemKNN:
         return {name: torch.from_numpy(np.asarray(values)) for name, values in parts.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], last: int | None = None) -> ItemKNN:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], max_history: int | None = None) -> ItemKNN:
         """What `tensors` gave.
 
         Raises:
@@ -89,7 +91,7 @@ class ItemKNN:
         data, indices, indptr = (tensors[name].numpy() for name in ("data", "indices", "indptr"))
         size = len(indptr) - 1
         try:
-            return cls(sparse.csr_array((data, indices, indptr), shape=(size, size)), last)
+            return cls(sparse.csr_array((data, indices, indptr), shape=(size, size)), max_history)
         except ValueError as error:
             raise ArtifactError(f"These tensors are no ItemKNN ({error}). Train it again.") from error
 
@@ -97,7 +99,7 @@ class ItemKNN:
         """Rank each query's candidates; an item of the history counts once however often it stands there."""
         rankings = []
         for query, items in zip(queries, candidates, strict=True):
-            seen = query.history if self._last is None else query.history[-self._last :]
+            seen = query.history if self._max_history is None else query.history[-self._max_history :]
             scores = np.asarray(self._columns[:, np.unique(seen)].sum(axis=1))
             rankings.append(ranking_from_scores(items, scores[items]))
         return rankings

@@ -21,13 +21,15 @@ from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.splitting import Split
 from allmrec.text.bank import TextBank
-from allmrec.text.encoder import SentenceEncoder
+from allmrec.text.encoder import EncoderConfig, SentenceEncoder
 
 __all__ = ["MoRec", "MoRecConfig", "train_morec"]
 
 
 class MoRecConfig(Config):
-    """How MoRec is trained. How much of the encoder is tuned is a setting of the encoder."""
+    """How MoRec is trained."""
+
+    encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
 
     pretrain: PretrainConfig = Field(
         PretrainConfig(
@@ -99,7 +101,7 @@ def train_morec(
         texts: one per item number; entry 0 is the padding's, None where an item has no text.
         encoder: the sentence encoder; its tunable part is trained in place.
         config: sizes and training.
-        seed: names every draw; it takes the place of the training config's own.
+        seed: names every draw.
         resume: where to keep the resume state, if the run is to survive being killed.
         device: where to train.
 
@@ -114,8 +116,7 @@ def train_morec(
         model = MoRec(encoder, bank, settings)
     model.to(device)
     task = GivenItemsTask(model.sasrec, model, split, config.pretrain, seed)
-    training = config.pretrain.training.model_copy(update={"seed": seed})
-    log = fit(model, task, training, "train MoRec", resume)
+    log = fit(model, task, config.pretrain.training, "train MoRec", resume, seed=seed)
     return model.sasrec.with_items(model.all_vectors()), log
 
 

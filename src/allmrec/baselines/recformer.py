@@ -33,7 +33,7 @@ class RecformerConfig(Config):
     layers: int = Field(2, ge=1, description="Layers of the small one.")
     heads: int = Field(2, ge=1, description="Attention heads of the small one; must divide its dim.")
     window: int = Field(64, ge=2, multiple_of=2, description="Tokens that a token of the small one sees around itself.")
-    max_items: int = Field(50, ge=1, description="Most recent items that are read.")
+    max_history: int = Field(50, ge=1, description="Most recent items that are read.")
     max_tokens: int = Field(512, ge=2, description="Tokens of a history at the most; the oldest are cut off.")
     temperature: float = Field(0.05, gt=0, description="Divides cosines before the softmax.")
 
@@ -73,9 +73,9 @@ class Recformer(nn.Module):
         self.longformer = _longformer(tokens, config)
         # Read from the model: a Longformer loaded by name has its own.
         self.window = int(np.max(self.longformer.config.attention_window))
-        self.dim, self.max_length = int(self.longformer.config.hidden_size), config.max_items
+        self.dim, self.max_history = int(self.longformer.config.hidden_size), config.max_history
         self.n_items = len(tokens.offsets) - 2
-        self.item_places = nn.Embedding(config.max_items + 1, self.dim)
+        self.item_places = nn.Embedding(config.max_history + 1, self.dim)
         nn.init.normal_(self.item_places.weight, std=self.longformer.config.initializer_range)
         self.register_buffer("items", torch.zeros(self.n_items + 1, self.dim))
 
@@ -106,7 +106,7 @@ class Recformer(nn.Module):
 
     def encode(self, rows: Sequence[Int[np.ndarray, " _items"]]) -> Float[Tensor, "rows d"]:
         """h / |h| of histories or of single items, oldest first."""
-        batch = self.tokens.batch(rows, self.config.max_items, self.config.max_tokens)
+        batch = self.tokens.batch(rows, self.config.max_history, self.config.max_tokens)
         return F.normalize(self(batch)[:, 0], dim=1)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "rows tokens d"]:

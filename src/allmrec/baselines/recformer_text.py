@@ -93,17 +93,17 @@ class ItemTokens:
             int(first), blank, padding, len(tokenizer),
         )  # fmt: skip
 
-    def batch(self, rows: Sequence[Int[np.ndarray, " _items"]], max_items: int, max_tokens: int) -> TokenBatch:
+    def batch(self, rows: Sequence[Int[np.ndarray, " _items"]], max_history: int, max_tokens: int) -> TokenBatch:
         """Rows of items as text, the most recent item first, so that what is cut off is the oldest.
 
         Args:
             rows: item numbers, oldest first; zeros are passed over. A single item is a row of one.
-            max_items: most recent items that are read.
+            max_history: most recent items that are read.
             max_tokens: tokens of a row at the most, the first one included.
         """
         pieces = []
         for row in rows:
-            recent = np.asarray(row)[np.asarray(row) != 0][-max_items:][::-1]
+            recent = np.asarray(row)[np.asarray(row) != 0][-max_history:][::-1]
             spans = [np.arange(self.offsets[item], self.offsets[item + 1]) for item in recent]
             at = np.concatenate([np.zeros(0, dtype=np.int64), *spans])[: max_tokens - 1]
             places = np.repeat(np.arange(1, len(spans) + 1), [len(span) for span in spans])[: max_tokens - 1]

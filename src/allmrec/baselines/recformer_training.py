@@ -114,7 +114,7 @@ class PretrainingTask:
         """Both terms from one pass over the masked history; the next item is read as it is."""
         model, config = self._model, self._config
         rng = numpy_generator(self._seed, "recformer", "words", batch.epoch, batch.number)
-        words = model.tokens.batch(batch.histories, model.config.max_items, model.config.max_tokens)
+        words = model.tokens.batch(batch.histories, model.config.max_history, model.config.max_tokens)
         masked, chosen = hidden_words(words, model.tokens, config.masked, rng)
         hidden = model(masked)
         items = model.encode([np.array([item]) for item in batch.targets])
@@ -230,7 +230,7 @@ def train_recformer(
         model = Recformer(tokens, config.model)
     model.to(device)
     validation = ValidationSample(
-        split, config.validation_users, config.validation_negatives, config.model.max_items, seed
+        split, config.validation_users, config.validation_negatives, config.model.max_history, seed
     )
     logs: dict[str, TrainingLog] = {}
 
@@ -242,7 +242,7 @@ def train_recformer(
         else:
             task = FineTuningTask(model, sampler, validation, refresh=name == "first")
         state = None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.{name}"))
-        logs[name] = fit(model, task, training.model_copy(update={"seed": seed}), f"RECFORMER {name}", state)
+        logs[name] = fit(model, task, training, f"RECFORMER {name}", state, seed=seed)
         return logs[name]
 
     if config.pretraining is not None:

@@ -133,8 +133,9 @@ class TALLRecTask:
 
     def __init__(self, model: TALLRec, split: Split, config: TALLRecConfig, seed: int) -> None:
         self._model = model
-        training = config.training.model_copy(update={"seed": seed})
-        self._samples = StageTwoSamples(split, config, training, model.titles, config.budget.history)
+        self._samples = StageTwoSamples(
+            split, config, config.training, model.titles, config.budget.max_history, seed=seed
+        )
 
     def batches(self, epoch: int) -> Sequence[StageTwoBatch]:
         return self._samples.batches(epoch)
@@ -173,7 +174,7 @@ def train_tallrec(
         lm: the language model; it is left as it is, and other systems may go on using it.
         titles: by item number, entry 0 unused.
         config: prompt, adapters, samples and training.
-        seed: names every draw; it takes the place of the training config's own.
+        seed: names every draw.
         resume: where to keep the resume state, if the run is to survive being killed.
 
     Returns:
@@ -187,5 +188,5 @@ def train_tallrec(
     check_texts(titles, split)
     model = TALLRec(lm, titles, config, seed)
     task = TALLRecTask(model, split, config, seed)
-    log = fit(model, task, config.training.model_copy(update={"seed": seed}), "train TALLRec", resume)
+    log = fit(model, task, config.training, "train TALLRec", resume, seed=seed)
     return model, log

@@ -35,7 +35,7 @@ class Backbone(Protocol):
         ...
 
     @property
-    def max_length(self) -> int:
+    def max_history(self) -> int:
         """How many of a user's most recent items the model looks at."""
         ...
 
@@ -62,18 +62,18 @@ class SequenceBackbone(nn.Module):
     Args:
         n_items: number of items, the padding not counted.
         dim: length `d` of the vectors.
-        max_length: how many of the most recent items are looked at.
+        max_history: how many of the most recent items are looked at.
     """
 
     # The parameter that has a row for each item and is only ever looked up by item number, where there is one: training
     # then puts a smaller one, of a batch's own items, in its place. None is always right.
     item_table: ClassVar[str | None] = None
 
-    def __init__(self, n_items: int, dim: int, max_length: int) -> None:
+    def __init__(self, n_items: int, dim: int, max_history: int) -> None:
         super().__init__()
         self.n_items = n_items
         self.dim = dim
-        self.max_length = max_length
+        self.max_history = max_history
 
     @property
     def objective(self) -> Objective:
@@ -92,7 +92,7 @@ class SequenceBackbone(nn.Module):
         """The user's vector after each position; column `t` has seen columns up to `t` and nothing later.
 
         Args:
-            histories: left-padded item numbers, at most `max_length` columns.
+            histories: left-padded item numbers, at most `max_history` columns.
             users: the users' numbers, -1 for somebody the data set does not hold; most models ignore them.
         """
         raise NotImplementedError
@@ -111,7 +111,7 @@ class SequenceBackbone(nn.Module):
             UnknownIdError: a history holds a number that is no item of the model.
         """
         check_numbers(batch, self.n_items)
-        histories = trimmed(np.asarray(batch.histories), self.max_length)
+        histories = trimmed(np.asarray(batch.histories), self.max_history)
         device = self.item_vectors().device
         items = torch.as_tensor(histories, dtype=torch.long, device=device)
         users = torch.as_tensor(np.asarray(batch.users), dtype=torch.long, device=device)

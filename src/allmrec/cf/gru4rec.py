@@ -20,7 +20,7 @@ class GRU4RecConfig(Config):
     """Size and habits of GRU4Rec."""
 
     dim: int = Field(50, ge=1, description="Length d of item and user vectors, and of the recurrent state.")
-    max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
+    max_history: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     layers: int = Field(1, ge=1, description="Recurrent layers.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of item embeddings and states.")
     objective: Objective = Field(Objective(loss="bpr_max", negatives=64), description="What it is trained for.")

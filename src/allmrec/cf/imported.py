@@ -41,7 +41,7 @@ class ImportedConfig(Config):
     ridge: float = Field(1.0, gt=0, description="Ridge of the least squares.")
     unseen: float = Field(0.1, ge=0, description="Weight of items not taken in the least squares.")
     always_fold_in: bool = Field(False, description="Use the rule for users that have a vector too.")
-    max_length: int = Field(50, ge=1, description="Most recent items that the rule looks at.")
+    max_history: int = Field(50, ge=1, description="Most recent items that the rule looks at.")
 
     @field_validator("vectors")
     @classmethod
@@ -65,7 +65,7 @@ class Imported(SequenceBackbone):
     """Item vectors and, for some users, user vectors, as they came. Nothing of it is trained.
 
     A user with an imported vector has it whatever the history holds. Anybody else is folded in from the last
-    `max_length` items of the history by `ImportedConfig.rule` (`cf.fold_in`), in which order does not count; an empty
+    `max_history` items of the history by `ImportedConfig.rule` (`cf.fold_in`), in which order does not count; an empty
     history has the vector 0.
 
     Args:
@@ -86,7 +86,7 @@ class Imported(SequenceBackbone):
         has_user: Bool[Tensor, " n_users"],
         config: ImportedConfig,
     ) -> None:
-        super().__init__(len(items) - 1, items.shape[1], config.max_length)
+        super().__init__(len(items) - 1, items.shape[1], config.max_history)
         self.config = config
         self.register_buffer("items", items.float())
         self.register_buffer("users", users.float())
@@ -166,7 +166,7 @@ class Imported(SequenceBackbone):
             UnknownIdError: a number that is no item or no user of the model; -1 is somebody unknown.
         """
         check_numbers(batch, self.n_items, len(self.users))
-        histories, users = trimmed(batch.histories, self.max_length), batch.users
+        histories, users = trimmed(batch.histories, self.max_history), batch.users
         device = self.items.device
         return self._of(torch.as_tensor(histories, device=device), torch.as_tensor(users, device=device))
 

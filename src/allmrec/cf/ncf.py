@@ -28,7 +28,7 @@ class NCFConfig(Config):
     """Size and habits of NCF."""
 
     dim: int = Field(50, ge=1, description="Length d of item and user vectors.")
-    max_length: int = Field(50, ge=1, description="Most recent items of a user the model does not know.")
+    max_history: int = Field(50, ge=1, description="Most recent items of a user the model does not know.")
     hidden: tuple[int, ...] = Field((100,), description="Widths of each tower's hidden layers; none: a linear tower.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of embeddings.")
     ridge: float = Field(
@@ -50,7 +50,7 @@ class NCF(SequenceBackbone):
 
     A user who was trained has the same vector whatever the history holds, so no later item can move an earlier state,
     and no earlier one either. Somebody else (`users` -1, or a number that had no training row) is folded in from the
-    history's last `max_length` items: the least-squares vector against the item vectors (`cf.fold_in.least_squares`),
+    history's last `max_history` items: the least-squares vector against the item vectors (`cf.fold_in.least_squares`),
     in which order does not count; an empty history has the vector 0.
 
     Initial weights come from torch's global stream.
@@ -65,7 +65,7 @@ class NCF(SequenceBackbone):
     user_trained: Tensor
 
     def __init__(self, n_items: int, n_users: int, config: NCFConfig) -> None:
-        super().__init__(n_items, config.dim, config.max_length)
+        super().__init__(n_items, config.dim, config.max_history)
         self.config = config
         self.n_users = n_users
         self.user_emb = nn.Embedding(n_users, config.dim)
@@ -132,7 +132,7 @@ class NCF(SequenceBackbone):
         users = torch.as_tensor(batch.users, device=device)
         vectors, folded = self._of_known(users), ~self._known(users)
         if folded.any():
-            histories = torch.as_tensor(trimmed(batch.histories, self.max_length), device=device)
+            histories = torch.as_tensor(trimmed(batch.histories, self.max_history), device=device)
             vectors = vectors.clone()
             vectors[folded] = self._folded_in(histories[folded])
         return vectors

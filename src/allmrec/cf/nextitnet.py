@@ -21,7 +21,7 @@ class NextItNetConfig(Config):
     """Size and habits of NextItNet."""
 
     dim: int = Field(50, ge=1, description="Length d of item and user vectors, and channels of the convolutions.")
-    max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
+    max_history: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     kernel: int = Field(3, ge=2, description="Positions that a convolution joins.")
     dilations: tuple[int, ...] = Field(
         (1, 4, 1, 4), min_length=1, description="One residual block each; its two convolutions skip l and 2l positions."

@@ -38,7 +38,7 @@ class PretrainConfig(Config):
     )
     windows: Literal["last", "all"] = Field(
         "last",
-        description="Training positions of a long sequence: its last max_length (the paper's), or all of them.",
+        description="Training positions of a long sequence: its last max_history (the paper's), or all of them.",
     )
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
     validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
@@ -90,14 +90,14 @@ class SequenceTask:
         self._backbone = backbone
         self._seed = seed
         self.batch_size = config.training.batch_size
-        self.windows = training_windows(split, backbone.max_length, config.windows)
+        self.windows = training_windows(split, backbone.max_history, config.windows)
         users = self.windows.users  # in order
         backbone.trained_on(users[np.diff(users, prepend=-1) != 0])
         self._sampler = NegativeSampler(split)
         self._negatives = backbone.objective.negatives
         self._loss = NextItemLoss(backbone)
         self._validation = ValidationSample(
-            split, config.validation_users, config.validation_negatives, backbone.max_length, seed
+            split, config.validation_users, config.validation_negatives, backbone.max_history, seed
         )
 
     def batches(self, epoch: int) -> Sequence[TrainingBatch]:
@@ -188,8 +188,7 @@ def pretrain(
         backbone = kind.build(split.dataset.n_items, len(split.train_end), config.model)
     backbone.to(device)
     task = SequenceTask(backbone, split, config, seed)
-    training = config.training.model_copy(update={"seed": seed})
-    log = fit(backbone, task, training, f"pre-train {kind.title}", resume)
+    log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, seed=seed)
     return backbone.eval(), log
 
 
@@ -198,7 +197,7 @@ def _checked(
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """A backbone that came trained, with its validation figures as the only record."""
     backbone.eval()
-    sample = ValidationSample(split, config.validation_users, config.validation_negatives, backbone.max_length, seed)
+    sample = ValidationSample(split, config.validation_users, config.validation_negatives, backbone.max_history, seed)
     with torch.no_grad():
         figures = sample.figures(sample.user_vectors(backbone), backbone.item_vectors())
     record = {"step": 0.0, "epoch": 0.0, **figures}

@@ -63,7 +63,7 @@ class BackboneRecommender:
         rankings = []
         for start in range(0, len(queries), self._batch_size):
             part = candidates[start : start + self._batch_size]
-            batch = query_batch(queries[start : start + self._batch_size], self._backbone.max_length)
+            batch = query_batch(queries[start : start + self._batch_size], self._backbone.max_history)
             rankings += self._rank_batch(self._backbone.user_vectors(batch), vectors, part)
         return rankings
 

@@ -25,7 +25,7 @@ class SASRecConfig(Config):
     """Size and habits of SASRec. The defaults are the paper's."""
 
     dim: int = Field(50, ge=1, description="Length d of item and user vectors.")
-    max_length: int = Field(50, ge=1, description="Most recent items that the model looks at.")
+    max_history: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     blocks: int = Field(2, ge=1, description="Self-attention blocks.")
     heads: int = Field(1, ge=1, description="Attention heads; must divide the dim.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of embeddings, attention weights and feed-forward.")
@@ -60,11 +60,11 @@ class SASRec(SequenceBackbone):
     item_table = "item_emb.weight"
 
     def __init__(self, n_items: int, config: SASRecConfig) -> None:
-        super().__init__(n_items, config.dim, config.max_length)
+        super().__init__(n_items, config.dim, config.max_history)
         self.config = config
         dim, dropout = config.dim, config.dropout
         self.item_emb = nn.Embedding(n_items + 1, dim, padding_idx=0)
-        self.pos_emb = nn.Embedding(config.max_length, dim)
+        self.pos_emb = nn.Embedding(config.max_history, dim)
         self.emb_dropout = nn.Dropout(dropout)
         blocks = range(config.blocks)
         self.attention_layernorms = nn.ModuleList(nn.LayerNorm(dim, eps=_EPSILON) for _ in blocks)
@@ -109,14 +109,14 @@ class SASRec(SequenceBackbone):
             ValueError: there are more columns than the model has positions.
         """
         length = histories.shape[1]
-        if length > self.max_length:
-            raise ValueError(f"histories have {length} columns; this SASRec looks at the last {self.max_length} only.")
+        if length > self.max_history:
+            raise ValueError(f"histories have {length} columns; this SASRec looks at the last {self.max_history} only.")
         if not self.config.mask_padding:
             # Padding keys take part in the attention there, and the released program always pads to the full length.
-            histories = F.pad(histories, (self.max_length - length, 0))
+            histories = F.pad(histories, (self.max_history - length, 0))
         columns = histories.shape[1]
         real = (histories != 0).unsqueeze(-1)
-        positions = torch.arange(self.max_length - columns, self.max_length, device=histories.device)
+        positions = torch.arange(self.max_history - columns, self.max_history, device=histories.device)
         hidden = self.item_emb(histories) * self.dim**0.5 + self.pos_emb(positions)
         hidden = self.emb_dropout(hidden) * real
         visible = self._visible(histories)

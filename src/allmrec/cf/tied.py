@@ -23,7 +23,7 @@ class TiedConfig(Protocol):
     def dim(self) -> int: ...
 
     @property
-    def max_length(self) -> int: ...
+    def max_history(self) -> int: ...
 
     @property
     def dropout(self) -> float: ...
@@ -48,7 +48,7 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
     item_table = "item_emb.weight"
 
     def __init__(self, n_items: int, config: C) -> None:
-        super().__init__(n_items, config.dim, config.max_length)
+        super().__init__(n_items, config.dim, config.max_history)
         self.config = config
         self.item_emb = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
         nn.init.normal_(self.item_emb.weight, std=config.dim**-0.5)

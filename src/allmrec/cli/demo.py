@@ -15,9 +15,9 @@ from allmrec.cli.recommend import show_history, show_recommendations
 from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
 from allmrec.library import Run
-from allmrec.pipeline.config import load_recipe, parse_changes
+from allmrec.pipeline.recipe_files import load_recipe, parse_changes
 from allmrec.systems.evaluating import run_protocol
-from allmrec.systems.registry import train_systems
+from allmrec.systems.registry import check_settings, train_systems
 
 __all__ = ["register"]
 
@@ -42,7 +42,9 @@ def register(app: typer.Typer) -> None:
         dataset.save(data)
         show_summary(dataset)
         CONSOLE.rule("Training")
-        run = Run.create(output, dataset, load_recipe("demo", changes), chosen_device(device))
+        config = load_recipe("demo", changes)
+        check_settings(config)
+        run = Run.create(output, dataset, config, chosen_device(device))
         run.train(announce)
         # The bar to be above, and what the language model adds to it.
         train_systems(run, ["late-fusion", "late-fusion-llm"], announce)

@@ -18,7 +18,7 @@ from allmrec.data.build import PrepareConfig, prepare_source
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
-from allmrec.pipeline.config import parse_changes
+from allmrec.pipeline.recipe_files import parse_changes
 
 __all__ = ["register", "show_summary"]
 

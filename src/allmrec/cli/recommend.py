@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
             int | None,
             typer.Option(
                 min=1,
-                help="Items that are retrieved for ranking; many go in rounds. Default: evaluation.proposals, or k.",
+                help="Items that are retrieved for ranking; many go in rounds. Default: answer.retrieve.items, or k.",
             ),
         ] = None,
         allow: Annotated[str | None, typer.Option("--allow", help='Item ids that alone may come: "id,id,…"')] = None,
@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
         speeches: list[Iterator[str]] = []
         of_user: Iterator[str] | None = None
         if isinstance(model, ALLMRec):
-            query, how = resolved.query, opened.config.explain
+            query, how = resolved.query, opened.config.answer.explain
             if explain:
                 question = how.genres if about is About.genres else how.reason
                 speeches = [model.explain(query, item.item_id, question, how) for item in found[:explained]]

@@ -13,11 +13,12 @@ from allmrec.core.artifacts import recover
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.config import RunConfig, load_recipe, parse_changes, recipe_names
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.recipe_files import load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import check_models, train
 from allmrec.pipeline.tune_stage import stages_until
-from allmrec.systems.registry import SYSTEMS, check_trainable, train_systems
+from allmrec.systems.registry import SYSTEMS, check_settings, check_trainable, train_systems
 
 __all__ = ["register"]
 
@@ -72,7 +73,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
     ) -> None:
         if system and verb != "train":
             raise ConfigError(f"--system goes with `allmrec train`; {verb} is a stage of A-LLMRec itself.")
-        named = {"llm": llm, "encoder.name": encoder, "pretrain.backbone": backbone, "seed": seed}
+        named = {"llm.name": llm, "encoder.name": encoder, "pretrain.backbone": backbone, "seed": seed}
         changes = {name: value for name, value in named.items() if value is not None}
         changes |= _words(words) | parse_changes(change or [])
         here = processes(chosen_device(device))
@@ -93,6 +94,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         else:
             data = InteractionDataset.load(source)
             run = Run.draft(output, data, _first_config(output, recipe, changes), place, save_every)
+        check_settings(run.config)
         stages = stages_until(run.config, until)
         if system:
             check_trainable(run, system)

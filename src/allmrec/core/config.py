@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from allmrec.core.errors import ConfigError
 
-__all__ = ["Config", "parse_config"]
+__all__ = ["Config", "defaults", "merged", "parse_config"]
 
 C = TypeVar("C", bound="Config")
 
@@ -41,6 +41,25 @@ def parse_config(kind: type[C], values: Mapping[str, Any], where: str) -> C:
         problems = list(_problems(error, _field_paths(kind)))
         start = " " if len(problems) == 1 else "\n  "
         raise ConfigError(f"{where} does not fit {kind.__name__}:" + "".join(start + p for p in problems)) from None
+
+
+def defaults(kind: type[Config]) -> dict[str, Any]:
+    """The defaults of a config class as plain values, groups of fields included; required fields are left out."""
+    found = {}
+    for name, info in kind.model_fields.items():
+        if not info.is_required():
+            value = info.get_default(call_default_factory=True)
+            found[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return found
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others in their place; groups of fields are joined."""
+    joined = dict(below)
+    for name, value in above.items():
+        under = joined.get(name)
+        joined[name] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return joined
 
 
 def _problems(error: ValidationError, known: Sequence[str]) -> Iterator[str]:

@@ -44,7 +44,6 @@ class TrainingConfig(Config):
     schedule: Literal["constant", "cosine"] = Field("constant", description="The rate after the warm-up.")
     validate_every: int | None = Field(None, ge=1, description="Steps between validations; none: each epoch's end.")
     patience: int | None = Field(None, ge=1, description="Validations without a new best before stopping; none: never.")
-    seed: int = Field(0, ge=0, description="Seed of initialisation, order, negatives and dropout.")
 
 
 @runtime_checkable
@@ -119,6 +118,8 @@ def fit(
     config: TrainingConfig,
     description: str,
     resume: Checkpoint | None = None,
+    *,
+    seed: int = 0,
 ) -> TrainingLog:
     """Train `module` on `task` and leave it with the weights of the best validation.
 
@@ -135,6 +136,7 @@ def fit(
         config: rates, sizes and patience.
         description: the progress bar's label.
         resume: where to keep the resume state; read first if it exists, removed at the end by the caller.
+        seed: names every draw.
 
     Returns:
         The log, one record per validation.
@@ -165,7 +167,7 @@ def fit(
     def validate() -> None:
         nonlocal best
         module.eval()
-        with torch.no_grad(), seeded_torch(config.seed, "validate", log.steps):
+        with torch.no_grad(), seeded_torch(seed, "validate", log.steps):
             figures = here.from_main(dict(task.validate()))
         module.train()
         with interrupts_postponed():
@@ -192,7 +194,7 @@ def fit(
                 while at.batch < len(batches) and not stopped():
                     group = batches[at.batch : at.batch + config.accumulation]
                     _set_rate(optimizer, config, log.steps, total)
-                    terms = _gradients(task, group, optimizer, parameters, config, log.steps, here)
+                    terms = _gradients(task, group, optimizer, parameters, config, seed, log.steps, here)
                     # Weights and position move together, or a resumed run would do a step twice or not at all.
                     with interrupts_postponed():
                         optimizer.step()
@@ -257,6 +259,7 @@ def _gradients(
     optimizer: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     config: TrainingConfig,
+    seed: int,
     step: int,
     here: Processes,
 ) -> dict[str, float]:
@@ -267,7 +270,7 @@ def _gradients(
         part, shares, stream = _part(task, batch, here)
         terms: Mapping[str, Tensor] = {}
         if shares is None or any(shares.values()):
-            with seeded_torch(config.seed, "step", step, number, *stream):
+            with seeded_torch(seed, "step", step, number, *stream):
                 terms = task.losses(part)
                 if here.count > 1:
                     terms = {

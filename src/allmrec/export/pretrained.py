@@ -88,7 +88,7 @@ class TrainedALLMRec(ALLMRec):
                 tensors |= {"added_titles": vectors, "added_has_title": present}
             write_tensors(new / "published.safetensors", tensors)
             frozen = {
-                "llm": {"name": run.config.llm, "fingerprint": fingerprint(language_model(run).frozen.module)},
+                "llm": {"name": run.config.llm.name, "fingerprint": fingerprint(language_model(run).frozen.module)},
                 "encoder": {
                     "name": run.config.encoder.name,
                     "fingerprint": encoder_fingerprint(run.config.encoder.name),

@@ -69,7 +69,7 @@ def loading_arguments(precision: Precision, device: torch.device) -> dict[str, A
         if device.type not in ("cpu", "cuda", "xpu"):
             raise ConfigError(
                 f"A language model in {precision} cannot run on {device.type}: bitsandbytes has kernels for CUDA, Intel "
-                "GPUs and CPUs. Use llm_precision=bfloat16 there."
+                "GPUs and CPUs. Use llm.precision=bfloat16 there."
             )
         from transformers import BitsAndBytesConfig  # slow to import, needed by this branch alone
 

@@ -30,7 +30,8 @@ def language_model_input(config: RunConfig) -> dict[str, str]:
 
     Devices differ in what `auto` is, and count as little as ever.
     """
-    return {"llm": config.llm if config.llm_precision == "auto" else f"{config.llm} in {config.llm_precision}"}
+    name, precision = config.llm.name, config.llm.precision
+    return {"llm": name if precision == "auto" else f"{name} in {precision}"}
 
 
 def language_model(run: Run) -> TransformersLM:
@@ -42,9 +43,9 @@ def language_model(run: Run) -> TransformersLM:
     """
     name = language_model_input(run.config)["llm"]
     if name not in run.loaded:
-        lm = load_language_model(run.config.llm, run.device, run.config.llm_precision)
+        lm = load_language_model(run.config.llm.name, run.device, run.config.llm.precision)
         if run.published is not None:
-            _check_frozen(run, "llm", f"language model {run.config.llm!r}", fingerprint(lm.frozen.module))
+            _check_frozen(run, "llm", f"language model {run.config.llm.name!r}", fingerprint(lm.frozen.module))
         run.loaded[name] = lm
     found: TransformersLM = run.loaded[name]
     return found

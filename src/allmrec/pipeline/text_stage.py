@@ -28,13 +28,13 @@ TEXTS = StageKind(
 )
 
 
-def title_similarity(run: Run, last: int = 10, centred: bool = False) -> TitleSimilarity:
+def title_similarity(run: Run, max_history: int = 10, centred: bool = False) -> TitleSimilarity:
     """Of titles, by the untouched sentence encoder; see `TitleSimilarity`.
 
     Raises:
         ArtifactError: the stage is not trained, of other inputs, or damaged.
     """
-    return TitleSimilarity.from_tensors(run.tensors(TEXTS), last, centred)
+    return TitleSimilarity.from_tensors(run.tensors(TEXTS), max_history, centred)
 
 
 def item_texts(run: Run) -> list[str | None]:

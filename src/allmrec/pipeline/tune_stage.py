@@ -24,9 +24,8 @@ def _parents(config: RunConfig) -> Sequence[StageKind]:
 
 
 def _train(run: Run, stage: Stage) -> StageResult:
-    ranker, tuned = prompted_ranker(run, trained=False), run.config.tune
-    config = tuned.model_copy(update={"training": tuned.training.model_copy(update={"seed": run.config.seed})})
-    log = tune(ranker, run.split, config, run.resume(stage))
+    ranker, config = prompted_ranker(run, trained=False), run.config.tune
+    log = tune(ranker, run.split, config, run.resume(stage), seed=run.config.seed)
     budget = {
         "title_tokens": config.prompt.budget.title_tokens,
         "cut_titles": ranker.builder.titles.cut,
@@ -41,7 +40,7 @@ TUNE = StageKind(
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run.config.llm),
+    check=lambda run: check_language_model(run.config.llm.name),
 )
 
 # All that A-LLMRec can have, in order.

@@ -23,7 +23,7 @@ __all__ = ["PlaceKind", "PromptBudget", "PromptBuilder", "TitleTokens", "Tokenis
 class PromptBudget(Config):
     """How long a prompt may get, and what gives way first: long titles, then the oldest history."""
 
-    history: int = Field(10, ge=0, description="Items of the history that are shown, the latest ones.")
+    max_history: int = Field(10, ge=0, description="Items of the history that are shown, the latest ones.")
     title_tokens: int = Field(24, ge=1, description="Tokens of a title; longer ones are cut.")
     prompt_tokens: int = Field(
         1024,
@@ -165,7 +165,7 @@ class PromptBuilder:
         """One prompt.
 
         Args:
-            history: item numbers, oldest first; the latest `budget.history` of them are shown.
+            history: item numbers, oldest first; the latest `budget.max_history` of them are shown.
             candidates: item numbers in the order in which they are shown.
             reserve: tokens to leave free for an answer.
 
@@ -194,7 +194,7 @@ class PromptBuilder:
     @property
     def history_shown(self) -> int:
         """How many items of a history a prompt shows at the most."""
-        return self.budget.history if self.template.shows_history else 0
+        return self.budget.max_history if self.template.shows_history else 0
 
     @cached_property
     def block_limit(self) -> int:

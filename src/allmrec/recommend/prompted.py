@@ -433,4 +433,4 @@ class PromptedRanker(nn.Module):
 @torch.no_grad()
 def _states(backbone: Backbone, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
     known = [Query(q.history[q.history <= backbone.n_items], q.user) for q in queries]
-    return backbone.user_vectors(query_batch(known, backbone.max_length))
+    return backbone.user_vectors(query_batch(known, backbone.max_history))

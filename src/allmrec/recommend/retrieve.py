@@ -45,7 +45,8 @@ class RetrieveConfig(Config):
         description="cf: the CF model's scores. joint: similarity of joint vectors to the history's. both: in turn from "
         "each. auto: both where items without a CF vector were added, else cf.",
     )
-    history: int = Field(10, ge=1, description="Latest items of the history that joint vectors are compared with.")
+    items: int = Field(20, ge=1, description="Items that are retrieved for ranking.")
+    max_history: int = Field(10, ge=1, description="Latest items of the history that joint vectors are compared with.")
     approximate_above: int = Field(
         1_000_000, ge=1, description="Items above which an approximate index takes the place of the exact search."
     )
@@ -175,7 +176,7 @@ class BackboneRetriever(_VectorRetriever):
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """x_u of each query."""
         known = [Query(q.history[q.history <= self._backbone.n_items], q.user) for q in queries]
-        states = self._backbone.user_vectors(query_batch(known, self._backbone.max_length))
+        states = self._backbone.user_vectors(query_batch(known, self._backbone.max_history))
         return np.asarray(states.float().cpu().numpy())
 
 
@@ -186,20 +187,20 @@ class JointRetriever(_VectorRetriever):
 
     Args:
         vectors: joint vectors, one row an item number.
-        history: how many of the latest items are compared with.
+        max_history: how many of the latest items are compared with.
         approximate_above: see `RetrieveConfig`.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows joint"], history: int, approximate_above: int) -> None:
+    def __init__(self, vectors: Float32[np.ndarray, "rows joint"], max_history: int, approximate_above: int) -> None:
         centred = vectors - vectors[1:].mean(axis=0)
         scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
         scaled[0] = 0
         super().__init__(scaled, approximate_above)
-        self._history = history
+        self._max_history = max_history
 
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The mean over each query's latest items."""
-        latest = [query.history[-self._history :] for query in queries]
+        latest = [query.history[-self._max_history :] for query in queries]
         return np.stack([self._vectors[items].sum(axis=0) / max(1, len(items)) for items in latest])
 
 
@@ -236,7 +237,7 @@ def make_retriever(ranker: PromptedRanker, config: RetrieveConfig) -> Retriever:
         made.append(BackboneRetriever(ranker.prior, config.approximate_above))
     if by in ("joint", "both"):
         vectors = joint.vectors().float().cpu().numpy()
-        made.append(JointRetriever(vectors, config.history, config.approximate_above))
+        made.append(JointRetriever(vectors, config.max_history, config.approximate_above))
     return made[0] if len(made) == 1 else TakingTurns(made)
 
 

@@ -72,10 +72,11 @@ class StageTwoSamples:
     Args:
         split: its training part is drawn from, its validation items are ranked.
         config: which samples.
-        training: its seed names every draw; its batch size is a batch's.
+        training: its batch size is a batch's.
         titles: tell how long a prompt gets.
         history: items of the history that a prompt shows.
         text_share: share of batches whose item slots carry text vectors.
+        seed: names every draw.
 
     Raises:
         ConfigError: no user has a position to train on.
@@ -89,9 +90,11 @@ class StageTwoSamples:
         titles: TitleTokens,
         history: int,
         text_share: float = 0.0,
+        *,
+        seed: int = 0,
     ) -> None:
         self._split, self._config, self._titles, self._history = split, config, titles, history
-        self._seed, self._batch_size, self._text_share = training.seed, training.batch_size, text_share
+        self._seed, self._batch_size, self._text_share = seed, training.batch_size, text_share
         self._users, self._places = training_positions(split, config.positions)
         if config.users is not None:
             keep = np.isin(self._users, drawn_users(np.unique(self._users), config.users, self._seed))

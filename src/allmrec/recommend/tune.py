@@ -49,10 +49,10 @@ class TuneConfig(SampleConfig):
 class _StageTwoTask:
     """What `fit` needs: seeded batches of like length, both losses, validation by rank."""
 
-    def __init__(self, ranker: PromptedRanker, split: Split, config: TuneConfig) -> None:
+    def __init__(self, ranker: PromptedRanker, split: Split, config: TuneConfig, seed: int) -> None:
         self._ranker, self._config = ranker, config
         titles, history = ranker.builder.titles, ranker.builder.history_shown
-        self._samples = StageTwoSamples(split, config, config.training, titles, history, config.text_share)
+        self._samples = StageTwoSamples(split, config, config.training, titles, history, config.text_share, seed=seed)
         self._text = ranker.slot_table(ranker.joint.with_source("text"))
 
     def batches(self, epoch: int) -> Sequence[StageTwoBatch]:
@@ -99,12 +99,16 @@ class _StageTwoTask:
         return torch.stack([row.sum(dim=-1) for row in likelihoods])
 
 
-def stage_two_batches(ranker: PromptedRanker, split: Split, config: TuneConfig, epoch: int) -> Sequence[StageTwoBatch]:
+def stage_two_batches(
+    ranker: PromptedRanker, split: Split, config: TuneConfig, epoch: int, *, seed: int = 0
+) -> Sequence[StageTwoBatch]:
     """The batches that `tune` trains on in an epoch, counted from 0."""
-    return _StageTwoTask(ranker, split, config).batches(epoch)
+    return _StageTwoTask(ranker, split, config, seed).batches(epoch)
 
 
-def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Checkpoint | None = None) -> TrainingLog:
+def tune(
+    ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Checkpoint | None = None, *, seed: int = 0
+) -> TrainingLog:
     """Train stage 2 in place.
 
     Args:
@@ -112,15 +116,16 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
         split: its training part is learned from, its validation items are watched.
         config: samples, losses, rates.
         resume: where to keep the resume state.
+        seed: names every draw.
 
     Returns:
         Losses and validation figures over the steps.
     """
-    task = _StageTwoTask(ranker, split, config)
+    task = _StageTwoTask(ranker, split, config, seed)
     if config.select_weight > 0:
         task.fit_prior()
     if config.copying.steps and config.title_weight > 0 and ranker.can_copy:
-        copying = CopyingTask(ranker, config.copying, split.dataset.n_items, config.training.seed)
+        copying = CopyingTask(ranker, config.copying, split.dataset.n_items, seed)
         state = None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.copying"))
         once = config.training.model_copy(
             update={
@@ -130,6 +135,6 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
                 "learning_rate": config.copying.learning_rate,
             }
         )
-        fit(ranker, copying, once, "stage 2: copying", state)
+        fit(ranker, copying, once, "stage 2: copying", state, seed=seed)
         ranker.train()
-    return fit(ranker, task, config.training, "stage 2: prompts", resume)
+    return fit(ranker, task, config.training, "stage 2: prompts", resume, seed=seed)

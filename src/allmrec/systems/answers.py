@@ -43,10 +43,10 @@ def by_scores(run: Run, method: Literal["select", "score"], name: str) -> Callab
         method: how it answers.
         name: as it stands in a table.
     """
-    evaluation = run.config.evaluation
+    answer = run.config.answer
     # Reading every candidate's title to its end takes about twice the memory.
-    batch = evaluation.batch_size if method == "select" else max(1, evaluation.batch_size // 2)
-    return lambda prompted: LanguageRanker(prompted, method, name, evaluation.normalisation, batch)
+    batch = answer.batch_size if method == "select" else max(1, answer.batch_size // 2)
+    return lambda prompted: LanguageRanker(prompted, method, name, answer.normalisation, batch)
 
 
 def check_text_vectors(run: Run) -> None:

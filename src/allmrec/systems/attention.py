@@ -88,7 +88,7 @@ def attention_change(run: Run, users: int, command: str | None = None) -> Attent
             queries,
             candidates,
             protocol.targets,
-            run.config.evaluation.batch_size,
+            run.config.answer.batch_size,
             "attention after training" if trained else "attention before training",
         )
         for trained in (False, True)
@@ -105,7 +105,7 @@ def attention_change(run: Run, users: int, command: str | None = None) -> Attent
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
     }
-    return AttentionChange(before, after, run.config.llm, template.form, template.is_parallel, about)
+    return AttentionChange(before, after, run.config.llm.name, template.form, template.is_parallel, about)
 
 
 def _as_json(seen: AnswerAttention, by_head: Iterable[Group]) -> dict[str, Any]:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from allmrec.baselines.bm25 import BM25
-from allmrec.baselines.ctrl import train_ctrl
-from allmrec.baselines.ease import EASE
-from allmrec.baselines.fusion import LateFusion, LateFusionLLM
-from allmrec.baselines.item_knn import ItemKNN
-from allmrec.baselines.morec import train_morec
+from allmrec.baselines.bm25 import BM25, BM25Config
+from allmrec.baselines.ctrl import CTRLConfig, train_ctrl
+from allmrec.baselines.ease import EASE, EASEConfig
+from allmrec.baselines.fusion import FusionConfig, LateFusion, LateFusionLLM
+from allmrec.baselines.item_knn import ItemKNN, ItemKNNConfig
+from allmrec.baselines.morec import MoRecConfig, train_morec
 from allmrec.baselines.recformer import Recformer, longformer_tokenizer
 from allmrec.baselines.recformer_text import ItemTokens
-from allmrec.baselines.recformer_training import train_recformer
+from allmrec.baselines.recformer_training import RecformerTrainingConfig, train_recformer
 from allmrec.baselines.tallrec import TALLRec, TALLRecConfig, train_tallrec
 from allmrec.baselines.text_similarity import TextSimilarity
-from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
+from allmrec.core.config import Config
+from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import cf_in_use, everything
-from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.config import RunConfig, for_backbone
 from allmrec.pipeline.frozen import language_model
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.text_stage import TEXTS, item_texts, title_similarity
@@ -32,62 +34,50 @@ from allmrec.ranking import Ranker
 from allmrec.recommend.samples import SampleConfig
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
+from allmrec.systems.kinds import Settings, SystemKind
 from allmrec.systems.trained import logged, own_backbone, trained_system
-from allmrec.text.encoder import EncoderConfig, load_encoder
+from allmrec.text.encoder import load_encoder
 from allmrec.text.loading import load_parts
 
-__all__ = ["BASELINES", "TRAINED_BASELINES", "encoder_note"]
+__all__ = ["BASELINES", "TRAINED_BASELINES", "TextSimilarityConfig", "encoder_note"]
 
 
-def _encoder_config(config: RunConfig) -> EncoderConfig:
-    return config.encoder.model_copy(update={"tune": config.systems.encoder_tune})
+class TextSimilarityConfig(Config):
+    """How titles are compared with a history's."""
+
+    max_history: int = Field(10, ge=1, description="Most recent items of the history that are compared.")
 
 
-def encoder_note(config: RunConfig) -> str:
-    """What MoRec and CTRL train of the sentence encoder, where it is not all of it as in both papers."""
-    tuned = config.systems.encoder_tune
-    if tuned == "full":
-        return ""
-    return f"its sentence encoder {'frozen' if tuned == 'frozen' else f'tuned in the last {tuned} layers only'}"
-
-
-def _plain_texts(config: RunConfig) -> dict[str, Any]:
-    """What decides the texts and how MoRec and CTRL read them."""
-    parts = {"item_text": config.item_text, "encoder": _encoder_config(config)}
-    return {name: part.model_dump(mode="json") for name, part in parts.items()}
+def _run_encoder(config: RunConfig, settings: Config) -> str:
+    return config.encoder.name
 
 
 # --- late fusion ---
 
+# Both rows are fitted on the same users with the same settings.
+_FUSION = Settings("late-fusion", FusionConfig)
 
-def _fusion_parts(run: Run) -> dict[str, Ranker]:
+
+def _fusion_parts(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
     cf = own_backbone(run)
-    return {
-        cf.name: cf,
-        "text": TextSimilarity(title_similarity(run, run.config.systems.text_history, centred=True)),
-    }
+    return {cf.name: cf, "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True))}
 
 
-def _fusion_parts_llm(run: Run) -> dict[str, Ranker]:
+def _fusion_parts_llm(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
     llm = answering(run, by_scores(run, run.method, "A-LLMRec")).ranker
-    return _fusion_parts(run) | {"LLM": llm}
+    return _fusion_parts(run, settings) | {"LLM": llm}
 
 
-def _fusion_config(config: RunConfig) -> dict[str, Any]:
-    return config.systems.fusion.model_dump(mode="json") | {"last": config.systems.text_history}
-
-
-def _fusion_config_llm(config: RunConfig) -> dict[str, Any]:
-    """What makes a score of a title's tokens is part of it."""
-    normalisation = {"normalisation": config.evaluation.normalisation} if config.method == "score" else {}
-    return _fusion_config(config) | normalisation
+def _normalisation(config: RunConfig) -> dict[str, Any]:
+    """What makes a score of a title's tokens."""
+    return {"normalisation": config.answer.normalisation} if config.method == "score" else {}
 
 
 def _train_fusion(
-    kind: type[LateFusion], parts: Callable[[Run], dict[str, Ranker]]
-) -> Callable[[Run, Stage], StageResult]:
-    def train(run: Run, stage: Stage) -> StageResult:
-        fused = kind.fit(parts(run), everything(run), run.config.seed, run.config.systems.fusion)
+    kind: type[LateFusion], parts: Callable[[Run, FusionConfig], dict[str, Ranker]]
+) -> Callable[[Run, Stage, FusionConfig], StageResult]:
+    def train(run: Run, stage: Stage, settings: FusionConfig) -> StageResult:
+        fused = kind.fit(parts(run, settings), everything(run), run.config.seed, settings)
         return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
 
     return train
@@ -96,106 +86,136 @@ def _train_fusion(
 # --- no training ---
 
 
-def _nothing(run: Run, stage: Stage) -> StageResult:
+def _nothing(run: Run, stage: Stage, settings: Config) -> StageResult:
     """All that it needs is there already, or made anew when it is loaded."""
     return StageResult({"items": torch.tensor(run.dataset.n_items)}, {})
 
 
-def _train_bm25(run: Run, stage: Stage) -> StageResult:
+def _train_bm25(run: Run, stage: Stage, settings: BM25Config) -> StageResult:
     """That the index could be made is all there is."""
-    BM25(run.dataset.catalogue.titles, run.config.systems.bm25)
-    return _nothing(run, stage)
+    BM25(run.dataset.catalogue.titles, settings)
+    return _nothing(run, stage, settings)
 
 
-# --- trained ---
+# --- SASRec on encoded texts: MoRec and CTRL ---
 
 
-def _train_morec(run: Run, stage: Stage) -> StageResult:
-    config, encoder = run.config, load_encoder(_encoder_config(run.config))
-    model, log = train_morec(
-        everything(run), item_texts(run), encoder, config.systems.morec, config.seed, run.resume(stage), run.device
+def encoder_note(settings: MoRecConfig | CTRLConfig) -> str:
+    """What MoRec and CTRL train of the sentence encoder, where it is not all of it as in both papers."""
+    tuned = settings.encoder.tune
+    if tuned == "full":
+        return ""
+    return f"its sentence encoder {'frozen' if tuned == 'frozen' else f'tuned in the last {tuned} layers only'}"
+
+
+def _text_fields(rate: float | None) -> Callable[[RunConfig], dict[str, Any]]:
+    """The run's encoder, tuned in full, and the run's CF training of a SASRec, at a learning rate of their own."""
+
+    def inherited(config: RunConfig) -> dict[str, Any]:
+        pretrain = for_backbone(config.pretrain, "sasrec").model_dump(mode="json")
+        if rate is not None:
+            pretrain["training"]["learning_rate"] = rate
+        return {"encoder": config.encoder.model_dump(mode="json") | {"tune": "full"}, "pretrain": pretrain}
+
+    return inherited
+
+
+T = TypeVar("T", MoRecConfig, CTRLConfig)
+
+
+def _text_system(
+    name: str,
+    about: str,
+    title: str,
+    settings: Settings[T],
+    train: Callable[..., tuple[nn.Module, TrainingLog, dict[str, TrainingLog]]],
+) -> SystemKind:
+    """A system that encodes texts while it is trained and ends as a plain SASRec."""
+
+    def trained(run: Run, stage: Stage, own: T) -> StageResult:
+        encoder = load_encoder(own.encoder)
+        model, log, others = train(
+            everything(run), item_texts(run), encoder, own, run.config.seed, run.resume(stage), run.device
+        )
+        return logged(model.state_dict(), log, **others)
+
+    def load(run: Run, weights: Mapping[str, Tensor], own: T) -> Ranker:
+        model = backbone_kind("sasrec").load(weights, own.pretrain.model)
+        return BackboneRecommender(model.to(run.device), title)
+
+    return trained_system(
+        name,
+        about,
+        settings,
+        trained,
+        load,
+        more=lambda config: {"item_text": config.item_text.model_dump(mode="json")},
+        encoder=lambda config, own: own.encoder.name,
+        texts=True,
+        note=encoder_note,
     )
-    return logged(model.state_dict(), log)
 
 
-def _train_ctrl(run: Run, stage: Stage) -> StageResult:
-    config, encoder = run.config, load_encoder(_encoder_config(run.config))
-    model, contrasted, log = train_ctrl(
-        everything(run), item_texts(run), encoder, config.systems.ctrl, config.seed, run.resume(stage), run.device
-    )
-    return logged(model.state_dict(), log, contrast=contrasted)
+def _train_morec(*arguments: Any) -> tuple[nn.Module, TrainingLog, dict[str, TrainingLog]]:
+    return *train_morec(*arguments), {}
 
 
-def _sasrec(name: str, settings: Callable[[RunConfig], PretrainConfig]) -> Callable[..., Ranker]:
-    """Loads what ends as a plain SASRec."""
-
-    def load(run: Run, weights: Mapping[str, Tensor]) -> Ranker:
-        model = backbone_kind("sasrec").load(weights, settings(run.config).model)
-        return BackboneRecommender(model.to(run.device), name)
-
-    return load
+def _train_ctrl(*arguments: Any) -> tuple[nn.Module, TrainingLog, dict[str, TrainingLog]]:
+    model, contrasted, log = train_ctrl(*arguments)
+    return model, log, {"contrast": contrasted}
 
 
-def _tokens(run: Run) -> ItemTokens:
+# --- trained otherwise ---
+
+
+def _tokens(run: Run, settings: RecformerTrainingConfig) -> ItemTokens:
     """The catalogue in the tokens of the Longformer that is named, or of the encoder where a small one is built."""
-    longformer = run.config.systems.recformer.model.longformer
+    longformer = settings.model.longformer
     named = longformer_tokenizer(longformer) if longformer else load_parts(run.config.encoder.name).tokenizer
     return ItemTokens.of(run.dataset.catalogue, named)
 
 
-def _train_recformer(run: Run, stage: Stage) -> StageResult:
-    config = run.config.systems.recformer
-    model, logs = train_recformer(everything(run), _tokens(run), config, run.config.seed, run.resume(stage), run.device)
+def _train_recformer(run: Run, stage: Stage, settings: RecformerTrainingConfig) -> StageResult:
+    tokens = _tokens(run, settings)
+    model, logs = train_recformer(everything(run), tokens, settings, run.config.seed, run.resume(stage), run.device)
     return logged(model.state_dict(), logs.pop("second"), **logs)
 
 
-def _load_recformer(run: Run, weights: Mapping[str, Tensor]) -> Ranker:
-    model = Recformer.from_arrays(weights, _tokens(run), run.config.systems.recformer.model).to(run.device)
+def _load_recformer(run: Run, weights: Mapping[str, Tensor], settings: RecformerTrainingConfig) -> Ranker:
+    model = Recformer.from_arrays(weights, _tokens(run, settings), settings.model).to(run.device)
     return BackboneRecommender(model, model.name)
 
 
-def _tallrec_config(config: RunConfig) -> TALLRecConfig:
-    """Prompt and samples of stage 2, adapters and rates of its own."""
-    samples = {name: getattr(config.tune, name) for name in SampleConfig.model_fields}
-    if config.systems.tallrec_validation_users is not None:
-        samples["validation_users"] = config.systems.tallrec_validation_users
-    prompt = config.tune.prompt
-    return TALLRecConfig(
-        **samples,
-        lora=config.systems.lora,
-        template=prompt.template,
-        budget=prompt.budget,
-        training=config.systems.tallrec,
-    )
+def _stage_two_fields(config: RunConfig) -> dict[str, Any]:
+    """Prompt, samples and training of stage 2, at TALLRec's learning rate."""
+    tune = config.tune.model_dump(mode="json")
+    samples = {name: tune[name] for name in SampleConfig.model_fields}
+    rate = {"learning_rate": TALLRecConfig().training.learning_rate}
+    prompt = {name: tune["prompt"][name] for name in ("template", "budget")}
+    return {**samples, **prompt, "training": tune["training"] | rate}
 
 
-def _train_tallrec(run: Run, stage: Stage) -> StageResult:
+def _train_tallrec(run: Run, stage: Stage, settings: TALLRecConfig) -> StageResult:
     titles = run.dataset.catalogue.titles
-    model, log = train_tallrec(
-        run.split, language_model(run), titles, _tallrec_config(run.config), run.config.seed, run.resume(stage)
-    )
+    model, log = train_tallrec(run.split, language_model(run), titles, settings, run.config.seed, run.resume(stage))
     return logged(model.state_dict(), log)
 
 
-def _load_tallrec(run: Run, weights: Mapping[str, Tensor]) -> Ranker:
-    evaluation, titles = run.config.evaluation, run.dataset.catalogue.titles
-    batch = max(1, evaluation.batch_size // 2)
-    return TALLRec.from_arrays(
-        weights, language_model(run), titles, _tallrec_config(run.config), evaluation.normalisation, batch
-    )
+def _load_tallrec(run: Run, weights: Mapping[str, Tensor], settings: TALLRecConfig) -> Ranker:
+    answer, titles = run.config.answer, run.dataset.catalogue.titles
+    batch = max(1, answer.batch_size // 2)
+    return TALLRec.from_arrays(weights, language_model(run), titles, settings, answer.normalisation, batch)
 
 
-def _dumped(part: Callable[[RunConfig], Any]) -> Callable[[RunConfig], Mapping[str, Any]]:
-    return lambda config: part(config).model_dump(mode="json")
-
+# --- the entries ---
 
 _LATE_FUSION = trained_system(
     "late-fusion",
     "a regression over the CF model, texts and popularity",
-    _fusion_config,
+    _FUSION,
     _train_fusion(LateFusion, _fusion_parts),
-    lambda run, weights: LateFusion.from_tensors(weights, _fusion_parts(run)),
-    encoder=True,
+    lambda run, weights, settings: LateFusion.from_tensors(weights, _fusion_parts(run, settings)),
+    encoder=_run_encoder,
     parents=lambda config: (cf_in_use(config), TEXTS),
 )
 
@@ -203,44 +223,45 @@ BASELINES = (
     trained_system(
         "text-similarity",
         "similarity of titles to the history's",
-        lambda config: {"last": config.systems.text_history},
+        Settings("text-similarity", TextSimilarityConfig),
         _nothing,
-        lambda run, weights: TextSimilarity(title_similarity(run, run.config.systems.text_history)),
-        encoder=True,
+        lambda run, weights, settings: TextSimilarity(title_similarity(run, settings.max_history)),
+        encoder=_run_encoder,
         texts=True,
         parents=lambda config: (TEXTS,),
     ),
     trained_system(
         "bm25",
         "words that titles share",
-        _dumped(lambda config: config.systems.bm25),
+        Settings("bm25", BM25Config),
         _train_bm25,
-        lambda run, weights: BM25(run.dataset.catalogue.titles, run.config.systems.bm25),
+        lambda run, weights, settings: BM25(run.dataset.catalogue.titles, settings),
         texts=True,
     ),
     trained_system(
         "item-knn",
         "items that the same users interacted with",
-        _dumped(lambda config: config.systems.item_knn),
-        lambda run, stage: StageResult(ItemKNN.of(everything(run), run.config.systems.item_knn).tensors(), {}),
-        lambda run, weights: ItemKNN.from_tensors(weights, run.config.systems.item_knn.last),
+        Settings("item-knn", ItemKNNConfig),
+        lambda run, stage, settings: StageResult(ItemKNN.of(everything(run), settings).tensors(), {}),
+        lambda run, weights, settings: ItemKNN.from_tensors(weights, settings.max_history),
     ),
     trained_system(
         "ease",
         "a linear item-to-item model",
-        _dumped(lambda config: config.systems.ease),
-        lambda run, stage: StageResult(EASE.of(everything(run), run.config.systems.ease).tensors(), {}),
-        lambda run, weights: EASE.from_tensors(weights),
+        Settings("ease", EASEConfig),
+        lambda run, stage, settings: StageResult(EASE.of(everything(run), settings).tensors(), {}),
+        lambda run, weights, settings: EASE.from_tensors(weights),
     ),
     _LATE_FUSION,
     # It is compared with late fusion, so that is trained too, on the same users.
     trained_system(
         "late-fusion-llm",
         "late fusion with A-LLMRec's score",
-        _fusion_config_llm,
+        _FUSION,
         _train_fusion(LateFusionLLM, _fusion_parts_llm),
-        lambda run, weights: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run)),
-        encoder=True,
+        lambda run, weights, settings: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run, settings)),
+        more=_normalisation,
+        encoder=_run_encoder,
         llm=True,
         parents=lambda config: (*_LATE_FUSION.stages(config), TUNE),
         titles=lambda config: config.method == "score",
@@ -248,39 +269,33 @@ BASELINES = (
 )
 
 TRAINED_BASELINES = (
-    trained_system(
+    _text_system(
         "morec",
         "MoRec: SASRec on encoded texts",
-        lambda config: config.systems.morec.model_dump(mode="json") | _plain_texts(config),
+        "MoRec",
+        Settings("morec", MoRecConfig, _text_fields(MoRecConfig().pretrain.training.learning_rate)),
         _train_morec,
-        _sasrec("MoRec", lambda config: config.systems.morec.pretrain),
-        encoder=True,
-        texts=True,
-        note=encoder_note,
     ),
-    trained_system(
+    _text_system(
         "ctrl",
         "CTRL: SASRec aligned with texts",
-        lambda config: config.systems.ctrl.model_dump(mode="json") | _plain_texts(config),
+        "CTRL",
+        Settings("ctrl", CTRLConfig, _text_fields(None)),
         _train_ctrl,
-        _sasrec("CTRL", lambda config: config.systems.ctrl.pretrain),
-        encoder=True,
-        texts=True,
-        note=encoder_note,
     ),
     trained_system(
         "recformer",
         "RECFORMER: a Longformer over items' texts",
-        _dumped(lambda config: config.systems.recformer),
+        Settings("recformer", RecformerTrainingConfig),
         _train_recformer,
         _load_recformer,
-        encoder=True,
+        encoder=_run_encoder,
         texts=True,
     ),
     trained_system(
         "tallrec",
         "TALLRec: the language model adapted, titles alone",
-        _dumped(_tallrec_config),
+        Settings("tallrec", TALLRecConfig, _stage_two_fields),
         _train_tallrec,
         _load_tallrec,
         llm=True,

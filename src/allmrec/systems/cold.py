@@ -32,10 +32,10 @@ def cold_threshold(run: Run, make: Callable[[int], Ranker], method: str) -> int:
     Returns:
         Items with fewer interactions than this take their text vector; 0: none does.
     """
-    wanted = run.config.evaluation.cold_below
+    wanted = run.config.answer.cold_below
     if wanted is not None:
         return wanted
-    path, users = run.path / "cold.json", run.config.evaluation.cold_users
+    path, users = run.path / "cold.json", run.config.answer.cold_users
     key = f"{run.stage(TUNE).key} {method} {users} {run.config.evaluation.candidates}"
     try:
         kept: dict[str, Any] = read_json(path)

@@ -68,7 +68,9 @@ def evaluate_catalogue(
         name, own = one.recommender.name, _limit(run, one.system, protocol)
         if own is not None:
             limits[name] = own
-        retrieved = f"ranks {evaluation.proposals} retrieved items" if system_kind(one.name).prompted else ""
+        retrieved = (
+            f"ranks {run.config.answer.retrieve.items} retrieved items" if system_kind(one.name).prompted else ""
+        )
         notes[name] = partial(_note, one.system, retrieved, _limited(own))
     return evaluate_recommenders(
         [one.recommender for one in opened],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from allmrec.core.config import Config, defaults, merged, parse_config
 from allmrec.core.errors import AllmrecError
 from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.config import RunConfig
@@ -14,7 +16,9 @@ from allmrec.ranking import Ranker
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.store.stages import Stage
 
-__all__ = ["AbsentError", "Answers", "System", "SystemKind", "stages_of"]
+__all__ = ["AbsentError", "Answers", "Settings", "System", "SystemKind", "stages_of"]
+
+C = TypeVar("C", bound=Config)
 
 
 class AbsentError(AllmrecError):
@@ -56,6 +60,31 @@ class System:
 
 
 @dataclass(frozen=True, eq=False)
+class Settings(Generic[C]):
+    """The settings of a system: the group `systems.NAME` of a run's configuration, checked by the system's own class.
+
+    Attributes:
+        name: of the group.
+        config: the class.
+        inherited: what the run's own configuration says of fields that are not given in the group.
+    """
+
+    name: str
+    config: type[C]
+    inherited: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {}
+
+    def of(self, config: RunConfig) -> C:
+        """A run's settings of the system.
+
+        Raises:
+            ConfigError: the group has an unknown field, or a value that does not fit.
+        """
+        start = merged(defaults(self.config), self.inherited(config))
+        given = config.systems.get(self.name, {})
+        return parse_config(self.config, merged(start, given), f"systems.{self.name}")
+
+
+@dataclass(frozen=True, eq=False)
 class SystemKind:
     """One entry of the table of systems.
 
@@ -67,6 +96,7 @@ class SystemKind:
         run_of: the run, or the variant of it that the system is. Raises a ConfigError where the run has no room for it.
         own: whether it comes with A-LLMRec's stages, so that it is in the table as soon as these are trained.
         prompted: whether it asks the language model, so that it ranks few items at a time.
+        settings: its group of the configuration, where it has one.
     """
 
     name: str
@@ -76,6 +106,7 @@ class SystemKind:
     run_of: Callable[[Run], Run] = lambda run: run
     own: bool = False
     prompted: bool = False
+    settings: Settings[Any] | None = None
 
     def job(self, run: Run) -> Job:
         """The run, or the variant of it, and the stages that are trained for the system.

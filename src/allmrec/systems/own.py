@@ -43,10 +43,10 @@ def _held_out_backbone(run: Run) -> System:
 
 
 def _llm_only(run: Run) -> System:
-    prompt, evaluation = run.config.tune.prompt, run.config.evaluation
+    prompt, answer = run.config.tune.prompt, run.config.answer
     titles = run.dataset.catalogue.titles
-    batch = max(1, evaluation.batch_size // 2)
-    made = LLMOnly(language_model(run), titles, prompt.template, prompt.budget, evaluation.normalisation, batch)
+    batch = max(1, answer.batch_size // 2)
+    made = LLMOnly(language_model(run), titles, prompt.template, prompt.budget, answer.normalisation, batch)
     return System(made, titles=True, note="nothing trained")
 
 
@@ -75,14 +75,14 @@ def _select_on_texts(run: Run) -> System:
 def _generate(run: Run) -> System:
     """The released program's way to answer: decode, then see whose title it is. Only where titles were learned."""
     check_titles_learned(run)
-    evaluation = run.config.evaluation
+    answer = run.config.answer
     quotes = template_quotes(run.config.tune.prompt.template)
 
     made: list[GeneratingRecommender] = []
 
     def ranker_of(prompted: PromptedRanker) -> GeneratingRecommender:
         resolver = TitleResolver(run.dataset.catalogue.titles, quotes)
-        made.append(GeneratingRecommender(prompted, resolver, evaluation.generate, batch_size=evaluation.batch_size))
+        made.append(GeneratingRecommender(prompted, resolver, answer.generate, batch_size=answer.batch_size))
         return made[-1]
 
     def note() -> str:
@@ -95,7 +95,7 @@ def _generate(run: Run) -> System:
 
 def _constrained(run: Run) -> System:
     check_titles_learned(run)
-    batch = run.config.evaluation.batch_size
+    batch = run.config.answer.batch_size
     made = answering(run, lambda prompted: ConstrainedRecommender(prompted, batch_size=batch), scores_each=False)
     return replace(made, titles=True, note="always a candidate's title; one answer a user: only Hit@1 counts")
 
@@ -111,7 +111,7 @@ def _cold(run: Run) -> System:
         return prompted.with_joint(prompted.joint.with_source(cold_rows(run, below)))
 
     below = cold_threshold(run, lambda below: ranker_of(on_rows(below)), method)
-    chosen = "" if run.config.evaluation.cold_below is not None else ", chosen on validation items"
+    chosen = "" if run.config.answer.cold_below is not None else ", chosen on validation items"
     cold = int(cold_rows(run, below).sum())
     what = f"text vectors for the {cold:,} items with fewer than {below} interactions" if cold else "no text vectors"
     found = on_rows(below)

@@ -74,12 +74,12 @@ def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) 
         retriever = _cf_retriever(run, system.ranker.name, log)
     elif isinstance(system.ranker, BackboneRecommender):
         # Its scores of all items are its ranking.
-        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, config.retrieve.approximate_above)
+        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, config.answer.retrieve.approximate_above)
     made = Recommender(
         known_items(run),
         ranker,
         retriever,
-        config.evaluation.proposals,
+        config.answer.retrieve.items,
         config.tune.candidates if kind.prompted else None,
         system.ranker.name,
         n_items,
@@ -115,7 +115,7 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
     config, answers = run.config, system.answers
     if answers is None:
         raise ConfigError(f"{system.ranker.name} is not A-LLMRec.")
-    prompted, ranker, below = answers.prompted, system.ranker, config.evaluation.cold_below
+    prompted, ranker, below = answers.prompted, system.ranker, config.answer.cold_below
     if below and not bool(prompted.joint.from_text.any()):
         prompted = prompted.with_joint(prompted.joint.with_source(cold_rows(run, below)))
         ranker = answers.ranker_of(prompted)
@@ -123,8 +123,8 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         run.dataset,
         prompted,
         ranker,
-        config.retrieve,
-        config.evaluation.proposals,
+        config.answer.retrieve,
+        config.answer.retrieve.items,
         config.tune.candidates if answers.scores_each else None,
         lambda: text_side(run),
     )
@@ -159,7 +159,7 @@ def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
     """By the run's CF model; where none is trained by popularity, and that is logged."""
     in_use = cf_in_use(run.config)
     if run.has(in_use):
-        return BackboneRetriever(backbone(run, in_use), run.config.retrieve.approximate_above)
+        return BackboneRetriever(backbone(run, in_use), run.config.answer.retrieve.approximate_above)
     log(
         f"No CF model is trained in {run.path}: popularity retrieves what {whom} ranks. "
         f"For better candidates: allmrec train {run.path} --system {run.config.pretrain.backbone}"

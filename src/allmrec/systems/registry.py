@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
 from allmrec.core.registry import Registry
 from allmrec.pipeline import schedule
 from allmrec.pipeline.cf_stage import PRETRAIN
+from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.schedule import Job
 from allmrec.pipeline.tune_stage import TUNE
@@ -24,7 +26,15 @@ from allmrec.systems.own import OWN
 from allmrec.systems.trained import CF_SYSTEMS
 from allmrec.systems.variants import VARIANT_SYSTEMS
 
-__all__ = ["SYSTEMS", "check_trainable", "open_systems", "system_kind", "train_systems", "trained_systems"]
+__all__ = [
+    "SYSTEMS",
+    "check_settings",
+    "check_trainable",
+    "open_systems",
+    "system_kind",
+    "train_systems",
+    "trained_systems",
+]
 
 # In the order of a report.
 SYSTEMS: Registry[SystemKind] = Registry(
@@ -43,6 +53,24 @@ def system_kind(name: str) -> SystemKind:
     if name not in SYSTEMS:
         raise ConfigError(f"There is no system {name!r}; known are {', '.join(SYSTEMS)}.")
     return SYSTEMS[name]
+
+
+def check_settings(config: RunConfig) -> None:
+    """Check the groups `systems.NAME` of a configuration, each by the class of its system.
+
+    Raises:
+        ConfigError: no system has settings of that name, or a group has an unknown field or a value that does not fit.
+    """
+    for name in config.systems:
+        # Only what is named is looked up, so that a broken package harms nobody who does not use it.
+        settings = SYSTEMS[name].settings if name in SYSTEMS else None
+        if settings is None or settings.name != name:
+            near = get_close_matches(name, SYSTEMS, n=1)
+            hint = f" Did you mean systems.{near[0]}?" if near else ""
+            raise ConfigError(
+                f"systems.{name}: no system has settings of that name.{hint} docs/configuration.md has all."
+            )
+        settings.of(config)
 
 
 def check_trainable(run: Run, names: Sequence[str]) -> list[Job]:

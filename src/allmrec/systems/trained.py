@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES, backbone_kind
-from allmrec.core.errors import DataError
+from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
 from allmrec.pipeline.config import RunConfig, for_backbone
@@ -19,66 +20,76 @@ from allmrec.pipeline.frozen import check_encoder, check_language_model, languag
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.store.stages import Stage, StageResult
-from allmrec.systems.kinds import System, SystemKind
+from allmrec.systems.kinds import Settings, System, SystemKind
 
 __all__ = ["CF_SYSTEMS", "cf_system", "logged", "own_backbone", "trained_system"]
 
-Settings = Callable[[RunConfig], Mapping[str, Any]]
+C = TypeVar("C", bound=Config)
 
 
 def trained_system(
     name: str,
     about: str,
-    settings: Settings,
-    train: Callable[[Run, Stage], StageResult],
-    load: Callable[[Run, Mapping[str, Tensor]], Ranker],
+    settings: Settings[C],
+    train: Callable[[Run, Stage, C], StageResult],
+    load: Callable[[Run, Mapping[str, Tensor], C], Ranker],
     *,
+    more: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {},
     parents: Callable[[RunConfig], Sequence[StageKind]] = lambda config: (),
-    encoder: bool = False,
+    encoder: Callable[[RunConfig, C], str] | None = None,
     llm: bool = False,
     texts: bool = False,
     titles: Callable[[RunConfig], bool] = lambda config: False,
-    note: Callable[[RunConfig], str] = lambda config: "",
+    note: Callable[[C], str] = lambda settings: "",
 ) -> SystemKind:
     """A system that is one stage of its own.
 
     Args:
         name: of the system and of its stage.
         about: what it is, in a line.
-        settings: everything of a run's config that decides its result.
+        settings: its group of a run's configuration; all of it decides the result.
         train: trains it; the stage is the one to be written.
         load: makes the system from what `train` stored.
+        more: what else of a run's configuration decides the result.
         parents: stages that it reads.
-        encoder, llm: whether it needs the sentence encoder or the language model.
+        encoder: the name of the sentence encoder that it needs, if it needs one.
+        llm: whether it needs the run's language model.
         texts: whether it knows items by their texts alone, and so nothing where there are none.
         titles: whether it scores titles with the language model, which is slow.
-        note: what a reader of the table must know of how the run trained it.
+        note: what a reader of the table must know of how it was trained.
     """
 
     def all_settings(config: RunConfig) -> Mapping[str, Any]:
-        return {**settings(config), **({"encoder_name": config.encoder.name} if encoder else {})}
+        own = settings.of(config)
+        of_encoder = {} if encoder is None else {"encoder_name": encoder(config, own)}
+        return {**own.model_dump(mode="json"), **more(config), **of_encoder}
 
     def inputs(config: RunConfig) -> Mapping[str, str]:
         return {**language_model_input(config), **held_out_input(config)} if llm else {}
 
     def check(run: Run) -> None:
+        own = settings.of(run.config)
         catalogue = run.dataset.catalogue
         if texts and not (any(catalogue.titles) or any(catalogue.descriptions)):
             raise DataError(
                 f"{name} knows items by their texts, and none of the {run.dataset.n_items:,} items of {run.path} has one. "
                 "Prepare the data with titles (allmrec prepare table … --items)."
             )
-        if encoder:
-            check_encoder(run.config.encoder.name)
+        if encoder is not None:
+            check_encoder(encoder(run.config, own))
         if llm:
-            check_language_model(run.config.llm)
+            check_language_model(run.config.llm.name)
 
-    stage = StageKind(name, all_settings, train, parents, inputs=inputs, check=check, system=name)
+    def trained(run: Run, stage: Stage) -> StageResult:
+        return train(run, stage, settings.of(run.config))
+
+    stage = StageKind(name, all_settings, trained, parents, inputs=inputs, check=check, system=name)
 
     def opened(run: Run) -> System:
-        return System(load(run, run.tensors(stage)), titles(run.config), note(run.config))
+        own = settings.of(run.config)
+        return System(load(run, run.tensors(stage), own), titles(run.config), note(own))
 
-    return SystemKind(name, about, opened, lambda config: (stage,), prompted=llm)
+    return SystemKind(name, about, opened, lambda config: (stage,), prompted=llm, settings=settings)
 
 
 def logged(weights: Mapping[str, Tensor], log: TrainingLog, **more: TrainingLog) -> StageResult:
@@ -94,24 +105,35 @@ def own_backbone(run: Run) -> BackboneRecommender:
 
 
 def cf_system(name: str) -> SystemKind:
-    """A CF model trained on everything: the run's own where it is that, else a stage beside it."""
+    """A CF model trained on everything: the run's own where it is that, else a stage beside it.
 
-    def settings(config: RunConfig) -> PretrainConfig:
-        return for_backbone(config.pretrain, name)
+    Its settings are `pretrain`'s; what is not given is as in the run's own CF model.
+    """
 
-    def train(run: Run, stage: Stage) -> StageResult:
-        model, log = pretrain(everything(run), settings(run.config), run.config.seed, run.resume(stage), run.device)
+    def checked(settings: PretrainConfig) -> PretrainConfig:
+        if settings.backbone != name:
+            raise ConfigError(
+                f"systems.{name}.backbone is {settings.backbone!r}; the system {name!r} is that backbone."
+            )
+        return settings
+
+    def train(run: Run, stage: Stage, settings: PretrainConfig) -> StageResult:
+        model, log = pretrain(everything(run), checked(settings), run.config.seed, run.resume(stage), run.device)
         return logged(model.state_dict(), log)
 
-    def load(run: Run, weights: Mapping[str, Tensor]) -> Ranker:
+    def load(run: Run, weights: Mapping[str, Tensor], settings: PretrainConfig) -> Ranker:
         kind = backbone_kind(name)
-        return BackboneRecommender(kind.load(weights, settings(run.config).model).to(run.device), kind.title)
+        return BackboneRecommender(kind.load(weights, checked(settings).model).to(run.device), kind.title)
 
     def is_own(config: RunConfig) -> bool:
         return config.pretrain.backbone == name
 
     beside = trained_system(
-        name, "a CF model by itself", lambda config: settings(config).model_dump(mode="json"), train, load
+        name,
+        "a CF model by itself",
+        Settings(name, PretrainConfig, lambda config: for_backbone(config.pretrain, name).model_dump(mode="json")),
+        train,
+        load,
     )
     return replace(
         beside,

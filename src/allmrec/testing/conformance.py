@@ -116,7 +116,7 @@ class BackboneConformance:
         _, backbone = self._world()
         if not isinstance(backbone, SequenceBackbone):
             return
-        length = min(backbone.max_length, 6)
+        length = min(backbone.max_history, 6)
         items = torch.arange(1, length + 1).unsqueeze(0)
         for user in (0, -1):
             users = torch.tensor([user])
@@ -135,14 +135,14 @@ class BackboneConformance:
     def test_padding_makes_no_difference(self) -> None:
         """A history has one vector, however far it is padded and whoever stands beside it in the batch."""
         _, backbone = self._world()
-        short, long = np.array([5, 3, 9]), np.arange(1, backbone.max_length + 1) % backbone.n_items + 1
+        short, long = np.array([5, 3, 9]), np.arange(1, backbone.max_history + 1) % backbone.n_items + 1
         alone = self._users([short], length=3)
         cases = {"padded to 4": self._users([short], length=4)}
-        cases["padded beyond the model's length"] = self._users([short], length=backbone.max_length + 3)
-        cases["beside a longer history"] = self._users([short, long], length=backbone.max_length)[:1]
+        cases["padded beyond the model's length"] = self._users([short], length=backbone.max_history + 3)
+        cases["beside a longer history"] = self._users([short, long], length=backbone.max_history)[:1]
         if isinstance(backbone, SequenceBackbone):
             with torch.no_grad():
-                histories = torch.from_numpy(left_pad([short], min(backbone.max_length, 7)))
+                histories = torch.from_numpy(left_pad([short], min(backbone.max_history, 7)))
                 states = backbone.position_vectors(histories, torch.tensor([-1]))[:, -3:]
                 bare = backbone.position_vectors(torch.from_numpy(short[None]), torch.tensor([-1]))
             _require(_apart(states, bare) <= _TOLERANCE, "position_vectors() depends on how far a history is padded")
@@ -170,18 +170,18 @@ class BackboneConformance:
         _, backbone = self._world()
         nobody = np.array([], dtype=np.int64)
         alone = self._users([nobody], length=1)
-        together = self._users([nobody, np.array([4]), np.array([4, 7, 2])], length=backbone.max_length)
+        together = self._users([nobody, np.array([4]), np.array([4, 7, 2])], length=backbone.max_history)
         for what, found in (("an empty history", alone), ("a batch with an empty history", together)):
             _require(bool(torch.isfinite(found).all()), f"x_u of {what} holds a number that is not finite")
         _require(_apart(alone, together[:1]) <= _TOLERANCE, "x_u of an empty history depends on its batch")
 
     def test_only_the_most_recent_items_count(self) -> None:
-        """Of a history longer than `max_length` the last part is looked at, and nothing fails."""
+        """Of a history longer than `max_history` the last part is looked at, and nothing fails."""
         _, backbone = self._world()
-        items = np.arange(3 * backbone.max_length) % backbone.n_items + 1
-        whole, recent = self._users([items]), self._users([items[-backbone.max_length :]])
+        items = np.arange(3 * backbone.max_history) % backbone.n_items + 1
+        whole, recent = self._users([items]), self._users([items[-backbone.max_history :]])
         moved = _apart(whole, recent)
-        _require(moved <= _TOLERANCE, f"items before the last {backbone.max_length} move x_u by {moved:.2g}")
+        _require(moved <= _TOLERANCE, f"items before the last {backbone.max_history} move x_u by {moved:.2g}")
 
     def test_a_known_world_is_recovered(self) -> None:
         """Every user keeps to one taste: the test item beats all items of other tastes, for known users and new ones."""
@@ -228,7 +228,7 @@ class BackboneConformance:
     def _config(cls) -> PretrainConfig:
         name = cast(str, cls.subject)
         fields = backbone_kind(name).config.model_fields
-        small = {"dim": 16, "max_length": 8}
+        small = {"dim": 16, "max_history": 8}
         model = {field: value for field, value in small.items() if field in fields} | dict(cls.settings)
         training = {"epochs": 40, "batch_size": 32, "learning_rate": 1e-2, "validate_every": 40} | dict(cls.training)
         return PretrainConfig.model_validate({"backbone": name, "model": model, "training": training})
@@ -247,7 +247,7 @@ class BackboneConformance:
     def _histories(self) -> np.ndarray:
         split, backbone = self._world()
         histories = [split.test_history(user) for user in range(split.dataset.n_users)]
-        return left_pad(histories, backbone.max_length)
+        return left_pad(histories, backbone.max_history)
 
     def _users(self, histories: list[np.ndarray], length: int | None = None) -> Tensor:
         """x_u of users whom the data set does not hold."""

@@ -26,7 +26,7 @@ class OthersVectors:
 
     def __init__(self, backbone: Backbone, split: Split, other: Int[np.ndarray, " users"]) -> None:
         self._backbone, self._split, self._other = backbone, split, other
-        self.dim, self.max_length, self.n_items = backbone.dim, backbone.max_length, backbone.n_items
+        self.dim, self.max_history, self.n_items = backbone.dim, backbone.max_history, backbone.n_items
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """The backbone's own."""
@@ -35,7 +35,7 @@ class OthersVectors:
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
         """Vectors of the other users, each from that user's history before the test item."""
         others = self._other[batch.users]
-        histories = left_pad([self._split.test_history(int(user)) for user in others], self.max_length)
+        histories = left_pad([self._split.test_history(int(user)) for user in others], self.max_history)
         return self._backbone.user_vectors(SequenceBatch(others, histories))
 
 

@@ -10,9 +10,9 @@ from allmrec.testing.tiny_lm import save_tiny_language_model
 __all__ = ["save_tiny_recipe"]
 
 _RECIPE = """
-llm = "{folder}/language model"
+llm.name = "{folder}/language model"
 # The same figures on every processor.
-llm_precision = "float32"
+llm.precision = "float32"
 held_out_targets = 1
 
 [encoder]
@@ -20,7 +20,7 @@ name = "{folder}/encoder"
 tune = 1
 
 [pretrain]
-model = {{ dim = 8, blocks = 1, heads = 1, max_length = 8 }}
+model = {{ dim = 8, blocks = 1, heads = 1, max_history = 8 }}
 {pretrain}
 
 [align]
@@ -31,7 +31,7 @@ joint_dim = 8
 select_weight = 1.0
 positions = "held_out"
 validation_users = 4
-prompt.budget = {{ history = 3, title_tokens = 6 }}
+prompt.budget = {{ max_history = 3, title_tokens = 6 }}
 prompt.projection = {{ hidden = 8 }}
 prompt.pointer = {{ dim = 8, layers = 1, cf_prior = true }}
 {tune}

@@ -29,37 +29,41 @@ class TitleSimilarity:
     Args:
         vectors: by item number, row 0 unused; of any length.
         present: which item numbers have a text.
-        last: most recent items of the history that are compared.
+        max_history: most recent items of the history that are compared.
         centred: see above.
 
     Raises:
-        ConfigError: `last` is not positive.
+        ConfigError: `max_history` is not positive.
     """
 
     def __init__(
         self,
         vectors: Float[Tensor, "items_and_padding dim"],
         present: Bool[np.ndarray, " items_and_padding"],
-        last: int = 10,
+        max_history: int = 10,
         centred: bool = False,
     ) -> None:
-        if last < 1:
-            raise ConfigError(f"last is {last}; expected how many items of the history are compared, 1 or more.")
+        if max_history < 1:
+            raise ConfigError(
+                f"max_history is {max_history}; expected how many items of the history are compared, 1 or more."
+            )
         plain = vectors.detach().float().cpu().numpy()
         self._centre = np.zeros(plain.shape[1], dtype=np.float32)
         if centred and present.any():
             self._centre = plain[present].mean(axis=0)
         self._unit = _unit(plain - self._centre)
         self._present = present
-        self._last = last
+        self._max_history = max_history
 
     @classmethod
-    def of(cls, bank: TextBank, last: int = 10, centred: bool = False) -> TitleSimilarity:
+    def of(cls, bank: TextBank, max_history: int = 10, centred: bool = False) -> TitleSimilarity:
         """Of a bank with one text per item number; its encoder is in evaluation mode."""
-        return cls(bank.all_vectors(description="encode titles"), bank.present, last, centred)
+        return cls(bank.all_vectors(description="encode titles"), bank.present, max_history, centred)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], last: int = 10, centred: bool = False) -> TitleSimilarity:
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], max_history: int = 10, centred: bool = False
+    ) -> TitleSimilarity:
         """From `vectors` and `present`.
 
         Raises:
@@ -67,7 +71,7 @@ class TitleSimilarity:
         """
         if not {"vectors", "present"} <= tensors.keys():
             raise ArtifactError(f"Expected tensors vectors and present, found {', '.join(tensors) or 'none'}.")
-        return cls(tensors["vectors"], tensors["present"].numpy().astype(bool), last, centred)
+        return cls(tensors["vectors"], tensors["present"].numpy().astype(bool), max_history, centred)
 
     def extend(self, vectors: Float[Tensor, "new dim"], present: Bool[Tensor, " new"]) -> None:
         """Take up items behind the others; the centre stays that of the catalogue."""
@@ -79,7 +83,7 @@ class TitleSimilarity:
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]
     ) -> Float[np.ndarray, " candidates"]:
         """One query's similarityes, in the candidates' order."""
-        recent = history[-self._last :]
+        recent = history[-self._max_history :]
         recent = recent[self._present[recent]]
         known = self._present[items]
         if not len(recent) or not known.any():
