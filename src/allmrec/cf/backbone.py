@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from itertools import chain
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -112,7 +113,7 @@ class SequenceBackbone(nn.Module):
         """
         check_numbers(batch, self.n_items)
         histories = trimmed(np.asarray(batch.histories), self.max_history)
-        device = self.item_vectors().device
+        device = next(chain(self.parameters(), self.buffers())).device
         items = torch.as_tensor(histories, dtype=torch.long, device=device)
         users = torch.as_tensor(np.asarray(batch.users), dtype=torch.long, device=device)
         return self.position_vectors(items, users)[:, -1]

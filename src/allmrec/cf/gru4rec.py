@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -60,4 +58,4 @@ class GRU4Rec(TiedBackbone[GRU4RecConfig]):
         states = self.gru(self.emb_dropout(self.item_emb(pushed)))[0]
         back = (columns - leading).clamp(min=0)
         aligned = states.gather(1, back.unsqueeze(-1).expand(-1, -1, self.dim))
-        return cast(Tensor, self.state_dropout(aligned * begun.unsqueeze(-1)))
+        return self.objective.user_side(self.state_dropout(aligned * begun.unsqueeze(-1)))

@@ -89,11 +89,24 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Objective(Config):
-    """What a backbone is trained for: a loss, and how many sampled items it sees."""
+    """What a backbone is trained for: a score, a loss, and how many sampled items it sees."""
 
-    loss: Literal["binary_cross_entropy", "bpr", "top1", "bpr_max", "sampled_softmax"] = Field(
-        "binary_cross_entropy", description="The loss; `allmrec.cf.losses` has the formulas and the papers."
+    loss: Literal["binary_cross_entropy", "bpr", "top1", "bpr_max", "sampled_softmax", "softmax"] = Field(
+        "binary_cross_entropy",
+        description="The loss; `allmrec.cf.losses` has the formulas and the papers. softmax: cross-entropy over the whole "
+        "catalogue, or over a sample of it above `exact_below` items.",
     )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="What a score is: x · E (the papers'), or the cosine of both (ours)."
+    )
+    temperature: float = Field(1.0, gt=0, description="Divides the score.")
+    exact_below: int = Field(
+        200_000,
+        ge=1,
+        description="Items above which `softmax` sees, beside a batch's targets, `sample` items drawn by popularity and "
+        "corrected for it (logQ).",
+    )
+    sample: int = Field(8192, ge=1, description="Items that such a softmax draws for each batch.")
     negatives: int | None = Field(
         None,
         ge=1,
@@ -102,6 +115,15 @@ class Objective(Config):
     )
     regularisation: float = Field(1.0, ge=0, description="Weight of bpr_max's penalty on negatives' scores.")
 
+    def item_side(self, vectors: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        """Vectors of items as they enter the dot product: of length 1 where the score is a cosine. Zeros stay zeros."""
+        return F.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+
+    def user_side(self, vectors: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        """Vectors of users as they enter the dot product, which is divided by the temperature."""
+        unit = F.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+        return unit if self.temperature == 1 else unit / self.temperature
+
     def __call__(self, positive: Positive, negatives: Negatives) -> Scalar:
         """The loss of real positions.
 
@@ -109,6 +131,8 @@ class Objective(Config):
             positive: scores of the items that came next.
             negatives: scores of the sampled items at each of these positions.
         """
+        if self.loss == "softmax":
+            raise ValueError("softmax has no negatives of single positions; see `catalogue_softmax`.")
         if self.loss == "bpr_max":
             return bpr_max(positive, negatives, self.regularisation)
         return _LOSSES[self.loss](positive, negatives)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 import torch
@@ -104,7 +103,8 @@ class NCF(SequenceBackbone):
 
     def vectors_of(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
         """`E` of some items, without the rest of the catalogue."""
-        return cast(Tensor, self.item_tower(self.emb_dropout(self.item_emb(items))) * (items != 0).unsqueeze(-1))
+        vectors = self.item_tower(self.emb_dropout(self.item_emb(items))) * (items != 0).unsqueeze(-1)
+        return self.objective.item_side(vectors)
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"]
@@ -142,16 +142,13 @@ class NCF(SequenceBackbone):
 
     def _of_known(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch d"]:
         """The vectors of known users; what the others' rows hold means nothing."""
-        return cast(Tensor, self.user_tower(self.emb_dropout(self.user_emb(users.clamp(min=0)))))
+        return self.objective.user_side(self.user_tower(self.emb_dropout(self.user_emb(users.clamp(min=0)))))
 
     def _folded_in(self, histories: Int[Tensor, "rows length"]) -> Float[Tensor, "rows d"]:
         E = self.item_vectors()
-        return torch.cat(
-            [
-                least_squares(E, part, self.config.ridge, self.config.unseen)
-                for part in torch.split(histories, _FOLDED_AT_ONCE)
-            ]
-        )
+        parts = torch.split(histories, _FOLDED_AT_ONCE)
+        found = torch.cat([least_squares(E, part, self.config.ridge, self.config.unseen) for part in parts])
+        return self.objective.user_side(found)
 
 
 def _tower(dim: int, hidden: tuple[int, ...]) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.catalogue_softmax import catalogue_softmax
 from allmrec.cf.samples import TrainingBatch
 from allmrec.core.grouping import length_groups
 
@@ -44,6 +45,8 @@ class NextItemLoss(nn.Module):
             for array in (batch.histories, batch.users, batch.targets, batch.negatives)
         )
         groups = self.groups(batch) if device.type == "cpu" else [np.arange(len(batch))]
+        if self.backbone.objective.loss == "softmax":
+            return self._softmax(histories, users, targets, groups, batch)
         table = self.backbone.item_table
         # A subclass may have put something else in the place of its parent's table.
         weights = None if table is None else dict(self.backbone.named_parameters()).get(table)
@@ -89,6 +92,31 @@ class NextItemLoss(nn.Module):
             pair = (state * backbone.vectors_of(torch.stack([items, other]))).sum(-1)
             return objective(pair[0], pair[1].unsqueeze(-1))
         return objective((state * backbone.vectors_of(items)).sum(-1), other)
+
+    def _softmax(
+        self,
+        histories: Int[Tensor, "batch length"],
+        users: Int[Tensor, " batch"],
+        targets: Int[Tensor, "batch length"],
+        groups: list[Int[np.ndarray, " _rows"]],
+        batch: TrainingBatch,
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy over the catalogue, or over the batch's competing items."""
+        states, followed = [], []
+        for rows in groups:
+            chosen = torch.from_numpy(rows).to(histories.device)
+            columns = _used_columns(targets[chosen] != 0)
+            part = self.backbone.position_vectors(histories[chosen, -columns:], users[chosen])
+            part_targets = targets[chosen, -columns:].flatten()
+            real = part_targets.nonzero().squeeze(1)
+            states.append(part.flatten(0, 1)[real])
+            followed.append(part_targets[real])
+        state, wanted = torch.cat(states), torch.cat(followed)
+        if batch.competing is None or batch.offsets is None:
+            return catalogue_softmax(state, self.backbone.item_vectors()[1:], wanted - 1)
+        items = torch.as_tensor(batch.competing, device=state.device)
+        offsets = torch.as_tensor(batch.offsets, device=state.device)
+        return catalogue_softmax(state, self.backbone.vectors_of(items), torch.searchsorted(items, wanted), offsets)
 
     def groups(self, batch: TrainingBatch) -> list[Int[np.ndarray, " _rows"]]:
         """Rows that go through the model together. What a row gives does not depend on its neighbours."""

@@ -61,7 +61,7 @@ class NextItNet(TiedBackbone[NextItNetConfig]):
         hidden = self.emb_dropout(self.item_emb(histories))
         for block in self.blocks:
             hidden = block(hidden, real)
-        return cast(Tensor, self.state_dropout(hidden))
+        return self.objective.user_side(self.state_dropout(hidden))
 
 
 class _Block(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
-from allmrec.cf.samples import NegativeSampler, TrainingBatch, training_windows
+from allmrec.cf.samples import CompetingSampler, NegativeSampler, TrainingBatch, training_windows
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
 from allmrec.core.distributed import slices
@@ -41,7 +42,9 @@ class PretrainConfig(Config):
         description="Training positions of a long sequence: its last max_history (the paper's), or all of them.",
     )
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
-    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
+    validation_negatives: int | None = Field(
+        19, ge=1, description="Items that each validation item is ranked against; none: the whole catalogue."
+    )
     training: TrainingConfig = Field(
         TrainingConfig(
             learning_rate=1e-3, betas=(0.9, 0.98), batch_size=128, epochs=200, validate_every=200, patience=10
@@ -93,8 +96,12 @@ class SequenceTask:
         self.windows = training_windows(split, backbone.max_history, config.windows)
         users = self.windows.users  # in order
         backbone.trained_on(users[np.diff(users, prepend=-1) != 0])
-        self._sampler = NegativeSampler(split)
-        self._negatives = backbone.objective.negatives
+        objective, n_items = backbone.objective, split.dataset.n_items
+        self._negatives = objective.negatives
+        self._sampler = None if objective.loss == "softmax" else NegativeSampler(split)
+        self._competing = None
+        if objective.loss == "softmax" and n_items > objective.exact_below:
+            self._competing = CompetingSampler(split.train_counts(), objective.sample)
         self._loss = NextItemLoss(backbone)
         self._validation = ValidationSample(
             split, config.validation_users, config.validation_negatives, backbone.max_history, seed
@@ -110,6 +117,10 @@ class SequenceTask:
         histories, targets = self.windows.cut(rows)
         users = self.windows.users[rows]
         rng = numpy_generator(self._seed, "cf", "negatives", epoch, number)
+        if self._sampler is None:
+            none = np.zeros((len(rows), 0), dtype=np.int64)
+            competing = (None, None) if self._competing is None else self._competing.draw(targets[targets != 0], rng)
+            return TrainingBatch(users, histories, targets, none, *competing)
         if self._negatives is None:
             real = np.nonzero(targets)
             negatives = np.zeros_like(targets)
@@ -127,7 +138,13 @@ class SequenceTask:
         positions = (batch.targets != 0).sum(axis=1)
         shared = []
         for rows in slices(len(batch), count):
-            part = TrainingBatch(batch.users[rows], batch.histories[rows], batch.targets[rows], batch.negatives[rows])
+            part = replace(
+                batch,
+                users=batch.users[rows],
+                histories=batch.histories[rows],
+                targets=batch.targets[rows],
+                negatives=batch.negatives[rows],
+            )
             shared.append((part, {"recommendation": float(positions[rows].sum() / positions.sum())}))
         return shared
 

@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Float32, Float64, Int, Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split
 
-__all__ = ["NegativeSampler", "TrainingBatch", "TrainingWindows", "training_windows"]
+__all__ = ["CompetingSampler", "NegativeSampler", "TrainingBatch", "TrainingWindows", "training_windows"]
 
 # How many interactions of the table of seen items are sorted together.
 _INTERACTIONS_AT_ONCE = 2_000_000
@@ -28,13 +28,17 @@ class TrainingBatch:
         histories: item numbers, 0 on the left where a history is short.
         targets: the item after each of them, 0 at padding.
         negatives: items that the user does not train on: one for each position, or a number of them for all of a
-            row's positions together.
+            row's positions together. None where the loss needs none.
+        competing: items that compete for every position, the targets included, ascending; none: the whole catalogue.
+        offsets: for each of them what corrects its score for how likely it was to be drawn.
     """
 
     users: Int64[np.ndarray, " batch"]
     histories: Int64[np.ndarray, "batch length"]
     targets: Int64[np.ndarray, "batch length"]
     negatives: Int64[np.ndarray, "batch drawn"]
+    competing: Int64[np.ndarray, " competing"] | None = None
+    offsets: Float32[np.ndarray, " competing"] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -103,6 +107,40 @@ def training_windows(split: Split, length: int, windows: Literal["last", "all"])
     # Pieces of one user are counted from the most recent backwards, so only the oldest is short.
     piece = np.arange(len(users)) - np.repeat(np.cumsum(rows) - rows, rows)
     return TrainingWindows(users, pairs[users] - piece * length, length, split.dataset)
+
+
+class CompetingSampler:
+    """Draws the items that compete in a softmax over part of a catalogue, the batch's targets among them.
+
+    An item stands there if it is one of `size` draws or one of the batch's targets. With q the draws' probabilities
+    (training interactions to the power of 3/4) and p the targets' (training interactions), n targets make that
+
+        1 - (1 - q)^size (1 - p)^n
+
+    likely, and minus the logarithm of it corrects the item's score (logQ: Bengio and Senecal 2008; Yi et al., RecSys 2019).
+
+    Args:
+        counts: training interactions per item number, row 0 the padding's.
+        size: draws for each batch.
+    """
+
+    def __init__(self, counts: Int[np.ndarray, " rows"], size: int) -> None:
+        known = counts[1:].astype(np.float64)
+        smoothed = np.maximum(known, 1.0) ** 0.75
+        self._drawn: Float64[np.ndarray, " items"] = smoothed / smoothed.sum()
+        self._targets: Float64[np.ndarray, " items"] = known / max(1.0, known.sum())
+        self._upto = np.cumsum(self._drawn)
+        self._size = size
+
+    def draw(
+        self, targets: Int[np.ndarray, " targets"], rng: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, " competing"], Float32[np.ndarray, " competing"]]:
+        """The items, ascending, and what is added to their scores."""
+        drawn = np.searchsorted(self._upto, rng.random(self._size) * self._upto[-1], side="right") + 1
+        items = np.unique(np.concatenate([drawn.clip(max=len(self._upto)), targets])).astype(np.int64)
+        q, p = self._drawn[items - 1], self._targets[items - 1].clip(max=1 - 1e-9)
+        absent = self._size * np.log1p(-q.clip(max=1 - 1e-9)) + len(targets) * np.log1p(-p)
+        return items, (-np.log(-np.expm1(absent))).astype(np.float32)
 
 
 class NegativeSampler:

@@ -98,7 +98,7 @@ class SASRec(SequenceBackbone):
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
-        return self.item_emb.weight
+        return self.objective.item_side(self.item_emb.weight)
 
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None
@@ -130,7 +130,7 @@ class SASRec(SequenceBackbone):
             query = norm(hidden)
             hidden = norm_2(query + attention(query, hidden, visible))
             hidden = feed_forward(hidden) * real
-        return cast(Tensor, self.last_layernorm(hidden))[:, columns - length :]
+        return self.objective.user_side(self.last_layernorm(hidden)[:, columns - length :])
 
     def _visible(self, histories: Int[Tensor, "batch length"]) -> Bool[Tensor, "batch_or_one 1 length length"]:
         """True where a query (row) may look at a key (column)."""

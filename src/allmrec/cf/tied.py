@@ -73,4 +73,4 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
-        return self.item_emb.weight
+        return self.objective.item_side(self.item_emb.weight)
