@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.cf.losses import Objective
+from allmrec.cf.text_items import ITEM_SOURCE, ItemSource
 from allmrec.cf.tied import TiedBackbone
 from allmrec.core.config import Config
 
@@ -21,6 +22,7 @@ class GRU4RecConfig(Config):
     max_history: int = Field(50, ge=1, description="Most recent items that the model looks at.")
     layers: int = Field(1, ge=1, description="Recurrent layers.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of item embeddings and states.")
+    items: ItemSource = Field("ids", description=ITEM_SOURCE)
     objective: Objective = Field(Objective(loss="bpr_max", negatives=64), description="What it is trained for.")
 
 

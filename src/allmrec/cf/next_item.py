@@ -14,6 +14,7 @@ from torch.func import functional_call
 from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.catalogue_softmax import catalogue_softmax
 from allmrec.cf.samples import TrainingBatch
+from allmrec.cf.text_items import kept_items
 from allmrec.core.grouping import length_groups
 
 __all__ = ["NextItemLoss"]
@@ -39,6 +40,10 @@ class NextItemLoss(nn.Module):
 
     def of(self, batch: TrainingBatch) -> Float[Tensor, ""]:
         """The loss of a batch."""
+        with kept_items(self.backbone):
+            return self._of(batch)
+
+    def _of(self, batch: TrainingBatch) -> Float[Tensor, ""]:
         device = next(self.backbone.parameters()).device
         histories, users, targets, negatives = (
             torch.as_tensor(array, device=device)

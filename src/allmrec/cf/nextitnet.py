@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.cf.losses import Objective
+from allmrec.cf.text_items import ITEM_SOURCE, ItemSource
 from allmrec.cf.tied import TiedBackbone
 from allmrec.core.config import Config
 
@@ -27,6 +28,7 @@ class NextItNetConfig(Config):
         (1, 4, 1, 4), min_length=1, description="One residual block each; its two convolutions skip l and 2l positions."
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of item embeddings and of the last states.")
+    items: ItemSource = Field("ids", description=ITEM_SOURCE)
     objective: Objective = Field(Objective(loss="sampled_softmax", negatives=64), description="What it is trained for.")
 
 

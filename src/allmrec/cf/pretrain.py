@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.samples import CompetingSampler, NegativeSampler, TrainingBatch, training_windows
+from allmrec.cf.text_items import of_texts
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
 from allmrec.core.distributed import slices
@@ -180,6 +181,7 @@ def pretrain(
     seed: int,
     resume: Checkpoint | None = None,
     device: torch.device | str = "cpu",
+    texts: Float[Tensor, "rows texts"] | None = None,
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """Train a backbone on each user's training prefix (`split.train_end`) and keep the best validation's weights.
 
@@ -188,14 +190,16 @@ def pretrain(
     Args:
         split: the data; with `hold_out` the withheld items are not seen.
         config: backbone and training.
-        seed: names every draw; it takes the place of the training config's own.
+        seed: names every draw;
         resume: where to keep the resume state, if the run is to survive being killed.
         device: where to train.
+        texts: frozen vectors of the items' texts, one row an item number, where `model.items` is texts; see `prepared`.
 
     Returns:
         The backbone in evaluation mode, and what happened.
 
     Raises:
+        ConfigError: `model.items` is texts and there are none.
         DataError: there is nothing to train or to validate on.
     """
     kind = backbone_kind(config.backbone)
@@ -203,6 +207,10 @@ def pretrain(
         return _checked(kind.ready(split, config.model).to(device), split, config, seed)
     with seeded_torch(seed, "cf", "initialisation"):
         backbone = kind.build(split.dataset.n_items, len(split.train_end), config.model)
+        if getattr(config.model, "items", "ids") == "texts":
+            if texts is None:
+                raise ConfigError(f"model.items of {config.backbone} is texts, and no vectors of texts were given.")
+            backbone = of_texts(backbone, texts)
     backbone.to(device)
     task = SequenceTask(backbone, split, config, seed)
     log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, seed=seed)

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.losses import Objective
+from allmrec.cf.text_items import ITEM_SOURCE, ItemSource, loaded
 from allmrec.core.config import Config
 
 __all__ = ["SASRec", "SASRecConfig"]
@@ -34,6 +35,7 @@ class SASRecConfig(Config):
         description="Keep attention off padding, as in the original SASRec. False as in A-LLMRec's released program, "
         "whose output then depends on how much padding there is.",
     )
+    items: ItemSource = Field("ids", description=ITEM_SOURCE)
     objective: Objective = Field(Objective(), description="What it is trained for.")
 
     @model_validator(mode="after")
@@ -88,8 +90,7 @@ class SASRec(SequenceBackbone):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
-        model = cls(row_count(arrays, "item_emb.weight", "SASRec") - 1, config)
-        return with_parameters(model, arrays, f"SASRec of {config!r}")
+        return loaded(cls, arrays, config)
 
     @property
     def objective(self) -> Objective:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.losses import Objective
+from allmrec.cf.text_items import ItemSource, loaded
 
 __all__ = ["TiedBackbone", "TiedConfig"]
 
@@ -27,6 +28,9 @@ class TiedConfig(Protocol):
 
     @property
     def dropout(self) -> float: ...
+
+    @property
+    def items(self) -> ItemSource: ...
 
     @property
     def objective(self) -> Objective: ...
@@ -63,8 +67,7 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
-        model = cls(row_count(arrays, "item_emb.weight", cls.__name__) - 1, config)
-        return with_parameters(model, arrays, f"{cls.__name__} of {config!r}")
+        return loaded(cls, arrays, config)
 
     @property
     def objective(self) -> Objective:

@@ -1,0 +1,128 @@
+"""Item vectors made of frozen text vectors, in the place of a table of items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+
+__all__ = ["ITEM_SOURCE", "ItemSource", "TextItems", "kept_items", "loaded", "of_texts", "prepared"]
+
+ItemSource = Literal["ids", "texts"]
+ITEM_SOURCE = (
+    "What item vectors are: ids: a table that is trained. texts: frozen vectors of the items' texts through a small network "
+    "(ours, after EnsRec's text model)."
+)
+
+B = TypeVar("B", bound=SequenceBackbone)
+
+
+def prepared(vectors: Float[Tensor, "rows texts"]) -> Float[Tensor, "rows texts"]:
+    """Text vectors as a tower reads them: the items' mean taken out, each of length 1, row 0 and items without a text 0.
+
+    Vectors of a sentence encoder or a language model share a few large directions, which say nothing of an item.
+    """
+    present = vectors.abs().sum(dim=1) > 0
+    present[0] = False
+    if not present.any():
+        return torch.zeros_like(vectors)
+    return F.normalize((vectors - vectors[present].mean(dim=0)) * present[:, None], dim=1)
+
+
+class TextItems(nn.Module):
+    """Stands where an embedding of items was: vectors of items are a small network over their frozen text vectors.
+
+        E_i = W₂ dropout(GELU(W₁ t_i + b₁)) + b₂
+
+    Items without a text share the network's value at 0.
+
+    Args:
+        vectors: t, one row an item number, row 0 the padding's; see `prepared`.
+        dim: length of the vectors that come out.
+        dropout: between the layers.
+    """
+
+    def __init__(self, vectors: Float[Tensor, "rows texts"], dim: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors.clone())
+        self.network = nn.Sequential(
+            nn.Linear(vectors.shape[1], 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
+        self._kept: Tensor | None = None
+
+    vectors: Tensor
+
+    @property
+    def weight(self) -> Float[Tensor, "rows d"]:
+        """Every item's vector; row 0 is zero."""
+        if self._kept is not None:
+            return self._kept
+        found: Tensor = self.network(self.vectors)
+        found = found * (torch.arange(len(found), device=found.device) > 0)[:, None]
+        if not self.training and not torch.is_grad_enabled():
+            self._kept = found
+        return found
+
+    def forward(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """Vectors of some items."""
+        return F.embedding(items, self.weight)
+
+    def train(self, mode: bool = True) -> TextItems:
+        """Forget vectors of earlier weights; see `torch.nn.Module.train`."""
+        self._kept = None
+        super().train(mode)
+        return self
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Compute every vector once for the length of the block, gradients included."""
+        self._kept = None
+        self._kept = self.weight
+        try:
+            yield
+        finally:
+            self._kept = None
+
+
+def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"]) -> B:
+    """The same backbone with `TextItems` in the place of its table of items; its first weights come from torch's stream."""
+    backbone.item_emb = TextItems(vectors, backbone.dim)
+    return backbone
+
+
+def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tensor], config: Any) -> B:
+    """A backbone of its trained weights, whichever its items are made of.
+
+    Args:
+        kind: makes an untrained one from the number of items and the settings.
+        arrays: parameter name to values.
+        config: the settings that it was trained with.
+
+    Raises:
+        ArtifactError: a parameter is missing, superfluous or of another shape than the settings ask for.
+    """
+    name = getattr(kind, "__name__", "backbone")
+    table = "item_emb.vectors" if config.items == "texts" else "item_emb.weight"
+    model = kind(row_count(arrays, table, name) - 1, config)
+    if config.items == "texts":
+        model = of_texts(model, torch.as_tensor(np.asarray(arrays[table])))
+    return with_parameters(model, arrays, f"{name} of {config!r}")
+
+
+@contextmanager
+def kept_items(backbone: SequenceBackbone) -> Iterator[None]:
+    """Where a backbone's items are made of texts, make them once for the length of the block."""
+    items = getattr(backbone, "item_emb", None)
+    if isinstance(items, TextItems):
+        with items.kept():
+            yield
+    else:
+        yield

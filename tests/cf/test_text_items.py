@@ -1,0 +1,92 @@
+"""Item vectors made of texts: trained, stored and loaded like a table's, and there for items that nobody has met."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from allmrec.cf import PretrainConfig, backbone_kind, pretrain
+from allmrec.cf.text_items import TextItems, prepared
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.data.batching import SequenceBatch
+from allmrec.data.splitting import Split, leave_one_out
+from allmrec.testing.worlds import taste_world
+
+MODEL = {"dim": 16, "max_history": 8, "dropout": 0.1, "items": "texts"}
+SOFTMAX = {"loss": "softmax", "similarity": "cosine", "temperature": 0.1}
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return leave_one_out(taste_world())
+
+
+@pytest.fixture(scope="module")
+def texts(split: Split) -> torch.Tensor:
+    """Texts that tell a title's taste, with noise; row 0 and item 5 have none."""
+    rng = np.random.default_rng(0)
+    n = split.dataset.n_items
+    # Items that the same users interact with stand together.
+    tastes = np.zeros(n + 1, dtype=int)
+    for user in range(split.dataset.n_users):
+        tastes[split.dataset.sequence(user)] = user % 10
+    vectors = rng.normal(size=(10, 12))[tastes] + 0.3 * rng.normal(size=(n + 1, 12)) + 4
+    vectors[[0, 5]] = 0
+    return prepared(torch.from_numpy(vectors).float())
+
+
+def config(backbone: str = "sasrec", **training: object) -> PretrainConfig:
+    wanted = {"epochs": 20, "learning_rate": 3e-3, "batch_size": 64} | training
+    return PretrainConfig.model_validate(
+        {"backbone": backbone, "model": MODEL | {"objective": SOFTMAX}, "validation_negatives": None, "training": wanted}
+    )
+
+
+def test_prepared_vectors_are_centred_and_of_length_one(texts: torch.Tensor) -> None:
+    assert texts[[0, 5]].abs().sum() == 0
+    rest = torch.cat([texts[1:5], texts[6:]])
+    torch.testing.assert_close(rest.norm(dim=1), torch.ones(len(rest)))
+    assert rest.mean(dim=0).norm() < 0.2
+    assert prepared(torch.zeros(3, 4)).abs().sum() == 0
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "nextitnet"])
+def test_it_is_stored_and_loaded(backbone: str, split: Split, texts: torch.Tensor) -> None:
+    settings = config(backbone, epochs=1)
+    made, _ = pretrain(split, settings, 0, texts=texts)
+    again = backbone_kind(backbone).load(made.state_dict(), settings.model)
+    batch = SequenceBatch(np.array([-1, -1]), np.array([[0, 0, 3], [7, 1, 2]]))
+    with torch.no_grad():
+        torch.testing.assert_close(again.item_vectors(), made.item_vectors())
+        torch.testing.assert_close(again.user_vectors(batch), made.user_vectors(batch))
+    assert again.item_vectors()[0].abs().sum() == 0
+    with pytest.raises(ArtifactError, match=r"no item_emb\.weight"):
+        backbone_kind(backbone).load(made.state_dict(), settings.model.model_copy(update={"items": "ids"}))
+
+
+def test_vectors_that_are_kept_are_those_of_the_weights(texts: torch.Tensor) -> None:
+    items = TextItems(texts, 6, dropout=0.0)
+    with torch.no_grad():
+        before = items.eval().weight
+        assert items.weight is before
+        items.train()
+        items.network[0].weight.mul_(2)
+        assert not torch.equal(items.eval().weight, before)
+    with items.train().kept():
+        assert items.weight is items.weight and items.weight.requires_grad
+    assert items.weight is not items.weight
+
+
+def test_what_texts_tell_is_learned(split: Split, texts: torch.Tensor) -> None:
+    made, log = pretrain(split, config(), 0, texts=texts)
+    # Ten tastes of twelve items each: whoever knows the taste finds the item among twelve.
+    assert log.best_value > 0.25
+    shuffled = texts[torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(len(texts) - 1)])]
+    assert pretrain(split, config(epochs=20), 0, texts=shuffled)[1].best_value < log.best_value
+    assert isinstance(made.item_emb, TextItems)
+
+
+def test_without_texts_it_is_refused(split: Split) -> None:
+    with pytest.raises(ConfigError, match=r"model\.items of sasrec is texts"):
+        pretrain(split, config(), 0)
