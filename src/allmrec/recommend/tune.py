@@ -60,7 +60,8 @@ class _StageTwoTask:
 
     def fit_prior(self) -> None:
         """Let the ranker's prior begin from what the first epoch's samples say."""
-        self._ranker.fit_prior((b.queries, b.candidates, b.targets) for b in self.batches(0))
+        samples = ((b.queries, b.candidates, b.targets) for b in self.batches(0))
+        self._ranker.prior_scores.fit(self._ranker.head, samples)
 
     def losses(self, batch: StageTwoBatch) -> Mapping[str, Tensor]:
         config = self._config
@@ -104,7 +105,13 @@ def stage_two_batches(ranker: PromptedRanker, split: Split, config: TuneConfig, 
     return _StageTwoTask(ranker, split, config).batches(epoch)
 
 
-def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Checkpoint | None = None) -> TrainingLog:
+def tune(
+    ranker: PromptedRanker,
+    split: Split,
+    config: TuneConfig,
+    resume: Checkpoint | None = None,
+    trained_before: bool = False,
+) -> TrainingLog:
     """Train stage 2 in place.
 
     Args:
@@ -112,14 +119,16 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
         split: its training part is learned from, its validation items are watched.
         config: samples, losses, rates.
         resume: where to keep the resume state.
+        trained_before: the ranker has trained weights to go on from: its prior is not fitted and nothing copied first, and
+            validation before the first step says how good they are.
 
     Returns:
         Losses and validation figures over the steps.
     """
     task = _StageTwoTask(ranker, split, config)
-    if config.select_weight > 0:
+    if config.select_weight > 0 and not trained_before:
         task.fit_prior()
-    if config.copying.steps and config.title_weight > 0 and ranker.can_copy:
+    if not trained_before and config.copying.steps and config.title_weight > 0 and ranker.can_copy:
         copying = CopyingTask(ranker, config.copying, split.dataset.n_items, config.training.seed)
         state = None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.copying"))
         once = config.training.model_copy(
@@ -132,4 +141,4 @@ def tune(ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Check
         )
         fit(ranker, copying, once, "stage 2: copying", state)
         ranker.train()
-    return fit(ranker, task, config.training, "stage 2: prompts", resume)
+    return fit(ranker, task, config.training, "stage 2: prompts", resume, trained_before)
