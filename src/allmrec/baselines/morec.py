@@ -15,6 +15,7 @@ from allmrec.baselines.given_items import GivenItemsTask, SASRecOnGivenItems, sa
 from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.config import Config
+from allmrec.core.devices import chosen_device
 from allmrec.core.errors import DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import seeded_torch
@@ -86,7 +87,7 @@ def train_morec(
     config: MoRecConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> tuple[SASRec, TrainingLog]:
     """Train MoRec on each user's training prefix and keep the best validation's weights.
 
@@ -101,7 +102,7 @@ def train_morec(
         config: sizes and training.
         seed: names every draw; it takes the place of the training config's own.
         resume: where to keep the resume state, if the run is to survive being killed.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
 
     Raises:
         ConfigError: the config is of a backbone other than SASRec.
@@ -109,10 +110,11 @@ def train_morec(
     """
     settings = sasrec_settings(config.pretrain, "MoRec")
     check_texts(texts, split)
-    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
+    place = chosen_device(str(device))
+    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, place)
     with seeded_torch(seed, "morec", "initialisation"):
         model = MoRec(encoder, bank, settings)
-    model.to(device)
+    model.to(place)
     task = GivenItemsTask(model.sasrec, model, split, config.pretrain, seed)
     training = config.pretrain.training.model_copy(update={"seed": seed})
     log = fit(model, task, training, "train MoRec", resume)

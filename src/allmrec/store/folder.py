@@ -82,7 +82,8 @@ class RunFolder:
             if found != dataset.content_hash:
                 raise ConfigError(
                     f"{path} is a run of other data ({str(found)[:12]}) than the data given "
-                    f"({dataset.content_hash[:12]}). Give another folder with -o."
+                    f"({dataset.content_hash[:12]}). Give another folder with -o; if this is the same data with more in it, "
+                    f"--from {path} goes on from this run."
                 )
 
     def start(self) -> Mapping[str, Any] | None:
