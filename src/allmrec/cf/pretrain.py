@@ -12,11 +12,13 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
 from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.continuing import EarlierWeights, take_over
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.samples import NegativeSampler, TrainingBatch, training_windows
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
+from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import slices
 from allmrec.core.errors import ConfigError
 from allmrec.core.resume import Checkpoint
@@ -162,7 +164,8 @@ def pretrain(
     config: PretrainConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
+    earlier: EarlierWeights | None = None,
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """Train a backbone on each user's training prefix (`split.train_end`) and keep the best validation's weights.
 
@@ -173,22 +176,27 @@ def pretrain(
         config: backbone and training.
         seed: names every draw; it takes the place of the training config's own.
         resume: where to keep the resume state, if the run is to survive being killed.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
+        earlier: weights to go on from; validation before the first step says how good they are, and they stay where no later
+            ones are better.
 
     Returns:
         The backbone in evaluation mode, and what happened.
 
     Raises:
         DataError: there is nothing to train or to validate on.
+        ArtifactError: the earlier weights are those of another model.
     """
-    kind = backbone_kind(config.backbone)
+    kind, device = backbone_kind(config.backbone), chosen_device(str(device))
     if kind.ready is not None:
         return _checked(kind.ready(split, config.model).to(device), split, config, seed)
     with seeded_torch(seed, "cf", "initialisation"):
         backbone = kind.build(split.dataset.n_items, len(split.train_end), config.model)
+    if earlier is not None:
+        take_over(backbone, earlier)
     backbone.to(device)
     task = SequenceTask(backbone, split, config, seed)
-    log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, seed=seed)
+    log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, earlier is not None, seed=seed)
     return backbone.eval(), log
 
 
