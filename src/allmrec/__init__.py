@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allmrec.core.callbacks import Callback
     from allmrec.data import InteractionDataset
     from allmrec.data.build import read_movielens, read_table
     from allmrec.data.memory import dataset
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLMRec",
+    "Callback",
     "InteractionDataset",
     "Recommendations",
     "Report",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "ALLMRec": "allmrec.export.pretrained:TrainedALLMRec",
+    "Callback": "allmrec.core.callbacks",
     "InteractionDataset": "allmrec.data",
     "Recommendations": "allmrec.recommend.request",
     "Report": "allmrec.evaluation",

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
+from allmrec.core.callbacks import Callback, called_back
 from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
@@ -25,6 +26,7 @@ from allmrec.pipeline import run as core
 from allmrec.pipeline import schedule
 from allmrec.pipeline.align_stage import joint_table
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, known_counts, train_counts
+from allmrec.pipeline.continuing import continued
 from allmrec.pipeline.frozen import language_model
 from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.pipeline.run import Log, StageKind
@@ -43,8 +45,13 @@ __all__ = ["Run", "evaluate", "open_run", "train"]
 class Run(core.Run):
     """A run as a program uses it: trains itself, gives its parts, recommends. See `allmrec.pipeline.run.Run`."""
 
-    def train(self, log: Log = logger.info, until: str = "tune") -> None:
+    def train(self, log: Log = logger.info, until: str = "tune", callbacks: Sequence[Callback] = ()) -> None:
         """Train every stage of A-LLMRec up to `until` that is not there already, made of just these inputs.
+
+        Args:
+            log: takes a line about each stage.
+            until: the last stage.
+            callbacks: called while stages are trained; see `Callback`.
 
         Raises:
             ModelNotFoundError: the encoder or the language model, before anything is trained.
@@ -52,7 +59,8 @@ class Run(core.Run):
             NoSpaceError: the disk is full; what is finished is kept.
             ArtifactError: a stage has another format.
         """
-        schedule.train([(self, stages_until(self.config, until))], log)
+        with called_back(callbacks):
+            schedule.train([(self, stages_until(self.config, until))], log)
 
     @overload
     def recommender(self) -> TrainedALLMRec: ...
@@ -120,7 +128,7 @@ class Run(core.Run):
 def train(
     dataset: InteractionDataset,
     output: Path | str,
-    recipe: str = "paper",
+    recipe: str | None = None,
     *,
     llm: str | None = None,
     encoder: str | None = None,
@@ -128,18 +136,24 @@ def train(
     changes: Mapping[str, Any] | None = None,
     device: str = "auto",
     progress: bool | None = None,
+    callbacks: Sequence[Callback] = (),
+    start: core.Run | Path | str | None = None,
 ) -> Run:
     """Train every stage that is not in `output` already.
 
     Args:
         dataset: who interacted with what.
         output: the run's folder; a second call with the same arguments does nothing more.
-        recipe: a recipe's name, or a TOML file.
+        recipe: a recipe's name, or a TOML file; None: `paper`, or with `start` that run's configuration.
         llm, encoder, backbone: names in place of the recipe's.
         changes: single fields of the recipe, e.g. `{"tune.training.epochs": 3}`.
         device: where to train and rank: cpu, cuda, cuda:1, mps; auto: the GPU where there is one.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0. What is done is logged by
             the logger `allmrec` in any case.
+        callbacks: called while stages are trained; see `Callback`. They are no part of a stage's key: a stage that one of them
+            ended counts as trained, and its `log.json` says `stopped`.
+        start: an earlier run, on data before interactions, users or items were added, whose weights the stages go on from where
+            they can (docs/updating.md). It stays as it is.
 
     Returns:
         The run; `run.recommender()` recommends.
@@ -152,12 +166,20 @@ def train(
     fields = {name: value for name, value in named.items() if value is not None} | dict(changes or {})
     device = chosen_device(device)
     here = processes(device)
-    run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), here.device(device))
+    place = here.device(device)
+    earlier = start if start is None or isinstance(start, core.Run) else Run.open(Path(start), place)
+    if earlier is not None and recipe is None:
+        config = earlier.config.changed(fields)
+    else:
+        config = load_recipe(recipe or "paper", fields)
+    run = Run.draft(Path(output), dataset, config, place)
+    if earlier is not None:
+        run = continued(run, earlier, ALLMREC_STAGES)
     check_settings(run.config)
     schedule.check_models(run, allmrec_stages(run.config))
     run.keep()
     with progress_shown(progress):
-        run.train(logger.info if here.is_main else logger.debug)
+        run.train(logger.info if here.is_main else logger.debug, callbacks=callbacks)
     return run
 
 

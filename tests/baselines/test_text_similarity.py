@@ -60,8 +60,7 @@ def test_centred_vectors_leave_out_what_all_have_in_common() -> None:
 
 def test_items_that_come_later_are_compared_around_the_same_centre() -> None:
     whole = torch.cat([VECTORS, torch.tensor([[1.0, 1.0], [0.0, 0.0]])])
-    made = TitleSimilarity(VECTORS, PRESENT, centred=True)
-    made.extend(whole[6:], torch.tensor([True, False]))
+    made = TitleSimilarity(VECTORS, PRESENT, centred=True).extended(whole[6:], torch.tensor([True, False]))
     centre = VECTORS[PRESENT].mean(0)
     apart = whole - centre
     expected = torch.nn.functional.cosine_similarity(apart[6], apart[1], dim=0)

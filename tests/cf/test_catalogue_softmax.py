@@ -70,7 +70,8 @@ def test_a_sample_is_corrected_for_how_it_was_drawn() -> None:
         # Other targets each time, as from batch to batch.
         others = rng.choice(np.arange(1, 401), 30, p=counts[1:] / counts[1:].sum())
         items, offsets = sampler.draw(others, rng)
-        assert set(others.tolist()) <= set(items.tolist()) and np.all(np.diff(items) > 0)
+        assert set(others.tolist()) <= set(items.tolist())
+        assert np.all(np.diff(items) > 0)
         totals.append(torch.exp(scores[items] + torch.from_numpy(offsets)).sum())
         plain.append(torch.exp(scores[items]).sum())
     assert abs(float(torch.stack(totals).mean().log() - whole)) < 0.05

@@ -159,3 +159,16 @@ def test_padding_row_starts_at_zero_and_gets_no_gradient() -> None:
     model.position_vectors(torch.tensor([[0, 0, 3, 4]])).sum().backward()
     assert not model.item_vectors()[0].any()
     assert not model.item_emb.weight.grad[0].any()
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_the_fast_vectors_of_retrieval_are_the_users_vectors(mask_padding: bool, blocks: int) -> None:
+    torch.manual_seed(0)
+    model = SASRec(20, SASRecConfig(dim=8, blocks=blocks, heads=2, max_history=6, mask_padding=mask_padding)).eval()
+    rng = np.random.default_rng(0)
+    histories = left_pad([rng.integers(1, 21, size=length) for length in (0, 1, 3, 6, 9)], 6)
+    for part in (slice(None), slice(0, 1), slice(1, 3)):
+        batch = SequenceBatch(np.full(5, -1)[part], histories[part])
+        with torch.no_grad():
+            torch.testing.assert_close(model.fast_user_vectors(batch), model.user_vectors(batch), rtol=1e-5, atol=1e-5)

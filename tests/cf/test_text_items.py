@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from allmrec.cf import PretrainConfig, backbone_kind, pretrain
-from allmrec.cf.text_items import TextItems, prepared
+from allmrec.cf.text_items import TextItems, prepared, with_new_items
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.batching import SequenceBatch
 from allmrec.data.splitting import Split, leave_one_out
@@ -33,22 +33,29 @@ def texts(split: Split) -> torch.Tensor:
         tastes[split.dataset.sequence(user)] = user % 10
     vectors = rng.normal(size=(10, 12))[tastes] + 0.3 * rng.normal(size=(n + 1, 12)) + 4
     vectors[[0, 5]] = 0
-    return prepared(torch.from_numpy(vectors).float())
+    return torch.from_numpy(vectors).float()
 
 
 def config(backbone: str = "sasrec", **training: object) -> PretrainConfig:
     wanted = {"epochs": 20, "learning_rate": 3e-3, "batch_size": 64} | training
     return PretrainConfig.model_validate(
-        {"backbone": backbone, "model": MODEL | {"objective": SOFTMAX}, "validation_negatives": None, "training": wanted}
+        {
+            "backbone": backbone,
+            "model": MODEL | {"objective": SOFTMAX},
+            "validation_negatives": None,
+            "training": wanted,
+        }
     )
 
 
 def test_prepared_vectors_are_centred_and_of_length_one(texts: torch.Tensor) -> None:
-    assert texts[[0, 5]].abs().sum() == 0
-    rest = torch.cat([texts[1:5], texts[6:]])
+    found, centre = prepared(texts)
+    torch.testing.assert_close(centre, texts[texts.abs().sum(1) > 0].mean(0))
+    assert found[[0, 5]].abs().sum() == 0
+    rest = torch.cat([found[1:5], found[6:]])
     torch.testing.assert_close(rest.norm(dim=1), torch.ones(len(rest)))
     assert rest.mean(dim=0).norm() < 0.2
-    assert prepared(torch.zeros(3, 4)).abs().sum() == 0
+    assert prepared(torch.zeros(3, 4))[0].abs().sum() == 0
 
 
 @pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "nextitnet"])
@@ -66,7 +73,7 @@ def test_it_is_stored_and_loaded(backbone: str, split: Split, texts: torch.Tenso
 
 
 def test_vectors_that_are_kept_are_those_of_the_weights(texts: torch.Tensor) -> None:
-    items = TextItems(texts, 6, dropout=0.0)
+    items = TextItems(*prepared(texts), 6, dropout=0.0)
     with torch.no_grad():
         before = items.eval().weight
         assert items.weight is before
@@ -74,7 +81,8 @@ def test_vectors_that_are_kept_are_those_of_the_weights(texts: torch.Tensor) -> 
         items.network[0].weight.mul_(2)
         assert not torch.equal(items.eval().weight, before)
     with items.train().kept():
-        assert items.weight is items.weight and items.weight.requires_grad
+        assert items.weight is items.weight
+        assert items.weight.requires_grad
     assert items.weight is not items.weight
 
 
@@ -85,6 +93,21 @@ def test_what_texts_tell_is_learned(split: Split, texts: torch.Tensor) -> None:
     shuffled = texts[torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(len(texts) - 1)])]
     assert pretrain(split, config(epochs=20), 0, texts=shuffled)[1].best_value < log.best_value
     assert isinstance(made.item_emb, TextItems)
+
+
+def test_new_items_have_vectors_at_once(split: Split, texts: torch.Tensor) -> None:
+    made, _ = pretrain(split, config(epochs=1), 0, texts=texts)
+    before = made.item_vectors()
+    wider = with_new_items(made, texts[[7, 5, 9]])
+    assert (made.n_items, wider.n_items) == (split.dataset.n_items, split.dataset.n_items + 3)
+    with torch.no_grad():
+        torch.testing.assert_close(made.item_vectors(), before)
+        found = wider.item_vectors()
+    torch.testing.assert_close(found[: len(before)], before)
+    torch.testing.assert_close(found[len(before) :], before[[7, 5, 9]])
+    histories = np.array([[0, 3, 9], [0, 3, len(before) + 2]])
+    x = wider.user_vectors(SequenceBatch(np.array([-1, -1]), histories))
+    torch.testing.assert_close(x[0], x[1])
 
 
 def test_without_texts_it_is_refused(split: Split) -> None:

@@ -93,6 +93,14 @@ def test_data_without_a_place_for_the_run(workplace: Path) -> None:
     assert "leave -o out" in fails("train", workplace / "run", "-o", workplace / "run")
 
 
+def test_going_on_from_what_is_no_earlier_run(workplace: Path, tmp_path: Path) -> None:
+    assert "--from goes with prepared data and -o" in fails("train", workplace / "run", "--from", workplace / "run")
+    started = ("train", workplace / "data", "-o", tmp_path / "run", "--from")
+    assert "does not exist; expected the folder of a run" in fails(*started, tmp_path / "nowhere")
+    assert "has no run.json" in fails(*started, workplace / "data")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

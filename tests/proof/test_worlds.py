@@ -181,8 +181,7 @@ def test_only_text_knows(smollm2: TransformersLM) -> None:
     asked = asked_about(split, np.arange(100), *others(split, 100))
     ours = hit_at_1(LanguageRanker(ranker), *asked)
     sasrec = hit_at_1(BackboneRecommender(backbone), *asked)
-    ranker.joint = joint.with_source("cf")
-    by_cf = hit_at_1(LanguageRanker(ranker), *asked)
+    by_cf = hit_at_1(LanguageRanker(ranker.with_joint(joint.with_source("cf"))), *asked)
     print(f"Hit@1 of {CANDIDATES}: text vectors {ours:.2f}, CF vectors {by_cf:.2f}, SASRec {sasrec:.2f}")
     assert sasrec < 0.35
     assert ours > sasrec + 0.25

@@ -57,3 +57,21 @@ def test_nearest_leaves_out_and_says_how_many_are_left(kind: type[ExactIndex]) -
     queries, exclude = np.ones((2, 1), dtype=np.float32), [np.array([1, 3]), np.array([], dtype=np.int64)]
     assert [found.items.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
     assert [found.scores.tolist() for found in nearest(index, queries, 5, exclude)] == [[4, 2, 1], [5, 4, 3, 2, 1]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 12])
+def test_equal_products_come_in_the_order_of_their_numbers(count: int) -> None:
+    """Many ties, excluded items among them: as a stable sort of each row gives it."""
+    rng = np.random.default_rng(count)
+    vectors = rng.integers(0, 3, size=(13, 2)).astype(np.float32)
+    queries = rng.integers(-1, 3, size=(40, 2)).astype(np.float32)
+    exclude = [rng.choice(np.arange(1, 13), size=size, replace=False) for size in rng.integers(0, 6, size=40)]
+    rows = np.array([1, 2, 4, 5, 6, 7, 9, 10, 11, 12])
+    for query, seen, found in zip(
+        queries, exclude, nearest(ExactIndex(vectors, rows), queries, count, exclude), strict=True
+    ):
+        able = rows[~np.isin(rows, seen)]
+        scores = vectors[able] @ query
+        order = np.argsort(-scores, kind="stable")[:count]
+        assert found.items.tolist() == able[order].tolist()
+        assert found.scores.tolist() == scores[order].tolist()

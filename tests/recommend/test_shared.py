@@ -92,9 +92,10 @@ def test_other_joint_vectors_are_read_anew() -> None:
     text = own.joint.with_source("text")
     with own.keeping_items():
         before = own.title_likelihoods(queries(3), CANDIDATES)
-        own.joint = text
-        after = own.title_likelihoods(queries(3), CANDIDATES)
-    plain = own.title_likelihoods(queries(3), CANDIDATES)
+        other = own.with_joint(text)
+        after = other.title_likelihoods(queries(3), CANDIDATES)
+    other.keeps_items = False
+    plain = other.title_likelihoods(queries(3), CANDIDATES)
     for a, b, other in zip(after, plain, before, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-4)
         assert not torch.allclose(a, other)

@@ -102,8 +102,8 @@ def test_it_learns_the_tastes_of_a_known_world(config: dict[str, object]) -> Non
 def test_the_fused_prior_begins_with_what_texts_tell_before_any_step(similarity: str) -> None:
     made = knowing(pointer={"cf_prior": True, "prior": "fused", "similarity": similarity}, titled=similarity == "plain")
     if similarity == "plain":  # and not by the other way
-        made.joint = JointItemTable.of(
-            made.joint.cf, torch.zeros_like(made.joint.text), torch.zeros(len(made.joint.cf)) > 0
+        made = made.with_joint(
+            JointItemTable.of(made.joint.cf, torch.zeros_like(made.joint.text), torch.zeros(len(made.joint.cf)) > 0)
         )
     split = leave_one_out(WORLD)
     protocol = draw_protocol(split, "test", None, 5, 0)
@@ -134,7 +134,7 @@ def test_another_prior_has_nothing_to_fit() -> None:
     made = knowing(pointer={"cf_prior": True})
     weight = made.head.cf_weight
     assert weight is not None
-    made.fit_prior([])
+    made.prior_scores.fit(made.head, [])
     assert float(weight.detach()) == 2.5
 
 
@@ -144,7 +144,7 @@ def test_the_fused_prior_does_without_texts_where_there_are_none(similarity: str
     made = knowing(pointer={"cf_prior": True, "prior": "fused", "similarity": similarity}, titled=False)
     split = leave_one_out(WORLD)
     nothing = torch.zeros_like(made.joint.text)
-    made.joint = JointItemTable.of(made.joint.cf, nothing, torch.zeros(len(nothing), dtype=torch.bool))
+    made = made.with_joint(JointItemTable.of(made.joint.cf, nothing, torch.zeros(len(nothing), dtype=torch.bool)))
     training = TrainingConfig(learning_rate=1e-3, batch_size=8, epochs=1)
     wanted = TuneConfig(
         title_weight=0.0, select_weight=1.0, candidates=5, positions="all", validation_users=0, training=training

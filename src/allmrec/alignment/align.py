@@ -17,6 +17,7 @@ from allmrec.alignment.samples import UserSamples
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.samples import NegativeSampler
 from allmrec.cf.validation import ValidationSample
+from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import slices
 from allmrec.core.errors import DataError
 from allmrec.core.frozen import Frozen
@@ -173,7 +174,8 @@ def align(
     config: AlignConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
+    earlier: Mapping[str, Tensor] | None = None,
 ) -> tuple[Alignment, JointItemTable, TrainingLog]:
     """Train stage 1 and make the joint item table.
 
@@ -186,7 +188,8 @@ def align(
         config: objective, samples and training.
         seed: names every draw; it takes the place of the training config's own.
         resume: where to keep the resume state, if the run is to survive being killed.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
+        earlier: weights of an earlier alignment of the same settings to go on from.
 
     Returns:
         The alignment in evaluation mode, the joint vectors of all items (CF vectors counting), and what happened.
@@ -200,12 +203,15 @@ def align(
         )
     with seeded_torch(seed, "alignment", "initialisation"):
         alignment = Alignment(backbone.dim, encoder, config.joint_dim)
+    if earlier is not None:
+        alignment.load_state_dict(earlier)
+    device = chosen_device(str(device))
     alignment.to(device)
     if isinstance(backbone, nn.Module):
         backbone.to(device)
     bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
     task = AlignTask(alignment, split, backbone, bank, config, seed)
-    log = fit(alignment, task, config.training, "align items with texts", resume, seed=seed)
+    log = fit(alignment, task, config.training, "align items with texts", resume, earlier is not None, seed=seed)
     alignment.eval()
     return alignment, joint_items(alignment, backbone, bank), log
 

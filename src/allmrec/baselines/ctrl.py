@@ -19,6 +19,7 @@ from allmrec.baselines.morec import check_texts
 from allmrec.cf.pretrain import PretrainConfig, SequenceTask
 from allmrec.cf.sasrec import SASRec
 from allmrec.core.config import Config
+from allmrec.core.devices import chosen_device
 from allmrec.core.errors import DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
@@ -117,7 +118,7 @@ def train_ctrl(
     config: CTRLConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> tuple[SASRec, TrainingLog, TrainingLog]:
     """Train CTRL's two steps: contrast item embeddings with texts, then fine-tune SASRec from there.
 
@@ -140,7 +141,7 @@ def train_ctrl(
         seed: names every draw.
         resume: where to keep the fine-tuning's resume state; the contrastive step keeps its own beside it
             (`.contrast`). The caller removes both at the end.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
 
     Returns:
         The model in evaluation mode, what happened in the contrastive step, and in the fine-tuning.
@@ -151,13 +152,14 @@ def train_ctrl(
     """
     settings = sasrec_settings(config.pretrain, "CTRL")
     check_texts(texts, split)
+    place = chosen_device(str(device))
     with seeded_torch(seed, "cf", "initialisation"):
         sasrec = SASRec(split.dataset.n_items, settings)
-    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
+    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, place)
     with seeded_torch(seed, "ctrl", "initialisation"):
         towers = CTRLTowers(encoder, bank, sasrec, config.dim)
-    towers.to(device)
-    sasrec.to(device)
+    towers.to(place)
+    sasrec.to(place)
     contrasted = fit(
         towers,
         ContrastTask(towers, bank, config, seed),

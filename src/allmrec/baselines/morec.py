@@ -15,6 +15,7 @@ from allmrec.baselines.given_items import GivenItemsTask, SASRecOnGivenItems, sa
 from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.config import Config
+from allmrec.core.devices import chosen_device
 from allmrec.core.errors import DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import seeded_torch
@@ -88,7 +89,7 @@ def train_morec(
     config: MoRecConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> tuple[SASRec, TrainingLog]:
     """Train MoRec on each user's training prefix and keep the best validation's weights.
 
@@ -103,7 +104,7 @@ def train_morec(
         config: sizes and training.
         seed: names every draw.
         resume: where to keep the resume state, if the run is to survive being killed.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
 
     Raises:
         ConfigError: the config is of a backbone other than SASRec.
@@ -111,10 +112,11 @@ def train_morec(
     """
     settings = sasrec_settings(config.pretrain, "MoRec")
     check_texts(texts, split)
-    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, device)
+    place = chosen_device(str(device))
+    bank = TextBank(encoder, [None, *texts[1:]], config.cache_bytes, place)
     with seeded_torch(seed, "morec", "initialisation"):
         model = MoRec(encoder, bank, settings)
-    model.to(device)
+    model.to(place)
     task = GivenItemsTask(model.sasrec, model, split, config.pretrain, seed)
     log = fit(model, task, config.pretrain.training, "train MoRec", resume, seed=seed)
     return model.sasrec.with_items(model.all_vectors()), log

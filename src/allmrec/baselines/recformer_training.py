@@ -16,6 +16,7 @@ from allmrec.baselines.recformer import Recformer, RecformerConfig, hidden_words
 from allmrec.baselines.recformer_text import ItemTokens
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config
+from allmrec.core.devices import chosen_device
 from allmrec.core.errors import DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
@@ -196,7 +197,7 @@ def train_recformer(
     config: RecformerTrainingConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> tuple[Recformer, dict[str, TrainingLog]]:
     """Pre-train and fine-tune RECFORMER (Li et al., KDD 2023).
 
@@ -217,7 +218,7 @@ def train_recformer(
         seed: names every draw; it takes the place of the training configs' own.
         resume: where to keep the resume states, one a step, with the step's name added to the file's; the caller
             removes all of them at the end.
-        device: where to train.
+        device: where to train; auto: the GPU where there is one.
 
     Returns:
         The model in evaluation mode, and what happened in each step.
@@ -228,7 +229,7 @@ def train_recformer(
     """
     with seeded_torch(seed, "recformer", "initialisation"):
         model = Recformer(tokens, config.model)
-    model.to(device)
+    model.to(chosen_device(str(device)))
     validation = ValidationSample(
         split, config.validation_users, config.validation_negatives, config.model.max_history, seed
     )

@@ -70,6 +70,10 @@ class SequenceBackbone(nn.Module):
     # then puts a smaller one, of a batch's own items, in its place. None is always right.
     item_table: ClassVar[str | None] = None
 
+    # Parameters and buffers that have a row for each user. With the above they say what a model that goes on from an earlier
+    # one takes over by id (`cf.continuing`).
+    user_tables: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, n_items: int, dim: int, max_history: int) -> None:
         super().__init__()
         self.n_items = n_items
@@ -111,12 +115,26 @@ class SequenceBackbone(nn.Module):
         Raises:
             UnknownIdError: a history holds a number that is no item of the model.
         """
+        return self.position_vectors(*self._tensors(batch))[:, -1]
+
+    def fast_user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
+        """`user_vectors` to within rounding, for retrieval; worth overriding where less than every position will do.
+
+        What is trained and what ranks given candidates keeps to `user_vectors`, so that its figures are the same to the bit
+        whatever is done here.
+
+        Raises:
+            UnknownIdError: a history holds a number that is no item of the model.
+        """
+        return self.user_vectors(batch)
+
+    def _tensors(self, batch: SequenceBatch) -> tuple[Int[Tensor, "batch length"], Int[Tensor, " batch"]]:
+        """Histories and users of a batch, checked and as long as the model looks."""
         check_numbers(batch, self.n_items)
         histories = trimmed(np.asarray(batch.histories), self.max_history)
         device = next(chain(self.parameters(), self.buffers())).device
         items = torch.as_tensor(histories, dtype=torch.long, device=device)
-        users = torch.as_tensor(np.asarray(batch.users), dtype=torch.long, device=device)
-        return self.position_vectors(items, users)[:, -1]
+        return items, torch.as_tensor(np.asarray(batch.users), dtype=torch.long, device=device)
 
 
 def trimmed(histories: Int[np.ndarray, "batch length"], length: int) -> Int[np.ndarray, "batch kept"]:

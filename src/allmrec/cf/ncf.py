@@ -61,6 +61,7 @@ class NCF(SequenceBackbone):
     """
 
     item_table = "item_emb.weight"
+    user_tables = ("user_emb.weight", "user_trained")
     user_trained: Tensor
 
     def __init__(self, n_items: int, n_users: int, config: NCFConfig) -> None:

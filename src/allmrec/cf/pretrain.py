@@ -13,12 +13,14 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
 from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.continuing import EarlierWeights, take_over
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.registry import backbone_kind
 from allmrec.cf.samples import CompetingSampler, NegativeSampler, TrainingBatch, training_windows
 from allmrec.cf.text_items import of_texts
 from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
+from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import slices
 from allmrec.core.errors import ConfigError
 from allmrec.core.resume import Checkpoint
@@ -180,7 +182,8 @@ def pretrain(
     config: PretrainConfig,
     seed: int,
     resume: Checkpoint | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
+    earlier: EarlierWeights | None = None,
     texts: Float[Tensor, "rows texts"] | None = None,
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """Train a backbone on each user's training prefix (`split.train_end`) and keep the best validation's weights.
@@ -190,10 +193,12 @@ def pretrain(
     Args:
         split: the data; with `hold_out` the withheld items are not seen.
         config: backbone and training.
-        seed: names every draw;
+        seed: names every draw.
         resume: where to keep the resume state, if the run is to survive being killed.
-        device: where to train.
-        texts: frozen vectors of the items' texts, one row an item number, where `model.items` is texts; see `prepared`.
+        device: where to train; auto: the GPU where there is one.
+        earlier: weights to go on from; validation before the first step says how good they are, and they stay where no later
+            ones are better.
+        texts: vectors of the items' texts, one row an item number, zeros where there is none; where `model.items` is texts.
 
     Returns:
         The backbone in evaluation mode, and what happened.
@@ -201,8 +206,9 @@ def pretrain(
     Raises:
         ConfigError: `model.items` is texts and there are none.
         DataError: there is nothing to train or to validate on.
+        ArtifactError: the earlier weights are those of another model.
     """
-    kind = backbone_kind(config.backbone)
+    kind, device = backbone_kind(config.backbone), chosen_device(str(device))
     if kind.ready is not None:
         return _checked(kind.ready(split, config.model).to(device), split, config, seed)
     with seeded_torch(seed, "cf", "initialisation"):
@@ -211,9 +217,11 @@ def pretrain(
             if texts is None:
                 raise ConfigError(f"model.items of {config.backbone} is texts, and no vectors of texts were given.")
             backbone = of_texts(backbone, texts)
+    if earlier is not None:
+        take_over(backbone, earlier)
     backbone.to(device)
     task = SequenceTask(backbone, split, config, seed)
-    log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, seed=seed)
+    log = fit(backbone, task, config.training, f"pre-train {kind.title}", resume, earlier is not None, seed=seed)
     return backbone.eval(), log
 
 

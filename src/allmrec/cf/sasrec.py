@@ -16,6 +16,7 @@ from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.losses import Objective
 from allmrec.cf.text_items import ITEM_SOURCE, ItemSource, loaded
 from allmrec.core.config import Config
+from allmrec.data.batching import SequenceBatch
 
 __all__ = ["SASRec", "SASRecConfig"]
 
@@ -109,6 +110,14 @@ class SASRec(SequenceBackbone):
         Raises:
             ValueError: there are more columns than the model has positions.
         """
+        return self._states(histories)
+
+    def fast_user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
+        """`user_vectors` to within rounding: the last block reads every position and computes the last alone."""
+        return self._states(self._tensors(batch)[0], last=True)[:, -1]
+
+    def _states(self, histories: Int[Tensor, "batch length"], last: bool = False) -> Float[Tensor, "batch wanted d"]:
+        """The user's vector after each position, or after the last one alone."""
         length = histories.shape[1]
         if length > self.max_history:
             raise ValueError(f"histories have {length} columns; this SASRec looks at the last {self.max_history} only.")
@@ -121,17 +130,20 @@ class SASRec(SequenceBackbone):
         hidden = self.item_emb(histories) * self.dim**0.5 + self.pos_emb(positions)
         hidden = self.emb_dropout(hidden) * real
         visible = self._visible(histories)
-        for norm, attention, norm_2, feed_forward in zip(
+        blocks = zip(
             self.attention_layernorms,
             self.attention_layers,
             self.forward_layernorms,
             self.forward_layers,
             strict=True,
-        ):
-            query = norm(hidden)
-            hidden = norm_2(query + attention(query, hidden, visible))
-            hidden = feed_forward(hidden) * real
-        return self.objective.user_side(self.last_layernorm(hidden)[:, columns - length :])
+        )
+        for number, (norm, attention, norm_2, feed_forward) in enumerate(blocks, start=1):
+            # Nothing reads what the last block would make of other positions.
+            first = columns - 1 if last and number == self.config.blocks else 0
+            query = norm(hidden[:, first:])
+            hidden = norm_2(query + attention(query, hidden, visible[:, :, first:]))
+            hidden = feed_forward(hidden) * real[:, first:]
+        return self.objective.user_side(self.last_layernorm(hidden)[:, -1 if last else columns - length :])
 
     def _visible(self, histories: Int[Tensor, "batch length"]) -> Bool[Tensor, "batch_or_one 1 length length"]:
         """True where a query (row) may look at a key (column)."""
@@ -158,17 +170,17 @@ class _Attention(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "batch length d"],
+        query: Float[Tensor, "batch wanted d"],
         hidden: Float[Tensor, "batch length d"],
-        visible: Bool[Tensor, "batch_or_one 1 length length"],
-    ) -> Float[Tensor, "batch length d"]:
-        batch, length, dim = query.shape
+        visible: Bool[Tensor, "batch_or_one 1 wanted length"],
+    ) -> Float[Tensor, "batch wanted d"]:
+        batch, wanted, dim = query.shape
         q = F.linear(query, self.in_proj_weight[:dim], self.in_proj_bias[:dim])
         k, v = F.linear(hidden, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
-        q, k, v = (t.view(batch, length, self.heads, -1).transpose(1, 2) for t in (q, k, v))
+        q, k, v = (t.view(batch, t.shape[1], self.heads, -1).transpose(1, 2) for t in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
-        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).reshape(batch, length, dim)))
+        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).reshape(batch, wanted, dim)))
 
 
 class _Pointwise(nn.Conv1d):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -13,8 +14,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.core.errors import ConfigError
 
-__all__ = ["ITEM_SOURCE", "ItemSource", "TextItems", "kept_items", "loaded", "of_texts", "prepared"]
+__all__ = [
+    "ITEM_SOURCE",
+    "TEXT_TABLES",
+    "ItemSource",
+    "TextItems",
+    "kept_items",
+    "loaded",
+    "of_texts",
+    "prepared",
+    "with_new_items",
+]
+
+# Where a backbone keeps the vectors of texts.
+TEXT_TABLES = ("item_emb.vectors", "item_emb.centre")
 
 ItemSource = Literal["ids", "texts"]
 ITEM_SOURCE = (
@@ -25,16 +40,24 @@ ITEM_SOURCE = (
 B = TypeVar("B", bound=SequenceBackbone)
 
 
-def prepared(vectors: Float[Tensor, "rows texts"]) -> Float[Tensor, "rows texts"]:
-    """Text vectors as a tower reads them: the items' mean taken out, each of length 1, row 0 and items without a text 0.
+def prepared(
+    vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"] | None = None
+) -> tuple[Float[Tensor, "rows texts"], Float[Tensor, " texts"]]:
+    """Text vectors as a model reads them: a centre taken out, each of length 1, those of items without a text 0.
 
     Vectors of a sentence encoder or a language model share a few large directions, which say nothing of an item.
+
+    Args:
+        vectors: zeros where there is no text.
+        centre: that of the catalogue; none: the mean of these.
+
+    Returns:
+        The vectors, and the centre.
     """
     present = vectors.abs().sum(dim=1) > 0
-    present[0] = False
-    if not present.any():
-        return torch.zeros_like(vectors)
-    return F.normalize((vectors - vectors[present].mean(dim=0)) * present[:, None], dim=1)
+    if centre is None:
+        centre = vectors[present].mean(dim=0) if bool(present.any()) else vectors.new_zeros(vectors.shape[1])
+    return F.normalize((vectors - centre) * present[:, None], dim=1), centre
 
 
 class TextItems(nn.Module):
@@ -46,19 +69,33 @@ class TextItems(nn.Module):
 
     Args:
         vectors: t, one row an item number, row 0 the padding's; see `prepared`.
+        centre: what was taken out of them.
         dim: length of the vectors that come out.
         dropout: between the layers.
     """
 
-    def __init__(self, vectors: Float[Tensor, "rows texts"], dim: int, dropout: float = 0.1) -> None:
+    vectors: Tensor
+    centre: Tensor
+
+    def __init__(
+        self, vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"], dim: int, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors.clone())
+        self.register_buffer("centre", centre.clone())
         self.network = nn.Sequential(
             nn.Linear(vectors.shape[1], 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
         )
         self._kept: Tensor | None = None
 
-    vectors: Tensor
+    def extended(self, vectors: Float[Tensor, "new texts"]) -> TextItems:
+        """The same with items behind the others, from the untouched vectors of their texts."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        new, _ = prepared(vectors.to(self.vectors), self.centre)
+        other.register_buffer("vectors", torch.cat([self.vectors, new]))
+        other._kept = None
+        return other
 
     @property
     def weight(self) -> Float[Tensor, "rows d"]:
@@ -93,9 +130,29 @@ class TextItems(nn.Module):
 
 
 def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"]) -> B:
-    """The same backbone with `TextItems` in the place of its table of items; its first weights come from torch's stream."""
-    backbone.item_emb = TextItems(vectors, backbone.dim)
+    """The same backbone with `TextItems` in the place of its table of items; its first weights come from torch's stream.
+
+    Args:
+        backbone: an untrained one.
+        vectors: untouched vectors of the items' texts, one row an item number; zeros where there is none.
+    """
+    backbone.item_emb = TextItems(*prepared(vectors), backbone.dim)
     return backbone
+
+
+def with_new_items(backbone: B, vectors: Float[Tensor, "new texts"]) -> B:
+    """A trained backbone on texts that knows items behind the others, from untouched vectors of their texts.
+
+    The backbone that came in stays as it is; weights are shared.
+    """
+    items = backbone.item_emb
+    if not isinstance(items, TextItems):
+        raise ConfigError("This model's items are no texts, so new ones have no vectors.")
+    other = copy.copy(backbone)
+    other._modules = dict(backbone._modules)
+    other.item_emb = items.extended(vectors)
+    other.n_items = backbone.n_items + len(vectors)
+    return other
 
 
 def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tensor], config: Any) -> B:
@@ -110,10 +167,11 @@ def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tens
         ArtifactError: a parameter is missing, superfluous or of another shape than the settings ask for.
     """
     name = getattr(kind, "__name__", "backbone")
-    table = "item_emb.vectors" if config.items == "texts" else "item_emb.weight"
+    table = TEXT_TABLES[0] if config.items == "texts" else "item_emb.weight"
     model = kind(row_count(arrays, table, name) - 1, config)
     if config.items == "texts":
-        model = of_texts(model, torch.as_tensor(np.asarray(arrays[table])))
+        vectors, centre = (torch.as_tensor(np.asarray(arrays[part])) for part in TEXT_TABLES)
+        model.item_emb = TextItems(vectors, centre, model.dim)
     return with_parameters(model, arrays, f"{name} of {config!r}")
 
 

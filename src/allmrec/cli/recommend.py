@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -107,7 +106,7 @@ def register(app: typer.Typer) -> None:
             if profile:
                 of_user = model.profile(query, config=how)
         if as_json:
-            rows: list[dict[str, Any]] = [asdict(item) for item in found]
+            rows: list[dict[str, Any]] = [item._asdict() for item in found]
             for row, pieces in zip(rows, speeches, strict=False):
                 row[str(about)] = "".join(pieces)
             printed = rows if of_user is None else {"profile": "".join(of_user), "recommendations": rows}

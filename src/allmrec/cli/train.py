@@ -14,10 +14,11 @@ from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.continuing import continued
 from allmrec.pipeline.recipe_files import load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import check_models, train
-from allmrec.pipeline.tune_stage import stages_until
+from allmrec.pipeline.tune_stage import ALLMREC_STAGES, stages_until
 from allmrec.systems.registry import SYSTEMS, check_settings, check_trainable, train_systems
 
 __all__ = ["register"]
@@ -47,6 +48,10 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         ] = None,
         recipe: Annotated[
             str | None, typer.Option("--recipe", help=f"{', '.join(recipe_names())}, or a TOML file. Default: paper.")
+        ] = None,
+        start: Annotated[
+            Path | None,
+            typer.Option("--from", help="An earlier run, on data before more came, to go on from; it stays as it is."),
         ] = None,
         llm: Annotated[str | None, typer.Option("--llm", help="Causal language model, by name or folder.")] = None,
         encoder: Annotated[str | None, typer.Option("--encoder", help="Sentence encoder, by name or folder.")] = None,
@@ -85,15 +90,23 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             run = Run.open(source, place, save_every)
             if output is not None:
                 raise ConfigError(f"{source} is a run already; leave -o out to go on with it.")
+            if start is not None:
+                raise ConfigError(
+                    f"--from goes with prepared data and -o: {source} is a run, which has begun somewhere."
+                )
             if recipe is not None or changes:
-                run = Run.draft(source, run.dataset, _config(run, recipe, changes), place, save_every)
+                run.check_unpublished()
+                run = run.with_config(_config(run, recipe, changes))
         elif not source.exists():
             raise ConfigError(f"{source} does not exist; expected prepared data (allmrec prepare) or a run.")
         elif output is None:
             raise ConfigError(f"Where to? {source} is no run. Give the run's folder: -o runs/NAME")
         else:
             data = InteractionDataset.load(source)
-            run = Run.draft(output, data, _first_config(output, recipe, changes), place, save_every)
+            earlier = None if start is None else Run.open(start, place)
+            run = Run.draft(output, data, _first_config(output, recipe, changes, earlier), place, save_every)
+            if earlier is not None:
+                run = continued(run, earlier, ALLMREC_STAGES)
         check_settings(run.config)
         stages = stages_until(run.config, until)
         if system:
@@ -112,10 +125,12 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
     return command
 
 
-def _first_config(output: Path, recipe: str | None, changes: Mapping[str, Any]) -> RunConfig:
-    """A recipe's configuration; where the folder is a run already and no recipe is named, that run's own."""
+def _first_config(output: Path, recipe: str | None, changes: Mapping[str, Any], earlier: Run | None) -> RunConfig:
+    """A recipe's configuration; where none is named, that of the run in the folder, or of the run to go on from."""
     if recipe is None and (output / "run.json").is_file():
         return Run.open(output).config.changed(changes)
+    if recipe is None and earlier is not None:
+        return earlier.config.changed(changes)
     return load_recipe(recipe or "paper", changes)
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from allmrec.core.callbacks import listeners
 from allmrec.core.config import Config
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.errors import AllmrecWarning, ArtifactError, DivergedError
@@ -79,7 +81,10 @@ class SharedTask(Protocol[B]):
 
 @dataclass
 class TrainingLog:
-    """What happened: one record per validation, and the one whose weights were kept."""
+    """What happened: one record per validation, and the one whose weights were kept.
+
+    `stopped` is whether a callback ended the training.
+    """
 
     records: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
@@ -87,6 +92,7 @@ class TrainingLog:
     steps: int = 0
     seconds: float = 0.0
     trained_parameters: int = 0
+    stopped: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The log as plain values."""
@@ -97,7 +103,7 @@ class TrainingLog:
             "best_step": self.best_step,
             "best_value": None if self.best_value == -math.inf else self.best_value,
             "records": self.records,
-        }
+        } | ({"stopped": True} if self.stopped else {})
 
 
 @dataclass
@@ -118,6 +124,7 @@ def fit(
     config: TrainingConfig,
     description: str,
     resume: Checkpoint | None = None,
+    validate_first: bool = False,
     *,
     seed: int = 0,
 ) -> TrainingLog:
@@ -136,7 +143,11 @@ def fit(
         config: rates, sizes and patience.
         description: the progress bar's label.
         resume: where to keep the resume state; read first if it exists, removed at the end by the caller.
+        validate_first: validate before the first step, so that the weights that come in may be the best.
         seed: names every draw.
+
+    Callbacks (`core.callbacks.called_back`) are called after each step and validation. Where one raises, the resume state is
+    written and the exception goes on.
 
     Returns:
         The log, one record per validation.
@@ -155,6 +166,7 @@ def fit(
     total = max(1, steps_per_epoch * config.epochs)
     here = processes(next((p.device for p in parameters), "cpu"))
     log, at, best = _begun(resume, module, optimizer, here)
+    at.due = at.due or (validate_first and not log.steps and not log.records)
     log.trained_parameters = sum(parameter.numel() for parameter in parameters)
     started = time.monotonic() - log.seconds
     saved = time.monotonic()
@@ -180,10 +192,20 @@ def fit(
                 best = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
             else:
                 at.since_best += 1
+        heard(partial(called.validated, description, log.steps, figures))
+
+    def heard(call: Callable[[], bool]) -> None:
+        try:
+            if called and here.from_main(call() if here.is_main else False):
+                log.stopped = True
+        except BaseException:
+            save()
+            raise
 
     def stopped() -> bool:
-        return config.patience is not None and at.since_best >= config.patience
+        return log.stopped or (config.patience is not None and at.since_best >= config.patience)
 
+    called = listeners()
     module.train()
     with progress_bar(description, total, log.steps, silent=not here.is_main) as bar:
         try:
@@ -205,7 +227,8 @@ def fit(
                         log.steps += 1
                         at.due = _validation_is_due(config, log.steps, at.epoch, at.batch >= len(batches))
                     bar.advance(1, _status(at, log))
-                    if at.due:
+                    heard(partial(called.stepped, description, log.steps, terms))
+                    if at.due or (log.stopped and at.counted):
                         validate()
                     if resume is not None and time.monotonic() - saved >= resume.every:
                         save()

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from allmrec.core.devices import chosen_device
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.frozen import Frozen
 from allmrec.core.progress import loading_bars
@@ -279,13 +280,13 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 def load_language_model(
-    name: str | Path, device: str | torch.device = "cpu", precision: Precision = "auto"
+    name: str | Path, device: str | torch.device = "auto", precision: Precision = "auto"
 ) -> TransformersLM:
     """Load a causal language model by name or folder; GGUF folders and packaged models included.
 
     Args:
         name: a packaged model's name, a hub name, or a folder.
-        device: where to put it.
+        device: where to put it; auto: the GPU where there is one.
         precision: how its weights are held; auto: bfloat16 on a GPU and on a CPU that is faster at it, else float32.
 
     Raises:
@@ -298,7 +299,7 @@ def load_language_model(
     from allmrec.llm.gguf import resolve_language_model
 
     where = resolve_language_model(str(name))
-    device = torch.device(device)
+    device = torch.device(chosen_device(str(device)))
     arguments = loading_arguments(precision, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)

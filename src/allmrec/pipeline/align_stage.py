@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from allmrec.alignment.align import align
@@ -9,14 +11,16 @@ from allmrec.alignment.autoencoders import Alignment
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
-from allmrec.pipeline.cf_stage import PRETRAIN, backbone
+from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_shape
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.continuing import earlier_tensors
 from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_encoder
-from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.pipeline.text_stage import item_texts
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.encoder import load_encoder
 
-__all__ = ["ALIGN", "joint_table", "text_side"]
+__all__ = ["ALIGN", "align_shape", "joint_table", "text_side"]
 
 _PARTS = ("align", "encoder", "item_text")
 
@@ -32,8 +36,17 @@ def _train(run: Run, stage: Stage) -> StageResult:
         config.seed,
         run.resume(stage),
         run.device,
+        earlier_tensors(run, ALIGN),
     )
     return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
+
+
+def align_shape(config: RunConfig) -> dict[str, Any] | None:
+    """What stage 1's weights depend on; None where nothing is to go on from."""
+    cf = cf_shape(config)
+    if cf is None:
+        return None
+    return {"cf": cf, "encoder": config.encoder.model_dump(mode="json"), "joint_dim": config.align.joint_dim}
 
 
 ALIGN = StageKind(
@@ -42,6 +55,7 @@ ALIGN = StageKind(
     _train,
     parents=lambda config: (PRETRAIN,),
     check=lambda run: check_encoder(run.config.encoder.name),
+    continuation=Continuation(align_shape, lambda run: run.split.train_end),
 )
 
 

@@ -15,7 +15,8 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_tensors
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.continuing import earlier_weights
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "REFERENCE",
     "backbone",
     "cf_in_use",
+    "cf_shape",
     "cold_rows",
     "everything",
     "held_out_input",
@@ -49,13 +51,26 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _train(run: Run, stage: Stage, split: Split) -> StageResult:
-    model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device)
+    kind = REFERENCE if stage.name == REFERENCE.name else PRETRAIN
+    earlier = earlier_weights(run, kind)
+    model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device, earlier)
     return StageResult(model.state_dict(), log.as_json())
 
 
+def cf_shape(config: RunConfig) -> dict[str, Any] | None:
+    """What the CF model's weights depend on; None where it comes trained."""
+    if backbone_kind(config.pretrain.backbone).ready is not None:
+        return None
+    return {"backbone": config.pretrain.backbone, "model": config.pretrain.model.model_dump(mode="json")}
+
+
 PRETRAIN = StageKind(
-    "pretrain", _settings, lambda run, stage: _train(run, stage, run.split), inputs=held_out_input
-)  # fmt: skip
+    "pretrain",
+    _settings,
+    lambda run, stage: _train(run, stage, run.split),
+    inputs=held_out_input,
+    continuation=Continuation(cf_shape, lambda run: run.split.train_end),
+)
 
 REFERENCE = StageKind(
     "reference",
@@ -63,6 +78,7 @@ REFERENCE = StageKind(
     lambda run, stage: _train(run, stage, everything(run)),
     inputs=lambda config: {"held_out_targets": "0"},
     before=lambda config: (PRETRAIN,),
+    continuation=Continuation(cf_shape, lambda run: everything(run).train_end),
 )
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+from jaxtyping import Int64
 from torch import Tensor
 
 from allmrec.core.config import parse_config
@@ -17,13 +19,27 @@ from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.start import Start
 from allmrec.store.folder import RunFolder, RunRecord
 from allmrec.store.stages import Stage, StageResult
 
-__all__ = ["Log", "Run", "StageKind"]
+__all__ = ["Continuation", "Log", "Run", "StageKind"]
 
 # Takes a line about what has been done.
 Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """How a stage goes on from the same stage of a run on earlier data.
+
+    Attributes:
+        shape: settings that must be the same, because the weights depend on them; None where nothing is trained.
+        seen: how many of each user's first interactions it trains on; None where it trains on none.
+    """
+
+    shape: Callable[[RunConfig], Mapping[str, Any] | None]
+    seen: Callable[[Run], Int64[np.ndarray, " users"]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +56,7 @@ class StageKind:
         seeded: whether the seed decides anything.
         check: raises where a model or a text is missing that the training needs.
         system: the system that alone needs it; empty where it is one of A-LLMRec's own.
+        continuation: how it goes on from the same stage of an earlier run; None: it is always trained anew.
     """
 
     name: str
@@ -51,6 +68,7 @@ class StageKind:
     seeded: bool = True
     check: Callable[[Run], None] = lambda run: None
     system: str = ""
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +87,7 @@ class Run:
         trained_on: hash of the data that it is trained on, where `dataset` is only the catalogue of it.
         published: of a saved recommender: what `run.json` says of it.
         system, base: of a variant: its name, and the run that it is a variant of.
+        start: the earlier run that it goes on from; None: it begins with nothing.
         loaded: large frozen models by name and precision, shared with the variants.
     """
 
@@ -82,6 +101,7 @@ class Run:
     published: Mapping[str, Any] | None = None
     system: str = ""
     base: Run | None = None
+    start: Start | None = None
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -115,8 +135,11 @@ class Run:
         Raises:
             ConfigError: the folder is a run of other data, or something else.
         """
-        RunFolder(path).check_free(dataset)
-        return cls(path, dataset, config, device, save_every)
+        folder = RunFolder(path)
+        folder.check_free(dataset)
+        # Whoever goes on with a run goes on from where it began.
+        start = Start.from_json(folder.start(), path / "run.json")
+        return cls(path, dataset, config, device, save_every, start=start)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
@@ -127,8 +150,10 @@ class Run:
         """
         record, dataset = RunFolder(path).read()
         config = parse_config(RunConfig, record.config, str(path / "run.json"))
-        published = record.published
-        return cls(path, dataset, config, device, save_every, trained_on=record.data_hash, published=published)
+        published, start = record.published, Start.from_json(record.start, path / "run.json")
+        return cls(
+            path, dataset, config, device, save_every, trained_on=record.data_hash, published=published, start=start
+        )
 
     def keep(self) -> None:
         """Write what `draft` gave: from now on the folder is a run of this configuration.
@@ -140,7 +165,8 @@ class Run:
 
     def record(self) -> RunRecord:
         """What `run.json` says of this run as it is trained."""
-        return RunRecord(self.data_hash, self.config.model_dump(mode="json"))
+        start = None if self.start is None else self.start.as_json()
+        return RunRecord(self.data_hash, self.config.model_dump(mode="json"), start=start)
 
     @property
     def folder(self) -> RunFolder:
@@ -184,7 +210,24 @@ class Run:
         config = self.config
         inputs = {"data": self.data_hash, **({"seed": str(config.seed)} if kind.seeded else {}), **kind.inputs(config)}
         parents = {parent.name: self._stage(parent) for parent in kind.parents(config)}
+        if (start := self.start_key(kind)) is not None:
+            inputs["start"] = start
         return Stage(kind.name, kind.settings(config), inputs, parents, kind.system)
+
+    def start_key(self, kind: StageKind) -> str | None:
+        """The key of the earlier run's stage that a stage goes on from; None where it is trained anew.
+
+        A variant's own stages are: an ablation that goes on from what was not ablated would be none.
+        """
+        if self.start is None or kind.continuation is None:
+            return None
+        if self.base is not None and self._anew(kind) != self.base._anew(kind):
+            return None
+        return self.start.key(kind.name, kind.continuation.shape(self.config))
+
+    def _anew(self, kind: StageKind) -> str:
+        """The key that a stage would have in a run that begins with nothing."""
+        return replace(self, start=None, base=None)._stage(kind).key
 
     def has(self, kind: StageKind) -> bool:
         """Whether a stage stands there, made of what the run has now."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from allmrec.core.artifacts import space_checked
+from allmrec.core.callbacks import stage_named
 from allmrec.core.distributed import Processes, processes
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Log, Run, StageKind
+from allmrec.pipeline.start import Start
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["Job", "check_models", "in_order", "train"]
@@ -85,11 +87,25 @@ def _complete(run: Run, kind: StageKind, stage: Stage, log: Log, here: Processes
         return
     if damaged:
         log(f"{stage.label}: {damaged[0]} is missing or damaged; training it again")
+    if run.start is not None:
+        log(f"{stage.label}: {_begins(run, run.start, kind)}")
     started = time.monotonic()
-    result = kind.train(run, stage)
-    if here.is_main:
-        run.folder.write(stage, result, started)
-    log(f"{stage.label}: done in {time.monotonic() - started:.0f} s{_best(result)}{_given_way(result)}")
+    with stage_named(stage.label) as called:
+        if here.is_main:
+            called.started()
+        result = kind.train(run, stage)
+        if here.is_main:
+            run.folder.write(stage, result, started)
+            called.ended(result.log)
+    how = "ended by a callback" if result.log.get("stopped") else "done"
+    log(f"{stage.label}: {how} in {time.monotonic() - started:.0f} s{_best(result)}{_given_way(result)}")
+
+
+def _begins(run: Run, start: Start, kind: StageKind) -> str:
+    """What a stage of a run that goes on from an earlier one begins with, in words."""
+    if run.start_key(kind) is not None:
+        return f"goes on from {start.run}"
+    return f"trained anew: {start.anew.get(kind.name, 'not a stage of A-LLMRec with the settings of the earlier one')}"
 
 
 def _state(run: Run, stage: Stage) -> tuple[bool, list[Path]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 
+from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.continuing import earlier_run
 from allmrec.pipeline.frozen import check_encoder, untouched_encoder
-from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
 from allmrec.text.similarity import TitleSimilarity
@@ -14,17 +19,32 @@ __all__ = ["TEXTS", "item_texts", "title_similarity"]
 
 
 def _train(run: Run, stage: Stage) -> StageResult:
-    bank = TextBank(untouched_encoder(run), run.dataset.catalogue.titles, device=run.device)
-    vectors = bank.all_vectors(description="encode titles").cpu()
-    return StageResult({"vectors": vectors, "present": torch.from_numpy(bank.present)}, {})
+    encoder, titles = untouched_encoder(run), run.dataset.catalogue.titles
+    bank = TextBank(encoder, titles, device=run.device)
+    vectors = torch.zeros(len(bank), encoder.dim)
+    kept = np.zeros(len(bank), dtype=bool)
+    if (earlier := earlier_run(run, TEXTS)) is not None:
+        theirs = earlier.tensors(TEXTS)["vectors"]
+        numbers = {title: number for number, title in enumerate(earlier.dataset.catalogue.titles) if title}
+        kept = np.array([title in numbers for title in titles])
+        vectors[torch.from_numpy(kept)] = theirs[[numbers[title] for title in titles if title in numbers]]
+    fresh = np.flatnonzero(~kept)
+    vectors[torch.from_numpy(fresh)] = bank.all_vectors(fresh, description="encode titles").cpu()
+    log = {"kept": int(kept.sum())} if earlier is not None else {}
+    return StageResult({"vectors": vectors, "present": torch.from_numpy(bank.present)}, log)
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    return {"encoder": config.encoder.untouched.model_dump(mode="json")}
 
 
 TEXTS = StageKind(
     "texts",
-    lambda config: {"encoder": config.encoder.untouched.model_dump(mode="json")},
+    _settings,
     _train,
     seeded=False,
     check=lambda run: check_encoder(run.config.encoder.name),
+    continuation=Continuation(_settings),
 )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.align_stage import ALIGN, joint_table
-from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, known_counts, train_counts
+from allmrec.pipeline.align_stage import ALIGN, align_shape, joint_table
+from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.continuing import earlier_tensors
 from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
-from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.pipeline.text_stage import TEXTS, title_similarity
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
@@ -25,13 +27,26 @@ def _parents(config: RunConfig) -> Sequence[StageKind]:
 
 def _train(run: Run, stage: Stage) -> StageResult:
     ranker, config = prompted_ranker(run, trained=False), run.config.tune
-    log = tune(ranker, run.split, config, run.resume(stage), seed=run.config.seed)
+    earlier = earlier_tensors(run, TUNE)
+    if earlier is not None:
+        ranker.load_state_dict(earlier)
+    log = tune(ranker, run.split, config, run.resume(stage), earlier is not None, seed=run.config.seed)
     budget = {
         "title_tokens": config.prompt.budget.title_tokens,
         "cut_titles": ranker.builder.titles.cut,
         "dropped_history": ranker.builder.dropped_history,
     }
     return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
+
+
+def _shape(config: RunConfig) -> dict[str, Any] | None:
+    """What stage 2's weights depend on."""
+    joint = config.tune.items == "joint"
+    vectors = align_shape(config) if joint else cf_shape(config)
+    if vectors is None or config.tune.items == "random":
+        return None
+    prompt = config.tune.prompt.model_dump(mode="json")
+    return {"vectors": vectors, "joint": joint, "prompt": prompt, **language_model_input(config)}
 
 
 TUNE = StageKind(
@@ -41,6 +56,7 @@ TUNE = StageKind(
     parents=_parents,
     inputs=language_model_input,
     check=lambda run: check_language_model(run.config.llm.name),
+    continuation=Continuation(_shape, lambda run: run.split.prefix_end),
 )
 
 # All that A-LLMRec can have, in order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -135,9 +136,13 @@ class TitleTokens:
         """How many of the titles used so far were cut."""
         return len(self._cut)
 
-    def extend(self, titles: Sequence[str | None]) -> None:
-        """Add titles of new items; they take the next item numbers."""
-        self._titles.extend(titles)
+    def extended(self, titles: Sequence[str | None]) -> TitleTokens:
+        """These titles and those of new items, which take the next item numbers."""
+        other = copy.copy(self)
+        other._titles = [*self._titles, *titles]
+        # What is tokenised later is each one's own: the same number may be another item's there.
+        other._tokens, other._cut = dict(self._tokens), set(self._cut)
+        return other
 
 
 class PromptBuilder:
@@ -186,6 +191,12 @@ class PromptBuilder:
             )
         self.dropped_history += dropped
         return prompt
+
+    def with_titles(self, titles: Sequence[str | None]) -> PromptBuilder:
+        """The same for a catalogue with new items behind the others."""
+        other = copy.copy(self)
+        other.titles = self.titles.extended(titles)
+        return other
 
     def longest_answer(self, candidates: Sequence[int]) -> int:
         """Tokens that the longest of these titles and its end take."""

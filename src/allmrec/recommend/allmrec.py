@@ -48,7 +48,7 @@ class ALLMRec(Recommender):
     Args:
         dataset: vocabularies, catalogue and known histories.
         prompted: stage 2 with the frozen parts around it.
-        ranker: ranks candidates by it, say a `LanguageRanker`.
+        ranker_of: makes what ranks candidates of it; made anew when items are added.
         retrieve: how candidates are retrieved from the whole catalogue.
         candidates: how many are retrieved unless a request says another number.
         prompt_candidates: candidates in one prompt, where the ranker gives each of them a score; stage 2 is trained on 20.
@@ -59,16 +59,17 @@ class ALLMRec(Recommender):
         self,
         dataset: InteractionDataset,
         prompted: PromptedRanker,
-        ranker: Ranker | None = None,
+        ranker_of: Callable[[PromptedRanker], Ranker] = LanguageRanker,
         retrieve: RetrieveConfig | None = None,
         candidates: int = 20,
         prompt_candidates: int | None = 20,
         text_side: Callable[[], TextSide] | None = None,
     ) -> None:
-        self._prompted, self._retrieve = prompted, retrieve or RetrieveConfig()
-        retriever = make_retriever(prompted, self._retrieve)
-        self._answers = ranker or LanguageRanker(prompted)
-        super().__init__(dataset, self._answers, retriever, candidates, prompt_candidates)
+        self._prompted, self._ranker_of, self._retrieve = prompted, ranker_of, retrieve or RetrieveConfig()
+        self._answers = ranker_of(prompted)
+        super().__init__(
+            dataset, self._answers, make_retriever(prompted, self._retrieve), candidates, prompt_candidates
+        )
         self._text_side = text_side
         self.added: tuple[NewItem, ...] = ()
         self.added_texts: list[tuple[Tensor, Tensor]] = []
@@ -79,7 +80,7 @@ class ALLMRec(Recommender):
 
     @property
     def ranker(self) -> PromptedRanker:
-        """Stage 2 itself."""
+        """Stage 2 itself; another one after items were added."""
         return self._prompted
 
     def explain(
@@ -152,7 +153,8 @@ class ALLMRec(Recommender):
         """
         self._dataset = with_items(self._dataset, rows)
         titles = [row.title or None for row in rows]
-        self._prompted.add_items(self._prompted.joint.with_text_rows(q, has_text), titles, texts)
+        self._prompted = self._prompted.with_items(self._prompted.joint.with_text_rows(q, has_text), titles, texts)
+        self._ranker = self._answers = self._ranker_of(self._prompted)
         self.added = (*self.added, *rows)
         if texts is not None:
             self.added_texts.append(texts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int, Int64
 
 from allmrec.core.errors import MissingExtraError
@@ -47,6 +48,9 @@ class ExactIndex:
 
     def __init__(self, vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"]) -> None:
         self._vectors, self._rows = np.ascontiguousarray(vectors[rows]), rows
+        # The column of each row; one behind the last for what cannot be found, numbers behind the table among it.
+        self._columns = np.full(len(vectors) + 1, len(rows))
+        self._columns[rows] = np.arange(len(rows))
 
     def search(
         self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
@@ -58,20 +62,28 @@ class ExactIndex:
         if exclude:
             numbers = np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])
             items = np.concatenate(exclude)
-            columns = np.searchsorted(self._rows, items).clip(max=len(self._rows) - 1)
-            there = self._rows[columns] == items
+            columns = self._columns[np.minimum(items, len(self._columns) - 1)]
+            there = columns < len(self._rows)
             products[numbers[there], columns[there]] = -np.inf
-        # A stable sort of the few best: equal products keep the order of item numbers on every machine.
-        if count < len(self._rows):
-            threshold = -np.partition(-products, count - 1, axis=1)[:, count - 1 : count]
-        else:
-            threshold = products.min(axis=1, keepdims=True)
-        found = np.empty((len(queries), count), dtype=np.int64)
-        for number, row in enumerate(products):
-            able = np.flatnonzero(row >= threshold[number])
-            found[number] = able[np.argsort(-row[able], kind="stable")][:count]
+        found = _best(products, count)
         best = np.take_along_axis(products, found, axis=1)
         return np.where(np.isfinite(best), self._rows[found], -1), best
+
+
+def _best(products: Float32[np.ndarray, "queries rows"], count: int) -> Int64[np.ndarray, "queries count"]:
+    """Columns of the greatest products of each row, greatest first; equal ones keep their order on every machine."""
+    if count == products.shape[1]:
+        return np.argsort(-products, axis=1, kind="stable")
+    threshold = torch.from_numpy(products).topk(count, dim=1).values[:, -1:].numpy()
+    able = products >= threshold
+    # Where several are equal to the least that is wanted, the first of them come.
+    surplus = able.sum(axis=1) - count
+    for row in np.flatnonzero(surplus):
+        equal = np.flatnonzero(products[row] == threshold[row])
+        able[row, equal[len(equal) - surplus[row] :]] = False
+    columns = np.nonzero(able)[1].reshape(len(products), count)
+    order = np.argsort(-np.take_along_axis(products, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
 
 
 class ApproximateIndex:
@@ -119,6 +131,8 @@ def nearest(
 ) -> list[Ranking]:
     """For each query up to `count` items that it does not exclude, best first; fewer where the index has no more."""
     rows, products = index.search(queries, count, exclude)
+    if (rows[:, :count] > 0).all():
+        return list(map(Ranking, rows[:, :count], products[:, :count]))
     rankings = []
     for items, scores in zip(rows, products, strict=True):
         there = items > 0

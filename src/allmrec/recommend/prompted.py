@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,27 +14,22 @@ from torch import Tensor, nn
 
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.backbone import Backbone
-from allmrec.cf.recommender import query_batch
-from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
 from allmrec.core.seeding import seeded_torch
 from allmrec.llm.language_model import LanguageModel
-from allmrec.prompting.projections import seeded_projections
 from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
-from allmrec.recommend.prior import candidate_scores, conditional_logit, counts_of, fused_features, standardised
+from allmrec.recommend.prior_scores import PriorScores, user_states
 from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerHead
 from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
+from allmrec.recommend.start import begun_projections
 from allmrec.text.similarity import TitleSimilarity
 
 __all__ = ["PromptedRanker", "StageTwoLosses"]
-
-# Of the squared weights with which the fused prior begins: late fusion's own.
-_PRIOR_PENALTY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,8 @@ class StageTwoLosses:
 
 class PromptedRanker(nn.Module):
     """Stage 2 (paper, section 3.2): F_U, F_I and our pointer head are trained; CF, joint vectors and LLM are frozen.
+
+    It belongs to one table of items. `with_joint` and `with_items` give a ranker on another one that shares the weights.
 
     Args:
         lm: the language model.
@@ -79,13 +75,7 @@ class PromptedRanker(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self._texts = texts
-        pointer = config.pointer
-        if pointer.cf_prior and pointer.prior == "fused" and counts is None:
-            raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
-        if pointer.reads_texts and texts is None:
-            raise ConfigError("pointer.similarity = 'plain' needs the similarity of titles.")
-        self.slots = SlotContents(config.slots)
+        self.slots = SlotContents(config.slots).to(lm.device)
         self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):
             if isinstance(model, nn.Module):
@@ -101,34 +91,20 @@ class PromptedRanker(nn.Module):
         # Keep what the language model reads of an item for every list that it stands in, where the prompt allows that
         # (`PromptTemplate.is_shared`). For a ranker whose weights stay as they are.
         self.keeps_items = False
-        self._kept: ItemBlocks | None = None
-        self.joint = joint
+        self._take(joint, PriorScores(config.pointer, self.prior, self._counts, texts))
         with seeded_torch(seed, "stage 2"):
-            self.users, self.items = seeded_projections(
-                backbone.dim, self.slots.dim(joint), lm.dim, config.projection, lm.embedding_scale
+            self.users, self.items = begun_projections(
+                lm, backbone, self.slots, self._slot_table, self.slots.dim(joint), config.projection
             )
-            # Vectors and the language model's embeddings are on its device, and starts are made of them.
-            for part in (self.users, self.items, self.slots):
-                part.to(lm.device)
-            if config.projection.standardise:
-                with torch.no_grad():
-                    self.items.standardise(self.slots(self.slot_table(joint)[1:]))
-            if config.projection.scale == "embeddings":
-                mean, covariance = lm.embedding_moments()
-                for projection in (self.users, self.items):
-                    projection.start_like(mean, covariance)
-            if config.projection.start == "aligned":
-                self._align_users()
             # Without any layer the head reads what the projections and the words give.
             dim = lm.dim if config.pointer.layers == 0 else lm.hidden_dim
             self.head = PointerHead(dim, config.pointer)
 
-    @torch.no_grad()
-    def _align_users(self) -> None:
-        """Have F_U begin as F_I does on the CF model's item vectors, which users are compared with."""
-        vectors = self.backbone.item_vectors().detach()
-        known = slice(1, min(len(vectors), len(self._slot_table)))
-        self.users.align_to(self.items, vectors[known].to(self._lm.device), self.slots(self._slot_table[known]))
+    def _take(self, joint: JointItemTable, prior: PriorScores) -> None:
+        """Belong to a table of items; what is kept of another one goes."""
+        self._joint, self._slot_table = joint, self.slot_table(joint)
+        self.prior_scores = prior.on(joint)
+        self._kept: ItemBlocks | None = None
 
     @property
     def lm(self) -> LanguageModel:
@@ -142,7 +118,7 @@ class PromptedRanker(nn.Module):
 
     @property
     def prior(self) -> Backbone:
-        """The CF model that knows most: it proposes candidates, and its scores are the head's prior."""
+        """The CF model that knows most: it retrieves candidates, and its scores are the head's prior."""
         return self._backbones[1]
 
     @property
@@ -150,50 +126,37 @@ class PromptedRanker(nn.Module):
         """The joint vectors that fill item slots."""
         return self._joint
 
-    @joint.setter
-    def joint(self, table: JointItemTable) -> None:
-        self._joint = table
-        self._kept = None
-        self._slot_table = self.slot_table(table)
-        self._similarity = self._texts
-        if self.config.pointer.reads_joint_texts:
-            self._similarity = TitleSimilarity(table.text, table.has_text.cpu().numpy(), centred=True)
-
     def with_joint(self, table: JointItemTable) -> PromptedRanker:
         """The same ranker, its weights shared, on other joint vectors; this one stays as it is."""
         other = copy.copy(self)
-        other.joint = table
+        other._take(table, self.prior_scores)
         return other
 
-    def slot_table(self, joint: JointItemTable) -> Float[Tensor, "items columns"]:
-        """What item slots are filled from, one row an item; see `SlotContents`."""
-        return self.slots.table(joint.to(self._lm.device), self._counts)
-
-    def add_items(
+    def with_items(
         self,
         joint: JointItemTable,
         titles: Sequence[str | None],
         texts: tuple[Float[Tensor, "new dim"], Bool[Tensor, " new"]] | None = None,
-    ) -> None:
-        """Take up new items behind the others.
+    ) -> PromptedRanker:
+        """The same ranker, its weights shared, with new items behind the others; this one stays as it is.
 
         Args:
             joint: the table with their rows.
             titles: of the new items only.
             texts: the untouched encoder's vectors of their titles, and which have one; only where the prior reads them.
         """
-        if self._texts is not None and texts is not None:
-            self._texts.extend(*texts)
-        self.joint = joint
-        self.builder.titles.extend(titles)
+        other = copy.copy(self)
+        other.builder = self.builder.with_titles(titles)
+        other._take(joint, self.prior_scores if texts is None else self.prior_scores.with_texts(*texts))
+        return other
+
+    def slot_table(self, joint: JointItemTable) -> Float[Tensor, "items columns"]:
+        """What item slots are filled from, one row an item; see `SlotContents`."""
+        return self.slots.table(joint.to(self._lm.device), self._counts)
 
     def user_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
         """x_u of each query, from the frozen CF model. Items that it does not know are no part of its history."""
-        return _states(self.backbone, queries).to(self._lm.device)
-
-    def prior_states(self, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
-        """The same from the CF model that knows most."""
-        return _states(self.prior, queries)
+        return user_states(self.backbone, queries).to(self._lm.device)
 
     def prompts(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]], reserve: int = 0
@@ -233,45 +196,6 @@ class PromptedRanker(nn.Module):
     ) -> SplicedPrompts:
         """Prompts with these users' vectors in their slots, and those of the items that they show; see `spliced`."""
         return self.spliced(prompts, self.user_states(queries), None, vectors)
-
-    def cf_scores(
-        self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
-    ) -> Float[Tensor, "batch candidates"] | None:
-        """The CF model's own scores x_u · E_i, where the head wants them.
-
-        An item that the CF model does not know gets the mean of the query's other candidates, which says nothing.
-        """
-        if not self.config.pointer.cf_prior:
-            return None
-        return candidate_scores(self.prior, self.prior_states(queries), candidates).to(self._lm.device)
-
-    @torch.no_grad()
-    def fit_prior(
-        self,
-        samples: Iterable[
-            tuple[Sequence[Query], Sequence[Int[np.ndarray, " _candidates"]], Int[np.ndarray, " _batch"]]
-        ],
-    ) -> None:
-        """Have the fused prior begin as late fusion would: the weights that explain choices best, words unread.
-
-        What the language model reads is then learned beside it. Nothing happens where the prior is another one. The
-        choices must be held out from the CF model, or its weight becomes too large.
-
-        Args:
-            samples: batches of queries, their candidates, and the place of what was chosen among these.
-        """
-        if self.head.cf_weight is None or self.head.fused_weights is None:
-            return
-        rows, chosen = [], []
-        for queries, candidates, targets in samples:
-            scores = self.cf_scores(queries, candidates)
-            if scores is not None:
-                plain = standardised(scores)[..., None]
-                rows.append(torch.cat([plain, self._fused(scores, queries, candidates)], dim=-1))
-                chosen.append(torch.from_numpy(targets))
-        weights = conditional_logit(torch.cat(rows), torch.cat(chosen), _PRIOR_PENALTY)
-        self.head.cf_weight.copy_(weights[0])
-        self.head.fused_weights.copy_(weights[1:])
 
     def select_logits(
         self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]
@@ -399,38 +323,5 @@ class PromptedRanker(nn.Module):
         queries: Sequence[Query],
         candidates: Sequence[Int[np.ndarray, " _candidates"]],
     ) -> Float[Tensor, "batch candidates"]:
-        rows = torch.arange(len(hidden), device=hidden.device)
-        hidden = hidden.float()
-        others = []
-        if "user" in self.config.pointer.query:
-            # Without a user slot the first place stands in; it sees nothing and is the same for everybody.
-            others.append(hidden[rows, prompts.user_at.clamp_min(0)])
-        if "history" in self.config.pointer.query:
-            others.append(prompts.mean_over_history(hidden))
-        answer = hidden[rows, prompts.lengths - 1]
-        cf_scores = self.cf_scores(queries, candidates)
-        fused = None
-        if cf_scores is not None and self.config.pointer.prior == "fused":
-            fused = self._fused(cf_scores, queries, candidates)
-        logits: Tensor = self.head(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores, fused)
-        return logits
-
-    def _fused(
-        self,
-        cf_scores: Float[Tensor, "batch candidates"],
-        queries: Sequence[Query],
-        candidates: Sequence[Int[np.ndarray, " _candidates"]],
-    ) -> Float[Tensor, "batch candidates features"]:
-        """What late fusion reads of each candidate."""
-        # As these are there wherever the prior is fused.
-        texts, counts = cast(TitleSimilarity, self._similarity), cast(Tensor, self._counts)
-        alike = [texts.scores(query.history, items) for query, items in zip(queries, candidates, strict=True)]
-        return fused_features(
-            cf_scores, torch.from_numpy(np.stack(alike)).to(cf_scores), counts_of(counts, candidates).to(cf_scores)
-        )
-
-
-@torch.no_grad()
-def _states(backbone: Backbone, queries: Sequence[Query]) -> Float[Tensor, "batch d"]:
-    known = [Query(q.history[q.history <= backbone.n_items], q.user) for q in queries]
-    return backbone.user_vectors(query_batch(known, backbone.max_history))
+        cf_scores, fused = self.prior_scores.read(queries, candidates, self._lm.device)
+        return self.head.read(hidden.float(), prompts, cf_scores, fused)

@@ -77,7 +77,7 @@ class Recommender:
             allow: for each, item numbers that alone may come, ascending; None: all.
             candidates: how many are retrieved; None: the recommender's own number, or `k` where that is larger.
         """
-        if self._n_known is not None:
+        if self._n_known is not None and self._n_known < self._dataset.n_items:
             queries = [Query(query.history[query.history <= self._n_known], query.user) for query in queries]
         only: Sequence[Items | None] = [None] * len(queries) if allow is None else allow
         count = max(k, self._candidates if candidates is None else candidates)
@@ -145,7 +145,7 @@ class Recommender:
         return [answers[number] for number in range(len(requests))]
 
     def _named(self, request: ResolvedRequest, ranking: Ranking) -> Recommendations:
-        items, titles = self._dataset.items, self._dataset.catalogue.titles
-        pairs = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
-        found = tuple(Recommendation(items.id(item), titles[item], float(score)) for item, score in pairs)
-        return Recommendations(found, request.skipped)
+        numbers, titles = ranking.items.tolist(), self._dataset.catalogue.titles
+        ids = map(self._dataset.items.id, numbers)
+        found = map(Recommendation, ids, [titles[number] for number in numbers], ranking.scores.tolist())
+        return Recommendations(tuple(found), request.skipped)

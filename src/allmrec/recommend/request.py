@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -71,8 +71,7 @@ def _listed(values: Iterable[Id], name: str) -> Iterable[Id]:
     return sorted(values, key=str) if name != "history" and isinstance(values, Set) else values
 
 
-@dataclass(frozen=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """One recommended item, for people and for programs."""
 
     item_id: str
@@ -155,6 +154,8 @@ def resolve(dataset: InteractionDataset, request: Request) -> ResolvedRequest:
     else:
         query = Query(numbers(request.history or ()))
     seen: Int[np.ndarray, " _seen"] = query.history if request.exclude_seen else query.history[:0]
-    exclude = np.concatenate([seen, numbers(request.deny)]).astype(np.int64)
+    exclude = seen.astype(np.int64)
+    if denied := tuple(request.deny):
+        exclude = np.concatenate([exclude, numbers(denied)])
     allow = None if request.allow is None else np.unique(numbers(request.allow))
     return ResolvedRequest(query, request.k, request.candidates, exclude, allow, tuple(dict.fromkeys(skipped)))

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from pydantic import Field
 
-from allmrec.cf.backbone import Backbone
+from allmrec.cf.backbone import Backbone, SequenceBackbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
+from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
+from allmrec.data.batching import SequenceBatch
 from allmrec.ranking import Query, Ranker, Ranking
 from allmrec.recommend.item_index import ExactIndex, ItemIndex, make_index, nearest
 from allmrec.recommend.prompted import PromptedRanker
@@ -35,6 +37,9 @@ Items = Int[np.ndarray, " _items"]
 
 # Queries whose products with every item are in memory at a time.
 _AT_A_TIME = 256
+
+# Histories that the CF model reads in one forward pass.
+_IN_A_PASS = 32
 
 
 class RetrieveConfig(Config):
@@ -175,9 +180,19 @@ class BackboneRetriever(_VectorRetriever):
     @torch.no_grad()
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """x_u of each query."""
-        known = [Query(q.history[q.history <= self._backbone.n_items], q.user) for q in queries]
-        states = self._backbone.user_vectors(query_batch(known, self._backbone.max_history))
-        return np.asarray(states.float().cpu().numpy())
+        backbone = self._backbone
+        batch = query_batch(queries, backbone.max_history)
+        if (batch.histories > backbone.n_items).any():
+            known = [Query(q.history[q.history <= backbone.n_items], q.user) for q in queries]
+            batch = query_batch(known, backbone.max_history)
+        # Few rows of like length at a time: little is padding, and what a layer computes stays in the processor's cache.
+        groups = length_groups((batch.histories != 0).sum(axis=1), largest=_IN_A_PASS)
+        read = backbone.fast_user_vectors if isinstance(backbone, SequenceBackbone) else backbone.user_vectors
+        parts = [read(SequenceBatch(batch.users[rows], batch.histories[rows])) for rows in groups]
+        vectors = torch.cat(parts).float().cpu().numpy()
+        found: Float32[np.ndarray, "queries dim"] = np.empty_like(vectors)
+        found[np.concatenate(groups)] = vectors
+        return found
 
 
 class JointRetriever(_VectorRetriever):

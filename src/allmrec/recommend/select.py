@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allmrec.core.config import Config
+from allmrec.prompting.splicing import SplicedPrompts
 from allmrec.recommend.prior import FUSED, standardised
 
 __all__ = ["PointerConfig", "PointerHead"]
@@ -86,6 +87,31 @@ class PointerHead(nn.Module):
             # Start as the CF model's own ranking; what the language model adds is learned from there.
             nn.init.zeros_(self.key.weight)
             nn.init.zeros_(self.key.bias)
+
+    def read(
+        self,
+        hidden: Float[Tensor, "batch tokens dim"],
+        prompts: SplicedPrompts,
+        cf_scores: Float[Tensor, "batch candidates"] | None,
+        fused: Float[Tensor, "batch candidates features"] | None,
+    ) -> Float[Tensor, "batch candidates"]:
+        """Logits of the candidates from what a language model made of whole prompts.
+
+        Args:
+            hidden: its hidden states, in single precision.
+            prompts: where slots and answers are.
+            cf_scores, fused: as for `forward`.
+        """
+        rows = torch.arange(len(hidden), device=hidden.device)
+        others = []
+        if "user" in self.config.query:
+            # Without a user slot the first place stands in; it sees nothing and is the same for everybody.
+            others.append(hidden[rows, prompts.user_at.clamp_min(0)])
+        if "history" in self.config.query:
+            others.append(prompts.mean_over_history(hidden))
+        answer = hidden[rows, prompts.lengths - 1]
+        logits: Tensor = self(answer, others, hidden[rows[:, None], prompts.candidates_at], cf_scores, fused)
+        return logits
 
     def forward(
         self,

@@ -60,7 +60,8 @@ class _StageTwoTask:
 
     def fit_prior(self) -> None:
         """Let the ranker's prior begin from what the first epoch's samples say."""
-        self._ranker.fit_prior((b.queries, b.candidates, b.targets) for b in self.batches(0))
+        samples = ((b.queries, b.candidates, b.targets) for b in self.batches(0))
+        self._ranker.prior_scores.fit(self._ranker.head, samples)
 
     def losses(self, batch: StageTwoBatch) -> Mapping[str, Tensor]:
         config = self._config
@@ -107,7 +108,13 @@ def stage_two_batches(
 
 
 def tune(
-    ranker: PromptedRanker, split: Split, config: TuneConfig, resume: Checkpoint | None = None, *, seed: int = 0
+    ranker: PromptedRanker,
+    split: Split,
+    config: TuneConfig,
+    resume: Checkpoint | None = None,
+    trained_before: bool = False,
+    *,
+    seed: int = 0,
 ) -> TrainingLog:
     """Train stage 2 in place.
 
@@ -116,15 +123,17 @@ def tune(
         split: its training part is learned from, its validation items are watched.
         config: samples, losses, rates.
         resume: where to keep the resume state.
+        trained_before: the ranker has trained weights to go on from: its prior is not fitted and nothing copied first, and
+            validation before the first step says how good they are.
         seed: names every draw.
 
     Returns:
         Losses and validation figures over the steps.
     """
     task = _StageTwoTask(ranker, split, config, seed)
-    if config.select_weight > 0:
+    if config.select_weight > 0 and not trained_before:
         task.fit_prior()
-    if config.copying.steps and config.title_weight > 0 and ranker.can_copy:
+    if not trained_before and config.copying.steps and config.title_weight > 0 and ranker.can_copy:
         copying = CopyingTask(ranker, config.copying, split.dataset.n_items, seed)
         state = None if resume is None else replace(resume, path=resume.path.with_name(f"{resume.path.name}.copying"))
         once = config.training.model_copy(
@@ -137,4 +146,4 @@ def tune(
         )
         fit(ranker, copying, once, "stage 2: copying", state, seed=seed)
         ranker.train()
-    return fit(ranker, task, config.training, "stage 2: prompts", resume, seed=seed)
+    return fit(ranker, task, config.training, "stage 2: prompts", resume, trained_before, seed=seed)

@@ -41,16 +41,19 @@ class RunRecord:
         data_hash: of the data that the run is trained on.
         config: the whole configuration as plain values.
         published: of a saved recommender: fingerprints of frozen models, added items, the catalogue's hash.
+        start: of a run that goes on from an earlier one: which, and from which of its stages.
     """
 
     data_hash: str
     config: Mapping[str, Any]
     published: Mapping[str, Any] | None = None
+    start: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file."""
         about = {"format": FORMAT_VERSION, "data_hash": self.data_hash, "config": dict(self.config)}
-        return about if self.published is None else about | {"published": dict(self.published)}
+        parts = {"published": self.published, "start": self.start}
+        return about | {name: dict(part) for name, part in parts.items() if part is not None}
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,14 @@ class RunFolder:
             if found != dataset.content_hash:
                 raise ConfigError(
                     f"{path} is a run of other data ({str(found)[:12]}) than the data given "
-                    f"({dataset.content_hash[:12]}). Give another folder with -o."
+                    f"({dataset.content_hash[:12]}). Give another folder with -o; if this is the same data with more in it, "
+                    f"--from {path} goes on from this run."
                 )
+
+    def start(self) -> Mapping[str, Any] | None:
+        """What an earlier call wrote of the run that this one goes on from, where there is any."""
+        path = self.path / "run.json"
+        return read_json(path).get("start") if path.is_file() else None
 
     def keep(self, record: RunRecord, dataset: InteractionDataset, device: str) -> None:
         """Write `run.json` and, where it is not there yet, the data.
@@ -120,7 +129,7 @@ class RunFolder:
         dataset = InteractionDataset.load(path / "data")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
             raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
-        return RunRecord(str(about.get("data_hash")), settings, published), dataset
+        return RunRecord(str(about.get("data_hash")), settings, published, about.get("start")), dataset
 
     @contextmanager
     def held(self, here: Processes) -> Iterator[None]:

@@ -86,7 +86,8 @@ def _generate(run: Run) -> System:
         return made[-1]
 
     def note() -> str:
-        found = made[0].statistics
+        # Of the one that was asked last: a recommender makes its own.
+        found = made[-1].statistics
         share = found.in_candidates / max(1, found.asked)
         return f"valid answers {share:.3f}: {found}; one answer a user: only Hit@1 counts"
 

@@ -115,14 +115,13 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
     config, answers = run.config, system.answers
     if answers is None:
         raise ConfigError(f"{system.ranker.name} is not A-LLMRec.")
-    prompted, ranker, below = answers.prompted, system.ranker, config.answer.cold_below
+    prompted, below = answers.prompted, config.answer.cold_below
     if below and not bool(prompted.joint.from_text.any()):
         prompted = prompted.with_joint(prompted.joint.with_source(cold_rows(run, below)))
-        ranker = answers.ranker_of(prompted)
     model = make(
         run.dataset,
         prompted,
-        ranker,
+        answers.ranker_of,
         config.answer.retrieve,
         config.answer.retrieve.items,
         config.tune.candidates if answers.scores_each else None,

@@ -23,6 +23,7 @@ from allmrec.store.stages import SYSTEMS_FOLDER
 from allmrec.systems.baselines import BASELINES, TRAINED_BASELINES
 from allmrec.systems.kinds import AbsentError, System, SystemKind, stages_of
 from allmrec.systems.own import OWN
+from allmrec.systems.towers import TOWER_SYSTEMS
 from allmrec.systems.trained import CF_SYSTEMS
 from allmrec.systems.variants import VARIANT_SYSTEMS
 
@@ -40,7 +41,7 @@ __all__ = [
 SYSTEMS: Registry[SystemKind] = Registry(
     "allmrec.systems",
     SystemKind,
-    {kind.name: kind for kind in (*OWN, *VARIANT_SYSTEMS, *BASELINES, *CF_SYSTEMS, *TRAINED_BASELINES)},
+    {kind.name: kind for kind in (*OWN, *VARIANT_SYSTEMS, *TOWER_SYSTEMS, *BASELINES, *CF_SYSTEMS, *TRAINED_BASELINES)},
 )
 
 

@@ -30,7 +30,7 @@ class TextBank:
         encoder: tunable or not; kept, not copied.
         texts: one per row; None where there is no text.
         cache_bytes: memory that kept states may take.
-        device: where vectors are computed and returned.
+        device: where vectors are computed and returned; the encoder's own.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -73,16 +74,18 @@ class TitleSimilarity:
             raise ArtifactError(f"Expected tensors vectors and present, found {', '.join(tensors) or 'none'}.")
         return cls(tensors["vectors"], tensors["present"].numpy().astype(bool), max_history, centred)
 
-    def extend(self, vectors: Float[Tensor, "new dim"], present: Bool[Tensor, " new"]) -> None:
-        """Take up items behind the others; the centre stays that of the catalogue."""
+    def extended(self, vectors: Float[Tensor, "new dim"], present: Bool[Tensor, " new"]) -> TitleSimilarity:
+        """The same with items behind the others; the centre stays that of the catalogue."""
         added = _unit(vectors.detach().float().cpu().numpy() - self._centre)
-        self._unit = np.concatenate([self._unit, added])
-        self._present = np.concatenate([self._present, present.cpu().numpy().astype(bool)])
+        other = copy.copy(self)
+        other._unit = np.concatenate([self._unit, added])
+        other._present = np.concatenate([self._present, present.cpu().numpy().astype(bool)])
+        return other
 
     def scores(
         self, history: Int[np.ndarray, " length"], items: Int[np.ndarray, " candidates"]
     ) -> Float[np.ndarray, " candidates"]:
-        """One query's similarityes, in the candidates' order."""
+        """One query's similarities, in the candidates' order."""
         recent = history[-self._max_history :]
         recent = recent[self._present[recent]]
         known = self._present[items]

@@ -1,0 +1,143 @@
+"""A run on newer data that goes on from an earlier run: which stages can, and what they take over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Int, Int64
+from torch import Tensor
+
+from allmrec.cf.continuing import EarlierWeights, earlier_numbers
+from allmrec.core.errors import ArtifactError
+from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.start import Start, shape_hash
+
+__all__ = ["continued", "earlier_run", "earlier_tensors", "earlier_weights"]
+
+R = TypeVar("R", bound=Run)
+
+
+def continued(run: R, earlier: Run, kinds: Sequence[StageKind]) -> R:
+    """The run with its stages set to go on from those of an earlier run; nothing is read of these yet.
+
+    A stage goes on where the earlier run has it, whole; the settings that its weights depend on are the same; every stage
+    that it reads goes on too, since vectors of a CF model that is trained anew have nothing in common with the earlier
+    ones; and the earlier one has not trained on what now validates or tests.
+
+    Args:
+        run: on the newer data.
+        earlier: a run on earlier data; ids say which items and users are the same.
+        kinds: stages to look at, parents first.
+
+    Raises:
+        ConfigError: the earlier run is a saved recommender, which has no interactions.
+    """
+    earlier.check_unpublished()
+    keys: dict[str, str] = {}
+    shapes: dict[str, str] = {}
+    anew: dict[str, str] = {}
+    for kind in kinds:
+        reason = _why_anew(run, earlier, kind, anew)
+        if reason:
+            anew[kind.name] = reason
+        elif kind.continuation is not None and (shape := kind.continuation.shape(run.config)) is not None:
+            keys[kind.name], shapes[kind.name] = earlier.stage(kind).key, shape_hash(shape)
+    return replace(run, start=Start(str(earlier.path.resolve()), keys, shapes, anew))
+
+
+def _why_anew(run: Run, earlier: Run, kind: StageKind, anew: dict[str, str]) -> str:
+    """Why a stage cannot go on; empty where it can."""
+    found = kind.continuation
+    shape = None if found is None else found.shape(run.config)
+    if found is None or shape is None:
+        return "nothing of it is trained" if found is not None else "it always is"
+    for parent in kind.parents(run.config):
+        if parent.name in anew:
+            return f"{parent.name}, which it reads, is another one"
+    if not earlier.has(kind):
+        return f"{earlier.path} has none that fits its own configuration"
+    if earlier.folder.damaged(earlier.stage(kind)):
+        return f"that of {earlier.path} is damaged"
+    if found.shape(earlier.config) != shape:
+        return "settings that its weights depend on have changed"
+    if found.seen is not None:
+        users = _knowing_answers(run, earlier, found.seen(run), found.seen(earlier))
+        if users:
+            return f"the earlier one trained on items of {users:,} users that now validate, test or are held out"
+    return ""
+
+
+def _knowing_answers(
+    run: Run, earlier: Run, seen: Int[np.ndarray, " users"], seen_then: Int[np.ndarray, " users_then"]
+) -> int:
+    """How many users there are of whom the earlier model trained on something that is now kept from training."""
+    now, then = run.dataset, earlier.dataset
+    users = earlier_numbers(now.users, then.users, -1)
+    items = np.concatenate([[0], earlier_numbers(now.items, then.items, 0)])
+    whose = np.repeat(users, now.lengths)
+    held = np.arange(now.n_interactions) - np.repeat(now.offsets[:-1], now.lengths) >= np.repeat(seen, now.lengths)
+    numbers = items[now.item_numbers]
+    able = (whose >= 0) & (numbers > 0)
+    place = np.arange(then.n_interactions) - np.repeat(then.offsets[:-1], then.lengths)
+    trained = place < np.repeat(seen_then, then.lengths)
+
+    def keys(of: Int64[np.ndarray, " pairs"], what: Int[np.ndarray, " pairs"]) -> Int64[np.ndarray, " pairs"]:
+        found: Int64[np.ndarray, " pairs"] = of * (then.n_items + 1) + what
+        return found
+
+    before = keys(np.repeat(np.arange(then.n_users), then.lengths)[trained], then.item_numbers[trained])
+    kept_from, free = keys(whose[held & able], numbers[held & able]), keys(whose[~held & able], numbers[~held & able])
+    # Where somebody has an item twice, the first time may train and the second test.
+    known = kept_from[np.isin(kept_from, before) & ~np.isin(kept_from, free)]
+    return len(np.unique(known // (then.n_items + 1)))
+
+
+def earlier_run(run: Run, kind: StageKind) -> Run | None:
+    """The run whose stage a stage of this run goes on from; None where it is trained anew.
+
+    Raises:
+        ArtifactError: that run is gone, or the stage has been trained again since.
+    """
+    key = run.start_key(kind)
+    if key is None or run.start is None:
+        return None
+    path = Path(run.start.run)
+    if not (path / "run.json").is_file():
+        raise ArtifactError(
+            f"{run.path} goes on from {path}, which is no run any more. Put it back, or train into a new folder."
+        )
+    found = Run.open(path, run.device)
+    if found.stage(kind).key != key or not found.has(kind):
+        raise ArtifactError(
+            f"{run.path} goes on from the stage {kind.name!r} of {path}, which has been trained again since. Train with "
+            f"--from {path} to go on from what is there now."
+        )
+    return found
+
+
+def earlier_tensors(run: Run, kind: StageKind) -> dict[str, Tensor] | None:
+    """The weights that a stage goes on from; None where it is trained anew.
+
+    Raises:
+        ArtifactError: they are gone, damaged, or have been trained again since.
+    """
+    earlier = earlier_run(run, kind)
+    return None if earlier is None else earlier.tensors(kind)
+
+
+def earlier_weights(run: Run, kind: StageKind) -> EarlierWeights | None:
+    """The same with the earlier numbers of items and users.
+
+    Raises:
+        ArtifactError: they are gone, damaged, or have been trained again since.
+    """
+    earlier = earlier_run(run, kind)
+    if earlier is None:
+        return None
+    items = np.concatenate([[0], earlier_numbers(run.dataset.items, earlier.dataset.items, 0)])
+    users = earlier_numbers(run.dataset.users, earlier.dataset.users, -1)
+    return EarlierWeights(earlier.tensors(kind), items, users)

@@ -1,0 +1,107 @@
+"""A sequence model over item texts beside the run's CF model, and both as one (EnsRec, Collins et al., 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.fused import FusedBackbone, FusedConfig, fit_shares
+from allmrec.cf.pretrain import PretrainConfig, pretrain
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.errors import ConfigError
+from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything
+from allmrec.pipeline.config import RunConfig, for_backbone
+from allmrec.pipeline.run import Run
+from allmrec.pipeline.text_stage import TEXTS
+from allmrec.ranking import Ranker
+from allmrec.store.stages import Stage, StageResult
+from allmrec.systems.kinds import Settings
+from allmrec.systems.trained import logged, trained_system
+
+__all__ = ["TEXT_TOWER", "TOWERS", "TOWER_SYSTEMS", "fused"]
+
+
+def _inherited(config: RunConfig) -> dict[str, Any]:
+    """The run's CF training, on texts."""
+    own = config.pretrain
+    if not hasattr(own.model, "items"):
+        own = for_backbone(own, "sasrec")
+    values = own.model_dump(mode="json")
+    values["model"]["items"] = "texts"
+    return values
+
+
+_TOWER = Settings("text-tower", PretrainConfig, _inherited)
+
+
+def _checked(settings: PretrainConfig) -> PretrainConfig:
+    if getattr(settings.model, "items", "ids") != "texts":
+        raise ConfigError(
+            f"systems.text-tower has a {settings.backbone} whose items are no texts; expected a sequence model with "
+            "model.items = 'texts' (sasrec, gru4rec, nextitnet)."
+        )
+    return settings
+
+
+def _train_tower(run: Run, stage: Stage, settings: PretrainConfig) -> StageResult:
+    texts = run.tensors(TEXTS)["vectors"]
+    model, log = pretrain(
+        everything(run), _checked(settings), run.config.seed, run.resume(stage), run.device, texts=texts
+    )
+    return logged(model.state_dict(), log)
+
+
+def _tower(run: Run, weights: Mapping[str, Tensor], settings: PretrainConfig) -> SequenceBackbone:
+    return backbone_kind(settings.backbone).load(weights, _checked(settings).model).to(run.device)
+
+
+TEXT_TOWER = trained_system(
+    "text-tower",
+    "a sequence model over item texts",
+    _TOWER,
+    _train_tower,
+    lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), "Text tower"),
+    encoder=lambda config, settings: config.encoder.name,
+    texts=True,
+    parents=lambda config: (TEXTS,),
+)
+
+
+def _parts(run: Run) -> tuple[SequenceBackbone | Any, SequenceBackbone]:
+    (stage,) = TEXT_TOWER.stages(run.config)
+    return backbone(run, cf_in_use(run.config)), _tower(run, run.tensors(stage), _TOWER.of(run.config))
+
+
+def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:
+    weights, figures = fit_shares(_parts(run), everything(run), settings, run.config.seed)
+    return StageResult({"weights": torch.tensor(weights)}, {"weights": list(weights), "ndcg@10 by share": figures})
+
+
+def _load_towers(run: Run, weights: Mapping[str, Tensor], settings: FusedConfig) -> Ranker:
+    return BackboneRecommender(FusedBackbone(_parts(run), weights["weights"].tolist()), "Both towers")
+
+
+TOWERS = trained_system(
+    "towers",
+    "the CF model and the text tower, scores added",
+    Settings("towers", FusedConfig),
+    _train_towers,
+    _load_towers,
+    texts=True,
+    parents=lambda config: (cf_in_use(config), *TEXT_TOWER.stages(config)),
+)
+
+TOWER_SYSTEMS = (TEXT_TOWER, TOWERS)
+
+
+def fused(run: Run) -> FusedBackbone | None:
+    """Both towers of a run; None where they are not trained."""
+    (stage,) = TOWERS.stages(run.config)
+    if not run.has(stage):
+        return None
+    return FusedBackbone(_parts(run), run.tensors(stage)["weights"].tolist())
