@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from allmrec.alignment.text_side import TextSide
+from allmrec.cf.fused import FusedBackbone
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.ids import Id, id_text
@@ -53,6 +54,7 @@ class ALLMRec(Recommender):
         candidates: how many are retrieved unless a request says another number.
         prompt_candidates: candidates in one prompt, where the ranker gives each of them a score; stage 2 is trained on 20.
         text_side: gives the text half of stage 1 when new items come; none: there can be none.
+        towers: the CF model and the text tower as one, where they are trained.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class ALLMRec(Recommender):
         candidates: int = 20,
         prompt_candidates: int | None = 20,
         text_side: Callable[[], TextSide] | None = None,
+        towers: FusedBackbone | None = None,
     ) -> None:
         self._prompted, self._ranker_of, self._retrieve = prompted, ranker_of, retrieve or RetrieveConfig()
+        self._towers = towers
         self._answers = ranker_of(prompted)
         super().__init__(
-            dataset, self._answers, make_retriever(prompted, self._retrieve), candidates, prompt_candidates
+            dataset, self._answers, make_retriever(prompted, self._retrieve, towers), candidates, prompt_candidates
         )
         self._text_side = text_side
         self.added: tuple[NewItem, ...] = ()
@@ -134,7 +138,7 @@ class ALLMRec(Recommender):
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
         side = self._text_side()
         q, has_text = side.vectors(titles, descriptions, [row.categories for row in rows])
-        reads = self._prompted.config.pointer.reads_texts
+        reads = self._prompted.config.pointer.reads_texts or self._towers is not None
         self.take_up(rows, q, has_text, side.title_vectors(titles) if reads else None)
 
     def take_up(
@@ -149,7 +153,7 @@ class ALLMRec(Recommender):
         Args:
             rows: the items; their ids are new.
             q, has_text: what `TextSide.vectors` gives for them.
-            texts: what `TextSide.title_vectors` gives, where the ranker's prior reads it.
+            texts: what `TextSide.title_vectors` gives, where the ranker's prior or the text tower reads it.
         """
         self._dataset = with_items(self._dataset, rows)
         titles = [row.title or None for row in rows]
@@ -158,7 +162,9 @@ class ALLMRec(Recommender):
         self.added = (*self.added, *rows)
         if texts is not None:
             self.added_texts.append(texts)
-        self._retriever = make_retriever(self._prompted, self._retrieve)
+            if self._towers is not None:
+                self._towers = self._towers.with_new_items(texts[0])
+        self._retriever = make_retriever(self._prompted, self._retrieve, self._towers)
 
 
 def with_items(dataset: InteractionDataset, rows: Sequence[NewItem]) -> InteractionDataset:

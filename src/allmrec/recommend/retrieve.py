@@ -14,6 +14,7 @@ from pydantic import Field
 from allmrec.cf.backbone import Backbone, SequenceBackbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError
 from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.batching import SequenceBatch
@@ -45,10 +46,11 @@ _IN_A_PASS = 32
 class RetrieveConfig(Config):
     """How candidates are retrieved from the whole catalogue (ours; the paper ranks given candidates only)."""
 
-    by: Literal["auto", "cf", "joint", "both"] = Field(
+    by: Literal["auto", "towers", "cf", "joint", "both"] = Field(
         "auto",
-        description="cf: the CF model's scores. joint: similarity of joint vectors to the history's. both: in turn from "
-        "each. auto: both where items without a CF vector were added, else cf.",
+        description="towers: the CF model's and the text tower's scores added (the system `towers`). cf: the CF model's scores. "
+        "joint: similarity of joint vectors to the history's. both: in turn from cf and joint. auto: towers where they are "
+        "trained; else both where items without a CF vector were added, else cf.",
     )
     items: int = Field(20, ge=1, description="Items that are retrieved for ranking.")
     max_history: int = Field(10, ge=1, description="Latest items of the history that joint vectors are compared with.")
@@ -237,14 +239,22 @@ class TakingTurns:
         return [_unscored(interleaved([one.items for one in found], count)) for found in zip(*lists, strict=True)]
 
 
-def make_retriever(ranker: PromptedRanker, config: RetrieveConfig) -> Retriever:
+def make_retriever(ranker: PromptedRanker, config: RetrieveConfig, towers: Backbone | None = None) -> Retriever:
     """A-LLMRec's retriever.
 
     Args:
         ranker: gives the CF model that knows most (`prior`) and the joint vectors as they count now.
         config: by what to look.
+        towers: the CF model and the text tower as one, where they are trained.
+
+    Raises:
+        ConfigError: `by` is towers, and there are none.
     """
     joint, by = ranker.joint, config.by
+    if towers is not None and by in ("auto", "towers"):
+        return BackboneRetriever(towers, config.approximate_above)
+    if by == "towers":
+        raise ConfigError("answer.retrieve.by is towers, and they are not trained: allmrec train RUN --system towers")
     if by == "auto":
         by = "both" if bool((~joint.has_cf[1:]).any()) else "cf"
     made: list[Retriever] = []

@@ -21,6 +21,7 @@ from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
 from allmrec.systems.kinds import System
 from allmrec.systems.registry import open_systems, system_kind, trained_systems
+from allmrec.systems.towers import fused
 
 __all__ = ["Opened", "allmrec", "allmrec_name", "known_items", "open_recommender", "recommender"]
 
@@ -50,8 +51,8 @@ def recommender(run: Run, name: str | None = None, log: Log = logger.info) -> Re
 def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) -> Opened:
     """A system of a run that recommends from the whole catalogue.
 
-    For what asks the language model, which ranks few items at a time, A-LLMRec's retriever, the run's CF model or, where
-    none is trained, popularity retrieves.
+    For what asks the language model, which ranks few items at a time, A-LLMRec's retriever, both towers, the run's CF model
+    or, where none is trained, popularity retrieves.
 
     Args:
         run: a trained run.
@@ -126,6 +127,7 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         config.answer.retrieve.items,
         config.tune.candidates if answers.scores_each else None,
         lambda: text_side(run),
+        fused(run) if config.answer.retrieve.by in ("auto", "towers") else None,
     )
     if rows := _added(run):
         kept = read_tensors(run.path / "published.safetensors")
@@ -156,7 +158,9 @@ def _only_one(run: Run, log: Log) -> str:
 
 def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
     """By the run's CF model; where none is trained by popularity, and that is logged."""
-    in_use = cf_in_use(run.config)
+    in_use, by = cf_in_use(run.config), run.config.answer.retrieve.by
+    if by in ("auto", "towers") and (towers := fused(run)) is not None:
+        return BackboneRetriever(towers, run.config.answer.retrieve.approximate_above)
     if run.has(in_use):
         return BackboneRetriever(backbone(run, in_use), run.config.answer.retrieve.approximate_above)
     log(

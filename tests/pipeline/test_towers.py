@@ -1,0 +1,81 @@
+"""Both towers in a run: trained by name, what retrieves for every system, and new items found by their texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allmrec.cf.fused import FusedBackbone
+from allmrec.core.errors import ConfigError
+from allmrec.data import read_table
+from allmrec.data.batching import SequenceBatch
+from allmrec.library import Run
+from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run
+from allmrec.systems.recommending import open_recommender, recommender
+from allmrec.systems.registry import train_systems
+from allmrec.systems.towers import fused
+from tests.support.tiny_world import TinyWorld
+
+SMALL = {
+    "answer.retrieve.items": 30,
+    "systems.text-tower.training.epochs": 2,
+    "systems.text-tower.model.objective.loss": "softmax",
+    "systems.towers.validation_users": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    config = load_recipe(str(tiny_world.recipe), SMALL)
+    made = Run.create(
+        tmp_path_factory.mktemp("towers") / "run", read_table(tiny_world.interactions, tiny_world.items), config
+    )
+    made.train()
+    return made
+
+
+def test_they_are_trained_evaluated_and_retrieve(run: Run) -> None:
+    assert fused(run) is None
+    told: list[str] = []
+    train_systems(run, ["towers"], told.append)
+    assert [line.split(":")[0] for line in told][-2:] == ["text-tower", "towers"]
+    report = evaluate_run(run, ["backbone", "text-tower", "towers"])
+    assert [system.name for system in report.systems] == ["SASRec", "Text tower", "Both towers"]
+    catalogue = evaluate_catalogue(run, ["towers", "allmrec-select"])
+    assert [system.name for system in catalogue.systems] == ["Both towers", "A-LLMRec (select)"]
+    for name in ("allmrec-select", "llm-only"):
+        found = open_recommender(run, name).recommender._retriever
+        assert isinstance(found, BackboneRetriever)
+        assert isinstance(found._backbone, FusedBackbone)
+    # As their own recommender, and by plain sums of both models' scores.
+    towers = fused(run)
+    assert towers is not None
+    found = recommender(run, "towers").recommend(user="u3", k=5)
+    seen = run.dataset.sequence(run.dataset.users.number("u3"))
+    x = towers.user_vectors(SequenceBatch(np.array([run.dataset.users.number("u3")]), seen[None, -8:].astype(np.int64)))
+    scores = (x @ towers.item_vectors().T)[0].numpy()
+    scores[[0, *seen]] = -np.inf
+    assert [run.dataset.items.number(row.item_id) for row in found] == np.argsort(-scores)[:5].tolist()
+
+
+def test_a_new_item_is_found_by_its_text(run: Run) -> None:
+    train_systems(run, ["towers"], lambda text: None)
+    model = run.recommender()
+    model.add_items([{"item_id": "new", "title": run.dataset.catalogue.titles[3]}])
+    found = model.recommend(history=["i3", "new"], k=30, exclude_seen=False)
+    assert "new" in [row.item_id for row in found]
+
+
+def test_towers_that_are_wanted_and_not_trained_are_named(tiny_world: TinyWorld, run: Run, tmp_path: Path) -> None:
+    other = Run(
+        run.path,
+        run.dataset,
+        run.config.changed({"answer.retrieve.by": "towers", "systems.towers.validation_users": 9}),
+    )
+    with pytest.raises(ConfigError, match=r"allmrec train RUN --system towers"):
+        recommender(other)
+    assert recommender(Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf"})))
