@@ -100,7 +100,10 @@ class TrainedALLMRec(ALLMRec):
                 "added": [item.model_dump(mode="json") for item in added],
                 "versions": versions(),
             }
-            write_json(new / "run.json", replace(run.record(), published=about).as_json())
+            record = run.record()
+            # The keys of an earlier run's stages count in those of this one's; where it lies is nobody's business.
+            start = None if record.start is None else {**record.start, "run": ""}
+            write_json(new / "run.json", replace(record, published=about, start=start).as_json())
             atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
 
     @classmethod

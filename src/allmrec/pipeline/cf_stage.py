@@ -50,8 +50,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return config.pretrain.model_dump(mode="json")
 
 
-def _train(run: Run, stage: Stage, split: Split) -> StageResult:
-    kind = REFERENCE if stage.name == REFERENCE.name else PRETRAIN
+def _train(run: Run, stage: Stage, kind: StageKind, split: Split) -> StageResult:
     earlier = earlier_weights(run, kind)
     model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device, earlier)
     return StageResult(model.state_dict(), log.as_json())
@@ -64,18 +63,18 @@ def cf_shape(config: RunConfig) -> dict[str, Any] | None:
     return {"backbone": config.pretrain.backbone, "model": config.pretrain.model.model_dump(mode="json")}
 
 
-PRETRAIN = StageKind(
+PRETRAIN: StageKind = StageKind(
     "pretrain",
     _settings,
-    lambda run, stage: _train(run, stage, run.split),
+    lambda run, stage: _train(run, stage, PRETRAIN, run.split),
     inputs=held_out_input,
     continuation=Continuation(cf_shape, lambda run: run.split.train_end),
 )
 
-REFERENCE = StageKind(
+REFERENCE: StageKind = StageKind(
     "reference",
     _settings,
-    lambda run, stage: _train(run, stage, everything(run)),
+    lambda run, stage: _train(run, stage, REFERENCE, everything(run)),
     inputs=lambda config: {"held_out_targets": "0"},
     before=lambda config: (PRETRAIN,),
     continuation=Continuation(cf_shape, lambda run: everything(run).train_end),
