@@ -9,6 +9,7 @@ from pathlib import Path
 from allmrec.core.artifacts import space_checked
 from allmrec.core.distributed import Processes, processes
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.data_check import check_data, data_notes
 from allmrec.pipeline.run import Log, Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 
@@ -37,11 +38,16 @@ def check_models(run: Run, kinds: Sequence[StageKind]) -> None:
 
     Raises:
         ModelNotFoundError: a model is not.
-        DataError: a stage needs texts and no item has one.
+        DataError: the data lacks what they need: users with enough interactions, negatives, texts.
     """
-    for kind in in_order(run.config, kinds):
-        if not run.has(kind):
-            kind.check(run)
+    missing = _missing(run, kinds)
+    check_data(run, missing)
+    for kind in missing:
+        kind.check(run)
+
+
+def _missing(run: Run, kinds: Sequence[StageKind]) -> list[StageKind]:
+    return [kind for kind in in_order(run.config, kinds) if not run.has(kind)]
 
 
 def train(jobs: Sequence[Job], log: Log) -> None:
@@ -66,6 +72,8 @@ def train(jobs: Sequence[Job], log: Log) -> None:
         for run, kinds in jobs:
             run.check_unpublished()
             check_models(run, kinds)
+        for note in dict.fromkeys(note for run, kinds in jobs for note in data_notes(run, _missing(run, kinds))):
+            log(note)
         done: set[Path] = set()
         for run, kinds in jobs:
             for kind in in_order(run.config, kinds):
