@@ -102,9 +102,10 @@ def test_targets_can_be_withheld_from_few_users_only() -> None:
 
 @pytest.mark.parametrize(("lengths", "train", "fails"), [((4, 5, 20), [1, 2, 8], False), ((4, 4), [2, 2], True)])
 def test_short_histories_withhold_what_they_can(lengths: tuple[int, ...], train: list[int], fails: bool) -> None:
-    data = InteractionDataset.from_sequences({f"u{n}": [f"i{i}" for i in range(n)] for n in set(lengths)} | {
-        f"v{n}": [f"i{i}" for i in range(n)] for n in lengths
-    })
+    data = InteractionDataset.from_sequences(
+        {f"u{n}": [f"i{i}" for i in range(n)] for n in set(lengths)}
+        | {f"v{n}": [f"i{i}" for i in range(n)] for n in lengths}
+    )
     split = leave_one_out(data, hold_out=10)
     assert split.train_end[-len(lengths) :].tolist() == train
     assert split.held_out_fails is fails

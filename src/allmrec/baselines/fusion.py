@@ -15,6 +15,7 @@ from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
+from allmrec.core.tensors import expected
 from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query, Ranker, Ranking, ranking_from_scores
@@ -129,6 +130,9 @@ class LateFusion:
         """
         if not {"weights", "counts"} <= tensors.keys():
             raise ArtifactError(f"Expected tensors weights and counts, found {', '.join(tensors) or 'none'}.")
+        expected(tensors, {"weights": ("float", (len(_feature_names(list(parts))),)), "counts": ("int", (None,))})
+        if len(tensors["counts"]) and int(tensors["counts"].min()) < 0:
+            raise ArtifactError("Expected counts of 0 or more. Train it again.")
         return cls(parts, tensors["counts"].numpy(), tensors["weights"].numpy())
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from allmrec.core.tensors import expected
 from allmrec.pipeline.frozen import check_encoder, untouched_encoder
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.store.stages import Stage, StageResult
@@ -34,7 +35,10 @@ def title_similarity(run: Run, last: int = 10, centred: bool = False) -> TitleSi
     Raises:
         ArtifactError: the stage is not trained, of other inputs, or damaged.
     """
-    return TitleSimilarity.from_tensors(run.tensors(TEXTS), last, centred)
+    tensors, rows = run.tensors(TEXTS), run.dataset.n_items + 1
+    with run.content(TEXTS):
+        expected(tensors, {"vectors": ("float", (rows, None)), "present": ("bool", (rows,))})
+        return TitleSimilarity.from_tensors(tensors, last, centred)
 
 
 def item_texts(run: Run) -> list[str | None]:

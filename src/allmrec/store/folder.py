@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from allmrec.store.stages import (
     StageResult,
     check_format,
     check_stage,
+    content_checked,
     damaged_files,
     read_stage,
     stage_is_current,
@@ -160,9 +161,15 @@ class RunFolder:
         for state in (self.path / ".resume").glob(f"{stage.label}-*"):
             state.unlink()
 
+    def content(self, stage: Stage, name: str = "weights") -> AbstractContextManager[None]:
+        """For a block that makes something of a stage's file; see `content_checked`."""
+        return content_checked(self.path, stage, name)
+
     def resume(self, stage: Stage) -> Checkpoint:
         """Where a stage that is not finished is kept; what was kept of the same stage with other inputs goes."""
         folder = self.path / ".resume"
+        if folder.is_symlink():
+            folder.unlink()  # what lies behind it is nobody's resume state
         folder.mkdir(exist_ok=True)
         for old in folder.glob(f"{stage.label}-*.safetensors*"):
             if stage.key[:16] not in old.name:

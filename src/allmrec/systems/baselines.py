@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from allmrec.baselines.text_similarity import TextSimilarity
 from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
+from allmrec.core.tensors import expected
 from allmrec.pipeline.cf_stage import cf_in_use, everything
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.frozen import language_model
@@ -91,6 +92,13 @@ def _train_fusion(
         return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
 
     return train
+
+
+def _rows(
+    run: Run, weights: Mapping[str, Tensor], name: str, kind: Literal["float", "int"], more: int = 0, *others: None
+) -> Mapping[str, Tensor]:
+    """The tensors, where one has a row for each item number, and `more`."""
+    return expected(weights, {name: (kind, (run.dataset.n_items + 1 + more, *others))})
 
 
 # --- no training ---
@@ -194,7 +202,7 @@ _LATE_FUSION = trained_system(
     "a regression over the CF model, texts and popularity",
     _fusion_config,
     _train_fusion(LateFusion, _fusion_parts),
-    lambda run, weights: LateFusion.from_tensors(weights, _fusion_parts(run)),
+    lambda run, weights: LateFusion.from_tensors(_rows(run, weights, "counts", "int"), _fusion_parts(run)),
     encoder=True,
     parents=lambda config: (cf_in_use(config), TEXTS),
 )
@@ -223,14 +231,16 @@ BASELINES = (
         "items that the same users interacted with",
         _dumped(lambda config: config.systems.item_knn),
         lambda run, stage: StageResult(ItemKNN.of(everything(run), run.config.systems.item_knn).tensors(), {}),
-        lambda run, weights: ItemKNN.from_tensors(weights, run.config.systems.item_knn.last),
+        lambda run, weights: ItemKNN.from_tensors(
+            _rows(run, weights, "indptr", "int", 1), run.config.systems.item_knn.last
+        ),
     ),
     trained_system(
         "ease",
         "a linear item-to-item model",
         _dumped(lambda config: config.systems.ease),
         lambda run, stage: StageResult(EASE.of(everything(run), run.config.systems.ease).tensors(), {}),
-        lambda run, weights: EASE.from_tensors(weights),
+        lambda run, weights: EASE.from_tensors(_rows(run, weights, "weights", "float", 0, None)),
     ),
     _LATE_FUSION,
     # It is compared with late fusion, so that is trained too, on the same users.
@@ -239,7 +249,7 @@ BASELINES = (
         "late fusion with A-LLMRec's score",
         _fusion_config_llm,
         _train_fusion(LateFusionLLM, _fusion_parts_llm),
-        lambda run, weights: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run)),
+        lambda run, weights: LateFusionLLM.from_tensors(_rows(run, weights, "counts", "int"), _fusion_parts_llm(run)),
         encoder=True,
         llm=True,
         parents=lambda config: (*_LATE_FUSION.stages(config), TUNE),

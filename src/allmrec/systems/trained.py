@@ -11,7 +11,7 @@ from torch import Tensor
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES, backbone_kind
-from allmrec.core.errors import DataError
+from allmrec.core.errors import ArtifactError, DataError
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
 from allmrec.pipeline.config import RunConfig, for_backbone
@@ -76,7 +76,12 @@ def trained_system(
     stage = StageKind(name, all_settings, train, parents, inputs=inputs, check=check, system=name)
 
     def opened(run: Run) -> System:
-        return System(load(run, run.tensors(stage)), titles(run.config), note(run.config))
+        tensors = run.tensors(stage)
+        with run.content(stage):
+            made = load(run, tensors)
+            if isinstance(made, BackboneRecommender) and made.backbone.n_items != run.dataset.n_items:
+                raise ArtifactError(f"It knows {made.backbone.n_items} items, and the data has {run.dataset.n_items}.")
+        return System(made, titles(run.config), note(run.config))
 
     return SystemKind(name, about, opened, lambda config: (stage,), prompted=llm)
 
