@@ -8,6 +8,7 @@ from pathlib import Path
 
 from allmrec.core.artifacts import space_checked
 from allmrec.core.distributed import Processes, processes
+from allmrec.core.errors import DivergedError
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.data_check import check_data, data_notes
 from allmrec.pipeline.run import Log, Run, StageKind
@@ -94,10 +95,21 @@ def _complete(run: Run, kind: StageKind, stage: Stage, log: Log, here: Processes
     if damaged:
         log(f"{stage.label}: {damaged[0]} is missing or damaged; training it again")
     started = time.monotonic()
-    result = kind.train(run, stage)
+    try:
+        result = kind.train(run, stage)
+    except DivergedError as error:
+        raise DivergedError(f"{stage.label} diverged: {error} {_advice(kind, stage)}") from error
     if here.is_main:
         run.folder.write(stage, result, started)
     log(f"{stage.label}: done in {time.monotonic() - started:.0f} s{_best(result)}{_given_way(result)}")
+
+
+def _advice(kind: StageKind, stage: Stage) -> str:
+    """The field to lower, as `--set` takes it."""
+    if kind.system:
+        return f"The field stands under systems ({kind.system})."
+    name = {"reference": "pretrain"}.get(kind.name, kind.name)
+    return f"The field: --set {name}.training.learning_rate=…"
 
 
 def _state(run: Run, stage: Stage) -> tuple[bool, list[Path]]:
