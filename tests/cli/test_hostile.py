@@ -62,7 +62,9 @@ def test_a_small_catalogue_trains_and_says_once_what_is_smaller(hostile: Path) -
     said = (hostile / "trained.txt").read_text()
     lines = [line for line in said.splitlines() if "asked for" in line]
     assert len(lines) == 1
-    assert "The catalogue has 15 items, so there are fewer: pretrain.validation_negatives 11 (asked for: 19)" in lines[0]
+    assert (
+        "The catalogue has 15 items, so there are fewer: pretrain.validation_negatives 11 (asked for: 19)" in lines[0]
+    )
     assert "align.validation_negatives 11 (asked for: 19)" in lines[0]
     assert "evaluation.candidates 12 (asked for: 20)" in lines[0]
     assert re.search(r"tune\.candidates 1\d \(asked for: 20\)", lines[0])
@@ -70,7 +72,18 @@ def test_a_small_catalogue_trains_and_says_once_what_is_smaller(hostile: Path) -
 
 
 def test_all_systems_train_and_rank_on_a_small_catalogue(hostile: Path) -> None:
-    names = ("late-fusion", "item-knn", "ease", "bm25", "text-similarity", "gru4rec", "nextitnet", "ncf", "morec", "ctrl")
+    names = (
+        "late-fusion",
+        "item-knn",
+        "ease",
+        "bm25",
+        "text-similarity",
+        "gru4rec",
+        "nextitnet",
+        "ncf",
+        "morec",
+        "ctrl",
+    )
     options = [option for name in names for option in ("--system", name)]
     quick = [f"systems.{name}.pretrain.training.epochs=1" for name in ("morec", "ctrl")]
     trained = call("train", hostile / "run", *options, *(part for change in quick for part in ("--set", change)))
@@ -95,7 +108,12 @@ def test_every_title_is_shown_as_it_is(hostile: Path) -> None:
         for more in ([], ["--system", "popularity"], ["--explain", "--profile", "--explained", "1"])
     )
     nothing_hidden(shown)
-    for text in ("[/rec] A Film", "The [bold red]Bold[/] Film", "[link=http://evil]click[/link]", r"\x1b[31mred\x1b[0m\x07"):
+    for text in (
+        "[/rec] A Film",
+        "The [bold red]Bold[/] Film",
+        "[link=http://evil]click[/link]",
+        r"\x1b[31mred\x1b[0m\x07",
+    ):
         assert text in shown, text
     assert r"line\nbreak\r\nand\ttab" in shown
     assert r"\u202egnp.exe\u2066" in shown

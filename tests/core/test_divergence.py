@@ -36,7 +36,9 @@ class Regression:
 @pytest.mark.parametrize("rate", [1e4, 1e6, 1e12])
 def test_a_rate_that_gives_absurd_scores_is_said(rate: float) -> None:
     for task in (Regression(nn.Linear(1, 1)), Regression(nn.Linear(1, 2), classes=True)):
-        with pytest.raises(DivergedError, match=rf"at first.*smaller training.learning_rate \(now {rate:g}\)".replace("+", r"\+")):
+        with pytest.raises(
+            DivergedError, match=rf"at first.*smaller training.learning_rate \(now {rate:g}\)".replace("+", r"\+")
+        ):
             fit(task.module, task, TrainingConfig(learning_rate=rate, epochs=3), "diverge")
 
 

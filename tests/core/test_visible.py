@@ -37,7 +37,11 @@ def test_what_is_not_seen_stands_as_its_escape(text: str, shown: str) -> None:
 def test_nothing_that_moves_or_turns_is_left(text: str) -> None:
     shown = visible(text)
     assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
-    assert not [c for c in shown if unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")]
+    assert not [
+        c
+        for c in shown
+        if unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    ]
     assert visible(shown) == shown
     assert visible(text, lines=True).replace("\n", r"\n") == shown
 
@@ -49,7 +53,9 @@ def test_json_is_read_back_as_it_was(text: str) -> None:
     assert visible(written, lines=True) == written
 
 
-@pytest.mark.parametrize("text", ["[/rec] A Film", "The [bold red]Bold[/] Film", "[link=http://evil]click[/link]", "\\[b]", "[", "a\\"])
+@pytest.mark.parametrize(
+    "text", ["[/rec] A Film", "The [bold red]Bold[/] Film", "[link=http://evil]click[/link]", "\\[b]", "[", "a\\"]
+)
 def test_a_terminal_shows_markup_as_text(text: str) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     console.print(as_terminal(text))

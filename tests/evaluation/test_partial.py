@@ -21,7 +21,9 @@ from .conftest import Scored
 SYSTEMS = ("first", "second", "third")
 
 
-def kept(folder: Path, split: Split, made_of: str = "keys", every: float = 0.0, whole: Sequence[str] = ()) -> PartialResults:
+def kept(
+    folder: Path, split: Split, made_of: str = "keys", every: float = 0.0, whole: Sequence[str] = ()
+) -> PartialResults:
     return PartialResults(folder, draw_protocol(split).hash, dict.fromkeys(SYSTEMS, made_of), whole, every)
 
 
@@ -35,11 +37,17 @@ def systems(stop_after: int | None = None) -> list[Scored]:
             return super().rank(queries, candidates)
 
     score: Callable[[Query, int], float] = lambda query, item: (item * 7 + len(query.history)) % 11  # noqa: E731
-    return [Scored("first", score), Stopped("second", lambda query, item: -item), Scored("third", lambda query, item: item)]
+    return [
+        Scored("first", score),
+        Stopped("second", lambda query, item: -item),
+        Scored("third", lambda query, item: item),
+    ]
 
 
 def evaluate(split: Split, asked: Sequence[Scored], results: PartialResults | None) -> Report:
-    return evaluate_rankers(asked, draw_protocol(split), split, kept=results, batch_size=8, notes={"third": lambda: "seen"})
+    return evaluate_rankers(
+        asked, draw_protocol(split), split, kept=results, batch_size=8, notes={"third": lambda: "seen"}
+    )
 
 
 def figures(report: Report) -> list[object]:
