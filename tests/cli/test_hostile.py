@@ -10,14 +10,18 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import call, fails
 from tiny_world import TinyWorld
 
+from allmrec.baselines.popularity import Popularity
 from allmrec.cli.main import main
 from allmrec.data.interactions import InteractionDataset
+from allmrec.evaluation.evaluator import CandidateEvaluator
 from allmrec.evaluation.protocol import EvaluationProtocol
+from allmrec.recommend.language_ranker import LanguageRanker
 
 TITLES = (
     "[/rec] A Film",
@@ -132,6 +136,78 @@ def test_messages_quote_ids_as_they_are(hostile: Path) -> None:
     assert "Did you mean 'heavy [red]'" in message
     nothing_hidden(fails("recommend", hostile / "run", "--user", "\x1b[31m\u202e"))
     nothing_hidden(call("doctor").stdout)
+
+
+def test_a_short_history_withholds_what_it_can(hostile: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """Ten targets a user are more than anybody but the heavy one has."""
+    made = call(
+        "train", hostile / "data", "-o", tmp_path / "run", "--recipe", tiny_world.recipe, "--set", "held_out_targets=10"
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+
+
+@pytest.mark.parametrize(
+    ("length", "found"),
+    [
+        (6, "No user leaves any of the 6 items unseen"),
+        (2, "No user has a validation item, which takes three interactions"),
+    ],
+)
+def test_what_cannot_be_had_is_told_before_any_training_all_at_once(
+    length: int, found: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    rows = {f"u{n}": [f"i{(n + step) % 6}" for step in range(length)] for n in range(5)}
+    InteractionDataset.from_sequences(rows).save(tmp_path / "data")
+    message = fails("train", tmp_path / "data", "-o", tmp_path / "run", "--recipe", tiny_world.recipe)
+    first, *others = message.splitlines()
+    assert first.startswith(
+        "5 users and 6 items cannot give what pretrain.validation_negatives, align.validation_negatives, "
+    )
+    fields = ["pretrain.validation_negatives", "align.validation_negatives", "evaluation.candidates"]
+    assert set(fields) <= {line.strip().split(":")[0] for line in others}
+    assert found in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_goes_on_after_ctrl_c(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[str] = []
+    rank = LanguageRanker.rank
+    stop = False
+
+    def counted(self: LanguageRanker, *arguments: Any) -> Any:
+        batches.append("language model")
+        if stop and batches.count("language model") == 2:
+            raise KeyboardInterrupt
+        return rank(self, *arguments)
+
+    class Counted(Popularity):
+        def rank(self, *arguments: Any) -> Any:
+            batches.append("popularity")
+            return super().rank(*arguments)
+
+    # Eleven users in batches of five: three.
+    monkeypatch.setattr(CandidateEvaluator, "batch_size", 5)
+    monkeypatch.setattr("allmrec.systems.own.Popularity", Counted)
+    monkeypatch.setattr(LanguageRanker, "rank", counted)
+    arguments = ["evaluate", hostile / "run", "--systems", "popularity,allmrec-select"]
+
+    def ranks() -> list[list[int]]:
+        report = json.loads((hostile / "run" / "report-selected.json").read_text())
+        return [system["ranks"] for system in report["systems"]]
+
+    assert call(*arguments).exit_code == 0
+    assert batches == ["popularity"] * 3 + ["language model"] * 3
+    undisturbed, stop = ranks(), True
+    batches.clear()
+    cut = call(*arguments)
+    assert cut.exit_code == 130
+    assert "Stopped. What is finished is kept" in cut.stderr
+    stop = False
+    batches.clear()
+    assert call(*arguments).exit_code == 0
+    assert batches == ["language model"] * 2
+    assert ranks() == undisturbed
+    assert list((hostile / "run" / ".evaluating").iterdir()) == []
 
 
 # Output that cannot be written

@@ -106,14 +106,19 @@ def run_protocol(run: Run) -> EvaluationProtocol:
     return protocol
 
 
-def _left_out(run: Run, protocol: EvaluationProtocol) -> str:
-    """What the data did not give of the protocol that was asked for, in words."""
+def _fewer_candidates(run: Run, protocol: EvaluationProtocol) -> str:
+    """That the catalogue has no more candidates, in words."""
     wanted, found = run.config.evaluation.candidates, protocol.candidates.shape[1]
-    notes = [f"{wanted} candidates were asked for, the catalogue has {run.dataset.n_items} items"] * (found < wanted)
-    if missing := int((run.split.test != 0).sum()) - len(protocol):
-        who = "1 user who leaves" if missing == 1 else f"{missing:,} users who leave"
-        notes.append(f"without {who} too few negatives")
-    return "; ".join(notes)
+    return (
+        f"{wanted} candidates were asked for, the catalogue has {run.dataset.n_items} items" if found < wanted else ""
+    )
+
+
+def _left_out(run: Run, protocol: EvaluationProtocol) -> str:
+    """How many users the whole protocol leaves out, in words."""
+    missing = int((run.split.test != 0).sum()) - len(protocol)
+    who = "1 user who leaves" if missing == 1 else f"{missing:,} users who leave"
+    return f"without {who} too few negatives" if missing > 0 else ""
 
 
 def _note(system: System, *more: str) -> str:
@@ -151,7 +156,7 @@ def evaluate_run(
         ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
     protocol, wanted = run_protocol(run), run.config.evaluation.users
-    about = _left_out(run, protocol)
+    about = "; ".join(part for part in (_fewer_candidates(run, protocol), _left_out(run, protocol)) if part)
     if wanted is not None:
         protocol = protocol.first(wanted)
     return evaluate_systems(run, open_systems(run, systems, log), protocol, command, git_commit, about)
