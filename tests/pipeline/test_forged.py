@@ -134,6 +134,8 @@ def test_an_index_out_of_range_is_named(name: str, value: int, copy: Run) -> Non
         "tune.prompt.projection.hidden",
         "tune.prompt.pointer.dim",
         "tune.prompt.budget.history",
+        "tune.candidates",
+        "pretrain.validation_negatives",
     ],
 )
 def test_sizes_that_nothing_has_are_refused(field: str, value: int, copy: Run) -> None:
@@ -251,6 +253,50 @@ def test_a_protocol_of_no_numbers_is_named(wrong: object, copy: Run) -> None:
     (copy.path / "protocol.json").write_text(json.dumps(value))
     with pytest.raises(ArtifactError, match=r"protocol\.json is damaged"):
         run_protocol(copy)
+
+
+@pytest.fixture(scope="module")
+def given(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was saved to give away, with an item that came after training."""
+    folder = tmp_path_factory.mktemp("given") / "given"
+    model = trained.recommender()
+    model.add_items([{"item_id": "new", "title": "A new one"}])
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"added": "all"},
+        {"added": [{"title": "no id"}]},
+        {"added": [3]},
+        {"frozen": None},
+        {"frozen": {"llm": {}, "encoder": {}}},
+        {"catalogue_hash": 5},
+    ],
+)
+def test_a_saved_recommender_that_says_nonsense_is_named(
+    change: dict[str, object], given: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(given, tmp_path / "copy")
+    about = read_json(tmp_path / "copy" / "run.json")
+    write_json(tmp_path / "copy" / "run.json", about | {"published": about["published"] | change})
+    with pytest.raises(ArtifactError, match=r"run\.json"):
+        Run.open(tmp_path / "copy").recommender()
+
+
+@pytest.mark.parametrize("change", [nan, integers, shorter, flat, missing, huge_and_empty])
+def test_tensors_of_a_saved_recommender_that_do_not_fit_are_named(
+    change: Callable[[dict[str, Tensor]], None], given: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(given, tmp_path / "copy")
+    path = tmp_path / "copy" / "published.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    with pytest.raises(ArtifactError, match=r"published\.safetensors"):
+        Run.open(tmp_path / "copy").recommender()
 
 
 # Links and leftovers

@@ -20,6 +20,7 @@ _WIDEST, _DEEPEST = 65_536, 1_024
 _LARGEST = {
     **dict.fromkeys(("dim", "joint_dim", "hidden", "heads", "kernel", "dilations", "window", "r"), _WIDEST),
     **dict.fromkeys(("max_length", "history", "title_tokens", "max_tokens", "max_new_tokens", "negatives"), _WIDEST),
+    **dict.fromkeys(("candidates", "validation_negatives"), _WIDEST),
     **dict.fromkeys(("blocks", "layers"), _DEEPEST),
     "prompt_tokens": 16 * _WIDEST,
 }

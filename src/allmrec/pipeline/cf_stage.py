@@ -111,5 +111,6 @@ def cold_rows(run: Run, below: int) -> Bool[Tensor, " rows"]:
 def _published_counts(run: Run, name: str) -> Int64[np.ndarray, " items_and_padding"]:
     path = run.path / "published.safetensors"
     tensors = read_tensors(path)
+    rows = run.dataset.n_items + 1
     with content_of(path, "Save the recommender again."):
-        return expected(tensors, {name: ("int", (run.dataset.n_items + 1,))})[name].numpy()
+        return expected(tensors, {name: ("int", (rows,))})[name].numpy()

@@ -118,6 +118,10 @@ class RunFolder:
         settings, published = about.get("config"), about.get("published")
         if not isinstance(settings, dict):
             raise ArtifactError(f"{path / 'run.json'} has no config; restore it, or train again with -o.")
+        if published is not None and not _is_published(published):
+            raise ArtifactError(
+                f"{path / 'run.json'} says nothing useful of what was saved; save the recommender again."
+            )
         dataset = InteractionDataset.load(path / "data")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
             raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
@@ -175,3 +179,14 @@ class RunFolder:
             if stage.key[:16] not in old.name:
                 old.unlink(missing_ok=True)
         return Checkpoint(folder / f"{stage.label}-{stage.key[:16]}.safetensors", self.save_every)
+
+
+def _is_published(about: object) -> bool:
+    """Whether it is what `save_pretrained` says of a saved recommender."""
+    if not isinstance(about, dict) or not isinstance(about.get("added"), list):
+        return False
+    frozen = about.get("frozen")
+    return isinstance(frozen, dict) and all(
+        isinstance(part, dict) and all(isinstance(part.get(name), str) for name in ("name", "fingerprint"))
+        for part in (frozen.get("llm"), frozen.get("encoder"))
+    )
