@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
-from allmrec.cf.backbone import with_parameters
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError, ModelNotFoundError
 from allmrec.core.progress import loading_bars
+from allmrec.core.tensors import as_tensors, filled
 from allmrec.data.batching import SequenceBatch
 
 __all__ = ["Recformer", "RecformerConfig", "longformer_tokenizer"]
@@ -93,7 +93,7 @@ class Recformer(nn.Module):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape.
         """
-        return with_parameters(cls(tokens, config), arrays, f"Recformer of {config!r}")
+        return filled(cls(tokens, config), as_tensors(arrays), f"Recformer of {config!r}")
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """h_i / |h_i| of every item, one row per item number; row 0 is zeros."""

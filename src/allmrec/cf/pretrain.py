@@ -20,7 +20,7 @@ from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
 from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import slices
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
@@ -43,7 +43,9 @@ class PretrainConfig(Config):
         description="Training positions of a long sequence: its last max_history (the paper's), or all of them.",
     )
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
-    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
+    validation_negatives: int = Field(
+        19, ge=1, description="Items that each validation item is ranked against, at the most."
+    )
     training: TrainingConfig = Field(
         TrainingConfig(
             learning_rate=1e-3, betas=(0.9, 0.98), batch_size=128, epochs=200, validate_every=200, patience=10
@@ -92,10 +94,12 @@ class SequenceTask:
         self._backbone = backbone
         self._seed = seed
         self.batch_size = config.training.batch_size
-        self.windows = training_windows(split, backbone.max_history, config.windows)
+        self._sampler = NegativeSampler(split)
+        self.windows = training_windows(split, backbone.max_history, config.windows).of(~self._sampler.without)
+        if not len(self.windows):
+            raise DataError("No user who trains leaves an item unseen; use a catalogue with more items.")
         users = self.windows.users  # in order
         backbone.trained_on(users[np.diff(users, prepend=-1) != 0])
-        self._sampler = NegativeSampler(split)
         self._negatives = backbone.objective.negatives
         self._loss = NextItemLoss(backbone)
         self._validation = ValidationSample(

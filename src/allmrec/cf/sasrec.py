@@ -89,8 +89,8 @@ class SASRec(SequenceBackbone):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
-        model = cls(row_count(arrays, "item_emb.weight", "SASRec") - 1, config)
-        return with_parameters(model, arrays, f"SASRec of {config!r}")
+        n_items = row_count(arrays, "item_emb.weight", "SASRec") - 1
+        return with_parameters(lambda: cls(n_items, config), arrays, f"SASRec of {config!r}")
 
     @property
     def objective(self) -> Objective:

@@ -63,8 +63,8 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
-        model = cls(row_count(arrays, "item_emb.weight", cls.__name__) - 1, config)
-        return with_parameters(model, arrays, f"{cls.__name__} of {config!r}")
+        n_items = row_count(arrays, "item_emb.weight", cls.__name__) - 1
+        return with_parameters(lambda: cls(n_items, config), arrays, f"{cls.__name__} of {config!r}")
 
     @property
     def objective(self) -> Objective:

@@ -11,6 +11,7 @@ from allmrec.alignment.autoencoders import Alignment
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
+from allmrec.core.tensors import Shape, check_parameters, expected
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_shape
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_tensors
@@ -66,7 +67,12 @@ def joint_table(run: Run) -> JointItemTable:
         ArtifactError: a stage is not trained, of other inputs, or damaged.
     """
     if run.config.tune.items == "joint":
-        return JointItemTable.from_tensors(run.tensors(ALIGN, "joint"))
+        tensors, rows = run.tensors(ALIGN, "joint"), run.dataset.n_items + 1
+        wanted: dict[str, Shape] = dict.fromkeys(("has_cf", "has_text", "from_text"), ("bool", (rows,)))
+        wanted |= dict.fromkeys(("cf", "text"), ("float", (rows, run.config.align.joint_dim)))
+        with run.content(ALIGN, "joint"):
+            expected(tensors, wanted)
+            return JointItemTable.from_tensors(tensors)
     vectors = backbone(run).item_vectors().detach().cpu()
     if run.config.tune.items == "random":
         with seeded_torch(run.config.seed, "random joint vectors"):
@@ -83,5 +89,8 @@ def text_side(run: Run) -> TextSide:
     """
     encoder = tuned_encoder(run)
     alignment = Alignment(backbone(run).dim, encoder, run.config.align.joint_dim)
-    alignment.load_state_dict(run.tensors(ALIGN))
+    tensors = run.tensors(ALIGN)
+    with run.content(ALIGN):
+        check_parameters(alignment.state_dict(), tensors, "alignment")
+        alignment.load_state_dict(tensors)
     return TextSide(alignment.to(run.device), encoder, run.config.item_text, lambda: untouched_encoder(run))

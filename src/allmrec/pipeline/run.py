@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -232,6 +233,10 @@ class Run:
     def has(self, kind: StageKind) -> bool:
         """Whether a stage stands there, made of what the run has now."""
         return self.folder.has(self.stage(kind))
+
+    def content(self, kind: StageKind, name: str = "weights") -> AbstractContextManager[None]:
+        """For a block that makes something of what a stage stored; see `store.stages.content_checked`."""
+        return self.folder.content(self.stage(kind), name)
 
     def tensors(self, kind: StageKind, name: str = "weights") -> dict[str, Tensor]:
         """What a stage stored.

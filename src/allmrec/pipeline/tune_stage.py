@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.tensors import check_parameters
 from allmrec.pipeline.align_stage import ALIGN, align_shape, joint_table
 from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
 from allmrec.pipeline.config import RunConfig
@@ -109,5 +110,8 @@ def prompted_ranker(run: Run, trained: bool = True) -> PromptedRanker:
         title_similarity(run, centred=True) if config.tune.prompt.pointer.reads_texts else None,
     )
     if trained:
-        ranker.load_state_dict(run.tensors(TUNE))
+        tensors = run.tensors(TUNE)
+        with run.content(TUNE):
+            check_parameters(ranker.state_dict(), tensors, "stage 2")
+            ranker.load_state_dict(tensors)
     return ranker.to(run.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from allmrec.store.stages import (
     StageResult,
     check_format,
     check_stage,
+    content_checked,
     damaged_files,
     read_stage,
     stage_is_current,
@@ -126,6 +127,10 @@ class RunFolder:
         settings, published = about.get("config"), about.get("published")
         if not isinstance(settings, dict):
             raise ArtifactError(f"{path / 'run.json'} has no config; restore it, or train again with -o.")
+        if published is not None and not _is_published(published):
+            raise ArtifactError(
+                f"{path / 'run.json'} says nothing useful of what was saved; save the recommender again."
+            )
         dataset = InteractionDataset.load(path / "data")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
             raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
@@ -169,11 +174,28 @@ class RunFolder:
         for state in (self.path / ".resume").glob(f"{stage.label}-*"):
             state.unlink()
 
+    def content(self, stage: Stage, name: str = "weights") -> AbstractContextManager[None]:
+        """For a block that makes something of a stage's file; see `content_checked`."""
+        return content_checked(self.path, stage, name)
+
     def resume(self, stage: Stage) -> Checkpoint:
         """Where a stage that is not finished is kept; what was kept of the same stage with other inputs goes."""
         folder = self.path / ".resume"
+        if folder.is_symlink():
+            folder.unlink()  # what lies behind it is nobody's resume state
         folder.mkdir(exist_ok=True)
         for old in folder.glob(f"{stage.label}-*.safetensors*"):
             if stage.key[:16] not in old.name:
                 old.unlink(missing_ok=True)
         return Checkpoint(folder / f"{stage.label}-{stage.key[:16]}.safetensors", self.save_every)
+
+
+def _is_published(about: object) -> bool:
+    """Whether it is what `save_pretrained` says of a saved recommender."""
+    if not isinstance(about, dict) or not isinstance(about.get("added"), list):
+        return False
+    frozen = about.get("frozen")
+    return isinstance(frozen, dict) and all(
+        isinstance(part, dict) and all(isinstance(part.get(name), str) for name in ("name", "fingerprint"))
+        for part in (frozen.get("llm"), frozen.get("encoder"))
+    )

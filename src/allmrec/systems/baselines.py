@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from allmrec.baselines.text_similarity import TextSimilarity
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.config import Config
+from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import cf_in_use, everything
 from allmrec.pipeline.config import RunConfig, for_backbone
@@ -81,6 +82,13 @@ def _train_fusion(
         return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
 
     return train
+
+
+def _rows(
+    run: Run, weights: Mapping[str, Tensor], name: str, kind: Literal["float", "int"], more: int = 0, *others: None
+) -> Mapping[str, Tensor]:
+    """The tensors, where one has a row for each item number, and `more`."""
+    return expected(weights, {name: (kind, (run.dataset.n_items + 1 + more, *others))})
 
 
 # --- no training ---
@@ -214,7 +222,9 @@ _LATE_FUSION = trained_system(
     "a regression over the CF model, texts and popularity",
     _FUSION,
     _train_fusion(LateFusion, _fusion_parts),
-    lambda run, weights, settings: LateFusion.from_tensors(weights, _fusion_parts(run, settings)),
+    lambda run, weights, settings: LateFusion.from_tensors(
+        _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
+    ),
     encoder=_run_encoder,
     parents=lambda config: (cf_in_use(config), TEXTS),
 )
@@ -243,14 +253,16 @@ BASELINES = (
         "items that the same users interacted with",
         Settings("item-knn", ItemKNNConfig),
         lambda run, stage, settings: StageResult(ItemKNN.of(everything(run), settings).tensors(), {}),
-        lambda run, weights, settings: ItemKNN.from_tensors(weights, settings.max_history),
+        lambda run, weights, settings: ItemKNN.from_tensors(
+            _rows(run, weights, "indptr", "int", 1), settings.max_history
+        ),
     ),
     trained_system(
         "ease",
         "a linear item-to-item model",
         Settings("ease", EASEConfig),
         lambda run, stage, settings: StageResult(EASE.of(everything(run), settings).tensors(), {}),
-        lambda run, weights, settings: EASE.from_tensors(weights),
+        lambda run, weights, settings: EASE.from_tensors(_rows(run, weights, "weights", "float", 0, None)),
     ),
     _LATE_FUSION,
     # It is compared with late fusion, so that is trained too, on the same users.
@@ -259,7 +271,9 @@ BASELINES = (
         "late fusion with A-LLMRec's score",
         _FUSION,
         _train_fusion(LateFusionLLM, _fusion_parts_llm),
-        lambda run, weights, settings: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run, settings)),
+        lambda run, weights, settings: LateFusionLLM.from_tensors(
+            _rows(run, weights, "counts", "int"), _fusion_parts_llm(run, settings)
+        ),
         more=_normalisation,
         encoder=_run_encoder,
         llm=True,

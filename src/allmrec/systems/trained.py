@@ -12,7 +12,7 @@ from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES, backbone_kind
 from allmrec.core.config import Config
-from allmrec.core.errors import ConfigError, DataError
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
 from allmrec.pipeline.config import RunConfig, for_backbone
@@ -87,7 +87,12 @@ def trained_system(
 
     def opened(run: Run) -> System:
         own = settings.of(run.config)
-        return System(load(run, run.tensors(stage), own), titles(run.config), note(own))
+        tensors = run.tensors(stage)
+        with run.content(stage):
+            made = load(run, tensors, own)
+            if isinstance(made, BackboneRecommender) and made.backbone.n_items != run.dataset.n_items:
+                raise ArtifactError(f"It knows {made.backbone.n_items} items, and the data has {run.dataset.n_items}.")
+        return System(made, titles(run.config), note(own))
 
     return SystemKind(name, about, opened, lambda config: (stage,), prompted=llm, settings=settings)
 
