@@ -73,7 +73,9 @@ def check_figures(figures: Mapping[str, float], rate: float, step: int) -> None:
 
 def largest(parameters: Sequence[nn.Parameter]) -> float:
     """The largest weight without its sign; NaN where a weight is none."""
-    found = [parameter.detach().abs().max().float().cpu() for parameter in parameters if parameter.numel()]
+    # Of a tensor on the device `meta` nothing is known.
+    known = [parameter for parameter in parameters if parameter.numel() and not parameter.is_meta]
+    found = [parameter.detach().abs().max().float().cpu() for parameter in known]
     return float(torch.stack(found).max()) if found else 0.0
 
 
