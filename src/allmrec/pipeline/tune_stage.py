@@ -11,6 +11,7 @@ from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.text_stage import TEXTS, title_similarity
+from allmrec.recommend.prompt_config import check_prompt
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
 from allmrec.store.stages import Stage, StageResult
@@ -35,13 +36,19 @@ def _train(run: Run, stage: Stage) -> StageResult:
     return StageResult(ranker.state_dict(), log.as_json() | {"budget": budget})
 
 
+def _check(run: Run) -> None:
+    """Whether the language model is there and can read the prompts; it is loaded for that and used again in training."""
+    check_language_model(run.config.llm)
+    check_prompt(language_model(run), run.config.tune.prompt)
+
+
 TUNE = StageKind(
     "tune",
     lambda config: config.tune.model_dump(mode="json"),
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run.config.llm),
+    check=_check,
 )
 
 # All that A-LLMRec can have, in order.

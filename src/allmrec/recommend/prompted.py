@@ -26,7 +26,7 @@ from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
 from allmrec.recommend.prior import candidate_scores, conditional_logit, counts_of, fused_features, standardised
-from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompt_config import PromptConfig, check_prompt
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerHead
 from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
@@ -62,7 +62,7 @@ class PromptedRanker(nn.Module):
         texts: similarity of titles, where `pointer.similarity = "plain"` has the fused prior read it.
 
     Raises:
-        ConfigError: the prior reads counts or texts, and none came.
+        ConfigError: the prior reads counts or texts, and none came; or the language model cannot read such prompts.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class PromptedRanker(nn.Module):
             raise ConfigError("pointer.prior = 'fused' needs the items' interaction counts.")
         if pointer.reads_texts and texts is None:
             raise ConfigError("pointer.similarity = 'plain' needs the similarity of titles.")
+        check_prompt(lm, config)
         self.slots = SlotContents(config.slots)
         self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):

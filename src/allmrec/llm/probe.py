@@ -1,0 +1,364 @@
+"""What a language model can, found out at load by reading a dozen tokens in several ways.
+
+Attention, recurrence and convolutions, positions, windows and what is done to logits differ from family to family and from
+version to version. So nothing here goes by names: what is to be equal is computed both ways on the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from allmrec.core.errors import ConfigError
+from allmrec.llm.cutting import first_layers, last_states
+from allmrec.llm.decoding import CachedDecoding
+from allmrec.llm.language_model import KeysAndValues
+from allmrec.llm.reading import Reader, Way
+
+__all__ = ["Facts", "agree", "found_out"]
+
+# Tokens of the probe's prompt, and what every window is shortened to meanwhile, so that the prompt is longer.
+_PROMPT, _WINDOW = 9, 4
+# A tree behind it: each node's parent, -1 for the prompt's end. Branches lie between one another, so that a node's place in
+# the row is not its place on its branch.
+_PARENTS = (-1, -1, 0, 1, 0, 2, 3, 6)
+_LEAVES = (5, 4, 7)
+# Configurations' words for layers that look at a part of the text only; the longest that is tried in full.
+_LOCAL = ("window", "chunk", "local")
+_LONGEST = 2100
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out.
+
+    Attributes:
+        trees: a mask and position numbers decide what a place reads, so that titles can be read as a tree.
+        keeps: keys and values of places that were read can be taken out and put before others.
+        decodes: texts are continued behind a cache as they would be read anew, padded rows among them.
+        shares: one prompt's cache can be doubled and continued in several ways.
+        hidden_dim: numbers of a hidden state.
+    """
+
+    trees: bool
+    keeps: bool
+    decodes: bool
+    shares: bool
+    hidden_dim: int
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """A prompt, its branches each on its own, and the same as a tree.
+
+    Attributes:
+        alone: tokens of prompt and branch, one row a leaf, padded on the right by repeating.
+        tree: tokens of the prompt and all nodes.
+        positions: position numbers in the tree.
+        visible: what each of its places sees.
+        rows, columns: where each node is read alone, the prompt's end first.
+        prompt: tokens of the prompt.
+    """
+
+    alone: Tensor
+    tree: Tensor
+    positions: Tensor
+    visible: Tensor
+    rows: Tensor
+    columns: Tensor
+    prompt: int
+
+
+@torch.no_grad()
+def found_out(reader: Reader) -> Facts:
+    """Find the way that a model is read and its logits are made, set it in `reader`, and say what else it can.
+
+    Raises:
+        ConfigError: it cannot be read as the pipeline does; the message says why.
+    """
+    samples = _samples(reader, _PROMPT)
+    _find_reading(reader, samples)
+    with _short_windows(reader, samples) as shortened:
+        hidden = _alone(reader, samples)
+        alone = reader.head(hidden)
+        trees = _find_trees(reader, samples, alone) and (shortened or _long_trees(reader))
+        return Facts(
+            trees=trees,
+            keeps=trees and _agrees(reader, alone, lambda: reader.head(_behind(reader, samples))),
+            decodes=_decodes(reader, samples),
+            shares=not trees and _agrees(reader, alone, lambda: reader.head(_shared(reader, samples))),
+            hidden_dim=hidden.shape[-1],
+        )
+
+
+@torch.no_grad()
+def cut_body(reader: Reader, layers: int) -> nn.Module:
+    """The model's body with its first `layers` layers, sharing every weight with the whole.
+
+    Raises:
+        ConfigError: the body cannot be cut, or what it reads up to there is not what the whole reads.
+    """
+    depth, name = int(reader.config.num_hidden_layers), reader.name
+    twin = first_layers(reader.body, depth, layers, name)
+    samples = _samples(reader, _PROMPT)
+    embeddings = reader.embed(samples.alone)
+    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
+
+    def states(body: nn.Module) -> Tensor:
+        read = last_states(
+            reader.body, depth, layers, name, lambda: reader.read(embeddings, positions, body=body).last_hidden_state
+        )
+        return read.flatten(0, -2)
+
+    whole = _tried(lambda: states(reader.body))
+    cut = _tried(lambda: states(twin))
+    if not isinstance(whole, Tensor) or not isinstance(cut, Tensor) or not agree(cut, whole, _is_exact(reader)):
+        raise ConfigError(
+            f"{name} ({type(reader.model).__name__}) cannot be cut after layer {layers}: its first layers alone read "
+            f"otherwise than within the whole. Run all {depth}."
+        )
+    return twin
+
+
+def agree(found: Float[Tensor, "places numbers"], expected: Float[Tensor, "places numbers"], exact: bool) -> bool:
+    """Whether two ways to the same numbers came to the same.
+
+    Args:
+        found, expected: numbers, such as logits.
+        exact: they were computed in float32. Otherwise rounding alone moves them by hundredths.
+    """
+    # What a model rules out has the lowest logit that there is, which would hide all else.
+    a, b = found.float().clamp_min(-1e4), expected.float().clamp_min(-1e4)
+    if a.shape != b.shape or not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
+        return False
+    b = b - b.mean(dim=-1, keepdim=True)
+    a = a - a.mean(dim=-1, keepdim=True)
+    # At every place alone, for a fault may concern a few of them.
+    errors = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-9)
+    return float(errors.max()) <= (1e-3 if exact else 0.15)
+
+
+def _samples(reader: Reader, prompt: int) -> _Samples:
+    weight = reader.model.get_input_embeddings().weight
+    device, count = weight.device, len(weight)
+    nodes = len(_PARENTS)
+    # Distinct tokens, none of the first few, which often are special ones.
+    spread = max(1, (count - 10) // (prompt + nodes + 1))
+    tree = (10 + spread * torch.arange(prompt + nodes, device=device)) % count
+    above = torch.eye(nodes, dtype=torch.bool)
+    depths = torch.zeros(nodes, dtype=torch.long)
+    for node, parent in enumerate(_PARENTS):
+        if parent >= 0:
+            above[node] |= above[parent]
+            depths[node] = depths[parent] + 1
+    branches = [torch.nonzero(above[leaf])[:, 0] for leaf in _LEAVES]
+    longest = max(map(len, branches))
+    padded = torch.stack([torch.cat([b, b[-1:].expand(longest - len(b))]) for b in branches]).to(device)
+    alone = torch.cat([tree[:prompt].expand(len(branches), -1), tree[prompt + padded]], dim=1)
+    rows = [next(row for row, branch in enumerate(branches) if node in branch) for node in range(nodes)]
+    visible = torch.ones(prompt + nodes, prompt + nodes, dtype=torch.bool).tril()
+    visible[prompt:, prompt:] = above
+    return _Samples(
+        alone=alone,
+        tree=tree[None],
+        positions=torch.cat([torch.arange(prompt), prompt + depths])[None].to(device),
+        visible=visible[None].to(device),
+        rows=torch.tensor([0, *rows], device=device),
+        columns=torch.cat([torch.tensor([prompt - 1]), prompt + depths]).to(device),
+        prompt=prompt,
+    )
+
+
+def _find_reading(reader: Reader, samples: _Samples) -> None:
+    """Have embeddings in, logits out give what the model itself gives on tokens."""
+    model, kind = reader.model, type(reader.model).__name__
+    real = torch.ones_like(samples.alone)
+    own = _tried(lambda: model(input_ids=samples.alone, attention_mask=real, use_cache=False).logits)
+    if not isinstance(own, Tensor):
+        raise ConfigError(f"{reader.name} ({kind}) does not read tokens alone: {own}. {_ADVICE}")
+    exact = _is_exact(reader)
+    prompts = own[:, : samples.prompt]
+    if not all(agree(row, prompts[0], exact) for row in prompts[1:]):
+        raise ConfigError(
+            f"{reader.name} ({kind}) is no causal language model: what it gives at a token changes with the tokens behind "
+            f"it. {_ADVICE}"
+        )
+    expected = own[samples.rows, samples.columns]
+    for positions in (True, False):
+        reader.way = Way(positions=positions)
+        hidden = _tried(lambda: _alone(reader, samples))
+        if not isinstance(hidden, Tensor):
+            continue
+        for head in reader.heads():
+            reader.head = head
+            if _agrees(reader, expected, lambda: reader.head(hidden)):
+                return
+    raise ConfigError(
+        f"{reader.name} ({kind}) gives other logits on its tokens' embeddings than on the tokens; it does something to one of "
+        f"them that cannot be asked of it. {_ADVICE}"
+    )
+
+
+def _find_trees(reader: Reader, samples: _Samples, alone: Tensor) -> bool:
+    """Find a way in which a tree is read as its branches; `reader` keeps the old one where there is none."""
+    before = reader.way
+    if not before.positions:
+        return False
+    by_kind = reader.locality.kinds != ()
+    for kinds in (by_kind, not by_kind):
+        reader.way = Way(positions=True, by_kind=kinds)
+        if _agrees(reader, alone, lambda: reader.head(_as_tree(reader, samples))):
+            return True
+    reader.way = before
+    return False
+
+
+def _long_trees(reader: Reader) -> bool:
+    """Whether trees are read rightly behind a prompt that is longer than whatever the model's layers look back.
+
+    Asked of models whose configuration speaks of something like a window that could not be shortened for the probe.
+    """
+    most = min(_LONGEST, reader.max_tokens - len(_PARENTS))
+    lengths = [length for length in _local_lengths(reader.config) if length < reader.max_tokens]
+    if not lengths:
+        return True
+    longest = max(lengths) + _PROMPT
+    if longest > most:
+        return False
+    for length in sorted({length + _PROMPT for length in lengths}):
+        samples = _samples(reader, length)
+        alone = _tried(lambda: _alone(reader, samples))
+        if not isinstance(alone, Tensor) or not _agrees(reader, alone, lambda: _as_tree(reader, samples)):
+            return False
+    return True
+
+
+def _local_lengths(config: Any) -> list[int]:
+    found: list[int] = []
+    for name, value in config.to_dict().items():
+        if any(word in name for word in _LOCAL):
+            values = value if isinstance(value, list | tuple) else [value]
+            found += [one for one in values if isinstance(one, int) and not isinstance(one, bool) and one > 1]
+    return found
+
+
+@contextmanager
+def _short_windows(reader: Reader, samples: _Samples) -> Iterator[bool]:
+    """Within it windows are shorter than the probe's prompt. Gives whether that could be had of every window there is."""
+    locality, config = reader.locality, reader.config
+    known = {"sliding_window": locality.window, "attention_chunk_size": locality.chunk}
+    before = {name: size for name, size in known.items() if size is not None}
+    others = [n for n in _local_lengths(config) if n not in before.values()]
+    if not before:
+        yield not others
+        return
+    whole = _tried(lambda: _alone(reader, samples))
+    for name, size in before.items():
+        setattr(config, name, min(size, _WINDOW))
+    try:
+        short = _tried(lambda: _alone(reader, samples))
+        effective = all(size <= _WINDOW for size in before.values()) or (
+            isinstance(whole, Tensor) and isinstance(short, Tensor) and not agree(short, whole, _is_exact(reader))
+        )
+        yield effective and not others
+    finally:
+        for name, size in before.items():
+            setattr(config, name, size)
+
+
+def _alone(reader: Reader, samples: _Samples) -> Tensor:
+    """Hidden states at the prompt's end and each node, each branch read by itself."""
+    embeddings = reader.embed(samples.alone)
+    positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
+    hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
+    return hidden[samples.rows, samples.columns]
+
+
+def _as_tree(reader: Reader, samples: _Samples) -> Tensor:
+    """The same of the tree."""
+    embeddings = reader.embed(samples.tree)
+    hidden: Tensor = reader.read(embeddings, samples.positions, samples.visible).last_hidden_state
+    return hidden[0, samples.prompt - 1 :]
+
+
+def _behind(reader: Reader, samples: _Samples) -> Tensor:
+    """The same of the tree's nodes behind keys and values of the prompt, all but its last place."""
+    cut = samples.prompt - 1
+    embeddings = reader.embed(samples.tree)
+    first = reader.read_behind(None, embeddings[:, :cut], samples.visible[:, :cut, :cut], samples.positions[:, :cut])
+    layers = first.past_key_values.layers
+    kept = KeysAndValues(
+        torch.stack([layer.keys for layer in layers]),
+        torch.stack([layer.values for layer in layers]),
+        samples.positions[:, :cut],
+    )
+    output = reader.read_behind(kept, embeddings[:, cut:], samples.visible[:, cut:], samples.positions[:, cut:])
+    hidden: Tensor = output.last_hidden_state
+    return hidden[0]
+
+
+def _shared(reader: Reader, samples: _Samples) -> Tensor:
+    """The same of the branches behind the prompt's doubled cache."""
+    cut = samples.prompt
+    embeddings = reader.embed(samples.alone)
+    end, hidden = reader.read_branches(embeddings[0, :cut], embeddings[:, cut:])
+    return torch.cat([end[None], hidden[samples.rows[1:], samples.columns[1:] - cut]])
+
+
+def _decodes(reader: Reader, samples: _Samples) -> bool:
+    """Whether rows of several lengths are continued as they would be read whole."""
+    start, steps = samples.prompt - 1, 2
+    lengths = torch.tensor([start, start - 3, start], device=samples.alone.device)
+    places = torch.arange(len(lengths), device=lengths.device)
+    rows = samples.alone
+    embeddings = reader.embed(rows)
+    positions = torch.arange(embeddings.shape[1], device=lengths.device).expand(len(embeddings), -1)
+
+    def expected() -> Tensor:
+        hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
+        ends = lengths - 1 + torch.arange(steps + 1, device=lengths.device)[:, None]
+        return reader.head(hidden[places, ends].flatten(0, 1))
+
+    def decoded() -> Tensor:
+        decoding = CachedDecoding(reader, embeddings[:, :start], lengths)
+        found = [decoding.logits]
+        for step in range(steps):
+            decoding.append(rows[places, lengths + step])
+            # There and back again.
+            decoding.keep(places.flip(0))
+            decoding.keep(places.flip(0))
+            found.append(decoding.logits)
+        return torch.cat(found)
+
+    whole = _tried(expected)
+    return isinstance(whole, Tensor) and _agrees(reader, whole, decoded)
+
+
+_ADVICE = "Use another language model, such as one of the Llama, Qwen, OPT or Gemma families."
+
+
+def _is_exact(reader: Reader) -> bool:
+    return reader.embed(torch.zeros(1, dtype=torch.long)).dtype == torch.float32 and not hasattr(
+        reader.model, "hf_quantizer"
+    )
+
+
+def _agrees(reader: Reader, expected: Tensor, read: Callable[[], Tensor]) -> bool:
+    found = _tried(read)
+    return isinstance(found, Tensor) and agree(found, expected, _is_exact(reader))
+
+
+def _tried(read: Callable[[], Any]) -> Any:
+    """What was read, or in words why not: a model that is read in a way that is not its own may fail in any way."""
+    try:
+        return read()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
