@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from allmrec.core.seeding import seeded_torch
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ARCHITECTURES", "NOT_BUILT", "ONE_BY_ONE", "QUICK", "REFUSED", "build"]
 
 # Names of configurations. Some stand twice, for the whole of a model with pictures and for its text part.
 ARCHITECTURES = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
@@ -42,6 +42,43 @@ _SIZES: dict[str, Any] = {
     "num_local_experts": 4,
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_group": 1,
+    "topk_group": 1,
+    "index_n_heads": 2,
+    "index_head_dim": 16,
+    "index_topk": 8,
+    "linear_head_dim": 8,
+    "linear_num_heads": 4,
+    "n_shared_experts": 1,
+    "num_kv_shared_layers": 0,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2,
+    "swa_head_dim": 8,
+    "sliding_window_size": 8,
+    "expand_ratio": 2,
+    "router_hidden_size": 16,
+    "rotary_dim": 4,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_ssm": 64,
+    "mamba_d_state": 8,
+    "mamba_n_groups": 1,
+    "mamba_ngroups": 1,
+    "mamba_chunk_size": 8,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "ssm_state_size": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "attention_chunk_size": 8,
+    "hidden_size_per_layer_input": 8,
     "initializer_range": 0.2,
     "init_std": 0.2,
     "is_decoder": True,
@@ -52,7 +89,68 @@ _SIZES: dict[str, Any] = {
 }
 
 # Where these sizes do not fit together, or more is needed to have all kinds of a family's layers.
-_OWN: dict[str, dict[str, Any]] = {}
+_OWN: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"num_layers": 4, "attention_types": [[["global", "local"], 2]], "window_size": 8},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8, "chunk_size": 8},
+    "nemotron_h": {"n_groups": 1, "chunk_size": 8},
+    "xlnet": {"n_head": 4, "d_head": 8, "n_layer": 2, "d_inner": 64},
+    "zaya": {"num_experts_per_tok": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "qwen2": {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "qwen3": {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "qwen2_moe": {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "laguna": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "mellum": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "smollm3": {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "mpt": {"n_heads": 4, "n_layers": 3, "max_seq_len": 128},
+    "granite": {"logits_scaling": 8.0},
+    "granitemoe": {"logits_scaling": 8.0},
+    "cohere": {"logit_scale": 0.25},
+    "cohere2": {"logit_scale": 0.25},
+    "recurrent_gemma": {"logits_soft_cap": 2.0, "lru_width": 32, "attention_window_size": 8, "num_hidden_layers": 3},
+    "falcon_h1": {"lm_head_multiplier": 0.25},
+    "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 16], "attn_layers": ["local", "lsh"]},
+    "rwkv": {"context_length": 128, "attention_hidden_size": 32},
+    "longcat_flash": {
+        "num_layers": 2,
+        "ffn_hidden_size": 64,
+        "expert_ffn_hidden_size": 16,
+        "moe_topk": 2,
+        "zero_expert_num": 2,
+    },
+    "dbrx": {
+        "n_heads": 4,
+        "n_layers": 2,
+        "max_seq_len": 128,
+        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2},
+        "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "gemma3n_text": {"activation_sparsity_pattern": [0.0] * 4, "intermediate_size": [64] * 4},
+    "cohere_compass_text": {
+        "rope_parameters": {
+            k: {"rope_type": "default", "rope_theta": 1e4} for k in ("full_attention", "sliding_attention")
+        },
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    },
+    "dots1": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "rembert": {"input_embedding_size": 32, "output_embedding_size": 32},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "xmod": {"default_language": "en_XX"},
+    "xlm": {"causal": True, "emb_dim": 32, "n_layers": 2, "n_heads": 4},
+}
+
+# What reads a text in its order alone.
+ONE_BY_ONE: tuple[str, ...] = ()
+# What cannot be read as the pipeline reads, with the message's words.
+REFUSED: dict[str, str] = {}
+# What cannot be built from sizes alone, with the reason.
+NOT_BUILT: dict[str, str] = {}
+# One of each kind of mechanism, for the fast suite.
+QUICK: tuple[str, ...] = ()
 
 
 def build(name: str, vocabulary: int, seed: int = 0, **changed: Any) -> PreTrainedModel:
@@ -69,7 +167,15 @@ def build(name: str, vocabulary: int, seed: int = 0, **changed: Any) -> PreTrain
     kind = CONFIG_MAPPING[name]
     config = kind()
     text = config.get_text_config()
-    sizes = {**_SIZES, "vocab_size": vocabulary, **_OWN.get(name, {}), **changed}
+    latent = {"num_key_value_heads": 4} if "kv_lora_rank" in text.to_dict() else {}
+    sizes = {
+        **_SIZES,
+        **latent,
+        "vocab_size": vocabulary,
+        "vocab_size_per_layer_input": vocabulary,
+        **_OWN.get(name, {}),
+        **changed,
+    }
     known = set(text.to_dict()) | set(getattr(text, "attribute_map", {}))
     given = {field: value for field, value in sizes.items() if field in known or field in _OWN.get(name, {})}
     for field in ("layer_types", "layers_block_type", "mlp_layer_types"):
@@ -77,8 +183,9 @@ def build(name: str, vocabulary: int, seed: int = 0, **changed: Any) -> PreTrain
         if kinds and field in text.to_dict():
             count = sizes["num_hidden_layers"]
             given.setdefault(field, (kinds * count)[:count])
-    made = type(text)(**given)
-    if text is not config:
+    if text is config:
+        made = kind(**given)
+    else:
         part = next(field for field in kind.sub_configs if getattr(config, field, None) is text)
         made = kind(**{part: given})
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from allmrec.core.errors import ConfigError
-
-if TYPE_CHECKING:  # what is found out about a model includes whether it decodes
-    from allmrec.llm.reading import Reader
+from allmrec.llm.reading import Reader, kept_by
 
 __all__ = ["CachedDecoding", "RereadDecoding"]
 
@@ -90,7 +88,7 @@ class CachedDecoding:
         self._next, self._real, self._numbers = self._next[rows], self._real[rows], self._numbers[rows]
         self._logits = self._logits[rows]
         with torch.inference_mode():
-            self._cache.batch_select_indices(rows)
+            self._cache.reorder_cache(rows)
 
     @torch.inference_mode()
     def _read(
@@ -106,7 +104,7 @@ class CachedDecoding:
             cache=self._cache,
             keep=True,
         )
-        self._cache = output.past_key_values
+        self._cache = kept_by(output)
         return self._reader.head(output.last_hidden_state[:, -1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,22 +18,23 @@ class OwnHead:
 
     Args:
         model: a causal language model of transformers. It is left as it is.
+        place: the name of its part that is the body.
         through: names of parts below the body by which its forward calls the body (OPT's goes by `decoder`).
     """
 
-    def __init__(self, model: Any, through: tuple[str, ...] = ()) -> None:
-        given = _Given()
-        body: nn.Module = given
-        for part in reversed(through):
-            holder = nn.Module()
-            holder.add_module(part, body)
-            body = holder
+    def __init__(self, model: Any, place: str, through: tuple[str, ...] = ()) -> None:
+        body = shallow(getattr(model, place))
+        parent = body
+        for part in through:
+            child = shallow(parent.get_submodule(part))
+            parent._modules[part] = child
+            parent = child
+        _give_back(parent)
         twin = shallow(model)
         # accelerate puts a forward on each module that it watches over, bound to the module that it was copied from.
         vars(twin).pop("forward", None)
-        twin._modules[model.base_model_prefix] = body
+        twin._modules[place] = body
         self._twin: Any = twin
-        self._given = given
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Logits of hidden states [places, hidden]."""
@@ -41,8 +43,19 @@ class OwnHead:
         return logits[0]
 
 
-class _Given(nn.Module):
-    """Stands for a body and gives back what it is given."""
+def _give_back(body: nn.Module) -> None:
+    """Have a body hand on what it is given; whatever else its model asks of it, such as a multiplier, it still has."""
 
-    def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]  # a Tensor is meant
+    def forward(*args: Any, inputs_embeds: Tensor, **kwargs: Any) -> _Output:
+        return _Output(last_hidden_state=inputs_embeds)
+
+    vars(body)["forward"] = forward
+    body._forward_hooks, body._forward_pre_hooks = OrderedDict(), OrderedDict()
+
+
+class _Output(BaseModelOutputWithPast):
+    """What a body gives; whatever else some families hand on (router logits, cross attention) is none."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)

@@ -6,9 +6,10 @@ version to version. So nothing here goes by names: what is to be equal is comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,15 +21,12 @@ from allmrec.llm.cutting import first_layers, last_states
 from allmrec.llm.decoding import CachedDecoding
 from allmrec.llm.language_model import KeysAndValues
 from allmrec.llm.reading import Reader, Way
+from allmrec.llm.samples import NODES, Samples, samples
 
 __all__ = ["Facts", "agree", "found_out"]
 
 # Tokens of the probe's prompt, and what every window is shortened to meanwhile, so that the prompt is longer.
 _PROMPT, _WINDOW = 9, 4
-# A tree behind it: each node's parent, -1 for the prompt's end. Branches lie between one another, so that a node's place in
-# the row is not its place on its branch.
-_PARENTS = (-1, -1, 0, 1, 0, 2, 3, 6)
-_LEAVES = (5, 4, 7)
 # Configurations' words for layers that look at a part of the text only; the longest that is tried in full.
 _LOCAL = ("window", "chunk", "local")
 _LONGEST = 2100
@@ -53,28 +51,6 @@ class Facts:
     hidden_dim: int
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """A prompt, its branches each on its own, and the same as a tree.
-
-    Attributes:
-        alone: tokens of prompt and branch, one row a leaf, padded on the right by repeating.
-        tree: tokens of the prompt and all nodes.
-        positions: position numbers in the tree.
-        visible: what each of its places sees.
-        rows, columns: where each node is read alone, the prompt's end first.
-        prompt: tokens of the prompt.
-    """
-
-    alone: Tensor
-    tree: Tensor
-    positions: Tensor
-    visible: Tensor
-    rows: Tensor
-    columns: Tensor
-    prompt: int
-
-
 @torch.no_grad()
 def found_out(reader: Reader) -> Facts:
     """Find the way that a model is read and its logits are made, set it in `reader`, and say what else it can.
@@ -82,19 +58,22 @@ def found_out(reader: Reader) -> Facts:
     Raises:
         ConfigError: it cannot be read as the pipeline does; the message says why.
     """
-    samples = _samples(reader, _PROMPT)
-    _find_reading(reader, samples)
-    with _short_windows(reader, samples) as shortened:
-        hidden = _alone(reader, samples)
+    probed = samples(reader, _PROMPT)
+    _find_reading(reader, probed)
+    with _short_windows(reader, probed) as left:
+        hidden = _alone(reader, probed)
         alone = reader.head(hidden)
-        trees = _find_trees(reader, samples, alone) and (shortened or _long_trees(reader))
-        return Facts(
+        trees = _find_trees(reader, probed, alone)
+        facts = Facts(
             trees=trees,
-            keeps=trees and _agrees(reader, alone, lambda: reader.head(_behind(reader, samples))),
-            decodes=_decodes(reader, samples),
-            shares=not trees and _agrees(reader, alone, lambda: reader.head(_shared(reader, samples))),
+            keeps=trees and _agrees(reader, alone, lambda: reader.head(_behind(reader, probed))),
+            decodes=_decodes(reader, probed),
+            shares=_agrees(reader, alone, lambda: reader.head(_shared(reader, probed))),
             hidden_dim=hidden.shape[-1],
         )
+    if trees and not _long_trees(reader, left):
+        return replace(facts, trees=False, keeps=False)
+    return facts
 
 
 @torch.no_grad()
@@ -106,8 +85,8 @@ def cut_body(reader: Reader, layers: int) -> nn.Module:
     """
     depth, name = int(reader.config.num_hidden_layers), reader.name
     twin = first_layers(reader.body, depth, layers, name)
-    samples = _samples(reader, _PROMPT)
-    embeddings = reader.embed(samples.alone)
+    probed = samples(reader, _PROMPT)
+    embeddings = reader.embed(probed.alone)
     positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
 
     def states(body: nn.Module) -> Tensor:
@@ -144,60 +123,29 @@ def agree(found: Float[Tensor, "places numbers"], expected: Float[Tensor, "place
     return float(errors.max()) <= (1e-3 if exact else 0.15)
 
 
-def _samples(reader: Reader, prompt: int) -> _Samples:
-    weight = reader.model.get_input_embeddings().weight
-    device, count = weight.device, len(weight)
-    nodes = len(_PARENTS)
-    # Distinct tokens, none of the first few, which often are special ones.
-    spread = max(1, (count - 10) // (prompt + nodes + 1))
-    tree = (10 + spread * torch.arange(prompt + nodes, device=device)) % count
-    above = torch.eye(nodes, dtype=torch.bool)
-    depths = torch.zeros(nodes, dtype=torch.long)
-    for node, parent in enumerate(_PARENTS):
-        if parent >= 0:
-            above[node] |= above[parent]
-            depths[node] = depths[parent] + 1
-    branches = [torch.nonzero(above[leaf])[:, 0] for leaf in _LEAVES]
-    longest = max(map(len, branches))
-    padded = torch.stack([torch.cat([b, b[-1:].expand(longest - len(b))]) for b in branches]).to(device)
-    alone = torch.cat([tree[:prompt].expand(len(branches), -1), tree[prompt + padded]], dim=1)
-    rows = [next(row for row, branch in enumerate(branches) if node in branch) for node in range(nodes)]
-    visible = torch.ones(prompt + nodes, prompt + nodes, dtype=torch.bool).tril()
-    visible[prompt:, prompt:] = above
-    return _Samples(
-        alone=alone,
-        tree=tree[None],
-        positions=torch.cat([torch.arange(prompt), prompt + depths])[None].to(device),
-        visible=visible[None].to(device),
-        rows=torch.tensor([0, *rows], device=device),
-        columns=torch.cat([torch.tensor([prompt - 1]), prompt + depths]).to(device),
-        prompt=prompt,
-    )
-
-
-def _find_reading(reader: Reader, samples: _Samples) -> None:
+def _find_reading(reader: Reader, probed: Samples) -> None:
     """Have embeddings in, logits out give what the model itself gives on tokens."""
     model, kind = reader.model, type(reader.model).__name__
-    real = torch.ones_like(samples.alone)
-    own = _tried(lambda: model(input_ids=samples.alone, attention_mask=real, use_cache=False).logits)
+    real = torch.ones_like(probed.alone)
+    own = _tried(lambda: model(input_ids=probed.alone, attention_mask=real, use_cache=False).logits)
     if not isinstance(own, Tensor):
         raise ConfigError(f"{reader.name} ({kind}) does not read tokens alone: {own}. {_ADVICE}")
     exact = _is_exact(reader)
-    prompts = own[:, : samples.prompt]
+    prompts = own[:, : probed.prompt]
     if not all(agree(row, prompts[0], exact) for row in prompts[1:]):
         raise ConfigError(
             f"{reader.name} ({kind}) is no causal language model: what it gives at a token changes with the tokens behind "
             f"it. {_ADVICE}"
         )
-    expected = own[samples.rows, samples.columns]
+    expected = own[probed.rows, probed.columns]
     for positions in (True, False):
         reader.way = Way(positions=positions)
-        hidden = _tried(lambda: _alone(reader, samples))
+        hidden = _tried(lambda: _alone(reader, probed))
         if not isinstance(hidden, Tensor):
             continue
         for head in reader.heads():
             reader.head = head
-            if _agrees(reader, expected, lambda: reader.head(hidden)):
+            if _agrees(reader, expected, partial(head, hidden)):
                 return
     raise ConfigError(
         f"{reader.name} ({kind}) gives other logits on its tokens' embeddings than on the tokens; it does something to one of "
@@ -205,7 +153,7 @@ def _find_reading(reader: Reader, samples: _Samples) -> None:
     )
 
 
-def _find_trees(reader: Reader, samples: _Samples, alone: Tensor) -> bool:
+def _find_trees(reader: Reader, probed: Samples, alone: Tensor) -> bool:
     """Find a way in which a tree is read as its branches; `reader` keeps the old one where there is none."""
     before = reader.way
     if not before.positions:
@@ -213,28 +161,25 @@ def _find_trees(reader: Reader, samples: _Samples, alone: Tensor) -> bool:
     by_kind = reader.locality.kinds != ()
     for kinds in (by_kind, not by_kind):
         reader.way = Way(positions=True, by_kind=kinds)
-        if _agrees(reader, alone, lambda: reader.head(_as_tree(reader, samples))):
+        if _agrees(reader, alone, lambda: reader.head(_as_tree(reader, probed))):
             return True
     reader.way = before
     return False
 
 
-def _long_trees(reader: Reader) -> bool:
-    """Whether trees are read rightly behind a prompt that is longer than whatever the model's layers look back.
+def _long_trees(reader: Reader, lengths: Collection[int]) -> bool:
+    """Whether trees are read rightly behind prompts that are longer than whatever some layers may look back.
 
-    Asked of models whose configuration speaks of something like a window that could not be shortened for the probe.
+    Args:
+        reader: the model.
+        lengths: numbers of a configuration that speak of something like a window, and could not be made smaller.
     """
-    most = min(_LONGEST, reader.max_tokens - len(_PARENTS))
-    lengths = [length for length in _local_lengths(reader.config) if length < reader.max_tokens]
-    if not lengths:
-        return True
-    longest = max(lengths) + _PROMPT
-    if longest > most:
-        return False
-    for length in sorted({length + _PROMPT for length in lengths}):
-        samples = _samples(reader, length)
-        alone = _tried(lambda: _alone(reader, samples))
-        if not isinstance(alone, Tensor) or not _agrees(reader, alone, lambda: _as_tree(reader, samples)):
+    for length in sorted({length + _PROMPT for length in lengths if length < reader.max_tokens}):
+        if length > min(_LONGEST, reader.max_tokens - NODES):
+            return False
+        probed = samples(reader, length)
+        alone = _tried(partial(_alone, reader, probed))
+        if not isinstance(alone, Tensor) or not _agrees(reader, alone, partial(_as_tree, reader, probed)):
             return False
     return True
 
@@ -249,74 +194,69 @@ def _local_lengths(config: Any) -> list[int]:
 
 
 @contextmanager
-def _short_windows(reader: Reader, samples: _Samples) -> Iterator[bool]:
-    """Within it windows are shorter than the probe's prompt. Gives whether that could be had of every window there is."""
+def _short_windows(reader: Reader, probed: Samples) -> Iterator[set[int]]:
+    """Within it windows are shorter than the probe's prompt. Gives the lengths of those of which that could not be had."""
     locality, config = reader.locality, reader.config
     known = {"sliding_window": locality.window, "attention_chunk_size": locality.chunk}
     before = {name: size for name, size in known.items() if size is not None}
-    others = [n for n in _local_lengths(config) if n not in before.values()]
-    if not before:
-        yield not others
-        return
-    whole = _tried(lambda: _alone(reader, samples))
+    left = set(_local_lengths(config)) - set(before.values())
+    whole = _tried(lambda: _alone(reader, probed))
     for name, size in before.items():
         setattr(config, name, min(size, _WINDOW))
     try:
-        short = _tried(lambda: _alone(reader, samples))
-        effective = all(size <= _WINDOW for size in before.values()) or (
-            isinstance(whole, Tensor) and isinstance(short, Tensor) and not agree(short, whole, _is_exact(reader))
-        )
-        yield effective and not others
+        short = _tried(lambda: _alone(reader, probed))
+        same = isinstance(whole, Tensor) and isinstance(short, Tensor) and agree(short, whole, _is_exact(reader))
+        yield left | {size for size in before.values() if same and size > _WINDOW}
     finally:
         for name, size in before.items():
             setattr(config, name, size)
 
 
-def _alone(reader: Reader, samples: _Samples) -> Tensor:
+def _alone(reader: Reader, probed: Samples) -> Tensor:
     """Hidden states at the prompt's end and each node, each branch read by itself."""
-    embeddings = reader.embed(samples.alone)
+    embeddings = reader.embed(probed.alone)
     positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
     hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
-    return hidden[samples.rows, samples.columns]
+    return hidden[probed.rows, probed.columns]
 
 
-def _as_tree(reader: Reader, samples: _Samples) -> Tensor:
+def _as_tree(reader: Reader, probed: Samples) -> Tensor:
     """The same of the tree."""
-    embeddings = reader.embed(samples.tree)
-    hidden: Tensor = reader.read(embeddings, samples.positions, samples.visible).last_hidden_state
-    return hidden[0, samples.prompt - 1 :]
+    embeddings = reader.embed(probed.tree)
+    hidden: Tensor = reader.read(embeddings, probed.positions, probed.visible).last_hidden_state
+    return hidden[0, probed.prompt - 1 :]
 
 
-def _behind(reader: Reader, samples: _Samples) -> Tensor:
+def _behind(reader: Reader, probed: Samples) -> Tensor:
     """The same of the tree's nodes behind keys and values of the prompt, all but its last place."""
-    cut = samples.prompt - 1
-    embeddings = reader.embed(samples.tree)
-    first = reader.read_behind(None, embeddings[:, :cut], samples.visible[:, :cut, :cut], samples.positions[:, :cut])
+    cut = probed.prompt - 1
+    embeddings = reader.embed(probed.tree)
+    first = reader.read_behind(None, embeddings[:, :cut], probed.visible[:, :cut, :cut], probed.positions[:, :cut])
     layers = first.past_key_values.layers
     kept = KeysAndValues(
         torch.stack([layer.keys for layer in layers]),
         torch.stack([layer.values for layer in layers]),
-        samples.positions[:, :cut],
+        probed.positions[:, :cut],
     )
-    output = reader.read_behind(kept, embeddings[:, cut:], samples.visible[:, cut:], samples.positions[:, cut:])
+    output = reader.read_behind(kept, embeddings[:, cut:], probed.visible[:, cut:], probed.positions[:, cut:])
     hidden: Tensor = output.last_hidden_state
     return hidden[0]
 
 
-def _shared(reader: Reader, samples: _Samples) -> Tensor:
+def _shared(reader: Reader, probed: Samples) -> Tensor:
     """The same of the branches behind the prompt's doubled cache."""
-    cut = samples.prompt
-    embeddings = reader.embed(samples.alone)
+    cut = probed.prompt
+    embeddings = reader.embed(probed.alone)
     end, hidden = reader.read_branches(embeddings[0, :cut], embeddings[:, cut:])
-    return torch.cat([end[None], hidden[samples.rows[1:], samples.columns[1:] - cut]])
+    return torch.cat([end[None], hidden[probed.rows[1:], probed.columns[1:] - cut]])
 
 
-def _decodes(reader: Reader, samples: _Samples) -> bool:
+def _decodes(reader: Reader, probed: Samples) -> bool:
     """Whether rows of several lengths are continued as they would be read whole."""
-    start, steps = samples.prompt - 1, 2
-    lengths = torch.tensor([start, start - 3, start], device=samples.alone.device)
+    start, steps = probed.prompt - 1, 2
+    lengths = torch.tensor([start, start - 3, start], device=probed.alone.device)
     places = torch.arange(len(lengths), device=lengths.device)
-    rows = samples.alone
+    rows = probed.alone
     embeddings = reader.embed(rows)
     positions = torch.arange(embeddings.shape[1], device=lengths.device).expand(len(embeddings), -1)
 

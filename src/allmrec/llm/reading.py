@@ -10,17 +10,20 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
+from allmrec.core.errors import ConfigError
 from allmrec.llm.head import OwnHead
 from allmrec.llm.language_model import KeysAndValues
 from allmrec.llm.masks import Locality
 
-__all__ = ["Reader", "Way"]
+__all__ = ["Reader", "Way", "kept_by"]
 
 # What configurations call the number of positions that a model was made for, and what is taken where none does.
 _LENGTHS = ("max_position_embeddings", "max_seq_len", "context_length")
 _TOKENS = 2048
+# What bodies call their caches, the usual name first.
+_CACHES = ("past_key_values", "cache_params")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Reader:
         self.max_tokens = _most_tokens(model, self.config)
         self.way = Way()
         self.head: Callable[[Tensor], Tensor] = self.plain_head
+        self._place = _body_place(model, name)
         parameters = inspect.signature(self.body.forward).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         self._accepted = None if takes_any else frozenset(parameters)
@@ -61,7 +65,7 @@ class Reader:
     @property
     def body(self) -> nn.Module:
         """The model without its head."""
-        body: nn.Module = self.model.base_model
+        body: nn.Module = getattr(self.model, self._place)
         return body
 
     @property
@@ -78,7 +82,7 @@ class Reader:
         """Ways to logits, the cheapest first."""
         below = [name for name, _ in self.body.named_children()]
         through = [(), *((name,) for name in below if name in ("decoder", "transformer", "model"))]
-        return [self.plain_head, *(OwnHead(self.model, names) for names in through)]
+        return [self.plain_head, *(OwnHead(self.model, self._place, names) for names in through)]
 
     def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape dim"]:
         """Input embeddings of token ids, as the model itself looks them up."""
@@ -105,7 +109,7 @@ class Reader:
         seen_positions: Int[Tensor, "batch seen"] | None = None,
         cache: Any = None,
         keep: bool = False,
-        **options: bool,
+        **options: Any,
     ) -> Any:
         """Read places.
 
@@ -114,7 +118,7 @@ class Reader:
             positions: the position number of each place.
             visible: which places each place sees; none: all real ones before it and itself.
             body: what to call in the body's place.
-            real: which places are no padding, those in the cache included; none: all.
+            real: which places are no padding, those in the cache included; none: all of them are.
             seen_positions: position numbers of all that may be seen; none: `positions`.
             cache: what was read before.
             keep: give back a cache.
@@ -127,13 +131,13 @@ class Reader:
         if visible is not None:
             seen = positions if seen_positions is None else seen_positions
             mask = self.locality.mask(visible, positions, seen, embeddings, self.way.by_kind)
-        elif real is None:
+        elif real is None and cache is None:
             mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         given: dict[str, Any] = {"inputs_embeds": embeddings, "attention_mask": mask, "use_cache": keep, **options}
         if self.way.positions:
             given["position_ids"] = positions
         if cache is not None:
-            given["past_key_values"] = cache
+            given |= dict.fromkeys(_CACHES if self._accepted is not None else _CACHES[:1], cache)
         if self._accepted is not None:
             given = {name: value for name, value in given.items() if name in self._accepted}
         return (body or self.body)(**given)
@@ -173,16 +177,47 @@ class Reader:
         length, further = len(prompt), branches.shape[1]
         positions = torch.arange(length + further, device=prompt.device)
         first = self.read(prompt[None], positions[None, :length], body=body, keep=True)
-        first.past_key_values.batch_repeat_interleave(len(branches))
+        cache = kept_by(first)
+        cache.reorder_cache(torch.zeros(len(branches), dtype=torch.long, device=prompt.device))
         behind = self.read(
             branches,
             positions[None, length:].expand(len(branches), -1),
             body=body,
-            real=torch.ones(len(branches), length + further, dtype=torch.long, device=prompt.device),
-            cache=first.past_key_values,
+            cache=cache,
             keep=True,
         )
         return first.last_hidden_state[0, -1], behind.last_hidden_state
+
+
+def kept_by(output: Any) -> Any:
+    """The cache that a body gave back.
+
+    Raises:
+        ConfigError: it gave none.
+    """
+    found = [output[name] for name in _CACHES if output.get(name) is not None]
+    if not found:
+        raise ConfigError("The model keeps nothing of what it read; it cannot be continued.")
+    return found[0]
+
+
+def _body_place(model: Any, name: str) -> str:
+    """The name of the part of a model that is all of it but its head.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    prefix: str = model.base_model_prefix
+    if prefix in model._modules:
+        return prefix
+    parts = [part for part, module in model.named_children() if isinstance(module, PreTrainedModel)]
+    if len(parts) != 1:
+        raise ConfigError(
+            f"{name} ({type(model).__name__}) is no body with a head of its own: what it reads cannot be told from what it "
+            "says. Use another language model, such as one of the Llama, Qwen, OPT or Gemma families."
+        )
+    found: str = parts[0]
+    return found
 
 
 def _most_tokens(model: Any, config: Any) -> int:

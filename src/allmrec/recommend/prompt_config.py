@@ -40,10 +40,14 @@ def check_prompt(lm: LanguageModel, config: PromptConfig) -> None:
             early layer one that can be cut there.
     """
     if config.template.is_parallel and not (lm.reads_trees and lm.keeps_places):
+        why = (
+            "what its layers keep of a place cannot be put together anew"
+            if lm.reads_trees
+            else "it reads a text in its order alone (recurrent or convolutional layers, ALiBi, or the like)"
+        )
         raise ConfigError(
-            f"{lm.name} reads a text in its order alone (recurrent or convolutional layers, ALiBi, or the like), and the prompt lists "
-            "candidates in parallel. Set tune.prompt.template.form = \"paper\" and leave tune.prompt.template.parallel out, or use "
-            "another language model."
+            f"The prompt lists candidates in parallel, and {lm.name} cannot read such a list: {why}. Set "
+            'tune.prompt.template.form = "paper" and leave tune.prompt.template.parallel out, or use another language model.'
         )
     if config.pointer.layers:
         lm.check_layers(config.pointer.layers)
