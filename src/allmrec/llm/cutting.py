@@ -59,7 +59,9 @@ def shallow(module: nn.Module) -> nn.Module:
 
 
 def _path(body: nn.Module, depth: int, name: str) -> str:
-    path: str | None = next((n for n, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
+    path: str | None = next(
+        (n for n, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None
+    )
     if path is None:
         raise ConfigError(
             f"{name} ({type(body).__name__}) keeps its {depth} layers in no list; run it with all layers."

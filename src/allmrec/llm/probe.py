@@ -68,7 +68,7 @@ def found_out(reader: Reader) -> Facts:
             trees=trees,
             keeps=trees and _agrees(reader, alone, lambda: reader.head(_behind(reader, probed))),
             decodes=_decodes(reader, probed),
-            shares=_agrees(reader, alone, lambda: reader.head(_shared(reader, probed))),
+            shares=not trees and _agrees(reader, alone, lambda: reader.head(_shared(reader, probed))),
             hidden_dim=hidden.shape[-1],
         )
     if trees and not _long_trees(reader, left):
@@ -146,11 +146,25 @@ def _find_reading(reader: Reader, probed: Samples) -> None:
         for head in reader.heads():
             reader.head = head
             if _agrees(reader, expected, partial(head, hidden)):
+                _check_vectors(reader, probed)
                 return
     raise ConfigError(
         f"{reader.name} ({kind}) gives other logits on its tokens' embeddings than on the tokens; it does something to one of "
         f"them that cannot be asked of it. {_ADVICE}"
     )
+
+
+def _check_vectors(reader: Reader, probed: Samples) -> None:
+    """Whether embeddings of no token are read too: some models look up which tokens those would be that they are given."""
+    embeddings = reader.embed(probed.alone)
+    between = (embeddings + embeddings.roll(1, dims=1)) / 2
+    positions = torch.arange(between.shape[1], device=between.device).expand(len(between), -1)
+    hidden = _tried(lambda: reader.read(between, positions).last_hidden_state)
+    if not isinstance(hidden, Tensor) or not bool(torch.isfinite(hidden).all()):
+        raise ConfigError(
+            f"{reader.name} ({type(reader.model).__name__}) reads embeddings of its tokens only, and users' and items' vectors "
+            f"are none: {hidden if isinstance(hidden, str) else 'what it gives on them is no number'}. {_ADVICE}"
+        )
 
 
 def _find_trees(reader: Reader, probed: Samples, alone: Tensor) -> bool:
@@ -253,28 +267,28 @@ def _shared(reader: Reader, probed: Samples) -> Tensor:
 
 def _decodes(reader: Reader, probed: Samples) -> bool:
     """Whether rows of several lengths are continued as they would be read whole."""
-    start, steps = probed.prompt - 1, 2
+    start = probed.prompt - 1
     lengths = torch.tensor([start, start - 3, start], device=probed.alone.device)
     places = torch.arange(len(lengths), device=lengths.device)
     rows = probed.alone
     embeddings = reader.embed(rows)
     positions = torch.arange(embeddings.shape[1], device=lengths.device).expand(len(embeddings), -1)
 
+    # After the first step there are more rows, in another order.
+    orders = [places, places[[1, 1, 0, 2]], places[[1, 1, 0, 2]]]
+
     def expected() -> Tensor:
         hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
-        ends = lengths - 1 + torch.arange(steps + 1, device=lengths.device)[:, None]
-        return reader.head(hidden[places, ends].flatten(0, 1))
+        return reader.head(torch.cat([hidden[chosen, lengths[chosen] - 1 + n] for n, chosen in enumerate(orders)]))
 
     def decoded() -> Tensor:
         decoding = CachedDecoding(reader, embeddings[:, :start], lengths)
         found = [decoding.logits]
-        for step in range(steps):
-            decoding.append(rows[places, lengths + step])
-            # There and back again.
-            decoding.keep(places.flip(0))
-            decoding.keep(places.flip(0))
-            found.append(decoding.logits)
-        return torch.cat(found)
+        decoding.append(rows[places, lengths])
+        decoding.keep(orders[1])
+        found.append(decoding.logits)
+        decoding.append(rows[orders[1], lengths[orders[1]] + 1])
+        return torch.cat([*found, decoding.logits])
 
     whole = _tried(expected)
     return isinstance(whole, Tensor) and _agrees(reader, whole, decoded)

@@ -133,7 +133,13 @@ class Reader:
             mask = self.locality.mask(visible, positions, seen, embeddings, self.way.by_kind)
         elif real is None and cache is None:
             mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        given: dict[str, Any] = {"inputs_embeds": embeddings, "attention_mask": mask, "use_cache": keep, **options}
+        # A copy, for some models scale what they are given where it stands.
+        given: dict[str, Any] = {
+            "inputs_embeds": embeddings.clone(),
+            "attention_mask": mask,
+            "use_cache": keep,
+            **options,
+        }
         if self.way.positions:
             given["position_ids"] = positions
         if cache is not None:

@@ -29,7 +29,7 @@ class TransformersLM:
     What the model can is found out by reading a dozen tokens in several ways (`llm/probe.py`), and not by its name.
 
     Args:
-        model: a causal language model whose body (`base_model`) takes `inputs_embeds`.
+        model: a causal language model whose body takes `inputs_embeds`.
         tokenizer: its tokenizer.
         name: what to call it in manifests.
 
@@ -269,7 +269,7 @@ class TransformersLM:
             raise ConfigError(
                 f"{self._name} has {self._depth} layers; {layers} cannot be run. Give 1 to {self._depth}."
             )
-        body: nn.Module = self._model.module.base_model
+        body = self._reader.body
         if layers == self._depth:
             return body
         if layers not in self._bodies:
