@@ -155,7 +155,7 @@ class Reader:
         visible: Bool[Tensor, "batch tokens kept_and_tokens"],
         positions: Int[Tensor, "batch tokens"],
         body: nn.Module | None = None,
-        **options: bool,
+        **options: Any,
     ) -> Any:
         """Read places behind kept keys and values, and keep their own."""
         # Of full layers: what a window leaves out is in the mask.
