@@ -135,3 +135,21 @@ def test_windows_are_as_long_as_before_when_the_probe_is_done() -> None:
     model = build("gemma2", VOCABULARY)
     TransformersLM(model, TOKENIZER, "gemma2")
     assert model.config.sliding_window == 8
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "gemma3_text", "bart"])
+def test_the_scale_of_embeddings_is_that_of_what_is_read(name: str) -> None:
+    """Some models multiply their embeddings where they look them up; slots' vectors stand beside those."""
+    lm = TransformersLM(build(name, VOCABULARY), TOKENIZER, name)
+    table = lm.embed(torch.arange(VOCABULARY)).float()
+    assert lm.embedding_scale == pytest.approx(float(table.square().mean().sqrt()), rel=1e-4)
+    mean, covariance = lm.embedding_moments()
+    torch.testing.assert_close(mean, table.mean(dim=0))
+    torch.testing.assert_close(covariance, torch.cov(table.T))
+
+
+def test_how_many_layers_can_be_run_is_asked_beforehand() -> None:
+    lm = TransformersLM(build("llama", VOCABULARY), TOKENIZER, "llama")
+    lm.check_layers(2)
+    with pytest.raises(ConfigError, match="4 layers"):
+        lm.check_layers(5)

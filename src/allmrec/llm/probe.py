@@ -26,7 +26,7 @@ from allmrec.llm.samples import NODES, Samples, samples
 __all__ = ["Facts", "agree", "found_out"]
 
 # Tokens of the probe's prompt, and what every window is shortened to meanwhile, so that the prompt is longer.
-_PROMPT, _WINDOW = 9, 4
+_PROMPT, _WINDOW = 6, 3
 # Configurations' words for layers that look at a part of the text only; the longest that is tried in full.
 _LOCAL = ("window", "chunk", "local")
 _LONGEST = 2100
@@ -61,13 +61,13 @@ def found_out(reader: Reader) -> Facts:
     probed = samples(reader, _PROMPT)
     _find_reading(reader, probed)
     with _short_windows(reader, probed) as left:
-        hidden = _alone(reader, probed)
-        alone = reader.head(hidden)
+        hidden = _whole(reader, probed)
+        alone = reader.head(hidden[probed.rows, probed.columns])
         trees = _find_trees(reader, probed, alone)
         facts = Facts(
             trees=trees,
             keeps=trees and _agrees(reader, alone, lambda: reader.head(_behind(reader, probed))),
-            decodes=_decodes(reader, probed),
+            decodes=_decodes(reader, probed, hidden),
             shares=not trees and _agrees(reader, alone, lambda: reader.head(_shared(reader, probed))),
             hidden_dim=hidden.shape[-1],
         )
@@ -214,6 +214,9 @@ def _short_windows(reader: Reader, probed: Samples) -> Iterator[set[int]]:
     known = {"sliding_window": locality.window, "attention_chunk_size": locality.chunk}
     before = {name: size for name, size in known.items() if size is not None}
     left = set(_local_lengths(config)) - set(before.values())
+    if not before:
+        yield left
+        return
     whole = _tried(lambda: _alone(reader, probed))
     for name, size in before.items():
         setattr(config, name, min(size, _WINDOW))
@@ -226,12 +229,17 @@ def _short_windows(reader: Reader, probed: Samples) -> Iterator[set[int]]:
             setattr(config, name, size)
 
 
-def _alone(reader: Reader, probed: Samples) -> Tensor:
-    """Hidden states at the prompt's end and each node, each branch read by itself."""
+def _whole(reader: Reader, probed: Samples) -> Tensor:
+    """Hidden states of each branch behind the prompt, read by itself."""
     embeddings = reader.embed(probed.alone)
     positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
     hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
-    return hidden[probed.rows, probed.columns]
+    return hidden
+
+
+def _alone(reader: Reader, probed: Samples) -> Tensor:
+    """Of these the states at the prompt's end and each node."""
+    return _whole(reader, probed)[probed.rows, probed.columns]
 
 
 def _as_tree(reader: Reader, probed: Samples) -> Tensor:
@@ -265,21 +273,17 @@ def _shared(reader: Reader, probed: Samples) -> Tensor:
     return torch.cat([end[None], hidden[probed.rows[1:], probed.columns[1:] - cut]])
 
 
-def _decodes(reader: Reader, probed: Samples) -> bool:
-    """Whether rows of several lengths are continued as they would be read whole."""
+def _decodes(reader: Reader, probed: Samples, hidden: Tensor) -> bool:
+    """Whether rows of several lengths are continued as they are read whole, which gave `hidden`."""
     start = probed.prompt - 1
     lengths = torch.tensor([start, start - 3, start], device=probed.alone.device)
     places = torch.arange(len(lengths), device=lengths.device)
     rows = probed.alone
     embeddings = reader.embed(rows)
-    positions = torch.arange(embeddings.shape[1], device=lengths.device).expand(len(embeddings), -1)
-
     # After the first step there are more rows, in another order.
     orders = [places, places[[1, 1, 0, 2]], places[[1, 1, 0, 2]]]
 
-    def expected() -> Tensor:
-        hidden: Tensor = reader.read(embeddings, positions).last_hidden_state
-        return reader.head(torch.cat([hidden[chosen, lengths[chosen] - 1 + n] for n, chosen in enumerate(orders)]))
+    expected = torch.cat([hidden[chosen, lengths[chosen] - 1 + n] for n, chosen in enumerate(orders)])
 
     def decoded() -> Tensor:
         decoding = CachedDecoding(reader, embeddings[:, :start], lengths)
@@ -290,8 +294,7 @@ def _decodes(reader: Reader, probed: Samples) -> bool:
         decoding.append(rows[orders[1], lengths[orders[1]] + 1])
         return torch.cat([*found, decoding.logits])
 
-    whole = _tried(expected)
-    return isinstance(whole, Tensor) and _agrees(reader, whole, decoded)
+    return _agrees(reader, reader.head(expected), decoded)
 
 
 _ADVICE = "Use another language model, such as one of the Llama, Qwen, OPT or Gemma families."

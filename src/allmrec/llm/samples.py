@@ -13,8 +13,8 @@ __all__ = ["NODES", "Samples", "samples"]
 
 # The tree: each node's parent, -1 for the prompt's end. Branches lie between one another, so that a node's place in
 # the row is not its place on its branch.
-_PARENTS = (-1, -1, 0, 1, 0, 2, 3, 6)
-_LEAVES = (5, 4, 7)
+_PARENTS = (-1, 0, -1, 0, 2, 3)
+_LEAVES = (1, 4, 5)
 # Places of the tree behind the prompt.
 NODES = len(_PARENTS)
 

@@ -105,7 +105,7 @@ class TransformersLM:
 
     def embedding_moments(self) -> tuple[Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
         weight = self._model.module.get_input_embeddings().weight.detach().float()
-        return weight.mean(dim=0), torch.cov(weight.T)
+        return self._factor * weight.mean(dim=0), self._factor**2 * torch.cov(weight.T)
 
     def tokenize(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

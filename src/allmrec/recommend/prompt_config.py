@@ -13,7 +13,7 @@ from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.recommend.select import PointerConfig
 
-__all__ = ["PromptConfig", "check_prompt"]
+__all__ = ["PromptConfig", "check_prompt", "check_template"]
 
 
 class PromptConfig(Config):
@@ -39,7 +39,18 @@ def check_prompt(lm: LanguageModel, config: PromptConfig) -> None:
         ConfigError: it cannot: a list in parallel needs a model that can be told which places to see, and the pointer head at an
             early layer one that can be cut there.
     """
-    if config.template.is_parallel and not (lm.reads_trees and lm.keeps_places):
+    check_template(lm, config.template)
+    if config.pointer.layers:
+        lm.check_layers(config.pointer.layers)
+
+
+def check_template(lm: LanguageModel, template: PromptTemplate) -> None:
+    """Whether a language model can read prompts of a template.
+
+    Raises:
+        ConfigError: the template lists candidates in parallel, and the model cannot be told which places to see.
+    """
+    if template.is_parallel and not (lm.reads_trees and lm.keeps_places):
         why = (
             "what its layers keep of a place cannot be put together anew"
             if lm.reads_trees
@@ -49,5 +60,3 @@ def check_prompt(lm: LanguageModel, config: PromptConfig) -> None:
             f"The prompt lists candidates in parallel, and {lm.name} cannot read such a list: {why}. Set "
             'tune.prompt.template.form = "paper" and leave tune.prompt.template.parallel out, or use another language model.'
         )
-    if config.pointer.layers:
-        lm.check_layers(config.pointer.layers)
