@@ -14,6 +14,7 @@ from allmrec.pipeline.continuing import earlier_tensors
 from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.pipeline.text_stage import TEXTS, title_similarity
+from allmrec.recommend.prompt_config import check_prompt
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
 from allmrec.store.stages import Stage, StageResult
@@ -50,13 +51,19 @@ def _shape(config: RunConfig) -> dict[str, Any] | None:
     return {"vectors": vectors, "joint": joint, "prompt": prompt, **language_model_input(config)}
 
 
+def _check(run: Run) -> None:
+    """Whether the language model is there and can read the prompts; it is loaded for that and used again in training."""
+    check_language_model(run.config.llm.name)
+    check_prompt(language_model(run), run.config.tune.prompt)
+
+
 TUNE = StageKind(
     "tune",
     lambda config: config.tune.model_dump(mode="json"),
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run.config.llm.name),
+    check=_check,
     continuation=Continuation(_shape, lambda run: run.split.prefix_end),
 )
 
