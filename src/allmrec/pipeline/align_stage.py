@@ -14,7 +14,6 @@ from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_enco
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.text_stage import item_texts
 from allmrec.store.stages import Stage, StageResult
-from allmrec.text.encoder import load_encoder
 
 __all__ = ["ALIGN", "joint_table", "text_side"]
 
@@ -27,7 +26,7 @@ def _train(run: Run, stage: Stage) -> StageResult:
         run.split,
         backbone(run),
         item_texts(run),
-        load_encoder(config.encoder),
+        tuned_encoder(run),
         config.align,
         config.seed,
         run.resume(stage),
@@ -41,7 +40,7 @@ ALIGN = StageKind(
     lambda config: {part: getattr(config, part).model_dump(mode="json") for part in _PARTS},
     _train,
     parents=lambda config: (PRETRAIN,),
-    check=lambda run: check_encoder(run.config.encoder.name),
+    check=lambda run: check_encoder(run),
 )
 
 

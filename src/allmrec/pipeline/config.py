@@ -22,6 +22,7 @@ from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.registry import BACKBONES
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import ModelName
 from allmrec.core.training import TrainingConfig
 from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.llm.adapters import LoRAConfig
@@ -105,7 +106,7 @@ class RunConfig(Config):
     retrieve: RetrieveConfig = RetrieveConfig()
     explain: ExplainConfig = ExplainConfig()
     systems: SystemsConfig = SystemsConfig()
-    llm: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
+    llm: ModelName = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     llm_precision: Precision = Field(
         "auto",
         description="How the frozen language model is held: auto is bfloat16 on a GPU and on a CPU that a short probe finds "

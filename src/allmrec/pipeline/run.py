@@ -13,6 +13,7 @@ from torch import Tensor
 from allmrec.core.config import parse_config
 from allmrec.core.devices import chosen_device
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import with_whole_places
 from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
@@ -70,6 +71,8 @@ class Run:
         published: of a saved recommender: what `run.json` says of it.
         system, base: of a variant: its name, and the run that it is a variant of.
         loaded: large frozen models by name and precision, shared with the variants.
+        fingerprints: of frozen models that were loaded, by what they are for and their name; shared with the variants.
+        is_new: whether the configuration comes from whoever uses the run now, and not from a folder that was there.
     """
 
     path: Path
@@ -83,6 +86,8 @@ class Run:
     system: str = ""
     base: Run | None = None
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         """Settle what `auto` is here.
@@ -116,7 +121,8 @@ class Run:
             ConfigError: the folder is a run of other data, or something else.
         """
         RunFolder(path).check_free(dataset)
-        return cls(path, dataset, config, device, save_every)
+        is_new = not (path / "run.json").is_file()
+        return cls(path, dataset, with_whole_places(config), device, save_every, is_new=is_new)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:

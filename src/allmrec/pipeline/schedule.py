@@ -66,6 +66,8 @@ def train(jobs: Sequence[Job], log: Log) -> None:
         for run, kinds in jobs:
             run.check_unpublished()
             check_models(run, kinds)
+        if here.is_main:
+            run.folder.add_fingerprints(run.fingerprints)
         done: set[Path] = set()
         for run, kinds in jobs:
             for kind in in_order(run.config, kinds):

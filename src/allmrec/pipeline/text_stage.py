@@ -24,7 +24,7 @@ TEXTS = StageKind(
     lambda config: {"encoder": config.encoder.untouched.model_dump(mode="json")},
     _train,
     seeded=False,
-    check=lambda run: check_encoder(run.config.encoder.name),
+    check=lambda run: check_encoder(run),
 )
 
 

@@ -41,7 +41,7 @@ TUNE = StageKind(
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run.config.llm),
+    check=lambda run: check_language_model(run),
 )
 
 # All that A-LLMRec can have, in order.

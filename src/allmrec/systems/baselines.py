@@ -24,7 +24,7 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.pipeline.cf_stage import cf_in_use, everything
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.frozen import language_model
+from allmrec.pipeline.frozen import encoder_parts, language_model, sentence_encoder
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.text_stage import TEXTS, item_texts, title_similarity
 from allmrec.pipeline.tune_stage import TUNE
@@ -33,8 +33,7 @@ from allmrec.recommend.samples import SampleConfig
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.trained import logged, own_backbone, trained_system
-from allmrec.text.encoder import EncoderConfig, load_encoder
-from allmrec.text.loading import load_parts
+from allmrec.text.encoder import EncoderConfig
 
 __all__ = ["BASELINES", "TRAINED_BASELINES", "encoder_note"]
 
@@ -111,7 +110,7 @@ def _train_bm25(run: Run, stage: Stage) -> StageResult:
 
 
 def _train_morec(run: Run, stage: Stage) -> StageResult:
-    config, encoder = run.config, load_encoder(_encoder_config(run.config))
+    config, encoder = run.config, sentence_encoder(run, _encoder_config(run.config))
     model, log = train_morec(
         everything(run), item_texts(run), encoder, config.systems.morec, config.seed, run.resume(stage), run.device
     )
@@ -119,7 +118,7 @@ def _train_morec(run: Run, stage: Stage) -> StageResult:
 
 
 def _train_ctrl(run: Run, stage: Stage) -> StageResult:
-    config, encoder = run.config, load_encoder(_encoder_config(run.config))
+    config, encoder = run.config, sentence_encoder(run, _encoder_config(run.config))
     model, contrasted, log = train_ctrl(
         everything(run), item_texts(run), encoder, config.systems.ctrl, config.seed, run.resume(stage), run.device
     )
@@ -139,7 +138,7 @@ def _sasrec(name: str, settings: Callable[[RunConfig], PretrainConfig]) -> Calla
 def _tokens(run: Run) -> ItemTokens:
     """The catalogue in the tokens of the Longformer that is named, or of the encoder where a small one is built."""
     longformer = run.config.systems.recformer.model.longformer
-    named = longformer_tokenizer(longformer) if longformer else load_parts(run.config.encoder.name).tokenizer
+    named = longformer_tokenizer(longformer) if longformer else encoder_parts(run).tokenizer
     return ItemTokens.of(run.dataset.catalogue, named)
 
 

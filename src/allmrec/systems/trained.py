@@ -69,9 +69,9 @@ def trained_system(
                 "Prepare the data with titles (allmrec prepare table … --items)."
             )
         if encoder:
-            check_encoder(run.config.encoder.name)
+            check_encoder(run)
         if llm:
-            check_language_model(run.config.llm)
+            check_language_model(run)
 
     stage = StageKind(name, all_settings, train, parents, inputs=inputs, check=check, system=name)
 
