@@ -17,7 +17,7 @@ from typing import Any
 from allmrec.core.errors import AllmrecError, ModelNotFoundError
 from allmrec.core.progress import loading_bars
 
-__all__ = ["check_whole", "read_json_file", "read_model", "read_tokenizer", "readable", "refuse_adapter"]
+__all__ = ["check_whole", "leave_out", "read_json_file", "read_model", "read_tokenizer", "readable", "refuse_adapter"]
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _SHOWN = 3
@@ -70,11 +70,16 @@ def read_model(
             ignore_mismatched_sizes=True,
             **arguments,
         )
-    for part in unread:
-        if getattr(model, part, None) is not None:
-            setattr(model, part, None)
+    leave_out(model, unread)
     check_whole(model, about, source, what)
     return model
+
+
+def leave_out(model: Any, parts: Iterable[str]) -> None:
+    """Put something without weights in the place of parts that nobody asks anything; some families call them always."""
+    for part in parts:
+        if getattr(model, part, None) is not None:
+            setattr(model, part, _unread())
 
 
 def check_whole(model: Any, about: Mapping[str, Any], source: str | Path, what: str) -> None:
@@ -258,6 +263,12 @@ def _missing_shards(file: Path) -> Iterator[str]:
     missing = sorted({str(shard) for shard in shards if not (file.parent / str(shard)).is_file()})
     if missing:
         yield f"{file} names {_some(missing)}, which {file.parent} does not have. Get the missing files."
+
+
+def _unread() -> Any:
+    from torch import nn  # slow to import
+
+    return nn.Identity()
 
 
 def _head(model: Any) -> str:

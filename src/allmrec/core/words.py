@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from allmrec.core.errors import ModelNotFoundError
@@ -109,26 +109,24 @@ class Words:
                 return
 
 
-def check_rows(tokenizer: Any, rows: int, source: Any, what: str) -> None:
-    """Make sure that there is an embedding for every token that a text can become, and for those put around it.
+def check_rows(tokenizer: Any, rows: int, used: Iterable[int | None], source: Any, what: str) -> None:
+    """Make sure that there is an embedding for every token that a text can become, and for those that are put around it.
 
     Args:
         tokenizer: any of transformers'.
         rows: of the model's token embeddings.
+        used: control tokens that are used beside those that the tokenizer puts around a text by itself.
         source: where it was read from.
         what: whose it is, in words.
 
     Raises:
         ModelNotFoundError: there are more tokens than rows.
     """
-    control = _control_ids(tokenizer)
-    named = {getattr(tokenizer, name, None) for name in _NAMED} - {None}
-    beyond = {
-        number: token
-        for token, number in tokenizer.get_vocab().items()
-        # Control tokens of other uses (images, say) may stand behind the last row: no text becomes one.
-        if number >= rows and (number not in control or number in named)
-    }
+    before, after = _frame(tokenizer)
+    # Control tokens of other uses (images, say) may stand behind the last row, for no text becomes one. An unknown word's
+    # that does was added later, and the vocabulary knows nothing of it.
+    unused = (_control_ids(tokenizer) | {tokenizer.unk_token_id}) - {*before, *after, *used}
+    beyond = {n: token for token, n in tokenizer.get_vocab().items() if n >= rows and n not in unused}
     if beyond:
         raise ModelNotFoundError(
             f"{what} ({source}) has {rows:,} token embeddings, and its tokenizer tokens beyond them: {len(beyond):,}, such "

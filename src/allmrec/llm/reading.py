@@ -44,7 +44,7 @@ def read_language_model(
         )
     tokenizer = read_tokenizer(source, what, trust_remote_code=trust_remote_code)
     model = read_model(AutoModelForCausalLM, source, what, trust_remote_code=trust_remote_code, **arguments)
-    check_rows(tokenizer, int(model.get_input_embeddings().weight.shape[0]), source, what)
+    check_rows(tokenizer, int(model.get_input_embeddings().weight.shape[0]), (tokenizer.eos_token_id,), source, what)
     return model, tokenizer
 
 

@@ -82,7 +82,7 @@ def load_parts(name: str, trust_remote_code: bool = False) -> Parts:
         model.config.use_cache = False
     embeddings = model.get_input_embeddings()
     if isinstance(embeddings, torch.nn.Embedding):
-        check_rows(tokenizer, embeddings.num_embeddings, source, what)
+        check_rows(tokenizer, embeddings.num_embeddings, (tokenizer.pad_token_id,), source, what)
     settings = read_json_file(source, "sentence_bert_config.json", what) or {}
     limits = [tokenizer.model_max_length, _positions(model), settings.get("max_seq_length")]
     return Parts(
