@@ -20,7 +20,13 @@ from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.text import Parts, TextBank, TransformerEncoder
 
 LAYERS = 3
-TEXTS = ["Title: Heat (1995), Description: a thief", "a", None, "Toy Story", "the film of the year, of which 7 were made"]
+TEXTS = [
+    "Title: Heat (1995), Description: a thief",
+    "a",
+    None,
+    "Toy Story",
+    "the film of the year, of which 7 were made",
+]
 PRESENT = [0, 1, 3, 4]
 
 TOKENIZER = tiny_tokenizer()

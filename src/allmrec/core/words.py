@@ -46,6 +46,7 @@ class Words:
         """Token numbers that the tokenizer puts before a text by itself."""
         self.after: tuple[int, ...] = after
         """Token numbers that it puts behind one."""
+        self._within = self._found_anchor() if _puts_blank(tokenizer) else ""
         if in_pieces:
             self._put_no_blank()
 
@@ -55,12 +56,7 @@ class Words:
 
     def many(self, texts: Sequence[str]) -> list[list[int]]:
         """The same of several texts, faster."""
-        found = self._encoded([self._anchor + text for text in texts]) if texts else []
-        cut = len(self._encoded([self._anchor])[0]) if self._anchor else 0
-        return [
-            self._without_control(text) if self.control.intersection(ids) else ids[cut:]
-            for text, ids in zip(texts, found, strict=True)
-        ]
+        return self._rows(texts, self._anchor)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of token numbers as it was written, control tokens left out."""
@@ -70,13 +66,21 @@ class Words:
     def _encoded(self, texts: list[str]) -> list[list[int]]:
         return [list(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    def _without_control(self, text: str) -> list[int]:
+    def _rows(self, texts: Sequence[str], anchor: str) -> list[list[int]]:
+        """Token numbers of texts behind an anchor, which is there so that no blank is put before them."""
+        found = self._encoded([anchor + text for text in texts]) if texts else []
+        start = len(self._encoded([anchor])[0]) if anchor else 0
+        return [
+            self._without_control(text, anchor) if self.control.intersection(ids) else ids[start:]
+            for text, ids in zip(texts, found, strict=True)
+        ]
+
+    def _without_control(self, text: str, anchor: str) -> list[int]:
         """Token numbers of a text that comes out with control tokens: it is cut inside of each and the parts are joined."""
         if len(text) < 2:
             return [token for token in self._encoded([text])[0] if token not in self.control]
         at = self._cut(text)
-        parts = [text[:at], text[at:]]
-        return [token for part in self.many(parts) for token in part]
+        return self._rows([text[:at]], anchor)[0] + self._rows([text[at:]], self._within)[0]
 
     def _cut(self, text: str) -> int:
         """A place inside the first control token that a text comes out with."""
@@ -97,16 +101,20 @@ class Words:
             kept = backend.normalizer, backend.pre_tokenizer, backend.decoder
             backend.normalizer, backend.pre_tokenizer, backend.decoder = _blankless(backend)
             if self._encoded([" a"]) != self._encoded(["a"]) and not _puts_blank(self._tokenizer):
+                self._within = ""
                 return
             # Its rules take a leading blank away, so that one of its own is the only one that there can be.
             backend.normalizer, backend.pre_tokenizer, backend.decoder = kept
+        self._anchor = self._within = self._found_anchor()
+
+    def _found_anchor(self) -> str:
+        """A text whose tokens stay the same whatever follows it."""
         for anchor in _ANCHORS:
             alone = self._encoded([anchor])[0]
-            if all(
-                self._encoded([anchor + text])[0][: len(alone)] == alone for text in ("a", " a", ",", ".", "1", "é")
-            ):
-                self._anchor = anchor
-                return
+            texts = [anchor + text for text in ("a", " a", ",", ".", "1", "é")]
+            if all(ids[: len(alone)] == alone for ids in self._encoded(texts)):
+                return anchor
+        return ""
 
 
 def check_rows(tokenizer: Any, rows: int, used: Iterable[int | None], source: Any, what: str) -> None:
