@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from allmrec.alignment.align import align
@@ -10,14 +12,13 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone
+from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_encoder
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.text_stage import item_texts
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["ALIGN", "joint_table", "text_side"]
-
-_PARTS = ("align", "encoder", "item_text")
 
 
 def _train(run: Run, stage: Stage) -> StageResult:
@@ -35,9 +36,14 @@ def _train(run: Run, stage: Stage) -> StageResult:
     return StageResult(alignment.state_dict(), log.as_json(), {"joint": joint.tensors()})
 
 
+def _settings(config: RunConfig) -> dict[str, Any]:
+    parts: dict[str, Any] = {part: getattr(config, part).model_dump(mode="json") for part in ("align", "item_text")}
+    return parts | {"encoder": config.encoder.deciding}
+
+
 ALIGN = StageKind(
     "align",
-    lambda config: {part: getattr(config, part).model_dump(mode="json") for part in _PARTS},
+    _settings,
     _train,
     parents=lambda config: (PRETRAIN,),
     check=lambda run: check_encoder(run),

@@ -21,7 +21,7 @@ def _train(run: Run, stage: Stage) -> StageResult:
 
 TEXTS = StageKind(
     "texts",
-    lambda config: {"encoder": config.encoder.untouched.model_dump(mode="json")},
+    lambda config: {"encoder": config.encoder.untouched.deciding},
     _train,
     seeded=False,
     check=lambda run: check_encoder(run),

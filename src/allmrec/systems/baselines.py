@@ -52,8 +52,7 @@ def encoder_note(config: RunConfig) -> str:
 
 def _plain_texts(config: RunConfig) -> dict[str, Any]:
     """What decides the texts and how MoRec and CTRL read them."""
-    parts = {"item_text": config.item_text, "encoder": _encoder_config(config)}
-    return {name: part.model_dump(mode="json") for name, part in parts.items()}
+    return {"item_text": config.item_text.model_dump(mode="json"), "encoder": _encoder_config(config).deciding}
 
 
 # --- late fusion ---

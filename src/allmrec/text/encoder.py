@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class EncoderConfig(Config):
         description="Whether Python files that come with the model may run. They can do all that you can: read them first. A run "
         "that was given to you does not decide this; see ALLMREC_TRUST_REMOTE_CODE in docs/trust.md.",
     )
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What of it decides a result: all but whether its code may run."""
+        return self.model_dump(mode="json", exclude={"trust_remote_code"})
 
     @property
     def untouched(self) -> EncoderConfig:
