@@ -11,11 +11,12 @@ from tiny_world import TinyWorld
 from allmrec.core.errors import ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.pipeline.config import load_recipe
-from allmrec.pipeline.frozen import check_encoder, check_language_model
+from allmrec.pipeline.frozen import check_encoder, check_language_model, try_encoder, try_language_model
 from allmrec.pipeline.run import Run
 
 # The test run is offline (HF_HUB_OFFLINE), so the hub is never asked.
 CHECKS = [(check_language_model, "llm", "language model"), (check_encoder, "encoder.name", "sentence encoder")]
+LOADS = [(try_language_model, "llm", "language model"), (try_encoder, "encoder.name", "sentence encoder")]
 
 
 def _run(world: TinyWorld, folder: Path, field: str, name: str) -> Run:
@@ -32,22 +33,23 @@ def test_a_name_that_leads_nowhere_is_named(
         check(_run(tiny_world, tmp_path, field, name))
 
 
-@pytest.mark.parametrize(("check", "field", "kind"), CHECKS)
+@pytest.mark.parametrize(("load", "field", "kind"), LOADS)
 def test_a_folder_that_is_no_model_is_refused_before_any_training(
-    check: Callable[[Run], None], field: str, kind: str, tiny_world: TinyWorld, tmp_path: Path
+    load: Callable[[Run], None], field: str, kind: str, tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelNotFoundError, match=f"The {kind} .* could not be loaded"):
-        check(_run(tiny_world, tmp_path, field, str(tmp_path)))
+        load(_run(tiny_world, tmp_path, field, str(tmp_path)))
 
 
-@pytest.mark.parametrize(("check", "field", "kind"), CHECKS)
+@pytest.mark.parametrize(("load", "field", "kind"), LOADS)
 def test_what_is_here_and_whole_passes_and_its_fingerprint_is_noted(
-    check: Callable[[Run], None], field: str, kind: str, tiny_world: TinyWorld, tmp_path: Path
+    load: Callable[[Run], None], field: str, kind: str, tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
     config = load_recipe(str(tiny_world.recipe))
     name = config.llm if field == "llm" else config.encoder.name
     run = _run(tiny_world, tmp_path, field, name)
-    check(run)
+    load(run)
+    load(run)
     assert [key.split(" ", 1)[1].startswith(name) for key in run.fingerprints] == [True]
     assert not run.path.exists()

@@ -13,7 +13,7 @@ from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_encoder
+from allmrec.pipeline.frozen import check_encoder, try_encoder, tuned_encoder, untouched_encoder
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.text_stage import item_texts
 from allmrec.store.stages import Stage, StageResult
@@ -46,7 +46,8 @@ ALIGN = StageKind(
     _settings,
     _train,
     parents=lambda config: (PRETRAIN,),
-    check=lambda run: check_encoder(run),
+    check=check_encoder,
+    load=try_encoder,
 )
 
 

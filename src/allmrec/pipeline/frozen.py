@@ -28,6 +28,8 @@ __all__ = [
     "language_model",
     "language_model_input",
     "sentence_encoder",
+    "try_encoder",
+    "try_language_model",
     "tuned_encoder",
     "untouched_encoder",
 ]
@@ -96,23 +98,38 @@ def untouched_encoder(run: Run) -> TransformerEncoder:
 
 
 def check_language_model(run: Run) -> None:
-    """Load a run's language model once, before hours are spent on stages before it, and let it go again.
+    """Find a run's language model; one that comes as GGUF is converted now, once.
 
     Raises:
-        ModelNotFoundError: it is neither on this machine nor reachable, or its files are not whole.
-        ArtifactError: it has other weights than the one that the run was trained with.
+        ModelNotFoundError: it is neither on this machine nor reachable.
     """
-    name = language_model_input(run.config)["llm"]
-    if name not in run.loaded and f"llm {name}" not in run.fingerprints:
-        _find("language model", run.config.llm, resolve_language_model(run.config.llm))
-        _load_language_model(run)
+    _find("language model", run.config.llm, resolve_language_model(run.config.llm))
 
 
 def check_encoder(run: Run) -> None:
-    """The same of its sentence encoder."""
+    """Find its sentence encoder; raises as `check_language_model`."""
     name = run.config.encoder.name
-    if f"encoder {name}" not in run.fingerprints:
-        _find("sentence encoder", name, name if find_packaged(name) is None else packaged_path(name))
+    _find("sentence encoder", name, name if find_packaged(name) is None else packaged_path(name))
+
+
+def try_language_model(run: Run) -> None:
+    """Load it once, before hours are spent on stages before it, and let it go again.
+
+    Raises:
+        ModelNotFoundError: its files are not whole.
+        ArtifactError: it has other weights than the one that the run was trained with.
+    """
+    if f"llm {language_model_input(run.config)['llm']}" not in run.fingerprints:
+        _load_language_model(run)
+
+
+def try_encoder(run: Run) -> None:
+    """The same of its sentence encoder, with the layers that are to be tuned.
+
+    Raises:
+        ConfigError: it pools in a way that is not supported, or cannot be tuned as asked.
+    """
+    if f"encoder {run.config.encoder.name}" not in run.fingerprints:
         tuned_encoder(run)
 
 

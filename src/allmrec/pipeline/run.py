@@ -39,7 +39,8 @@ class StageKind:
         before: stages that are trained before it although it does not read them.
         inputs: what else decides its result, beside the data and the seed.
         seeded: whether the seed decides anything.
-        check: raises where a model or a text is missing that the training needs.
+        check: raises where a model or a text is missing that the training needs; quick.
+        load: loads the frozen models that it needs once, and raises where they cannot be used.
         system: the system that alone needs it; empty where it is one of A-LLMRec's own.
     """
 
@@ -51,6 +52,7 @@ class StageKind:
     inputs: Callable[[RunConfig], Mapping[str, str]] = lambda config: {}
     seeded: bool = True
     check: Callable[[Run], None] = lambda run: None
+    load: Callable[[Run], None] = lambda run: None
     system: str = ""
 
 

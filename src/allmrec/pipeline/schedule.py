@@ -36,12 +36,15 @@ def check_models(run: Run, kinds: Sequence[StageKind]) -> None:
     """Whether what the training needs is there, before hours are spent on the first of the stages.
 
     Raises:
-        ModelNotFoundError: a model is not.
+        ModelNotFoundError: a model is not, or not whole.
+        ArtifactError: a frozen model is another than the one that the run was trained with.
         DataError: a stage needs texts and no item has one.
     """
-    for kind in in_order(run.config, kinds):
-        if not run.has(kind):
-            kind.check(run)
+    wanted = [kind for kind in in_order(run.config, kinds) if not run.has(kind)]
+    for kind in wanted:
+        kind.check(run)
+    for kind in wanted:
+        kind.load(run)
 
 
 def train(jobs: Sequence[Job], log: Log) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from allmrec.pipeline.frozen import check_encoder, untouched_encoder
+from allmrec.pipeline.frozen import check_encoder, try_encoder, untouched_encoder
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
@@ -24,7 +24,8 @@ TEXTS = StageKind(
     lambda config: {"encoder": config.encoder.untouched.deciding},
     _train,
     seeded=False,
-    check=lambda run: check_encoder(run),
+    check=check_encoder,
+    load=try_encoder,
 )
 
 

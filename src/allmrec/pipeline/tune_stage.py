@@ -8,7 +8,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.pipeline.align_stage import ALIGN, joint_table
 from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, known_counts, train_counts
 from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
+from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input, try_language_model
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.text_stage import TEXTS, title_similarity
 from allmrec.recommend.prompted import PromptedRanker
@@ -41,7 +41,8 @@ TUNE = StageKind(
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run),
+    check=check_language_model,
+    load=try_language_model,
 )
 
 # All that A-LLMRec can have, in order.

@@ -15,7 +15,13 @@ from allmrec.core.errors import DataError
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
 from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import check_encoder, check_language_model, language_model_input
+from allmrec.pipeline.frozen import (
+    check_encoder,
+    check_language_model,
+    language_model_input,
+    try_encoder,
+    try_language_model,
+)
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.store.stages import Stage, StageResult
@@ -73,7 +79,13 @@ def trained_system(
         if llm:
             check_language_model(run)
 
-    stage = StageKind(name, all_settings, train, parents, inputs=inputs, check=check, system=name)
+    def load_models(run: Run) -> None:
+        if encoder:
+            try_encoder(run)
+        if llm:
+            try_language_model(run)
+
+    stage = StageKind(name, all_settings, train, parents, inputs=inputs, check=check, load=load_models, system=name)
 
     def opened(run: Run) -> System:
         return System(load(run, run.tensors(stage)), titles(run.config), note(run.config))
