@@ -152,9 +152,9 @@ def train(
     device = chosen_device(device)
     here = processes(device)
     run = Run.draft(Path(output), dataset, load_recipe(recipe, fields), here.device(device))
-    schedule.check_models(run, allmrec_stages(run.config))
-    run.keep()
     with progress_shown(progress):
+        schedule.check_models(run, allmrec_stages(run.config))
+        run.keep()
         run.train(logger.info if here.is_main else logger.debug)
     return run
 
