@@ -178,9 +178,9 @@ def train(
     if earlier is not None:
         run = continued(run, earlier, ALLMREC_STAGES)
     check_settings(run.config)
-    schedule.check_models(run, allmrec_stages(run.config))
-    run.keep()
     with progress_shown(progress):
+        schedule.check_models(run, allmrec_stages(run.config))
+        run.keep()
         run.train(logger.info if here.is_main else logger.debug, callbacks=callbacks)
     return run
 

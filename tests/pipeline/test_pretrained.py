@@ -105,7 +105,7 @@ def test_another_sentence_encoder_of_that_name_is_refused_when_it_is_needed(
     run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = allmrec.ALLMRec.from_pretrained(saved)
-    monkeypatch.setattr("allmrec.pipeline.frozen.encoder_fingerprint", lambda name: "another")
+    monkeypatch.setattr("allmrec.pipeline.frozen.fingerprint", lambda model: "another")
     assert loaded.recommend(history=["i1"])
     with pytest.raises(ArtifactError, match=r"sentence encoder .* other weights"):
         loaded.add_items([{"item_id": "new", "title": "x"}])

@@ -96,7 +96,7 @@ class TrainedALLMRec(ALLMRec):
                 "llm": {"name": run.config.llm.name, "fingerprint": fingerprint(language_model(run).frozen.module)},
                 "encoder": {
                     "name": run.config.encoder.name,
-                    "fingerprint": encoder_fingerprint(run.config.encoder.name),
+                    "fingerprint": encoder_fingerprint(run),
                 },
             }
             about: dict[str, Any] = {

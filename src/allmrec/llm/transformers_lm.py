@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from allmrec.core.devices import chosen_device
-from allmrec.core.errors import ConfigError, ModelNotFoundError
+from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
-from allmrec.core.progress import loading_bars
+from allmrec.core.words import Words
 from allmrec.llm.decoding import CachedDecoding, RereadDecoding
 from allmrec.llm.language_model import Decoding, KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
@@ -31,7 +31,7 @@ class TransformersLM:
 
     Args:
         model: a causal language model whose body takes `inputs_embeds`.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; from here on it takes every text for words, and puts no blank before a text by itself.
         name: what to call it in manifests.
 
     Raises:
@@ -61,6 +61,7 @@ class TransformersLM:
         # Some models' embeddings are scaled by the module that holds them.
         self._factor = self._reader.embedding_factor()
         self._scale = self._factor * float(weight.detach().float().square().mean().sqrt())
+        self._words = Words(tokenizer, in_pieces=True)
 
     @property
     def name(self) -> str:
@@ -109,11 +110,10 @@ class TransformersLM:
         return self._factor * weight.mean(dim=0), self._factor**2 * torch.cov(weight.T)
 
     def tokenize(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._words.ids(text)
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        # Some tokenizers tidy blanks before punctuation away; a title must come back as it was written.
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return self._words.text(ids)
 
     @property
     def reads_trees(self) -> bool:
@@ -279,7 +279,10 @@ class TransformersLM:
 
 
 def load_language_model(
-    name: str | Path, device: str | torch.device = "auto", precision: Precision = "auto"
+    name: str | Path,
+    device: str | torch.device = "auto",
+    precision: Precision = "auto",
+    trust_remote_code: bool = False,
 ) -> TransformersLM:
     """Load a causal language model by name or folder; GGUF folders and packaged models included.
 
@@ -287,30 +290,24 @@ def load_language_model(
         name: a packaged model's name, a hub name, or a folder.
         device: where to put it; auto: the GPU where there is one.
         precision: how its weights are held; auto: bfloat16 on a GPU and on a CPU that is faster at it, else float32.
+        trust_remote_code: whether Python files that come with it may run; they can do all that the user can.
 
     Raises:
-        ModelNotFoundError: it is neither on this machine nor reachable.
+        ModelNotFoundError: it is neither on this machine nor reachable; or damaged, without some of its weights, an
+            adapter, or no causal language model.
         MissingExtraError: int8 or int4 without their package.
         ConfigError: int8 or int4 on a device that cannot.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, needed by this function alone
-
+    from allmrec.llm.files import check_causal, read_language_model  # slow to import, needed by this function alone
     from allmrec.llm.gguf import resolve_language_model
 
     where = resolve_language_model(str(name))
     device = torch.device(chosen_device(str(device)))
     arguments = loading_arguments(precision, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        with loading_bars():
-            model = AutoModelForCausalLM.from_pretrained(where, **arguments)
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"The language model {str(name)!r} could not be loaded: {str(error).splitlines()[0]} Give a folder that "
-            "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
-            "(`allmrec doctor` lists them)."
-        ) from error
+    model, tokenizer = read_language_model(where, str(name), arguments, trust_remote_code)
     keep_weights(model)
     if "quantization_config" not in arguments:
-        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
+        model.to(device)
+    model.eval()
+    check_causal(model, where, str(name))
     return TransformersLM(model, tokenizer, str(name))

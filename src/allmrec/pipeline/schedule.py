@@ -40,13 +40,16 @@ def check_models(run: Run, kinds: Sequence[StageKind]) -> None:
     """Whether what the training needs is there, before hours are spent on the first of the stages.
 
     Raises:
-        ModelNotFoundError: a model is not.
+        ModelNotFoundError: a model is not, or not whole.
+        ArtifactError: a frozen model is another than the one that the run was trained with.
         DataError: the data lacks what they need: users with enough interactions, negatives, texts.
     """
     missing = _missing(run, kinds)
     check_data(run, missing)
     for kind in missing:
         kind.check(run)
+    for kind in missing:
+        kind.load(run)
 
 
 def _missing(run: Run, kinds: Sequence[StageKind]) -> list[StageKind]:
@@ -75,6 +78,8 @@ def train(jobs: Sequence[Job], log: Log) -> None:
         for run, kinds in jobs:
             run.check_unpublished()
             check_models(run, kinds)
+        if here.is_main:
+            run.folder.add_fingerprints(run.fingerprints)
         for note in dict.fromkeys(note for run, kinds in jobs for note in data_notes(run, _missing(run, kinds))):
             log(note)
         done: set[Path] = set()

@@ -10,7 +10,7 @@ import torch
 from allmrec.core.tensors import expected
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_run
-from allmrec.pipeline.frozen import check_encoder, untouched_encoder
+from allmrec.pipeline.frozen import check_encoder, try_encoder, untouched_encoder
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
@@ -44,7 +44,8 @@ TEXTS = StageKind(
     _settings,
     _train,
     seeded=False,
-    check=lambda run: check_encoder(run.config.encoder.name),
+    check=check_encoder,
+    load=try_encoder,
     continuation=Continuation(_settings),
 )
 

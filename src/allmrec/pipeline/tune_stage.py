@@ -51,9 +51,8 @@ def _shape(config: RunConfig) -> dict[str, Any] | None:
     return {"vectors": vectors, "joint": joint, "prompt": prompt, **language_model_input(config)}
 
 
-def _check(run: Run) -> None:
-    """Whether the language model is there and can read the prompts; it is loaded for that and used again in training."""
-    check_language_model(run.config.llm.name)
+def _load(run: Run) -> None:
+    """Load the language model, which is used again in training, and see whether it can read the prompts."""
     check_prompt(language_model(run), run.config.tune.prompt)
 
 
@@ -63,7 +62,8 @@ TUNE = StageKind(
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=_check,
+    check=check_language_model,
+    load=_load,
     continuation=Continuation(_shape, lambda run: run.split.prefix_end),
 )
 

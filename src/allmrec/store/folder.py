@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,20 @@ class RunRecord:
         config: the whole configuration as plain values.
         published: of a saved recommender: fingerprints of frozen models, added items, the catalogue's hash.
         start: of a run that goes on from an earlier one: which, and from which of its stages.
+        fingerprints: of frozen models, by what they are for and their name.
     """
 
     data_hash: str
     config: Mapping[str, Any]
     published: Mapping[str, Any] | None = None
     start: Mapping[str, Any] | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file."""
         about = {"format": FORMAT_VERSION, "data_hash": self.data_hash, "config": dict(self.config)}
+        if self.fingerprints:
+            about["fingerprints"] = dict(self.fingerprints)
         parts = {"published": self.published, "start": self.start}
         return about | {name: dict(part) for name, part in parts.items() if part is not None}
 
@@ -103,7 +107,9 @@ class RunFolder:
             if here.is_main:
                 with space_checked(self.path), held(self.path):
                     tidy(self.path)
-                    write_json(self.path / "run.json", record.as_json())
+                    # What is known of frozen models stays: stages that stand there were trained with them.
+                    known = {**self.fingerprints(), **record.fingerprints}
+                    write_json(self.path / "run.json", replace(record, fingerprints=known).as_json())
                     # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
                     if not (self.path / "data" / "manifest.json").is_file():
                         dataset.save(self.path / "data")
@@ -134,7 +140,31 @@ class RunFolder:
         dataset = InteractionDataset.load(path / "data")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
             raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
-        return RunRecord(str(about.get("data_hash")), settings, published, about.get("start")), dataset
+        return RunRecord(
+            str(about.get("data_hash")), settings, published, about.get("start"), self.fingerprints()
+        ), dataset
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the frozen models that the run was trained with, as `run.json` has them now; none before it is written.
+
+        Raises:
+            ArtifactError: they are not what this version writes.
+        """
+        path = self.path / "run.json"
+        found = read_json(path).get("fingerprints", {}) if path.is_file() else {}
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ArtifactError(
+                f"{path}: fingerprints is {str(found)[:60]!r}; expected a text a model. Restore the file."
+            )
+        return found
+
+    def add_fingerprints(self, found: Mapping[str, str]) -> None:
+        """Write down fingerprints of models that the run is about to be trained with; the run is held."""
+        known = self.fingerprints()
+        if not found.items() <= known.items():
+            write_json(
+                self.path / "run.json", {**read_json(self.path / "run.json"), "fingerprints": {**known, **found}}
+            )
 
     @contextmanager
     def held(self, here: Processes) -> Iterator[None]:

@@ -27,7 +27,7 @@ from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import cf_in_use, everything
 from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import language_model
+from allmrec.pipeline.frozen import encoder_parts, language_model, sentence_encoder
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.text_stage import TEXTS, item_texts, title_similarity
 from allmrec.pipeline.tune_stage import TUNE
@@ -37,8 +37,7 @@ from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind
 from allmrec.systems.trained import logged, own_backbone, trained_system
-from allmrec.text.encoder import load_encoder
-from allmrec.text.loading import load_parts
+from allmrec.text.encoder import EncoderConfig
 
 __all__ = ["BASELINES", "TRAINED_BASELINES", "TextSimilarityConfig", "encoder_note"]
 
@@ -49,8 +48,8 @@ class TextSimilarityConfig(Config):
     max_history: int = Field(10, ge=1, description="Most recent items of the history that are compared.")
 
 
-def _run_encoder(config: RunConfig, settings: Config) -> str:
-    return config.encoder.name
+def _run_encoder(config: RunConfig, settings: Config) -> EncoderConfig:
+    return config.encoder
 
 
 # --- late fusion ---
@@ -141,7 +140,7 @@ def _text_system(
     """A system that encodes texts while it is trained and ends as a plain SASRec."""
 
     def trained(run: Run, stage: Stage, own: T) -> StageResult:
-        encoder = load_encoder(own.encoder)
+        encoder = sentence_encoder(run, own.encoder)
         model, log, others = train(
             everything(run), item_texts(run), encoder, own, run.config.seed, run.resume(stage), run.device
         )
@@ -158,7 +157,7 @@ def _text_system(
         trained,
         load,
         more=lambda config: {"item_text": config.item_text.model_dump(mode="json")},
-        encoder=lambda config, own: own.encoder.name,
+        encoder=lambda config, own: own.encoder,
         texts=True,
         note=encoder_note,
     )
@@ -179,7 +178,7 @@ def _train_ctrl(*arguments: Any) -> tuple[nn.Module, TrainingLog, dict[str, Trai
 def _tokens(run: Run, settings: RecformerTrainingConfig) -> ItemTokens:
     """The catalogue in the tokens of the Longformer that is named, or of the encoder where a small one is built."""
     longformer = settings.model.longformer
-    named = longformer_tokenizer(longformer) if longformer else load_parts(run.config.encoder.name).tokenizer
+    named = longformer_tokenizer(longformer) if longformer else encoder_parts(run).tokenizer
     return ItemTokens.of(run.dataset.catalogue, named)
 
 
