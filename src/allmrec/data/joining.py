@@ -54,7 +54,7 @@ def require_joined(names: pa.Array, counts: Int[np.ndarray, " names"], rows: Seq
     reason, gain = _written_otherwise(lacking, set(rows))
     if n_has / n_names >= _LITTLE and gain < _GAIN * n_names:
         return None
-    examples = f"found {_some(lacking)} there and {_some(rows)} in the items file"
+    examples = f"found {_some(lacking)} in the interactions and {_some(rows)} in the items file"
     if not n_has:
         raise DataError(
             f"none of the {n_names:,} items of the interactions has a row in the items file: {examples}. {reason}Give the "

@@ -159,7 +159,12 @@ class _File:
             line, fields = record.line, record.fields
             if record.problem is not None:
                 kind = "quote never closed" if "never closed" in record.problem else "stray quote"
-                problems.add(kind, f"{record.problem}; without quotes in the file: --no-quoting", path, line)
+                problems.add(
+                    kind,
+                    f"{record.problem}; where quotes enclose nothing, set quoting to false (--no-quoting)",
+                    path,
+                    line,
+                )
             elif len(fields) != len(names):
                 problems.add(
                     "wrong number of columns",
@@ -232,7 +237,7 @@ def _fast(
                 return None
             over_lines = quotes == "over lines"
         table = pa_csv.read_csv(
-            pa.BufferReader(data),
+            pa.BufferReader(_owned(data)),
             read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=int(syntax.header)),
             parse_options=pa_csv.ParseOptions(
                 delimiter=delimiter, quote_char='"' if syntax.quoting else False, newlines_in_values=syntax.quoting
@@ -251,6 +256,15 @@ def _fast(
     ):
         return None
     return columns
+
+
+def _owned(data: bytes) -> pa.Buffer:
+    """A copy in Arrow's own memory. Its threads may let go of the last buffer while the interpreter shuts down, and one
+    that belongs to Python would then wait for the interpreter and abort the process."""
+    buffer = pa.allocate_buffer(len(data))
+    if data:
+        memoryview(buffer).cast("B")[:] = data
+    return buffer
 
 
 def _quotes(data: bytes, delimiter: str, n_columns: int) -> Literal["fine", "over lines", "stray"]:

@@ -75,11 +75,11 @@ def guessed_encoding(data: bytes) -> str:
             return "utf-8"
         before, after = data[run.start() - 1 : run.start()] if run.start() else b"", data[run.end() : run.end() + 1]
         in_word = _LETTER.match(before) or _LETTER.match(after)
-        if in_word and len(run.group()) <= 2 and _WESTERN.fullmatch(run.group()):
-            western += 1
-        else:
+        if len(run.group()) > 2 or not _WESTERN.fullmatch(run.group()):
             odd += 1
-    if western <= odd:
+        elif in_word:
+            western += 1
+    if western <= 10 * odd:
         return "utf-8"
     return "latin-1" if _NOT_CP1252.search(data) else "cp1252"
 

@@ -87,9 +87,7 @@ def parse_json(line: bytes) -> dict[str, Any]:
     try:
         record = _DECODER.decode(line.decode())
     except UnicodeDecodeError:
-        raise UnusableError(
-            "wrong encoding", "found bytes that are not UTF-8; expected UTF-8, or set encoding"
-        ) from None
+        raise UnusableError("wrong encoding", "found bytes that are not UTF-8; expected UTF-8") from None
     except RecursionError:
         raise UnusableError("not JSON", "found JSON that is nested too deeply") from None
     except ValueError as error:

@@ -52,8 +52,10 @@ _OTHERS = tuple(
         # As in the Amazon reviews of 2014 and 2018.
         rf"(?P<month>\d{{1,2}}) (?P<day>\d{{1,2}}), (?P<year>\d{{4}}){_CLOCK}",
         # As in tweets.
-        r"[A-Za-z]{3} (?P<name>[A-Za-z]{3}) (?P<day>\d{1,2}) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d) "
-        r"(?P<zone>[+-]\d{4}) (?P<year>\d{4})",
+        (
+            r"[A-Za-z]{3} (?P<name>[A-Za-z]{3}) (?P<day>\d{1,2}) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d) "
+            r"(?P<zone>[+-]\d{4}) (?P<year>\d{4})"
+        ),
     )
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
