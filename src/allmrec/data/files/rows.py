@@ -40,7 +40,7 @@ Role = Literal["id", "number", "time", "text", "texts"]
 # The columns to read with their roles, or a function that chooses them among the names that a file has.
 Wanted: TypeAlias = Mapping[str, Role] | Callable[[tuple[str, ...]], Mapping[str, Role]]
 
-# The share of a file's lines that may be left out, and what a small file may lose: as many lines, but no more than half.
+# The share of a file's lines that may be left out, and as many lines of any file, because shares of a few mean nothing.
 MAX_SKIPPED = 0.1
 _FEW = 10
 
@@ -61,8 +61,8 @@ class Problems:
 
     Args:
         on_error: whether a bad line fails or is left out.
-        max_skipped: the share of a file's lines that may be left out; None is MAX_SKIPPED, with which a small file may
-            lose ten lines as long as half of it remains.
+        max_skipped: the share of a file's lines that may be left out; None is MAX_SKIPPED, with which any file may lose
+            ten lines.
         max_unpacked: what a packed file may unpack to, in MiB, where that is more than a hundred times its size.
 
     Attributes:
@@ -147,7 +147,7 @@ class Problems:
         lost = self._lost[path]
         total = lost + kept
         if self.max_skipped is None:
-            allowed = max(MAX_SKIPPED * total, min(_FEW, total / 2))
+            allowed = max(MAX_SKIPPED * total, _FEW)
         else:
             allowed = self.max_skipped * total
         if lost <= allowed:

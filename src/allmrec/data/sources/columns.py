@@ -157,8 +157,7 @@ class ReadingConfig(Config):
         None,
         ge=0,
         le=1,
-        description=f"The share of a file's lines that may be left out; by default {MAX_SKIPPED:g}, and of a small file "
-        "ten lines as long as half remain.",
+        description=f"The share of a file's lines that may be left out; by default {MAX_SKIPPED:g}, and ten lines of any file.",
     )
     max_unpacked: int = Field(
         MAX_UNPACKED,

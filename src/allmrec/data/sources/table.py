@@ -102,8 +102,7 @@ def interactions_of(
     times = None if time is None else time_column(checks, time, date_order=date_order, unit=unit)
     positions = None if position is None else time_column(checks, position, "position", unit="any").values
     if not checks.good.any():
-        skipped = f" ({sum(problems.skipped.values())} bad lines were left out)" if problems.skipped else ""
-        raise DataError(f"no interactions; expected at least one record{skipped}", rows.path)
+        raise DataError(f"no interactions; expected at least one record{_left_out(problems)}", rows.path)
     problems.require_share(rows.path, int(checks.good.sum()))
     return RawInteractions(
         checks.keep(user_ids),
@@ -153,6 +152,8 @@ def items_of(
             f"{rows.path.name}: {int(repeated.sum()):,} rows of items that have another; the {duplicates} counts"
         )
         checks.good &= ~repeated
+    if problems.skipped and not checks.good.any():
+        raise DataError(f"no items; expected at least one record{_left_out(problems)}", rows.path)
     problems.require_share(rows.path, int(checks.good.sum()))
     return RawItems(
         tuple(checks.keep(ids).to_pylist()),
@@ -222,6 +223,15 @@ def found_items(rows: Rows, config: ColumnsConfig, headerless: bool, problems: P
         category_separator=config.category_separator,
         duplicates=config.duplicate_items,
     )
+
+
+def _left_out(problems: Problems) -> str:
+    """What was left out, where nothing remains."""
+    if not problems.skipped:
+        return ""
+    lines = problems.skipped_lines()
+    kinds = ", ".join(f"{kind} in lines {lines[kind]}" if kind in lines else kind for kind in problems.skipped)
+    return f" ({sum(problems.skipped.values())} bad lines were left out: {kinds})"
 
 
 def _repeated(ids: pa.Array, checks: Checks, keep_last: bool) -> np.ndarray:
