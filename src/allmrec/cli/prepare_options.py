@@ -46,7 +46,12 @@ class Shared:
     ] = "fail"
     max_skipped: Annotated[
         float | None,
-        typer.Option("--max-skipped", min=0, max=1, help="Share of a file's lines that may be left out. Default: 0.1, or ten lines."),
+        typer.Option(
+            "--max-skipped",
+            min=0,
+            max=1,
+            help="Share of a file's lines that may be left out. Default: 0.1, or ten lines.",
+        ),
     ] = None
     max_unpacked: Annotated[
         int | None,

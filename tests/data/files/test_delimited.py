@@ -5,6 +5,7 @@ import gzip
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -152,3 +153,12 @@ def test_the_fast_path_equals_the_plain_one(file: Path, body: str, quoting: bool
     plain = table.slow(Problems())
     assert values(fast) == values(plain)
     assert fast.lines() == plain.lines()
+
+
+def test_bytes_given_to_arrow_are_a_copy_of_its_own() -> None:
+    # Arrow's threads may release them while Python shuts down, and Python's own would then abort the process.
+    data = b"a,b\n1,2\n"
+    owned = delimited._owned(data)
+    assert owned.to_pybytes() == data
+    assert owned.address != pa.py_buffer(data).address
+    assert delimited._owned(b"").size == 0

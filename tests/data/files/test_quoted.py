@@ -67,7 +67,7 @@ def test_titles_that_swallow_rows_are_seen_on_the_fast_path_too(file: Path) -> N
 
 
 def test_texts_of_several_lines_stay_what_they_are(file: Path) -> None:
-    text = "A long text,\nwith commas, and lines\n\nand ""quotes""."
+    text = "A long text,\nwith commas, and lines\n\nand quotes."
     content = f'item_id,title,year\na,"{text}",2001\nb,"x",2002\n'
     ids, problems, lines = read(file, content, "fail")
     assert (ids, lines, dict(problems.skipped)) == (["a", "b"], [2, 6], {})
@@ -75,7 +75,9 @@ def test_texts_of_several_lines_stay_what_they_are(file: Path) -> None:
 
 def test_a_field_is_not_longer_than_a_thousand_lines(file: Path) -> None:
     content = 'item_id,title,year\na,"' + "x\n" * 1200 + '",1\nb,y,2\n'
-    with pytest.raises(DataError, match=r"log\.csv:2: a double quote opens here and is never closed within 1,000 lines"):
+    with pytest.raises(
+        DataError, match=r"log\.csv:2: a double quote opens here and is never closed within 1,000 lines"
+    ):
         read(file, content, "fail")
 
 
@@ -85,5 +87,7 @@ def test_ranges_of_lines_are_told_and_a_share_is_an_error(file: Path) -> None:
         problems.add("bad", "found something", file, line)
     assert problems.skipped_lines() == {"log.csv: bad": "3-5, 9, 20, 22, 24, 26, 28, 30, and 14 ranges more"}
     problems.require_share(file, 240)
-    with pytest.raises(DataError, match=r"24 of 124 lines \(19.4%\) would be left out, more than the 10.0% that may be"):
+    with pytest.raises(
+        DataError, match=r"24 of 124 lines \(19.4%\) would be left out, more than the 10.0% that may be"
+    ):
         problems.require_share(file, 100)

@@ -11,7 +11,6 @@ from allmrec.core.errors import DataError
 from allmrec.data import SOURCES, RawData, TableConfig
 from allmrec.data.sources.table import read_table_files
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*no time column found")
 
 

@@ -146,10 +146,7 @@ class Problems:
         """
         lost = self._lost[path]
         total = lost + kept
-        if self.max_skipped is None:
-            allowed = max(MAX_SKIPPED * total, _FEW)
-        else:
-            allowed = self.max_skipped * total
+        allowed = max(MAX_SKIPPED * total, _FEW) if self.max_skipped is None else self.max_skipped * total
         if lost <= allowed:
             return
         where = self.skipped_lines()
