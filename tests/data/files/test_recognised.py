@@ -132,7 +132,8 @@ def _in_two_gigabytes(path: Path) -> str:
     code = (
         "import sys; from pathlib import Path; from allmrec.core.errors import DataError\n"
         "from allmrec.data.files import FileLayout, Problems, read_rows\n"
-        "try: read_rows(Path(sys.argv[1]), FileLayout(), {'user_id': 'id', 'item_id': 'id', 'x': 'number'}, Problems())\n"
+        "roles = {'user_id': 'id', 'item_id': 'id', 'x': 'number'}\n"
+        "try: read_rows(Path(sys.argv[1]), FileLayout(), roles, Problems())\n"
         "except DataError as error: print(error)\n"
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
@@ -142,6 +143,7 @@ def _in_two_gigabytes(path: Path) -> str:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part"),
     [
