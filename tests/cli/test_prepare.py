@@ -15,6 +15,9 @@ from tests.cli.conftest import call, fails
 import allmrec.data
 from allmrec.data import InteractionDataset
 
+# The metadata here know one item of six.
+pytestmark = pytest.mark.filterwarnings("ignore:only 1 of the 6 items")
+
 _REVIEWS = [
     {"reviewerID": f"u{user}", "asin": f"i{item}", "overall": float(1 + (user + item) % 5), "unixReviewTime": item}
     for user in range(6)
