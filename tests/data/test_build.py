@@ -28,6 +28,9 @@ from allmrec.data import (
 from allmrec.data.provenance import Step
 from allmrec.data.sources.base import RawInteractions
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*no time column found")
+
+
 LOG = """user_id,item_id,rating,time
 bob,b,5,30
 ann,c,2,20
