@@ -38,7 +38,7 @@ from allmrec.systems.asking import Candidates, Users, asked_protocol
 from allmrec.systems.evaluating import evaluate_systems, run_protocol
 from allmrec.systems.keeping import forget_results
 from allmrec.systems.recommending import recommender
-from allmrec.systems.registry import check_settings, open_systems
+from allmrec.systems.registry import checked_settings, open_systems
 
 __all__ = ["Run", "evaluate", "open_run", "train"]
 
@@ -174,10 +174,9 @@ def train(
         config = earlier.config.changed(fields)
     else:
         config = load_recipe(recipe or "paper", fields)
-    run = Run.draft(Path(output), dataset, config, place)
+    run = Run.draft(Path(output), dataset, checked_settings(config), place)
     if earlier is not None:
         run = continued(run, earlier, ALLMREC_STAGES)
-    check_settings(run.config)
     with progress_shown(progress):
         schedule.check_models(run, allmrec_stages(run.config))
         run.keep()

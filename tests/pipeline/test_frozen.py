@@ -28,7 +28,7 @@ def home(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shutil.copytree(tiny_world.folder / "encoder", folder / "models/encoder")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        names = {"llm": "./models/lm", "encoder.name": "models/encoder"}
+        names = {"llm.name": "./models/lm", "encoder.name": "models/encoder"}
         config = load_recipe(str(tiny_world.recipe), names)
         run = Run.create(Path("run"), read_table(tiny_world.interactions, tiny_world.items), config)
         run.train()
@@ -59,7 +59,7 @@ def test_a_run_works_from_any_folder_whatever_is_called_alike_there(
     run = Run.open(home / "run")
     assert run.recommender().recommend(history=["i1", "i2"])
     named = json.loads((home / "run/run.json").read_text())["config"]
-    assert str(home / "models/lm") == run.config.llm
+    assert str(home / "models/lm") == run.config.llm.name
     assert str(home / "models/encoder") == named["encoder"]["name"]
 
 
@@ -68,7 +68,7 @@ def test_the_same_command_again_finds_every_stage_there(
 ) -> None:
     monkeypatch.chdir(home)
     said: list[str] = []
-    config = load_recipe(str(tiny_world.recipe), {"llm": "models/lm", "encoder.name": "./models/encoder"})
+    config = load_recipe(str(tiny_world.recipe), {"llm.name": "models/lm", "encoder.name": "./models/encoder"})
     Run.create(Path("run"), read_table(tiny_world.interactions, tiny_world.items), config).train(said.append)
     assert said
     assert all("there already" in line for line in said)

@@ -15,8 +15,8 @@ from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.pipeline.run import Run
 
 # The test run is offline (HF_HUB_OFFLINE), so the hub is never asked.
-CHECKS = [(check_language_model, "llm", "language model"), (check_encoder, "encoder.name", "sentence encoder")]
-LOADS = [(try_language_model, "llm", "language model"), (try_encoder, "encoder.name", "sentence encoder")]
+CHECKS = [(check_language_model, "llm.name", "language model"), (check_encoder, "encoder.name", "sentence encoder")]
+LOADS = [(try_language_model, "llm.name", "language model"), (try_encoder, "encoder.name", "sentence encoder")]
 
 
 def _run(world: TinyWorld, folder: Path, field: str, name: str) -> Run:
@@ -47,7 +47,7 @@ def test_what_is_here_and_whole_passes_and_its_fingerprint_is_noted(
     load: Callable[[Run], None], field: str, kind: str, tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
     config = load_recipe(str(tiny_world.recipe))
-    name = config.llm if field == "llm" else config.encoder.name
+    name = config.llm.name if field == "llm.name" else config.encoder.name
     run = _run(tiny_world, tmp_path, field, name)
     load(run)
     load(run)

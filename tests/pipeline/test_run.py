@@ -146,7 +146,7 @@ def test_a_language_model_that_cannot_read_the_prompts_is_told_before_training(
         changed = {} if name == "bloom" else {"is_decoder": False}
         build(name, len(tokenizer), **changed).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        changes = {"llm": str(folder), "tune.prompt.template.form": "copy"}
+        changes = {"llm.name": str(folder), "tune.prompt.template.form": "copy"}
         run = Run.create(tmp_path / f"{name} run", data, load_recipe(str(tiny_world.recipe), changes))
         with pytest.raises(ConfigError, match=message):
             run.train()
