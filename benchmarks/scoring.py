@@ -17,7 +17,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import read_movielens
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import leave_one_out
-from allmrec.llm.decoding import additive_mask
+from allmrec.llm.masks import additive_mask
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.prompting.questions import DomainWords
 from allmrec.prompting.template import PromptTemplate

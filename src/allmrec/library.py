@@ -34,9 +34,11 @@ from allmrec.pipeline.tune_stage import ALLMREC_STAGES, allmrec_stages, prompted
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
 from allmrec.store.stages import Stage
-from allmrec.systems.evaluating import evaluate_run
+from allmrec.systems.asking import Candidates, Users, asked_protocol
+from allmrec.systems.evaluating import evaluate_systems, run_protocol
+from allmrec.systems.keeping import forget_results
 from allmrec.systems.recommending import recommender
-from allmrec.systems.registry import check_settings
+from allmrec.systems.registry import checked_settings, open_systems
 
 __all__ = ["Run", "evaluate", "open_run", "train"]
 
@@ -172,13 +174,12 @@ def train(
         config = earlier.config.changed(fields)
     else:
         config = load_recipe(recipe or "paper", fields)
-    run = Run.draft(Path(output), dataset, config, place)
+    run = Run.draft(Path(output), dataset, checked_settings(config), place)
     if earlier is not None:
         run = continued(run, earlier, ALLMREC_STAGES)
-    check_settings(run.config)
-    schedule.check_models(run, allmrec_stages(run.config))
-    run.keep()
     with progress_shown(progress):
+        schedule.check_models(run, allmrec_stages(run.config))
+        run.keep()
         run.train(logger.info if here.is_main else logger.debug, callbacks=callbacks)
     return run
 
@@ -196,13 +197,36 @@ def open_run(path: Path | str, device: str = "auto") -> Run:
     return Run.open(Path(path), device)
 
 
-def evaluate(run: core.Run, systems: Sequence[str] | None = None, progress: bool | None = None) -> Report:
-    """Rank the run's frozen users and candidates with systems of the run.
+def evaluate(
+    run: core.Run,
+    systems: Sequence[str] | None = None,
+    users: Users | None = None,
+    candidates: Candidates | None = None,
+    progress: bool | None = None,
+) -> Report:
+    """Rank users' test items among candidates with systems of the run.
+
+    While it goes on, what is found is kept in the run's folder: after a kill or Ctrl-C the same call goes on where it stood.
+    The run's own `protocol.json` and reports are left as they are.
 
     Args:
         run: a trained run.
         systems: names; none named: all that it has.
+        users: how many of the run's test users, or a list of their ids; none: as the run's configuration says.
+        candidates: how many candidates a user, drawn for this call; or the candidates themselves, item ids by user id, the
+            same number for each; none: the run's frozen ones.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0.
+
+    Raises:
+        ConfigError: an unknown system, a user who has no test item, or candidates that do not fit.
+        UnknownIdError: a user or an item that the data does not hold.
+        ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
     with progress_shown(progress):
-        return evaluate_run(run, systems)
+        own = run_protocol(run)
+        if users is None and not isinstance(candidates, Mapping):
+            users = run.config.evaluation.users
+        protocol = asked_protocol(run, own, users, candidates)
+        report = evaluate_systems(run, open_systems(run, systems), protocol)
+        forget_results(run, report.protocol_hash)
+        return report

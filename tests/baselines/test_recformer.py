@@ -211,7 +211,7 @@ def test_every_step_is_taken_and_a_file_gives_the_same_ranking(
 
 def test_what_the_second_stage_spoils_is_not_kept(titles: Split, tokens: ItemTokens) -> None:
     config = RecformerTrainingConfig(
-        model=TINY, pretraining=None, first=quick(epochs=3), second=quick(learning_rate=1e3), validation_users=60
+        model=TINY, pretraining=None, first=quick(epochs=3), second=quick(learning_rate=10.0), validation_users=60
     )
     model, logs = train_recformer(titles, tokens, config, seed=0)
     assert list(logs) == ["first", "second"]

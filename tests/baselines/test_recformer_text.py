@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from allmrec.baselines.recformer import hidden_words
 from allmrec.baselines.recformer_text import ItemTokens
@@ -13,26 +15,21 @@ from allmrec.data.catalogue import Catalogue
 WORDS = ["[PAD]", "[CLS]", "[MASK]", "title", "category", "red", "lamp", "blue", "light", "toy", ","]
 
 
-class Tokenizer:
+def tokenizer(**names: str) -> PreTrainedTokenizerFast:
     """A number a word."""
-
-    cls_token_id, mask_token_id, pad_token_id, bos_token_id = 1, 2, 0, None
-
-    def __len__(self) -> int:
-        return len(WORDS)
-
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
-        assert not add_special_tokens
-        return {"input_ids": [WORDS.index(word) for word in text.replace(",", " ,").split()]}
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[PAD]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
+NAMES = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
 CATALOGUE = Catalogue(
     (None, "red lamp", None, None, "blue blue blue blue toy"), (None,) * 5, ((), ("light", "toy"), ("toy",), (), ())
 )
 
 
 def tokens(value_tokens: int = 4) -> ItemTokens:
-    return ItemTokens.of(CATALOGUE, Tokenizer(), value_tokens)
+    return ItemTokens.of(CATALOGUE, tokenizer(**NAMES), value_tokens)
 
 
 def words(ids: np.ndarray) -> str:
@@ -81,8 +78,12 @@ def test_only_values_are_hidden_as_often_as_asked() -> None:
 
 
 def test_a_tokenizer_needs_something_to_begin_with() -> None:
-    class Bare(Tokenizer):
-        cls_token_id = None
-
     with pytest.raises(ConfigError, match="CLS or BOS"):
-        ItemTokens.of(CATALOGUE, Bare())
+        ItemTokens.of(CATALOGUE, tokenizer(pad_token="[PAD]"))
+
+
+def test_control_tokens_in_a_value_are_words() -> None:
+    catalogue = Catalogue((None, "red [CLS] lamp", "[MASK]"), (None,) * 3, ((),) * 3)
+    made = ItemTokens.of(catalogue, tokenizer(**NAMES))
+    assert not {1, 2} & set(made.ids.tolist())
+    assert [n for n in made.ids.tolist() if n in (5, 6)] == [5, 6]

@@ -94,7 +94,15 @@ def test_negatives_are_uniform() -> None:
     assert np.abs(counts / 2000 - 1).max() < 0.1
 
 
-def test_a_user_without_negatives_is_named() -> None:
-    split = split_of([[*range(1, 31), 1, 2]])
-    with pytest.raises(DataError, match="'user 0' has all 30 items"):
-        NegativeSampler(split)
+def test_users_without_negatives_are_known_and_train_nothing() -> None:
+    everything = [*range(1, 31), 1, 2]
+    with pytest.raises(DataError, match="Every user who trains has all 30 items"):
+        NegativeSampler(split_of([everything]))
+    split = split_of([everything, [1, 2, 3, 4, 5]])
+    sampler = NegativeSampler(split)
+    assert sampler.without.tolist() == [True, False]
+    with pytest.raises(DataError, match="no negative can be drawn"):
+        sampler.draw(np.array([0]), 1, np.random.default_rng(0))
+    windows = training_windows(split, 10, "all")
+    assert set(windows.users.tolist()) == {0, 1}
+    assert windows.of(~sampler.without).users.tolist() == [1]

@@ -13,6 +13,7 @@ from tests.cli.conftest import call
 from tiny_world import TinyWorld
 
 from allmrec.core.errors import AllmrecWarning
+from allmrec.core.visible import visible
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report
 from allmrec.recommend.allmrec import ALLMRec
@@ -170,7 +171,7 @@ def test_what_is_said_of_the_user_is_streamed_and_marked(workplace: Path) -> Non
     both = json.loads(call(*asked, "--explain", "--explained", "1", "--json").stdout)
     assert list(both) == ["profile", "recommendations"]
     assert both["profile"]
-    assert both["profile"].split() == after.split()
+    assert visible(both["profile"], lines=True).split() == after.split()
     assert ["genres" in row for row in both["recommendations"]] == [True, False]
 
 

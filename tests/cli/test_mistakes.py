@@ -83,7 +83,7 @@ def test_output_where_writing_is_forbidden(tiny_world: TinyWorld, tmp_path: Path
 
 def test_data_of_another_run(workplace: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
     (tmp_path / "raw.csv").write_text("user_id,item_id\n" + "".join(f"u,i{n}\n" for n in range(5)))
-    call("prepare", "table", "--interactions", tmp_path / "raw.csv", "-o", tmp_path / "other")
+    call("prepare", "table", "--interactions", tmp_path / "raw.csv", "-o", tmp_path / "other", "--time", "none")
     message = fails("train", tmp_path / "other", "-o", workplace / "run", "--recipe", tiny_world.recipe)
     assert "is a run of other data" in message
 

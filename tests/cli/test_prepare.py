@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import call, fails
 
+import allmrec.data
 from allmrec.data import InteractionDataset
+
+# The metadata here know one item of six.
+pytestmark = pytest.mark.filterwarnings("ignore:only 1 of the 6 items")
 
 _REVIEWS = [
     {"reviewerID": f"u{user}", "asin": f"i{item}", "overall": float(1 + (user + item) % 5), "unixReviewTime": item}
@@ -75,8 +83,66 @@ def test_movietweetings(tmp_path: Path) -> None:
 
 
 def test_recbole(tmp_path: Path) -> None:
-    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\nu\ta\nu\tb\n")
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\nu\tb\t2\n")
     (tmp_path / "x.item").write_text("item_id:token\tlabel:token_seq\na\tOne Two\n")
     result = call("prepare", "recbole", tmp_path, "--title", "label", "--rating", "none", "-o", tmp_path / "d")
     assert result.exit_code == 0, result.output
     assert InteractionDataset.load(tmp_path / "d").catalogue.titles == (None, "One Two", None)
+
+
+def test_what_was_recognised_is_printed_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("userId;movieId;date\n1.0;2.0;03/31/2021\nNaN;2.0;03/31/2021\n")
+    (tmp_path / "films.txt").write_bytes("movieId\tname\n2\tCafé\n2\tTwice\n".encode("cp1252"))
+    log, films, out = tmp_path / "log.csv", tmp_path / "films.txt", tmp_path / "d"
+    options = ["--on-error", "skip", "--duplicate-items", "first"]
+    result = call("prepare", "table", "--interactions", log, "--items", films, "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    for line in (
+        "log.csv: user is 'userId', item is 'movieId', time is 'date'",
+        "films.txt: item is 'movieId', title is 'name'",
+        "log.csv: columns are separated by ';' (--delimiter)",
+        "films.txt: read as cp1252 (--encoding if letters look wrong)",
+        "log.csv: column 'movieId' holds whole numbers written as 2.0; read as 2",
+        "log.csv: dates such as 03/31/2021 in column 'date' are read as month, day, year (--date-order)",
+        "films.txt: 1 rows of items that have another; the first counts",
+        "skipped 1 lines: log.csv: missing user id (lines 3)",
+    ):
+        assert line in result.stdout
+    about = InteractionDataset.load(out).provenance
+    assert about.columns["log.csv"] == {"user": "userId", "item": "movieId", "time": "date"}
+    assert about.skipped_lines == {"log.csv: missing user id": "3"}
+
+
+def test_each_file_has_layout_options_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("u1^1^03/04/2021\nu1^2^02/05/2021\n")
+    (tmp_path / "films.dat").write_bytes("code~label\n1~Été\n2~x\n".encode("utf-16-le"))
+    log, films, out = tmp_path / "log.csv", tmp_path / "films.dat", tmp_path / "d"
+    options = ["--delimiter", "^", "--no-header", "--time", "3", "--date-order", "day-first", "--items-format", "csv"]
+    options += ["--items-delimiter", "~", "--items-header", "--items-encoding", "utf-16-le"]
+    options += ["--items-item", "code", "--title", "label"]
+    result = call("prepare", "table", "--interactions", log, "--items", films, "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    dataset = InteractionDataset.load(out)
+    assert dataset.catalogue.titles == (None, "Été", "x")
+    assert dataset.item_numbers.tolist() == [1, 2]
+
+
+def test_what_messages_advise_is_an_option() -> None:
+    """Every `--option` that a message of the reading code names is one of `prepare table`."""
+    helped = call("prepare", "table", "--help").stdout
+    source = Path(inspect.getfile(allmrec.data)).parent
+    named = {option for path in source.rglob("*.py") for option in re.findall(r"\(?(--[a-z][a-z-]+)", path.read_text())}
+    assert {"--encoding", "--delimiter", "--duplicate-items", "--date-order", "--max-skipped"} <= named
+    assert not [option for option in named if option not in helped]
+
+
+@pytest.mark.slow
+def test_an_error_ends_with_1_every_time(tmp_path: Path) -> None:
+    """Arrow's threads outlived the reader and aborted one process in four or ten; a process of its own shows it."""
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,timestamp\n" + "u,i,1\n" * 500 + "NaN,i,1\n")
+    code = "from allmrec.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "prepare", "table", "--interactions", log, "-o", tmp_path / "d"]
+    ends = [subprocess.run(command, capture_output=True, text=True, timeout=120) for _ in range(20)]
+    assert {end.returncode for end in ends} == {1}
+    assert all("log.csv:502: column 'user_id' holds 'NaN'" in end.stderr for end in ends)

@@ -147,7 +147,7 @@ def test_content_reaches_the_disk_before_its_name_does(tmp_path: Path, monkeypat
     )
     monkeypatch.setattr(artifacts.os, "replace", lambda a, b: (done.append(f"rename to {Path(b).name}"), rename(a, b)))
     atomic_write(tmp_path / "f", b"bytes")
-    assert done == [f".f.{os.getpid()}.tmp", "rename to f", tmp_path.name]
+    assert [done[0][:3], done[0][-4:], *done[1:]] == [".f.", ".tmp", "rename to f", tmp_path.name]
     done.clear()
     with atomic_directory(tmp_path / "d") as folder:
         (folder / "deep").mkdir()

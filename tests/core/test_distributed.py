@@ -96,7 +96,7 @@ def test_gradients_and_terms_add_up_to_those_of_one_process(kind: type[Squares],
         task = kind()
         parameters = list(task.net.parameters())
         optimizer = torch.optim.SGD(parameters)
-        terms = training._gradients(task, task.batches(0), optimizer, parameters, TrainingConfig(), 0, here)
+        terms = training._gradients(task, task.batches(0), optimizer, parameters, TrainingConfig(), 0, 0, here)
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters], terms
 
     expected, wanted = found(Processes())

@@ -33,7 +33,7 @@ def test_a_log_shows_that_long_work_goes_on(caplog: pytest.LogCaptureFixture, mo
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
     with caplog.at_level("INFO", "allmrec"), progress_bar("pre-train", 10, done=4) as bar:
         bar.advance(2, "loss 0.125")
-    assert caplog.record_tuples == [("allmrec", logging.INFO, "pre-train: 6/10 loss 0.125")]
+    assert caplog.record_tuples == [("allmrec", logging.INFO, "pre-train: 6/10 (0:00:00 left) loss 0.125")]
 
 
 @pytest.mark.parametrize("by", ["argument", "environment", "process"])

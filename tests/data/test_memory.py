@@ -136,13 +136,15 @@ def test_bad_rows_are_named_or_counted() -> None:
     ]
     with pytest.raises(DataError, match=r"interactions:2: user_id is 1.5; expected text or a whole number"):
         dataset(rows)
-    data = dataset(rows, on_error="skip")
+    with pytest.raises(DataError, match=r"2 of 3 lines \(66.7%\) would be left out, more than the 50.0% that may be"):
+        dataset(rows, on_error="skip", max_skipped=0.5)
+    data = dataset(rows, on_error="skip", time=None)
     assert data.n_interactions == 1
     assert data.provenance.skipped == {"interactions: unexpected value": 1, "interactions: empty user id": 1}
     with pytest.raises(DataError, match=r"interactions: row 2: column 'user_id' is empty"):
         dataset(pa.table({"user_id": ["1", None], "item_id": [2, 2]}))
     with pytest.raises(DataError, match=r"column 'user_id' has type double; expected text or whole numbers"):
-        dataset(pa.table({"user_id": [1.0], "item_id": [2]}))
+        dataset(pa.table({"user_id": [1.5], "item_id": [2]}))
 
 
 @pytest.mark.parametrize(

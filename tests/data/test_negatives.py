@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from allmrec.core.errors import DataError
 from allmrec.data import InteractionDataset, sample_negatives
-from allmrec.data.negatives import pooled_negatives
+from allmrec.data.negatives import pooled_negatives, room_for_negatives
 
 
 def world(rows: list[list[int]], n_items: int) -> InteractionDataset:
@@ -114,3 +114,23 @@ def test_a_user_of_most_of_the_pool_draws_only_what_is_missing() -> None:
         heavy = pooled_negatives(dataset, np.asarray([0]), 20, 20, np.random.default_rng(seed))
         left = set(one[0].tolist()) - set(range(1, 16))
         assert left <= set(heavy[0].tolist())
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 20), max_size=30), min_size=1, max_size=8),
+    st.integers(1, 25),
+)
+def test_room_is_what_three_quarters_leave(rows: list[list[int]], wanted: int) -> None:
+    dataset, users = world(rows, 20), np.arange(len(rows))
+    left = np.array([20 - len(set(row)) for row in rows])
+    if not left.any() and wanted:
+        with pytest.raises(DataError, match="No user leaves any of the 20 items"):
+            room_for_negatives(dataset, users, wanted)
+        return
+    room = room_for_negatives(dataset, users, wanted)
+    able = left[left > 0]
+    # The plain way: try every number from the wanted one down.
+    plain = next(n for n in range(wanted, 0, -1) if np.mean(able >= n) >= 0.75)
+    assert (room.n, room.wanted) == (plain, wanted)
+    assert room.kept.tolist() == np.flatnonzero(left >= plain).tolist()
+    assert room.left_out == len(rows) - len(room.kept)

@@ -60,7 +60,12 @@ def test_parts_make_up_the_sequence(rows: list[list[str]], hold_out: int) -> Non
         assert split.train(user).tolist() + split.held_out(user).tolist() + ends == sequence
         assert (split.test[user] == 0) == (len(sequence) < 3)
         assert len(split.train(user)) >= min(1, len(sequence))
-        assert len(split.held_out(user)) == min(hold_out, max(0, len(plain.train(user)) - 1))
+        prefix = len(plain.train(user))
+        # Two stay of three or more; one of two, unless nobody would have two.
+        expected = min(hold_out, prefix - 2 if prefix > 2 else int(prefix == 2))
+        if prefix == 2 and all(len(plain.train(one)) <= 2 for one in range(dataset.n_users)):
+            expected = 0
+        assert len(split.held_out(user)) == expected
         assert split.validation_history(user).tolist() == plain.validation_history(user).tolist()
         assert (
             split.test_history(user).tolist()
@@ -93,3 +98,14 @@ def test_targets_can_be_withheld_from_few_users_only() -> None:
     assert drawn_users(able, 4, 3).tolist() == drawn_users(able, 6, 3)[:4].tolist()
     assert set(withheld) != set(drawn_users(able, 6, 4).tolist())
     assert (leave_one_out(data, hold_out=2, hold_out_users=1000).train_end == everything.train_end).all()
+
+
+@pytest.mark.parametrize(("lengths", "train", "fails"), [((4, 5, 20), [1, 2, 8], False), ((4, 4), [2, 2], True)])
+def test_short_histories_withhold_what_they_can(lengths: tuple[int, ...], train: list[int], fails: bool) -> None:
+    data = InteractionDataset.from_sequences(
+        {f"u{n}": [f"i{i}" for i in range(n)] for n in set(lengths)}
+        | {f"v{n}": [f"i{i}" for i in range(n)] for n in lengths}
+    )
+    split = leave_one_out(data, hold_out=10)
+    assert split.train_end[-len(lengths) :].tolist() == train
+    assert split.held_out_fails is fails

@@ -162,11 +162,38 @@ def test_what_cannot_be_drawn_is_refused(split: Split) -> None:
         draw_protocol(split, n_users=0)
     with pytest.raises(ConfigError, match="1 candidates"):
         draw_protocol(split, n_candidates=1)
-    with pytest.raises(DataError, match="leaves 34 of 40"):
-        draw_protocol(split, n_candidates=36)
+    full = leave_one_out(InteractionDataset.from_sequences({"u": ["a", "b", "c"], "v": ["c", "a", "b"]}))
+    with pytest.raises(DataError, match="No user leaves any of the 3 items unseen"):
+        draw_protocol(full)
     short = leave_one_out(InteractionDataset.from_sequences({"u": ["a", "b"]}))
     with pytest.raises(DataError, match="No user has a test item"):
         draw_protocol(short)
+
+
+def test_a_small_catalogue_has_fewer_candidates_and_chance_is_higher() -> None:
+    # Fifteen items; eleven users met four of them, and one met fourteen.
+    rows = {f"u{n}": [f"i{(n + step) % 15}" for step in range(4)] for n in range(11)}
+    data = InteractionDataset.from_sequences(
+        {**rows, "heavy": [f"i{n}" for n in range(14)]}, items=[f"i{n}" for n in range(15)]
+    )
+    protocol = draw_protocol(leave_one_out(data), n_candidates=20)
+    assert protocol.candidates.shape == (11, 12), "the target and the eleven items that are left"
+    assert data.users.number("heavy") not in protocol.users
+    ranks = []
+    for seed in range(200):
+        drawn = draw_protocol(leave_one_out(data), n_candidates=20, seed=seed)
+        ranks += np.argmax(drawn.candidates == drawn.targets[:, None], axis=1).tolist()
+    # Whoever knows nothing finds the target at any of twelve places: 6.5 on average.
+    assert np.mean(ranks) + 1 == pytest.approx(6.5, abs=0.25)
+    assert draw_protocol(leave_one_out(data), n_candidates=5).candidates.shape == (11, 5)
+
+
+def test_one_heavy_user_is_left_out_and_takes_nothing_from_others() -> None:
+    rows = {f"u{n}": [f"i{n}", f"i{n + 1}", f"i{n + 2}"] for n in range(30)} | {"all": [f"i{n}" for n in range(22)]}
+    data = InteractionDataset.from_sequences(rows, items=[f"i{n}" for n in range(40)])
+    protocol = draw_protocol(leave_one_out(data))
+    assert protocol.candidates.shape == (30, 20)
+    assert data.users.number("all") not in protocol.users
 
 
 @pytest.mark.parametrize(

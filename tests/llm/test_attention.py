@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from allmrec.core.errors import ConfigError
-from allmrec.llm.decoding import additive_mask
+from allmrec.llm.masks import additive_mask
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.testing.tiny_lm import tiny_language_model
 

@@ -104,12 +104,12 @@ def test_running_out_of_positions_is_said() -> None:
     tokenizer = tiny_tokenizer(bos=True)
     config = OPTConfig(
         vocab_size=len(tokenizer), hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=1,
-        max_position_embeddings=4, word_embed_proj_dim=16, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        max_position_embeddings=12, word_embed_proj_dim=16, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     lm = TransformersLM(OPTForCausalLM(config), tokenizer, "short")
-    decoding = lm.decode(rows(lm, [2, 3]), torch.tensor([2, 3]))
+    decoding = lm.decode(rows(lm, [10, 11]), torch.tensor([10, 11]))
     decoding.append(torch.tensor([5, 6]))
-    with pytest.raises(ConfigError, match="4 positions"):
+    with pytest.raises(ConfigError, match="12 positions"):
         decoding.append(torch.tensor([5, 6]))
 
 

@@ -207,6 +207,16 @@ def test_a_damaged_start_is_named(later: Run, tmp_path: Path) -> None:
         Run.open(tmp_path / "copy")
 
 
+def test_a_run_that_went_on_is_saved_without_a_word_on_where_the_earlier_one_lies(
+    earlier: Run, later: Run, tmp_path: Path
+) -> None:
+    later.recommender().save_pretrained(tmp_path / "saved")
+    assert str(earlier.path.parent) not in (tmp_path / "saved" / "run.json").read_text()
+    loaded = allmrec.ALLMRec.from_pretrained(tmp_path / "saved")
+    asked = {"history": ["fresh", "i2"], "k": 5}
+    assert loaded.recommend(**asked) == later.recommender().recommend(**asked)
+
+
 def test_a_saved_recommender_is_nothing_to_go_on_from(earlier: Run, now: InteractionDataset, tmp_path: Path) -> None:
     earlier.recommender().save_pretrained(tmp_path / "saved", interactions=True)
     with pytest.raises(ConfigError, match="saved recommender"):

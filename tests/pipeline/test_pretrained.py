@@ -72,7 +72,7 @@ def test_a_prior_that_reads_titles_reads_those_of_added_items_too(run: Run, tmp_
     model = fused.recommender()
     model.add_items([{"item_id": "new", "title": "Item 5"}, {"item_id": "other"}])
     number = fused.dataset.n_items + 1
-    similarity = model.ranker._texts
+    similarity = model.ranker.prior_scores.texts
     assert similarity is not None
     twin, stranger = fused.dataset.items.number("i5"), fused.dataset.items.number("i9")
     found = similarity.scores(np.array([twin]), np.array([number, stranger, number + 1]))
@@ -105,7 +105,7 @@ def test_another_sentence_encoder_of_that_name_is_refused_when_it_is_needed(
     run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = allmrec.ALLMRec.from_pretrained(saved)
-    monkeypatch.setattr("allmrec.pipeline.frozen.encoder_fingerprint", lambda name: "another")
+    monkeypatch.setattr("allmrec.pipeline.frozen.fingerprint", lambda model: "another")
     assert loaded.recommend(history=["i1"])
     with pytest.raises(ArtifactError, match=r"sentence encoder .* other weights"):
         loaded.add_items([{"item_id": "new", "title": "x"}])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.architectures import build
 from tiny_world import TinyWorld
 
 from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
@@ -20,6 +21,7 @@ from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
+from allmrec.testing.tiny_lm import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,22 @@ def test_a_model_that_is_not_to_be_had_is_told_before_training(data: Interaction
     ):
         run = Run.create(tmp_path / kind, data, load_recipe("cpu", changes))
         with pytest.raises(ModelNotFoundError, match=f"The {kind} 'no/such'"):
+            run.train()
+        assert not (run.path / "pretrain").exists()
+
+
+def test_a_language_model_that_cannot_read_the_prompts_is_told_before_training(
+    data: InteractionDataset, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    tokenizer = tiny_tokenizer()
+    for name, message in (("bloom", "lists candidates in parallel"), ("bert", "no causal language model")):
+        folder = tmp_path / name
+        changed = {} if name == "bloom" else {"is_decoder": False}
+        build(name, len(tokenizer), **changed).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        changes = {"llm.name": str(folder), "tune.prompt.template.form": "copy"}
+        run = Run.create(tmp_path / f"{name} run", data, load_recipe(str(tiny_world.recipe), changes))
+        with pytest.raises(ConfigError, match=message):
             run.train()
         assert not (run.path / "pretrain").exists()
 

@@ -29,7 +29,7 @@ from allmrec.systems.baselines import encoder_note
 from allmrec.systems.evaluating import _pairs, earlier_report, evaluate_run, keep_report
 from allmrec.systems.own import OWN
 from allmrec.systems.recommending import recommender
-from allmrec.systems.registry import SYSTEMS, check_settings, open_systems, train_systems
+from allmrec.systems.registry import SYSTEMS, checked_settings, open_systems, train_systems
 from allmrec.systems.variants import VARIANTS, open_variant
 from allmrec.testing.tiny_lm import tiny_tokenizer
 from allmrec.testing.worlds import taste_world
@@ -332,7 +332,7 @@ def test_what_decides_text_vectors_decides_whose_they_are(trained: Run) -> None:
 
 
 def test_settings_of_a_system_are_checked_by_its_own_class(config: RunConfig) -> None:
-    check_settings(config)
+    assert checked_settings(config) == config
     for changes, message in (
         (
             {"systems.tallrek.lora.r": 4},
@@ -343,7 +343,17 @@ def test_settings_of_a_system_are_checked_by_its_own_class(config: RunConfig) ->
         ({"systems.popularity.x": 2}, r"systems\.popularity: no system has settings"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check_settings(config.changed(changes))
+            checked_settings(config.changed(changes))
+
+
+def test_paths_in_settings_are_whole_wherever_the_run_is_opened(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "longformer").mkdir()
+    monkeypatch.chdir(tmp_path)
+    changed = config.changed({"systems.recformer.model.longformer": "longformer"})
+    model = checked_settings(changed).systems["recformer"]["model"]
+    assert model == {"dim": 16, "layers": 1, "longformer": str(tmp_path / "longformer")}
 
 
 def test_what_a_system_is_not_told_is_as_in_the_runs_own_stages(config: RunConfig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.tiny_world import TinyWorld
 
 from allmrec.cf.fused import FusedBackbone
 from allmrec.core.errors import ConfigError
@@ -18,7 +19,6 @@ from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run
 from allmrec.systems.recommending import open_recommender, recommender
 from allmrec.systems.registry import train_systems
 from allmrec.systems.towers import fused
-from tests.support.tiny_world import TinyWorld
 
 SMALL = {
     "answer.retrieve.items": 30,

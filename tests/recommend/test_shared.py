@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from tests.recommend.conftest import queries, ranker
+from tests.support.architectures import build
 
+from allmrec.core.errors import ConfigError
+from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.recommend.answering import answers, choices
 from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import mean_title_loss
-from allmrec.testing.tiny_lm import tiny_language_model
+from allmrec.testing.tiny_lm import tiny_language_model, tiny_tokenizer
 
 COPY = {"template": {"form": "copy"}, "budget": {"title_tokens": 4}}
 CANDIDATES = [np.asarray(c) for c in ([3, 1, 7, 9], [9, 2, 3, 12], [5, 6, 7, 8])]
@@ -20,7 +23,14 @@ TARGETS = np.asarray([2, 0, 3])
 
 def made(kind: str, **prompt: object) -> PromptedRanker:
     config = {**COPY, **prompt}
-    return ranker(tiny_language_model(kind), **config).eval()  # type: ignore[arg-type]
+    lm = tiny_language_model(kind) if kind in ("llama", "opt") else windowed(kind)  # type: ignore[arg-type]
+    return ranker(lm, **config).eval()
+
+
+def windowed(name: str) -> TransformersLM:
+    """Gemma 2 with windows of 8 places in every other layer, or Llama 4 with chunks of 8."""
+    tokenizer = tiny_tokenizer()
+    return TransformersLM(build(name, len(tokenizer), max_position_embeddings=512), tokenizer, name)
 
 
 def one_by_one(own: PromptedRanker) -> torch.Tensor:
@@ -37,7 +47,7 @@ def one_by_one(own: PromptedRanker) -> torch.Tensor:
     return torch.stack(losses).sum() / sum(map(len, responses))
 
 
-@pytest.mark.parametrize("kind", ["llama", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gemma2", "llama4_text"])
 @pytest.mark.parametrize("prompt", [{}, {"user_vector": False}, {"item_vectors": False}])
 def test_a_shared_batch_has_the_loss_and_gradients_of_single_prompts(kind: str, prompt: dict[str, object]) -> None:
     own = made(kind, **prompt)
@@ -54,7 +64,7 @@ def test_a_shared_batch_has_the_loss_and_gradients_of_single_prompts(kind: str, 
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["llama", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gemma2", "llama4_text"])
 @pytest.mark.parametrize("prompt", [{}, {"user_vector": False}, {"item_vectors": False}])
 def test_kept_items_give_the_same_likelihoods(kind: str, prompt: dict[str, object]) -> None:
     own = made(kind, **prompt)
@@ -111,7 +121,7 @@ def test_a_prompt_with_a_history_before_the_list_is_not_shared() -> None:
     torch.testing.assert_close(loss, one_by_one(own))
 
 
-@pytest.mark.parametrize("kind", ["llama", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gemma2", "llama4_text"])
 def test_the_order_of_a_parallel_list_says_nothing(kind: str) -> None:
     own = made(kind)
     order = np.asarray([2, 0, 3, 1])
@@ -120,7 +130,7 @@ def test_the_order_of_a_parallel_list_says_nothing(kind: str) -> None:
     torch.testing.assert_close(turned.sum(-1), given.sum(-1)[order], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["llama", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gemma2", "llama4_text"])
 def test_decoding_reads_a_parallel_prompt_as_scoring_does(kind: str) -> None:
     """The log-probability of a decoded answer is what scoring that answer as a title would give."""
     own = made(kind)
@@ -141,3 +151,34 @@ def test_constrained_choices_are_the_same_alone_and_together() -> None:
         (alone,) = choices(own, queries(3)[n : n + 1], CANDIDATES[n : n + 1])
         assert alone.candidate == together[n].candidate
         assert alone.log_probability == pytest.approx(together[n].log_probability, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mamba", "bloom"])
+def test_a_model_that_reads_in_order_is_refused_before_training(name: str) -> None:
+    lm = windowed(name)
+    with pytest.raises(ConfigError, match=r'form = "paper"'):
+        ranker(lm, **COPY)
+
+
+@pytest.mark.parametrize("name", ["mamba", "bloom", "gemma2"])
+def test_the_paper_form_answers_alike_by_any_model(name: str) -> None:
+    """Scores of titles, their loss, free and constrained answers on a batch are those of each query alone."""
+    own = ranker(windowed(name)).eval()
+    together = own.title_likelihoods(queries(3), CANDIDATES)
+    written = answers(own, queries(3), CANDIDATES, GenerateConfig(max_new_tokens=4))
+    chosen = choices(own, queries(3), CANDIDATES)
+    for n, (query, items) in enumerate(zip(queries(3), CANDIDATES, strict=True)):
+        (alone,) = own.title_likelihoods([query], [items])
+        torch.testing.assert_close(together[n][:, : alone.shape[1]], alone, rtol=1e-4, atol=1e-4)
+        assert answers(own, [query], [items], GenerateConfig(max_new_tokens=4))[0].text == written[n].text
+        (choice,) = choices(own, [query], [items])
+        assert choice.candidate == chosen[n].candidate
+        assert choice.log_probability == pytest.approx(chosen[n].log_probability, rel=1e-3)
+        # The loss on a title is what scoring it gives.
+        loss = own.losses([query], [items], TARGETS[n : n + 1], title=True, select=True)
+        assert loss.title is not None
+        assert loss.select is not None
+        target = int(TARGETS[n])
+        count = len(own.builder.titles[int(items[target])]) + 1
+        assert float(loss.title.detach()) == pytest.approx(-float(alone[target].sum().detach()) / count, rel=1e-3)
+        assert torch.isfinite(loss.select)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,12 @@ def test_a_plain_transformer_is_pooled_by_its_mean(make_encoder: MakeEncoder) ->
 
 
 def test_mpnet_loses_the_positions_before_its_padding(make_encoder: MakeEncoder) -> None:
-    assert load_parts(str(make_encoder("mpnet"))).max_tokens == 21
+    # 22 positions, of which transformers' MPNet leaves out 0 and 1, whatever its padding number.
+    parts = load_parts(str(make_encoder("mpnet")))
+    assert parts.max_tokens == 20
+    for tokens, fits in ((20, True), (21, False)):
+        with nullcontext() if fits else pytest.raises(IndexError):
+            parts.model(input_ids=torch.full((1, tokens), 4))
 
 
 def test_what_is_not_supported_is_said(make_encoder: MakeEncoder) -> None:

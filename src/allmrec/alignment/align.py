@@ -65,8 +65,8 @@ class AlignTask:
             self.frozen = Frozen(backbone)
         self._alignment, self._bank, self._config, self._seed = alignment, bank, config, seed
         self._vectors = backbone.item_vectors().detach()
-        self._samples = UserSamples(split, backbone, config.positions)
         self._sampler = NegativeSampler(split)
+        self._samples = UserSamples(split, backbone, config.positions, self._sampler.without)
         sample = ValidationSample(
             split, config.validation_users, config.validation_negatives, backbone.max_history, seed
         )

@@ -50,7 +50,9 @@ class AlignConfig(Config):
     )
     validation_items: int = Field(1000, ge=2, description="Items with a text drawn to measure matching, at the most.")
     validation_users: int = Field(1000, ge=1, description="Users drawn to measure recommendation, at the most.")
-    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
+    validation_negatives: int = Field(
+        19, ge=1, description="Items that each validation item is ranked against, at the most."
+    )
     cache_bytes: int = Field(2**30, ge=0, description="Memory for what the encoder's frozen layers give, in bytes.")
     training: TrainingConfig = Field(
         TrainingConfig(learning_rate=1e-4, batch_size=32, epochs=10), description="The training loop's settings."

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone
@@ -25,17 +25,26 @@ class UserSamples:
         split: gives each user's training prefix; users with fewer than two training items give no sample.
         backbone: a trained backbone in evaluation mode.
         positions: each user's last training item, or every training item with one before it.
+        without: users who give no sample; none: all do.
 
     Raises:
         DataError: there is no sample.
     """
 
-    def __init__(self, split: Split, backbone: Backbone, positions: Literal["last", "all"]) -> None:
+    def __init__(
+        self,
+        split: Split,
+        backbone: Backbone,
+        positions: Literal["last", "all"],
+        without: Bool[np.ndarray, " users"] | None = None,
+    ) -> None:
         self._backbone = backbone
         self._flat = split.dataset.item_numbers
         starts = split.dataset.offsets[:-1].astype(np.int64)
         pairs = np.maximum(split.train_end.astype(np.int64) - 1, 0)
         count = np.minimum(pairs, 1) if positions == "last" else pairs
+        if without is not None:
+            count = np.where(without, 0, count)
         if not count.any():
             raise DataError(
                 "No user has two training items, so stage 1 has no sample; use more data, or withhold fewer targets "

@@ -15,7 +15,8 @@ from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.progress import progress_bar
 from allmrec.core.seeding import numpy_generator
-from allmrec.data.negatives import sample_negatives
+from allmrec.core.tensors import expected
+from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query, Ranker, Ranking, ranking_from_scores
 from allmrec.recommend.prior import conditional_logit
@@ -36,7 +37,9 @@ class FusionConfig(Config):
         description="Validation users that late fusion is fitted on, at the most: the same ones with the language model's "
         "score and without.",
     )
-    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is told from.")
+    validation_negatives: int = Field(
+        19, ge=1, description="Items that each validation item is told from, at the most."
+    )
     penalty: float = Field(1e-3, ge=0, description="Weight of the squared coefficients beside the mean log-loss.")
 
 
@@ -91,13 +94,13 @@ class LateFusion:
             DataError: no user who trains has a validation item.
         """
         config = config or FusionConfig()
-        # Users that train nothing (few-shot, cold users) are the test's alone.
-        having = np.flatnonzero((split.validation != 0) & (split.train_end > 0))
+        having = split.validated()
         if not len(having):
             raise DataError("No training user has a validation item (that takes three interactions); use more data.")
+        room = room_for_negatives(split.dataset, having, config.validation_negatives)
         rng = numpy_generator(seed, "fusion")
-        chosen = np.sort(rng.permutation(having)[: config.validation_users])
-        others = sample_negatives(split.dataset, chosen, config.validation_negatives, rng)
+        chosen = np.sort(rng.permutation(room.kept)[: config.validation_users])
+        others = sample_negatives(split.dataset, chosen, room.n, rng)
         candidates = np.concatenate([split.validation[chosen][:, None], others], axis=1)
         queries = [Query(split.validation_history(user), user) for user in chosen.tolist()]
         counts = split.train_counts()
@@ -130,6 +133,9 @@ class LateFusion:
         """
         if not {"weights", "counts"} <= tensors.keys():
             raise ArtifactError(f"Expected tensors weights and counts, found {', '.join(tensors) or 'none'}.")
+        expected(tensors, {"weights": ("float", (len(_feature_names(list(parts))),)), "counts": ("int", (None,))})
+        if len(tensors["counts"]) and int(tensors["counts"].min()) < 0:
+            raise ArtifactError("Expected counts of 0 or more. Train it again.")
         return cls(parts, tensors["counts"].numpy(), tensors["weights"].numpy())
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:

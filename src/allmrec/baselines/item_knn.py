@@ -91,7 +91,11 @@ class ItemKNN:
         data, indices, indptr = (tensors[name].numpy() for name in ("data", "indices", "indptr"))
         size = len(indptr) - 1
         try:
-            return cls(sparse.csr_array((data, indices, indptr), shape=(size, size)), max_history)
+            if data.dtype.kind != "f" or data.ndim != 1:
+                raise ValueError(f"data is {data.dtype} of shape {data.shape}")
+            similarities = sparse.csr_array((data, indices, indptr), shape=(size, size))
+            similarities.check_format(full_check=True)
+            return cls(similarities, max_history)
         except ValueError as error:
             raise ArtifactError(f"These tensors are no ItemKNN ({error}). Train it again.") from error
 

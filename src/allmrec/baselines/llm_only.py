@@ -16,6 +16,7 @@ from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget, PromptBuilder, TitleTokens, TokenisedPrompt
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.language_ranker import Normalisation, normalised
+from allmrec.recommend.prompt_config import check_template
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 
 __all__ = ["LLMOnly"]
@@ -33,6 +34,9 @@ class LLMOnly:
         template, budget: the prompt; slots are taken out of the template.
         normalisation: how token log-probabilities become one score.
         batch_size: queries in a forward pass.
+
+    Raises:
+        ConfigError: the language model cannot read such prompts.
     """
 
     name = "LLM-Only"
@@ -46,6 +50,7 @@ class LLMOnly:
         normalisation: Normalisation = "sum",
         batch_size: int = 4,
     ) -> None:
+        check_template(lm, template.without_vectors())
         self._lm = lm
         self._builder = PromptBuilder(template.without_vectors(), budget, lm, titles)
         self._normalisation, self._batch_size = normalisation, batch_size

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,10 +13,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from allmrec.baselines.recformer_text import KINDS, ItemTokens, TokenBatch
-from allmrec.cf.backbone import with_parameters
 from allmrec.core.config import Config
-from allmrec.core.errors import ConfigError, ModelNotFoundError
-from allmrec.core.progress import loading_bars
+from allmrec.core.errors import ConfigError
+from allmrec.core.places import PLACE
+from allmrec.core.pretrained import read_model, read_tokenizer
+from allmrec.core.tensors import as_tensors, filled
 from allmrec.data.batching import SequenceBatch
 
 __all__ = ["Recformer", "RecformerConfig", "longformer_tokenizer"]
@@ -26,7 +26,7 @@ __all__ = ["Recformer", "RecformerConfig", "longformer_tokenizer"]
 class RecformerConfig(Config):
     """Which Longformer reads the history, and how much of it."""
 
-    longformer: str | None = Field(
+    longformer: Annotated[str | None, PLACE] = Field(
         None, description="A trained Longformer by name or folder; none: a small one is built and pre-trained here."
     )
     dim: int = Field(64, ge=2, description="Width of the small one.")
@@ -93,7 +93,7 @@ class Recformer(nn.Module):
         Raises:
             ArtifactError: a parameter is missing, superfluous or of another shape.
         """
-        return with_parameters(cls(tokens, config), arrays, f"Recformer of {config!r}")
+        return filled(cls(tokens, config), as_tensors(arrays), f"Recformer of {config!r}")
 
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """h_i / |h_i| of every item, one row per item number; row 0 is zeros."""
@@ -169,8 +169,10 @@ def _longformer(tokens: ItemTokens, config: RecformerConfig) -> Any:
             ),
             add_pooling_layer=False,
         )  # fmt: skip
-    with _named(config.longformer), loading_bars():
-        model = LongformerModel.from_pretrained(config.longformer, add_pooling_layer=False, dtype=torch.float32)
+    model = read_model(
+        LongformerModel, config.longformer, f"The Longformer {config.longformer!r}", add_pooling_layer=False,
+        dtype=torch.float32,
+    )  # fmt: skip
     _check_fits(model, tokens, config)
     kinds = nn.Embedding(len(KINDS), model.config.hidden_size)
     nn.init.normal_(kinds.weight, std=model.config.initializer_range)
@@ -185,21 +187,7 @@ def longformer_tokenizer(name: str) -> Any:
     Raises:
         ModelNotFoundError: it cannot be loaded.
     """
-    from transformers import AutoTokenizer  # as above
-
-    with _named(name):
-        return AutoTokenizer.from_pretrained(name)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"The Longformer {name!r} cannot be loaded ({str(error).strip().splitlines()[0]}). Give a model folder with "
-            "its tokenizer, or a hub name with a network, or none for a small one."
-        ) from error
+    return read_tokenizer(name, f"The Longformer {name!r}")
 
 
 def _check_fits(model: Any, tokens: ItemTokens, config: RecformerConfig) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.words import Words
 from allmrec.data.catalogue import Catalogue
 
 __all__ = ["KINDS", "ItemTokens", "TokenBatch"]
@@ -74,9 +75,7 @@ class ItemTokens:
         padding = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         blank = padding if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id)
 
-        def words(text: str) -> list[int]:
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
+        words = Words(tokenizer).ids
         keys = {name: words(name) for name in ("title", "category")}
         ids: list[int] = []
         kinds: list[int] = []

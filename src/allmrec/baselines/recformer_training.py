@@ -48,7 +48,9 @@ class RecformerTrainingConfig(Config):
     )
     samples_per_epoch: int | None = Field(None, ge=1, description="Users drawn for an epoch; none: all of them.")
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
-    validation_negatives: int = Field(19, ge=1, description="Items that each validation item is ranked against.")
+    validation_negatives: int = Field(
+        19, ge=1, description="Items that each validation item is ranked against, at the most."
+    )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from allmrec.baselines.llm_only import LLMOnly
 from allmrec.baselines.morec import check_texts
-from allmrec.cf.backbone import with_parameters
 from allmrec.core.resume import Checkpoint
+from allmrec.core.tensors import as_tensors, filled
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
 from allmrec.data.splitting import Split
 from allmrec.llm.adapters import AdaptedLanguageModel, LoRAAdapters, LoRAConfig
@@ -96,7 +96,7 @@ class TALLRec(nn.Module):
             ArtifactError: a parameter is missing, superfluous or of another shape.
         """
         made = cls(lm, titles, config, normalisation=normalisation, batch_size=batch_size)
-        return with_parameters(made, arrays, f"TALLRec of {config.lora!r} on {lm.name}")
+        return filled(made, as_tensors(arrays), f"TALLRec of {config.lora!r} on {lm.name}")
 
     @property
     def reader(self) -> LLMOnly:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from allmrec.cf.losses import Objective
 from allmrec.core.errors import ArtifactError, UnknownIdError
+from allmrec.core.tensors import as_tensors, load_parameters
 from allmrec.data.batching import SequenceBatch
 
 __all__ = ["Backbone", "SequenceBackbone", "check_numbers", "row_count", "trimmed", "with_parameters"]
@@ -173,32 +174,18 @@ def check_numbers(batch: SequenceBatch, n_items: int, n_users: int | None = None
             )
 
 
-def with_parameters(model: M, arrays: Mapping[str, np.ndarray | Tensor], name: str) -> M:
-    """Give a model its trained parameters, in evaluation mode.
+def with_parameters(make: Callable[[], M], arrays: Mapping[str, np.ndarray | Tensor], name: str) -> M:
+    """A model with its trained parameters, in evaluation mode; see `core.tensors.load_parameters`.
 
     Args:
-        model: an untrained one of the right sizes.
+        make: makes an untrained one of the right sizes.
         arrays: parameter name to values.
         name: what the model is, for the message.
 
     Raises:
-        ArtifactError: a parameter is missing, superfluous or of another shape.
+        ArtifactError: a parameter is missing, superfluous, of another shape or another kind of number.
     """
-    wanted = model.state_dict()
-    given = {key: torch.as_tensor(np.asarray(values)) for key, values in arrays.items()}
-    problems = [f"{key} is missing" for key in wanted if key not in given]
-    problems += [f"{key} is unknown" for key in given if key not in wanted]
-    problems += [
-        f"{key} has shape {tuple(given[key].shape)}, expected {tuple(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in given and given[key].shape != tensor.shape
-    ]
-    if problems:
-        raise ArtifactError(
-            f"These weights are no {name}: {'; '.join(problems)}. Give the config they were trained with."
-        )
-    model.load_state_dict({key: tensor.to(wanted[key].dtype) for key, tensor in given.items()})
-    return model.eval()
+    return load_parameters(make, as_tensors(arrays), name)
 
 
 def row_count(arrays: Mapping[str, np.ndarray | Tensor], key: str, name: str) -> int:
@@ -207,6 +194,6 @@ def row_count(arrays: Mapping[str, np.ndarray | Tensor], key: str, name: str) ->
     Raises:
         ArtifactError: there is no such table.
     """
-    if key not in arrays:
+    if key not in arrays or not arrays[key].ndim or not arrays[key].size:
         raise ArtifactError(f"These weights have no {key}; expected the parameters of a {name}.")
     return int(arrays[key].shape[0])

@@ -107,10 +107,13 @@ class Imported(SequenceBackbone):
             ArtifactError: an array is missing, superfluous or of another shape.
         """
         n_items, n_users = (row_count(arrays, word, "set of imported vectors") for word in ("items", "users"))
-        dim = int(arrays["items"].shape[1])
-        none = torch.zeros(n_users, dtype=torch.bool)
-        model = cls(torch.zeros(n_items, dim), torch.zeros(n_users, dim), none, config)
-        return with_parameters(model, arrays, "set of imported vectors")
+        dim = int(arrays["items"].shape[-1])
+
+        def made() -> Imported:
+            none = torch.zeros(n_users, dtype=torch.bool)
+            return cls(torch.zeros(n_items, dim), torch.zeros(n_users, dim), none, config)
+
+        return with_parameters(made, arrays, "set of imported vectors")
 
     @classmethod
     def of_config(cls, split: Split, config: ImportedConfig) -> Imported:

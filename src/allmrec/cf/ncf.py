@@ -87,7 +87,7 @@ class NCF(SequenceBackbone):
             ArtifactError: a parameter is missing, superfluous or of another shape than the config asks for.
         """
         n_items, n_users = (row_count(arrays, f"{word}_emb.weight", "NCF") for word in ("item", "user"))
-        return with_parameters(cls(n_items - 1, n_users, config), arrays, f"NCF of {config!r}")
+        return with_parameters(lambda: cls(n_items - 1, n_users, config), arrays, f"NCF of {config!r}")
 
     @property
     def objective(self) -> Objective:

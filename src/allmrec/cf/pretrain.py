@@ -22,7 +22,7 @@ from allmrec.cf.validation import ValidationSample
 from allmrec.core.config import Config, parse_config
 from allmrec.core.devices import chosen_device
 from allmrec.core.distributed import slices
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.resume import Checkpoint
 from allmrec.core.seeding import numpy_generator, seeded_torch
 from allmrec.core.training import TrainingConfig, TrainingLog, fit
@@ -46,7 +46,9 @@ class PretrainConfig(Config):
     )
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
     validation_negatives: int | None = Field(
-        19, ge=1, description="Items that each validation item is ranked against; none: the whole catalogue."
+        19,
+        ge=1,
+        description="Items that each validation item is ranked against, at the most; none: the whole catalogue.",
     )
     training: TrainingConfig = Field(
         TrainingConfig(
@@ -96,12 +98,16 @@ class SequenceTask:
         self._backbone = backbone
         self._seed = seed
         self.batch_size = config.training.batch_size
-        self.windows = training_windows(split, backbone.max_history, config.windows)
+        self._sampler: NegativeSampler | None = NegativeSampler(split)
+        self.windows = training_windows(split, backbone.max_history, config.windows).of(~self._sampler.without)
+        if not len(self.windows):
+            raise DataError("No user who trains leaves an item unseen; use a catalogue with more items.")
         users = self.windows.users  # in order
         backbone.trained_on(users[np.diff(users, prepend=-1) != 0])
         objective, n_items = backbone.objective, split.dataset.n_items
         self._negatives = objective.negatives
-        self._sampler = None if objective.loss == "softmax" else NegativeSampler(split)
+        if objective.loss == "softmax":
+            self._sampler = None
         self._competing = None
         if objective.loss == "softmax" and n_items > objective.exact_below:
             self._competing = CompetingSampler(split.train_counts(), objective.sample)

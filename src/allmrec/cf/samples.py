@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int64
+from jaxtyping import Bool, Float32, Float64, Int, Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
@@ -64,6 +64,11 @@ class TrainingWindows:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def of(self, users: Bool[np.ndarray, " users"]) -> TrainingWindows:
+        """The pieces of some users."""
+        kept = users[self.users]
+        return self if kept.all() else replace(self, users=self.users[kept], ends=self.ends[kept])
 
     def cut(
         self, rows: Int[np.ndarray, " chosen"]
@@ -146,14 +151,18 @@ class CompetingSampler:
 class NegativeSampler:
     """Draws items that a user has not interacted with *in training*.
 
-    Items that the user touches later stay possible: a sampler that spared them would tell the model about the
+    Items that the user interacts with later stay possible: a sampler that spared them would tell the model about the
     validation and the test. (Candidates of an evaluation are drawn elsewhere and spare everything.)
 
     Args:
         split: gives each user's training prefix.
 
+    Attributes:
+        without: users whose training items are the whole catalogue, so that nothing can be drawn for them; whoever draws
+            leaves them out.
+
     Raises:
-        DataError: a user's training items are the whole catalogue.
+        DataError: every user who trains has the whole catalogue among the training items.
     """
 
     def __init__(self, split: Split) -> None:
@@ -165,11 +174,11 @@ class NegativeSampler:
         pieces = [self._keys(split, *group) for group in pairwise(sorted(edges))]
         self._seen = np.concatenate([np.empty(0, dtype=np.int64), *pieces])
         per_user = np.diff(np.searchsorted(self._seen, np.arange(dataset.n_users + 1) * (self._n_items + 1)))
-        if len(per_user) and per_user.max() >= self._n_items:
-            user = dataset.users.id(int(per_user.argmax()))
+        self.without: Bool[np.ndarray, " users"] = per_user >= self._n_items
+        if self.without.any() and self.without.sum() == (per_user > 0).sum():
             raise DataError(
-                f"User {user!r} has all {self._n_items} items among the training items, so no negative is left; "
-                "remove that user or widen the catalogue."
+                f"Every user who trains has all {self._n_items} items among the training items, so no negative is left; "
+                "use a catalogue with more items."
             )
 
     def _keys(self, split: Split, first: int, last: int) -> Int64[np.ndarray, " pairs"]:
@@ -188,7 +197,13 @@ class NegativeSampler:
     def draw(
         self, users: Int[np.ndarray, " rows"], columns: int, rng: np.random.Generator
     ) -> Int[np.ndarray, "rows columns"]:
-        """One independent, uniform draw per row and column; the same item may come twice in a row."""
+        """One independent, uniform draw per row and column; the same item may come twice in a row.
+
+        Raises:
+            DataError: a row's user is one of `without`.
+        """
+        if self.without[users].any():
+            raise DataError("A user has the whole catalogue among the training items, so no negative can be drawn.")
         drawn = rng.integers(1, self._n_items + 1, size=(len(users), columns))
         base = np.broadcast_to(users[:, None] * (self._n_items + 1), drawn.shape)
         again = np.nonzero(self._contains(base + drawn))

@@ -168,11 +168,16 @@ def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tens
     """
     name = getattr(kind, "__name__", "backbone")
     table = TEXT_TABLES[0] if config.items == "texts" else "item_emb.weight"
-    model = kind(row_count(arrays, table, name) - 1, config)
-    if config.items == "texts":
-        vectors, centre = (torch.as_tensor(np.asarray(arrays[part])) for part in TEXT_TABLES)
-        model.item_emb = TextItems(vectors, centre, model.dim)
-    return with_parameters(model, arrays, f"{name} of {config!r}")
+    n_items = row_count(arrays, table, name) - 1
+
+    def made() -> B:
+        model = kind(n_items, config)
+        if config.items == "texts":
+            shape = (n_items + 1, row_count(arrays, TEXT_TABLES[1], name))
+            model.item_emb = TextItems(torch.zeros(shape), torch.zeros(shape[1]), model.dim)
+        return model
+
+    return with_parameters(made, arrays, f"{name} of {config!r}")
 
 
 @contextmanager

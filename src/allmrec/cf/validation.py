@@ -11,7 +11,7 @@ from allmrec.cf.backbone import Backbone
 from allmrec.core.errors import DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.batching import SequenceBatch, left_pad
-from allmrec.data.negatives import sample_negatives
+from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split
 
 __all__ = ["ValidationSample"]
@@ -25,32 +25,33 @@ class ValidationSample:
 
     Args:
         split: gives validation items and histories.
-        users: users drawn at the most.
-        negatives: items that each validation item is ranked against; none: all that the history does not hold.
+        users: users drawn at the most. Those who leave too few negatives are left out (`room_for_negatives`).
+        negatives: items that each validation item is ranked against, at the most: fewer where the catalogue is small;
+            none: all that the history does not hold.
         length: most recent items of a history that are kept.
         seed: names the draw.
 
     Raises:
-        DataError: no user that trains has a validation item.
+        DataError: no user that trains has a validation item, or none leaves an item unseen.
     """
 
     def __init__(self, split: Split, users: int, negatives: int | None, length: int, seed: int) -> None:
-        # Users that train nothing (few-shot, cold users) are the test's alone.
-        having = np.flatnonzero((split.validation != 0) & (split.train_end > 0))
+        having = split.validated()
         if not len(having):
             raise DataError("No training user has a validation item (that takes three interactions); use more data.")
+        room = None if negatives is None else room_for_negatives(split.dataset, having, negatives)
         rng = numpy_generator(seed, "cf", "validation")
-        chosen = np.sort(rng.permutation(having)[:users]).astype(np.int64)
+        chosen = np.sort(rng.permutation(having if room is None else room.kept)[:users]).astype(np.int64)
         histories = [split.validation_history(int(user)) for user in chosen]
         self.targets = split.validation[chosen].astype(np.int64)
         self.candidates: Int64[np.ndarray, "users candidates"] | None = None
         self._seen: list[Int64[np.ndarray, " seen"]] = []
-        if negatives is None:
+        if room is None:
             self._seen = [
                 np.setdiff1d(history, [0, target]) for history, target in zip(histories, self.targets, strict=True)
             ]
         else:
-            others = sample_negatives(split.dataset, chosen, negatives, rng)
+            others = sample_negatives(split.dataset, chosen, room.n, rng)
             self.candidates = np.concatenate([self.targets[:, None], others], axis=1).astype(np.int64)
         self.batch = SequenceBatch(users=chosen, histories=left_pad(histories, length))
 

@@ -17,7 +17,7 @@ from allmrec.data.build import prepare_source
 from allmrec.library import Run
 from allmrec.pipeline.recipe_files import load_recipe, parse_changes
 from allmrec.systems.evaluating import run_protocol
-from allmrec.systems.registry import check_settings, train_systems
+from allmrec.systems.registry import checked_settings, train_systems
 
 __all__ = ["register"]
 
@@ -42,8 +42,7 @@ def register(app: typer.Typer) -> None:
         dataset.save(data)
         show_summary(dataset)
         CONSOLE.rule("Training")
-        config = load_recipe("demo", changes)
-        check_settings(config)
+        config = checked_settings(load_recipe("demo", changes))
         run = Run.create(output, dataset, config, chosen_device(device))
         run.train(announce)
         # The bar to be above, and what the language model adds to it.

@@ -14,6 +14,7 @@ from rich.table import Table
 from allmrec.cli.options import CONSOLE
 from allmrec.core.artifacts import versions
 from allmrec.core.packaged import PACKAGED, cache_root, find_packaged
+from allmrec.core.visible import as_terminal
 
 __all__ = ["register"]
 
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
         machine.add_row("device", _device())
         root = cache_root()
         free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
-        machine.add_row("cache", f"{root} ({free / 1e9:.0f} GB free)")
+        machine.add_row("cache", as_terminal(f"{root} ({free / 1e9:.0f} GB free)"))
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
         machine.add_row("model hub", "switched off by HF_HUB_OFFLINE" if offline else "asked for models by name")
         CONSOLE.print(machine)
@@ -49,12 +50,13 @@ def register(app: typer.Typer) -> None:
         for name, entry in PACKAGED.items():
             where = find_packaged(name)
             state = f"installed: {where}" if where is not None else f"missing; {entry.advice}"
-            shipped.add_row(name, state)
+            shipped.add_row(name, as_terminal(state))
         CONSOLE.print(shipped)
         extras = Table("extra", "for", "state")
         for module, extra, purpose in _EXTRAS:
             there = importlib.util.find_spec(module) is not None
-            extras.add_row(extra, purpose, "installed" if there else f"missing; pip install 'allmrec[{extra}]'")
+            state = "installed" if there else f"missing; pip install 'allmrec[{extra}]'"
+            extras.add_row(extra, purpose, as_terminal(state))
         CONSOLE.print(extras)
 
 

@@ -61,13 +61,14 @@ def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
 
 
 def show_report(run: Run, report: Report, name: str) -> None:
-    """Print a report and write it into the run's folder as JSON and Markdown."""
+    """Write a report into the run's folder as JSON and Markdown, then print it; a disk that takes no file is told last."""
     before = earlier_report(run, report, name)
-    # Shown first: what was hours of work must not be lost to a disk that takes no file.
-    CONSOLE.print(render(report, before))
-    announce(verdict(report))
-    keep_report(run, report, name)
-    atomic_write(run.path / f"{name}.md", markdown(report, before))
+    try:
+        atomic_write(run.path / f"{name}.md", markdown(report, before))
+        keep_report(run, report, name)
+    finally:
+        CONSOLE.print(render(report, before))
+        announce(verdict(report))
     announce(f"Written: {run.path / f'{name}.json'} and {run.path / f'{name}.md'}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import shlex
@@ -15,11 +14,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 from typer.core import TyperGroup
 
+from allmrec.cli.output import lasting_output
 from allmrec.core.errors import AllmrecError, AllmrecWarning
 from allmrec.core.log import shown_on_stderr
+from allmrec.core.visible import as_terminal
 
 __all__ = ["app", "main"]
 
@@ -54,18 +55,23 @@ class _Verbs(TyperGroup):
             with shown_on_stderr(), _warnings_shown_by(errors):
                 return super().invoke(ctx)
         except AllmrecError as error:
-            errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+            _show(errors, "error", "red", str(error))
             raise typer.Exit(1) from None
         except OSError as error:
             # A full disk or a folder that may not be written to is nothing that a traceback would explain.
-            if error.errno == errno.EPIPE or error.filename is None:
+            if error.filename is None:
                 raise
-            errors.print(f"[bold red]error:[/] {escape(f'{error.filename}: {error.strerror}.')}", highlight=False)
+            _show(errors, "error", "red", f"{error.filename}: {error.strerror}.")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            again = escape(shlex.join(["allmrec", *sys.argv[1:]]))
-            errors.print(f"\nStopped. What is finished is kept; to go on: {again}", highlight=False)
+            again = shlex.join(["allmrec", *sys.argv[1:]])
+            errors.print(as_terminal(f"\nStopped. What is finished is kept; to go on: {again}", lines=True))
             raise typer.Exit(130) from None
+
+
+def _show(console: Console, kind: str, colour: str, message: str) -> None:
+    """A message of ours; what it quotes of a file is shown as it is."""
+    console.print(Text.assemble((f"{kind}:", f"bold {colour}"), " ", as_terminal(message, lines=True)))
 
 
 @contextmanager
@@ -76,7 +82,7 @@ def _warnings_shown_by(console: Console) -> Iterator[None]:
 
         def shown(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
             if issubclass(category, AllmrecWarning):
-                console.print(f"[bold yellow]warning:[/] {escape(str(message))}", highlight=False)
+                _show(console, "warning", "yellow", str(message))
             else:
                 show(message, category, *rest, **named)
 
@@ -127,4 +133,5 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    app()
+    with lasting_output():
+        app()

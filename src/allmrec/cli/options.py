@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from allmrec.core.devices import chosen_device
+from allmrec.core.visible import visible
 
 __all__ = ["CONSOLE", "DeviceOption", "RunArgument", "SeedOption", "announce", "chosen_device"]
 
@@ -20,5 +21,5 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everythi
 
 
 def announce(text: str) -> None:
-    """Print a line about what has been done."""
-    CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line about what has been done, or several; texts in it are shown as they are."""
+    CONSOLE.print(visible(text, lines=True), highlight=False, markup=False, soft_wrap=True)

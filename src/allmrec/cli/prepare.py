@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +10,10 @@ import typer
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, announce
-from allmrec.core.config import parse_config
+from allmrec.cli.prepare_options import Layouts, Shared, SharedBesidePreset, said, with_groups
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig, prepare_source
+from allmrec.data.files import shown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
@@ -25,106 +24,66 @@ __all__ = ["register", "show_summary"]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write the data set to.", show_default=False)]
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Options that every source takes, in the order of the help; `with_shared` adds them to a verb."""
-
-    min_rating: Annotated[
-        float | None, typer.Option("--min-rating", help="An interaction counts from this rating on.")
-    ] = None
-    core: Annotated[
-        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions.")
-    ] = 0
-    core_passes: Annotated[
-        Literal["one", "all"] | None, typer.Option("--core-passes", help="Count once, or until nothing changes.")
-    ] = "one"
-    repeats: Annotated[
-        Literal["keep", "first", "last"], typer.Option("--repeats", help="What stays where a user meets an item again.")
-    ] = "keep"
-    keep_items: Annotated[
-        bool, typer.Option("--keep-items", help="Keep items of the items file that have no interactions.")
-    ] = False
-    on_error: Annotated[
-        Literal["fail", "skip"],
-        typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
-    ] = "fail"
-
-    def filters(self, preset: Mapping[str, Any] | None = None) -> PrepareConfig:
-        """Which interactions and items remain. What was said outweighs the preset."""
-        values = {"repeats": self.repeats, "keep_items_without_interactions": self.keep_items, **(preset or {})}
-        values |= _said(min_rating=self.min_rating, core=self.core, core_passes=self.core_passes)
-        return parse_config(PrepareConfig, values, "The filters")
-
-
-@dataclass(frozen=True)
-class SharedBesidePreset(Shared):
-    """The same where a preset may say what the command does not."""
-
-    core: Annotated[
-        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions. Default: 0.")
-    ] = None
-    core_passes: Annotated[
-        Literal["one", "all"] | None,
-        typer.Option("--core-passes", help="Count once, or until nothing changes. Default: one."),
-    ] = None
-
-
-def with_shared(verb: Callable[..., None]) -> Callable[..., None]:
-    """Typer reads a function's signature: put the fields of its argument `shared` in that argument's place."""
-    own = dict(inspect.signature(verb, eval_str=True).parameters)
-    kind = own.pop("shared").annotation
-    fields = inspect.signature(kind, eval_str=True).parameters
-
-    def command(**given: Any) -> None:
-        shared = kind(**{name: given.pop(name) for name in fields})
-        verb(**given, shared=shared)
-
-    every = [*own.values(), *fields.values()]
-    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]  # no attribute until it is set
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
-    return command
-
-
 def register(app: typer.Typer) -> None:
     """Add the verb with one sub-verb a source."""
     verbs = typer.Typer(no_args_is_help=True, help="Make a data set of raw files.")
     app.add_typer(verbs, name="prepare")
 
     @verbs.command("table", help="A file of interactions and one of items: CSV, TSV, Parquet or JSON lines.")
-    @with_shared
+    @with_groups
     def table(
         interactions: Annotated[Path, typer.Option(help="One interaction a record.", show_default=False)],
         output: Output,
         items: Annotated[Path | None, typer.Option(help="One item a record.")] = None,
         user: Annotated[str, typer.Option(help="Column of the user's id.")] = "auto",
         item: Annotated[str, typer.Option(help="Column of the item's id.")] = "auto",
+        items_item: Annotated[
+            str | None, typer.Option("--items-item", help="The same in the items file, where it is called otherwise.")
+        ] = None,
         rating: Annotated[str, typer.Option(help="Column of the rating, or none.")] = "auto",
         time: Annotated[str, typer.Option(help="Column of the time, or none: position or file order counts.")] = "auto",
         position: Annotated[str, typer.Option(help="Column of the place in the user's order, or none.")] = "auto",
         title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
         description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
         categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
+        category_separator: Annotated[str, typer.Option(help="Between categories that are one text.")] = "|",
+        date_order: Annotated[
+            Literal["day-first", "month-first"] | None,
+            typer.Option("--date-order", help="What 03/04/2021 is; none: what the other dates tell."),
+        ] = None,
+        duplicate_items: Annotated[
+            Literal["fail", "first", "last"],
+            typer.Option("--duplicate-items", help="Which row counts where an item has several."),
+        ] = "fail",
         *,
+        layouts: Layouts,
         shared: Shared,
     ) -> None:
-        options = {"interactions": interactions, "items": items, "user": user, "item": item}
+        options: dict[str, Any] = {"interactions": interactions, "items": items, "user": user, "item": item}
+        options |= {"item_in_items": items_item, "category_separator": category_separator}
+        options |= {"date_order": date_order, "duplicate_items": duplicate_items, **layouts.options()}
         options |= _columns(
             rating=rating, time=time, position=position, title=title, description=description, categories=categories
         )
         _prepare("table", options, output, shared)
 
     @verbs.command("movielens", help="A MovieLens folder: 100K (GroupLens or RecBole), 1M, or the CSV of newer ones.")
-    @with_shared
+    @with_groups
     def movielens(
         directory: Annotated[Path, typer.Argument(help="The folder with ratings and films.", show_default=False)],
         output: Output,
+        files: Annotated[
+            Literal["100k", "1m", "latest", "recbole"] | None,
+            typer.Option("--files", help="Which of the data sets in the folder; none: the one that is there."),
+        ] = None,
+        encoding: Annotated[str | None, typer.Option(help="Of the films; none: UTF-8 or latin-1.")] = None,
         *,
         shared: Shared,
     ) -> None:
-        _prepare("movielens", {"directory": directory}, output, shared)
+        _prepare("movielens", {"directory": directory, "files": files, "encoding": encoding}, output, shared)
 
     @verbs.command("amazon", help="Raw Amazon reviews and metadata as published in 2014, 2018 or 2023.")
-    @with_shared
+    @with_groups
     def amazon(
         reviews: Annotated[Path, typer.Option(help="One review a line, plain or gzip.", show_default=False)],
         output: Output,
@@ -138,29 +97,35 @@ def register(app: typer.Typer) -> None:
         description: Annotated[
             Literal["joined", "first"] | None, typer.Option(help="Of several parts: all or the first. Default: joined.")
         ] = None,
+        duplicate_items: Annotated[
+            Literal["fail", "first", "last"],
+            typer.Option("--duplicate-items", help="Which record counts where an item has several."),
+        ] = "first",
         *,
         shared: SharedBesidePreset,
     ) -> None:
         if preset is not None and preset not in PRESETS:
             raise ConfigError(f"There is no preset {preset!r}; known are {', '.join(PRESETS)}.")
         chosen = None if preset is None else PRESETS[preset]
-        options = {"reviews": reviews, "metadata": metadata, "form": form}
+        options: dict[str, Any] = {"reviews": reviews, "metadata": metadata, "form": form}
+        options |= {"duplicate_items": duplicate_items}
         # What was said outweighs the preset.
-        options |= {**(chosen.source if chosen else {}), **_said(description=description)}
+        options |= {**(chosen.source if chosen else {}), **said(description=description)}
         _prepare("amazon", options, output, shared, chosen)
 
     @verbs.command("movietweetings", help="A snapshot of MovieTweetings: ratings.dat and movies.dat.")
-    @with_shared
+    @with_groups
     def movietweetings(
         directory: Annotated[Path, typer.Argument(help="The folder with ratings and films.", show_default=False)],
         output: Output,
+        encoding: Annotated[str, typer.Option(help="Of both files.")] = "utf-8",
         *,
         shared: Shared,
     ) -> None:
-        _prepare("movietweetings", {"directory": directory}, output, shared)
+        _prepare("movietweetings", {"directory": directory, "encoding": encoding}, output, shared)
 
     @verbs.command("recbole", help="RecBole's atomic files: NAME.inter and, where there is one, NAME.item.")
-    @with_shared
+    @with_groups
     def recbole(
         directory: Annotated[Path, typer.Argument(help="The folder with the files.", show_default=False)],
         output: Output,
@@ -172,17 +137,19 @@ def register(app: typer.Typer) -> None:
         title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
         description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
         categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
+        encoding: Annotated[str, typer.Option(help="Of both files.")] = "utf-8",
         *,
         shared: Shared,
     ) -> None:
-        options = {"directory": directory, "name": name, "user": user, "item": item}
+        options: dict[str, Any] = {"directory": directory, "name": name, "user": user, "item": item}
+        options |= {"encoding": encoding}
         options |= _columns(rating=rating, time=time, title=title, description=description, categories=categories)
         _prepare("recbole", options, output, shared)
 
     special = {command.name for command in verbs.registered_commands}
     for name in SOURCES:
         if name not in special:
-            verbs.command(name, help="A source whose options are given by --set.")(with_shared(_plain(name)))
+            verbs.command(name, help="A source whose options are given by --set.")(with_groups(_plain(name)))
 
 
 def _plain(source: str) -> Callable[..., None]:
@@ -197,19 +164,16 @@ def _plain(source: str) -> Callable[..., None]:
         shared: Shared,
     ) -> None:
         options = parse_changes(option or [])
-        if "on_error" not in SOURCES[source].config.model_fields:
-            if shared.on_error != "fail":
-                raise ConfigError(f"The source {source!r} cannot leave lines out; leave out --on-error.")
-            _write(source, options, output, shared.filters())
-            return
-        _prepare(source, options, output, shared)
+        fields = SOURCES[source].config.model_fields
+        if "on_error" not in fields and shared.on_error != "fail":
+            raise ConfigError(f"The source {source!r} cannot leave lines out; leave out --on-error.")
+        unknown = [name for name in shared.reading() if name not in fields and name != "on_error"]
+        if unknown:
+            raise ConfigError(f"The source {source!r} does not know --{unknown[0].replace('_', '-')}; leave it out.")
+        reading = {name: value for name, value in shared.reading().items() if name in fields}
+        _write(source, {**options, **reading}, output, shared.filters())
 
     return verb
-
-
-def _said(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _columns(**columns: str) -> dict[str, str | None]:
@@ -222,7 +186,7 @@ def _prepare(
 ) -> None:
     asked = "" if preset is None else f" --words {','.join(preset.words)}"
     filters = shared.filters(preset.prepare if preset else None)
-    _write(source, {**options, "on_error": shared.on_error}, output, filters, asked)
+    _write(source, {**options, **shared.reading()}, output, filters, asked)
 
 
 def _write(source: str, options: Mapping[str, Any], output: Path, filters: PrepareConfig, asked: str = "") -> None:
@@ -254,7 +218,12 @@ def show_summary(dataset: InteractionDataset) -> None:
     about = dataset.provenance
     for step in about.steps[1:]:
         announce(f"  {step}")
+    for file, columns in about.columns.items():
+        announce(f"  {file}: " + ", ".join(f"{option} is {shown(name)}" for option, name in columns.items()))
+    for note in about.notes:
+        announce(f"  {note}")
     for kind, count in about.skipped.items():
-        announce(f"  skipped {count:,} lines: {kind}")
+        where = f" (lines {about.skipped_lines[kind]})" if kind in about.skipped_lines else ""
+        announce(f"  skipped {count:,} lines: {kind}{where}")
     if about.items_without_interactions and not about.kept_items_without_interactions:
         announce(f"  left out {about.items_without_interactions:,} items that nobody interacted with (--keep-items)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
 from allmrec.core.errors import ConfigError
+from allmrec.core.visible import as_terminal, json_text, visible
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import ALLMRec
@@ -110,14 +110,14 @@ def register(app: typer.Typer) -> None:
             for row, pieces in zip(rows, speeches, strict=False):
                 row[str(about)] = "".join(pieces)
             printed = rows if of_user is None else {"profile": "".join(of_user), "recommendations": rows}
-            typer.echo(json.dumps(printed, ensure_ascii=False, indent=2))
+            typer.echo(json_text(printed))
             return
         show_history(data, resolved.query.history.tolist())
         show_recommendations(found)
         if explain:
             CONSOLE.print(f"In the language model's words ({about}; it may be wrong, and it is not the cause):")
             for item, pieces in zip(found, speeches, strict=False):
-                _speak(f"  {item.title or '(no title)'}: ", pieces)
+                _speak(f"  {visible(item.title or '(no title)')}: ", pieces)
         if of_user is not None:
             announce(
                 "This user's genres in the language model's words (it was not taught to say them, and may be wrong):"
@@ -133,7 +133,7 @@ def _speak(start: str, pieces: Iterator[str]) -> None:
     """Print what is said while it is decoded."""
     CONSOLE.print(start, end="", markup=False, highlight=False)
     for piece in pieces:
-        CONSOLE.file.write(piece)
+        CONSOLE.file.write(visible(piece, lines=True))
         CONSOLE.file.flush()
     CONSOLE.print()
 
@@ -144,12 +144,13 @@ def show_history(data: InteractionDataset, items: list[int], latest: int = 5) ->
     CONSOLE.print(f"History ({len(items)} items)" + (f", the latest {latest}:" if hidden > 0 else ":"), highlight=False)
     for item in items[-latest:]:
         title = data.catalogue.titles[item] or "(no title)"
-        announce(f"  {title}  [{data.items.id(item)}]")
+        announce(f"  {visible(title)}  [{visible(data.items.id(item))}]")
 
 
 def show_recommendations(found: Recommendations) -> None:
     """Print recommendations as a table."""
     table = Table("", "title", "item", "score")
     for place, item in enumerate(found, start=1):
-        table.add_row(str(place), item.title or "(no title)", item.item_id, f"{item.score:.3f}")
+        title = as_terminal(item.title or "(no title)")
+        table.add_row(str(place), title, as_terminal(item.item_id), f"{item.score:.3f}")
     CONSOLE.print(table)

@@ -19,7 +19,7 @@ from allmrec.pipeline.recipe_files import load_recipe, parse_changes, recipe_nam
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import check_models, train
 from allmrec.pipeline.tune_stage import ALLMREC_STAGES, stages_until
-from allmrec.systems.registry import SYSTEMS, check_settings, check_trainable, train_systems
+from allmrec.systems.registry import SYSTEMS, check_trainable, checked_settings, train_systems
 
 __all__ = ["register"]
 
@@ -96,7 +96,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
                 )
             if recipe is not None or changes:
                 run.check_unpublished()
-                run = run.with_config(_config(run, recipe, changes))
+                run = run.with_config(checked_settings(_config(run, recipe, changes)))
         elif not source.exists():
             raise ConfigError(f"{source} does not exist; expected prepared data (allmrec prepare) or a run.")
         elif output is None:
@@ -104,10 +104,10 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         else:
             data = InteractionDataset.load(source)
             earlier = None if start is None else Run.open(start, place)
-            run = Run.draft(output, data, _first_config(output, recipe, changes, earlier), place, save_every)
+            config = checked_settings(_first_config(output, recipe, changes, earlier))
+            run = Run.draft(output, data, config, place, save_every)
             if earlier is not None:
                 run = continued(run, earlier, ALLMREC_STAGES)
-        check_settings(run.config)
         stages = stages_until(run.config, until)
         if system:
             check_trainable(run, system)

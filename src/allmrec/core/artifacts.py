@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 def _replace(path: Path, new: Path) -> None:
     """Put `new` in the place of `path`; should that fail, what was there comes back."""
-    if not path.exists():
+    if not os.path.lexists(path):
         os.replace(new, path)
         return
     retired = _retired(path)
@@ -86,17 +86,26 @@ def _replace(path: Path, new: Path) -> None:
     except BaseException:  # Ctrl-C may come between the two renames
         recover(path)
         raise
-    shutil.rmtree(retired, ignore_errors=True)
+    with suppress(OSError):
+        _remove(retired)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def recover(path: Path | str) -> None:
     """Bring back a folder whose replacement was cut off between its two renames; remove it if the new one is there."""
     path = Path(path)
     retired = _retired(path)
-    if not retired.exists():
+    if not os.path.lexists(retired):
         return
-    if path.exists():
-        shutil.rmtree(retired)
+    if os.path.lexists(path):
+        _remove(retired)
     else:
         os.replace(retired, path)
 
@@ -117,11 +126,9 @@ def sweep(folder: Path | str, names: Collection[str] | None = None, older_than: 
     # safetensors writes to a temporary name of its own first.
     for entry in (*folder.glob(".*.tmp"), *folder.glob(".tmp??????")):
         name = entry.name[1:].removesuffix(".tmp").rpartition(".")[0]
-        if (names is None or name in names) and time.time() - entry.stat().st_mtime >= older_than:
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process sweeps too
+            if (names is None or name in names) and time.time() - entry.lstat().st_mtime >= older_than:
+                _remove(entry)
 
 
 @contextmanager
@@ -203,9 +210,13 @@ def _atomic_file(path: Path, needed: int) -> Iterator[Path]:
     """Give a temporary name to write to; the file takes the place of `path` when the block ends without an error."""
     with space_checked(path, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        # A name that is new and nobody's: what somebody put there, a link say, is not written to.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         try:
             yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp and safetensors make a private file
             _to_disk(temporary)
             os.replace(temporary, path)
         finally:
@@ -236,6 +247,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
         ArtifactError: the file is missing, is not JSON, or is not an object.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} is no file; expected JSON written by allmrec. Remove it, or restore the file.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -257,7 +270,6 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: Mappin
         save_file(
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, dict(about or {})
         )
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes a private file
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:

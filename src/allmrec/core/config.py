@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from allmrec.core.errors import ConfigError
 
@@ -14,11 +14,33 @@ __all__ = ["Config", "defaults", "merged", "parse_config"]
 
 C = TypeVar("C", bound="Config")
 
+# Fields that decide how large a model or a prompt is. A configuration may come from somebody else: a size that nothing can
+# have is refused before it is tried. The limits are far above any model of today.
+_WIDEST, _DEEPEST = 65_536, 1_024
+_LARGEST = {
+    **dict.fromkeys(("dim", "joint_dim", "hidden", "heads", "kernel", "dilations", "window", "r"), _WIDEST),
+    **dict.fromkeys(("max_history", "title_tokens", "max_tokens", "max_new_tokens", "negatives"), _WIDEST),
+    **dict.fromkeys(("candidates", "validation_negatives"), _WIDEST),
+    **dict.fromkeys(("blocks", "layers"), _DEEPEST),
+    "prompt_tokens": 16 * _WIDEST,
+}
+
 
 class Config(BaseModel):
     """Immutable, typed settings of one component; an unknown field is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _sizes_are_possible(self) -> Self:
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name, None)
+            for size in value if isinstance(value, tuple) else (value,):
+                if type(size) is int and size > largest:
+                    raise ValueError(f"{name} is {size}; it may be {largest:,} at most")
+            if isinstance(value, tuple) and len(value) > _DEEPEST:
+                raise ValueError(f"{name} has {len(value)} entries; it may have {_DEEPEST:,} at most")
+        return self
 
 
 def parse_config(kind: type[C], values: Mapping[str, Any], where: str) -> C:

@@ -7,7 +7,7 @@
     ├── ArtifactError       a file of ours is damaged, foreign, or of a newer format
     ├── ModelNotFoundError  weights that are neither installed nor reachable
     ├── MissingExtraError   an optional package is not installed
-    ├── DivergedError       training came to a loss that is no number
+    ├── DivergedError       training came to a loss or weights that are no number, or absurd
     ├── NoSpaceError        a file could not be written because the disk is full
     └── RunInUseError       another process is training the run
 
@@ -85,7 +85,7 @@ class MissingExtraError(AllmrecError):
 
 
 class DivergedError(AllmrecError):
-    """Training came to a loss that is NaN or infinite; the stage is not written."""
+    """Training came to losses or weights that are NaN, infinite or absurd; the stage is not written."""
 
 
 class NoSpaceError(AllmrecError):

@@ -23,6 +23,8 @@ def held(folder: Path) -> Iterator[None]:
         RunInUseError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LOCK_NAME).is_symlink():
+        (folder / LOCK_NAME).unlink()  # locking empties the file, and this one would be somebody else's
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
         lock.acquire()

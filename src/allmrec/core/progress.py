@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -50,7 +51,8 @@ class Bar:
     def __init__(self, progress: Progress, task: TaskID, silent: bool = False) -> None:
         self._progress, self._silent = progress, silent
         self._task = task
-        self._said = time.monotonic()
+        self._said = self._begun = time.monotonic()
+        self._first = progress.tasks[0].completed
 
     def advance(self, steps: int = 1, status: str | None = None) -> None:
         """Move on by `steps`; `status` is a short text such as the current loss."""
@@ -60,7 +62,16 @@ class Bar:
             self._said = time.monotonic()
             task = self._progress.tasks[0]
             total = "" if task.total is None else f"/{task.total:.0f}"
-            logger.info(f"{task.description}: {task.completed:.0f}{total} {task.fields['status']}")
+            more = [text for text in (self._left(task.completed, task.total), task.fields["status"]) if text]
+            logger.info(" ".join([f"{task.description}: {task.completed:.0f}{total}", *more]))
+
+    def _left(self, completed: float, total: float | None) -> str:
+        """The time left in words, at the speed so far."""
+        done = completed - self._first
+        if total is None or done <= 0:
+            return ""
+        seconds = (self._said - self._begun) / done * max(0.0, total - completed)
+        return f"({timedelta(seconds=round(seconds))} left)"
 
 
 @contextmanager
@@ -115,13 +126,13 @@ def progress_bar(description: str, total: int | None, done: int = 0, silent: boo
     """
     silent = silent or not _is_shown()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=_console, disable=silent or not _console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(description, total=total, completed=done, status=""), silent)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from allmrec.core.callbacks import listeners
 from allmrec.core.config import Config
 from allmrec.core.distributed import Processes, processes
-from allmrec.core.errors import AllmrecWarning, ArtifactError, DivergedError
+from allmrec.core.divergence import check_figures, check_losses, check_weights, largest
+from allmrec.core.errors import AllmrecWarning, ArtifactError
 from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
@@ -116,6 +117,8 @@ class _Position:
     since_best: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counted: int = 0
+    first_losses: dict[str, float] = field(default_factory=dict)
+    first_weight: float | None = None
 
 
 def fit(
@@ -153,7 +156,8 @@ def fit(
         The log, one record per validation.
 
     Raises:
-        DivergedError: a term of the loss is no finite number; the resume state stays where it was last written.
+        DivergedError: a term of the loss, a weight or a validation figure is no finite number, or has grown as nothing
+            that learns does (`core.divergence`); the resume state stays where it was last written.
         NoSpaceError: the disk has no room for the resume state; the one before is untouched.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -178,11 +182,13 @@ def fit(
 
     def validate() -> None:
         nonlocal best
+        check_weights(parameters, at.first_weight or 0.0, config.learning_rate, log.steps)
         module.eval()
         with torch.no_grad(), seeded_torch(seed, "validate", log.steps):
             figures = here.from_main(dict(task.validate()))
         module.train()
         with interrupts_postponed():
+            check_figures(figures, config.learning_rate, log.steps)
             means = {f"loss/{name}": value / max(1, at.counted) for name, value in at.sums.items()}
             log.records.append({"step": log.steps, "epoch": at.epoch + 1, **means, **figures})
             watched = next(iter(figures.values()), float(log.steps))
@@ -206,6 +212,8 @@ def fit(
         return log.stopped or (config.patience is not None and at.since_best >= config.patience)
 
     called = listeners()
+    if at.first_weight is None:
+        at.first_weight = largest(parameters)
     module.train()
     with progress_bar(description, total, log.steps, silent=not here.is_main) as bar:
         try:
@@ -217,6 +225,7 @@ def fit(
                     group = batches[at.batch : at.batch + config.accumulation]
                     _set_rate(optimizer, config, log.steps, total)
                     terms = _gradients(task, group, optimizer, parameters, config, seed, log.steps, here)
+                    check_losses(terms, at.first_losses, config.learning_rate, log.steps)
                     # Weights and position move together, or a resumed run would do a step twice or not at all.
                     with interrupts_postponed():
                         optimizer.step()
@@ -308,15 +317,7 @@ def _gradients(
     here.sum_gradients(parameters)
     if config.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-    sums = here.sum_values(sums, parameters[0].device)
-    for name, value in sums.items():
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"The loss {name!r} is {value} at step {step + 1}; expected a finite number. Try a smaller "
-                f"training.learning_rate (now {config.learning_rate:g}) or training.clip_norm=1, and look at the vectors "
-                "that this stage reads."
-            )
-    return sums
+    return here.sum_values(sums, parameters[0].device)
 
 
 def _part(task: Task[B], batch: B, here: Processes) -> tuple[B, Mapping[str, float] | None, tuple[str | int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +16,11 @@ from pydantic import Field, model_validator
 
 from allmrec.core.artifacts import file_hash
 from allmrec.core.config import Config, parse_config
-from allmrec.core.errors import ConfigError, DataError
+from allmrec.core.errors import AllmrecWarning, ConfigError, DataError
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.filtering import CorePasses, Repeats, k_core, without_repeats
 from allmrec.data.interactions import InteractionDataset
+from allmrec.data.joining import require_joined
 from allmrec.data.provenance import Provenance, SourceFile, Step
 from allmrec.data.source_files import hash_beside, source_options, source_paths
 from allmrec.data.sources import SOURCES
@@ -143,11 +145,12 @@ def build_dataset(
         hashes: SHA-256 of files, where somebody is computing them already.
 
     Raises:
-        DataError: ratings are needed and missing, or nothing remains.
+        DataError: ratings are needed and missing, no item has a row in the items file, or nothing remains.
     """
     log = raw.interactions
     user_ids, item_ids = log.user_ids.dictionary_encode(), log.item_ids.dictionary_encode()
     users, items = user_ids.indices.to_numpy(), item_ids.indices.to_numpy()
+    few_join = _joined(raw, item_ids.dictionary, items)
     kept, steps = _filtered(users, items, log, config, raw.files[0] if raw.files else None)
     rows = np.flatnonzero(kept)
     user_names, users = _numbered(user_ids.dictionary, users[rows])
@@ -165,7 +168,7 @@ def build_dataset(
         items=Vocabulary(tuple(ids), first=1, kind="item"),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item_numbers=(items + 1).astype(np.int32),
-        times=None if log.times is None else _whole_seconds(log.times[rows]),
+        times=None if log.times is None else _whole_seconds(log.times[rows], log.ticks),
         catalogue=_catalogue(ids, texts, raw.items, config.clean_texts),
         provenance=Provenance(
             source=source,
@@ -178,11 +181,30 @@ def build_dataset(
             options={"source": dict(options or {}), "prepare": config.model_dump(mode="json")},
             steps=tuple(steps),
             skipped=raw.skipped,
+            skipped_lines=raw.skipped_lines,
+            columns=raw.columns,
+            notes=raw.notes,
+            warnings=(*raw.warnings, *few_join),
             items_without_row=sum(name not in texts for name in ids[:n_met]) if raw.items is not None else n_met,
             items_without_interactions=len(unmet),
             kept_items_without_interactions=config.keep_items_without_interactions,
         ),
     )
+
+
+def _joined(raw: RawData, names: pa.Array, items: Int[np.ndarray, " interactions"]) -> tuple[str, ...]:
+    """What to say of items without a row in the items file, which is warned of."""
+    if raw.items is None:
+        return ()
+    path = raw.files[0] if raw.files else None
+    try:
+        message = require_joined(names, np.bincount(items, minlength=len(names)), raw.items.ids)
+    except DataError as error:
+        raise DataError(str(error), path) from None
+    if message is None:
+        return ()
+    warnings.warn(message, AllmrecWarning, stacklevel=3)
+    return (message,)
 
 
 def _filtered(
@@ -284,9 +306,9 @@ def _step(
     )
 
 
-def _whole_seconds(times: Numbers) -> Int64[np.ndarray, " interactions"]:
-    """Times without fractions. Whole numbers do not pass through floating point, which would round large ones."""
-    return times if times.dtype == np.int64 else np.floor(times).astype(np.int64)
+def _whole_seconds(times: Numbers, ticks: int) -> Int64[np.ndarray, " interactions"]:
+    """Times in seconds without fractions. Whole numbers do not pass through floating point, which would round large ones."""
+    return times // ticks if times.dtype == np.int64 else np.floor(times / ticks).astype(np.int64)
 
 
 def _distinct(codes: Int[np.ndarray, " rows"]) -> int:

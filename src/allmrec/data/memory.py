@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,14 @@ import pyarrow as pa
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.data.build import PrepareConfig, build_dataset
-from allmrec.data.files import Problems, Role, Rows, shown
+from allmrec.data.files import Problems, Rows, Wanted, shown
 from allmrec.data.files.arrow import rows_of_table
 from allmrec.data.files.records import UnusableError, rows_of_records
 from allmrec.data.ids import id_text, id_texts, plain_list
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources.base import RawData
-from allmrec.data.sources.table import (
-    AUTO,
-    ColumnsConfig,
-    found_interactions,
-    found_items,
-    interactions_wanted,
-    items_wanted,
-    names_of,
-)
+from allmrec.data.sources.columns import AUTO, ColumnsConfig, found_column, interactions_wanted, items_wanted
+from allmrec.data.sources.table import found_interactions, found_items
 
 __all__ = ["dataset"]
 
@@ -62,21 +56,22 @@ def dataset(
         DataError: a table lacks a column or holds a bad value; the message names the row, counted from 1.
     """
     config = parse_config(ColumnsConfig, options, "dataset")
-    problems = Problems(config.on_error)
+    problems = config.problems()
     rows, headerless = _interaction_rows(interactions, config, problems)
-    log = found_interactions(rows, config, headerless, problems)
+    # Histories and tuples are in the order in which they are given.
+    log = found_interactions(rows, config, headerless, problems, in_order=headerless)
     texts = None
     if items is not None:
         rows, headerless = _item_rows(items, config, problems)
         texts = found_items(rows, config, headerless, problems)
-    raw = RawData(log, texts, (), dict(problems.skipped))
+    raw = RawData.of(log, texts, (), problems)
     return build_dataset(raw, prepare or PrepareConfig(), options=config.model_dump(mode="json"))
 
 
 def _interaction_rows(source: object, config: ColumnsConfig, problems: Problems) -> tuple[Rows, bool]:
     """Rows of interactions, and whether their columns are called by number."""
-    wanted = interactions_wanted(config)
-    if isinstance(source, Mapping) and not _is_columns(source, [names_of(config, "user"), names_of(config, "item")]):
+    wanted = partial(interactions_wanted, config, _INTERACTIONS)
+    if isinstance(source, Mapping) and not _is_columns(source, config, ("user", "item"), _INTERACTIONS):
         pairs = [
             (id_text(user, "user"), item)
             for user, history in source.items()
@@ -94,26 +89,34 @@ def _interaction_rows(source: object, config: ColumnsConfig, problems: Problems)
 
 def _item_rows(source: object, config: ColumnsConfig, problems: Problems) -> tuple[Rows, bool]:
     """Rows of items, and whether their columns are called by number."""
-    wanted = items_wanted(config)
-    keys = names_of(config, "item") if config.item_in_items is None else (config.item_in_items,)
-    if isinstance(source, Mapping) and not _is_columns(source, [keys]):
+    wanted = partial(items_wanted, config, _ITEMS)
+    if isinstance(source, Mapping) and not _is_columns(source, config, ("item",), _ITEMS):
+        key = config.item_in_items or ("item_id" if config.item == AUTO else config.item)
         # A title that is left out by option still needs a name that no column has.
-        title = next(iter(names_of(config, "title")), "")
+        title = "title" if config.title == AUTO else config.title or ""
         records = [
-            {**(about if isinstance(about, Mapping) else {title: about}), keys[0]: id_text(item)}
+            {**(about if isinstance(about, Mapping) else {title: about}), key: id_text(item)}
             for item, about in source.items()
         ]
         return rows_of_records(records, wanted, _ITEMS, problems, _by_name), False
     return _rows(source, wanted, _ITEMS, problems)
 
 
-def _is_columns(source: Mapping[Any, Any], needed: Sequence[Sequence[str]]) -> bool:
-    """Whether a mapping holds columns: all that are needed, each under one of its names, and each a list."""
-    found = [next((source[name] for name in names if name in source), None) for names in needed]
-    return not any(column is None or isinstance(column, str | Mapping) for column in found)
+def _is_columns(source: Mapping[Any, Any], config: ColumnsConfig, needed: Sequence[str], path: Path) -> bool:
+    """Whether a mapping holds columns: all that are needed, under their names or usual ones, and each a list."""
+    in_items = path == _ITEMS
+    for option in needed:
+        name = config.item_in_items if in_items and config.item_in_items else getattr(config, option)
+        if name == AUTO:
+            names = [known for known in source if isinstance(known, str)]
+            name = found_column(option, names, path, in_items)
+        column = None if name is None else source.get(name)
+        if column is None or isinstance(column, str | Mapping):
+            return False
+    return True
 
 
-def _rows(source: object, wanted: Mapping[str, Role], path: Path, problems: Problems) -> tuple[Rows, bool]:
+def _rows(source: object, wanted: Wanted, path: Path, problems: Problems) -> tuple[Rows, bool]:
     """Rows of a table or a list, and whether their columns are called by number."""
     if isinstance(source, str | Path):
         raise ConfigError(f"{shown(str(source))} is no table in memory; allmrec.read_table reads files.")
@@ -132,7 +135,7 @@ def _rows(source: object, wanted: Mapping[str, Role], path: Path, problems: Prob
     return rows_of_records(records, wanted, path, problems, _by_name if by_name else _by_place), not by_name
 
 
-def _table(source: Any, wanted: Mapping[str, Role], path: Path) -> Rows | None:
+def _table(source: Any, wanted: Wanted, path: Path) -> Rows | None:
     """The rows of what offers itself as a table, or None."""
     try:
         if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):

@@ -2,19 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
 
-__all__ = ["pooled_negatives", "sample_negatives"]
+__all__ = ["Room", "pooled_negatives", "room_for_negatives", "sample_negatives"]
 
 # Above this share of unusable items, drawing again and again costs more than listing what is free.
 _CROWDED = 0.75
 
 # How many rows times items are listed at once.
 _CELLS = 2_000_000
+
+# Where the catalogue is too small for what was asked, this share of the users decides how many negatives there are: one
+# heavy user among many is left out and takes nothing from the others.
+_DECIDING = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """How many negatives there are for users of whom some may leave fewer unseen items than were asked for.
+
+    Attributes:
+        wanted: how many were asked for.
+        n: how many every kept user leaves.
+        kept: the users who leave so many.
+        left_out: how many users leave fewer.
+    """
+
+    wanted: int
+    n: int
+    kept: Int64[np.ndarray, " kept"]
+    left_out: int
+
+
+def room_for_negatives(dataset: InteractionDataset, users: Int[np.ndarray, " users"], wanted: int) -> Room:
+    """Find how many negatives can be drawn, at most `wanted`, and for whom.
+
+    Where not all users leave `wanted` items unseen, it is the most that three quarters of those leave who leave any. The
+    others are left out. In a catalogue of ordinary size that is `wanted`, and only the heaviest users are left out.
+
+    Args:
+        dataset: whose interactions the negatives avoid.
+        users: user numbers; the order of those who are kept stays.
+        wanted: negatives asked for, 1 or more.
+
+    Raises:
+        DataError: there are users, and none of them leaves an item unseen.
+    """
+    users = np.asarray(users, dtype=np.int64)
+    # Where even the longest history leaves enough, nobody needs to look at which items are in it.
+    if not len(users) or dataset.n_items - int(dataset.lengths[users].max(initial=0)) >= wanted:
+        return Room(wanted, wanted, users, 0)
+    left = dataset.n_items - _taken_per_row(dataset, users, np.zeros((len(users), 0), dtype=np.int64))
+    if left.min() >= wanted:
+        return Room(wanted, wanted, users, 0)
+    some = np.sort(left[left > 0])[::-1]
+    if not len(some):
+        raise DataError(
+            f"No user leaves any of the {dataset.n_items} items unseen, so there is no negative to tell a user's items "
+            "from. Use a catalogue with more items; `allmrec prepare` keeps items without interactions with --keep-items."
+        )
+    n = int(min(wanted, some[int(np.ceil(_DECIDING * len(some))) - 1]))
+    kept = left >= n
+    return Room(wanted, n, users[kept], int(len(users) - kept.sum()))
 
 
 def sample_negatives(
@@ -27,7 +82,7 @@ def sample_negatives(
 ) -> Int32[np.ndarray, "rows n"]:
     """Draw `n` items per row, each equally likely among those that the row's user never interacted with.
 
-    Touched means anywhere: training, validation or test. The released program forgets the last two (METHOD.md,
+    That is anywhere: in training, validation or test. The released program forgets the last two (METHOD.md,
     "negatives", a defect). Rows are drawn at once and unusable draws are drawn again, which leaves the distribution of
     drawing one by one without replacement.
 

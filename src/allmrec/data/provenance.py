@@ -58,6 +58,10 @@ class Provenance(_Record):
         options: the configs of source and preparation, without paths.
         steps: what remained after each step, in order.
         skipped: unusable lines that were left out, counted by file and kind.
+        skipped_lines: which lines those are, such as "3-7, 12", where the format has lines.
+        columns: by file, what its columns were used for, such as the time.
+        notes: what was recognised in the files without being told: encodings, delimiters, units.
+        warnings: what is probably not as it should be.
         items_without_row: items that were interacted with and have no row in the items file; they are kept without texts.
         items_without_interactions: items in the items file that no remaining interaction mentions.
         kept_items_without_interactions: whether those are in the vocabulary (for cold items) or were dropped.
@@ -68,6 +72,10 @@ class Provenance(_Record):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     skipped: dict[str, int] = Field(default_factory=dict)
+    skipped_lines: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     items_without_row: int = 0
     items_without_interactions: int = 0
     kept_items_without_interactions: bool = False

@@ -26,6 +26,7 @@ class Split:
         train_end: how many of each user's first interactions train.
         prefix_end: the same with the held-out items, that is, everything before the validation item.
         validation, test: item numbers; 0 where the user has fewer than three interactions.
+        hold_out: how many last training items were to be withheld of each user.
     """
 
     dataset: InteractionDataset
@@ -33,6 +34,12 @@ class Split:
     prefix_end: Int64[np.ndarray, " users"]
     validation: Int32[np.ndarray, " users"]
     test: Int32[np.ndarray, " users"]
+    hold_out: int = 0
+
+    @property
+    def held_out_fails(self) -> bool:
+        """Whether items were to be withheld and nobody's history is long enough."""
+        return self.hold_out > 0 and not np.any(self.train_end < self.prefix_end)
 
     def train(self, user: int) -> Int32[np.ndarray, " length"]:
         """The items that a user's training may see, oldest first; without the held-out ones."""
@@ -66,6 +73,10 @@ class Split:
             times=None if dataset.times is None else dataset.times[kept],
         )
 
+    def validated(self) -> Int64[np.ndarray, " users"]:
+        """Users with a validation item who train. Those who train nothing (few-shot, cold users) are the test's alone."""
+        return np.flatnonzero((self.validation != 0) & (self.train_end > 0)).astype(np.int64)
+
     def train_mask(self) -> Bool[np.ndarray, " interactions"]:
         """Whether each entry of the data set's `item_numbers` trains."""
         dataset = self.dataset
@@ -93,8 +104,9 @@ def leave_one_out(
     Args:
         dataset: what to split.
         hold_out: withhold that many of each user's last training items from training, so that a later stage can learn
-            on items that the CF model has not seen as targets. One training item always stays, so a short user
-            withholds fewer. Histories for validation and test are unaffected.
+            on items that the CF model has not seen as targets. A user with a short history withholds fewer, so that two
+            training items stay, an item and the one after it; of two one is withheld. Where that leaves nobody two, users
+            with two withhold none. Histories for validation and test are unaffected.
         train_users: only these users train, as in the few-shot and cold-user scenarios; everybody is tested.
         hold_out_users: withhold from so many users only, the first of `drawn_users`; none: from all.
         seed: of that draw.
@@ -110,11 +122,13 @@ def leave_one_out(
     lengths = dataset.lengths
     tested = lengths >= _SHORTEST
     prefix_end = np.where(tested, lengths - 2, lengths)
-    train_end = prefix_end - np.clip(hold_out, 0, np.maximum(prefix_end - 1, 0))
+    train_end = prefix_end - np.minimum(hold_out, np.where(prefix_end > 2, prefix_end - 2, prefix_end == 2))
     if hold_out_users is not None:
         withheld = np.zeros(dataset.n_users, dtype=bool)
         withheld[drawn_users(np.flatnonzero(prefix_end > 1), hold_out_users, seed)] = True
         train_end = np.where(withheld, train_end, prefix_end)
+    if not np.any(train_end > 1):
+        train_end = np.where(prefix_end == 2, prefix_end, train_end)
     if train_users is not None:
         if len(train_users) and not 0 <= train_users.min() <= train_users.max() < dataset.n_users:
             raise ConfigError(f"train_users leave 0 to {dataset.n_users - 1}; expected user numbers of the data set.")
@@ -126,7 +140,7 @@ def leave_one_out(
     ends = dataset.offsets[1:][tested]
     test[tested] = dataset.item_numbers[ends - 1]
     validation[tested] = dataset.item_numbers[ends - 2]
-    return Split(dataset, train_end, prefix_end, validation, test)
+    return Split(dataset, train_end, prefix_end, validation, test, hold_out)
 
 
 def drawn_users(users: Int[np.ndarray, " users"], count: int | None, seed: int) -> Int[np.ndarray, " drawn"]:

@@ -1,21 +1,23 @@
-"""Puts systems to a protocol and writes down what they answer; knows of them only how to ask."""
+"""Asks systems about a protocol's users and reports the ranks of their targets."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 
 from allmrec.core.artifacts import versions
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.progress import progress_bar
 from allmrec.data.splitting import Split
 from allmrec.evaluation.metrics import target_ranks
+from allmrec.evaluation.partial import Found, PartialResults
 from allmrec.evaluation.protocol import EvaluationProtocol
 from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, summarise
 from allmrec.ranking import Query, Ranker, Ranking
@@ -81,6 +83,8 @@ class Evaluator(ABC, Generic[S]):
         reference: str = "SASRec",
         pairs: Sequence[Pair] = (),
         notes: Mapping[str, Note] | None = None,
+        kept: PartialResults | None = None,
+        about: str = "",
         ks: Sequence[int] = (1, 5, 10),
         batch_size: int | None = None,
         device: str = "cpu",
@@ -88,6 +92,9 @@ class Evaluator(ABC, Generic[S]):
         git_commit: str | None = None,
     ) -> Report:
         """Rank the protocol with every system and report.
+
+        With `kept` each system's ranks are on disk as soon as it is done, and once in a while before; what is there already
+        is not asked again.
 
         Args:
             systems: what to compare; names must differ.
@@ -97,6 +104,8 @@ class Evaluator(ABC, Generic[S]):
             reference: the system that others are compared with, where it is among them.
             pairs: two systems at a time whose difference is wanted too.
             notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
+            kept: where what was found is kept until the report is written; none: nowhere.
+            about: what a reader must know of the users and candidates, for the report.
             ks: the k of Hit@k and NDCG@k; 1 is among them.
             batch_size: how many users a system is handed at a time; none: `batch_size` of the class.
             device: what it ran on, for the report.
@@ -113,19 +122,26 @@ class Evaluator(ABC, Generic[S]):
         queries = protocol.queries(split)
         k, size = self.places(ks), self.batch_size if batch_size is None else batch_size
         results = []
-        for system in systems:
+        for number, system in enumerate(systems, start=1):
             name = system.name
             n = min(len(protocol), limits.get(name, len(protocol)))
-            ranks, seconds = self._ranks(system, protocol, queries[:n], size, k)
+            found = None if kept is None else kept.read(name, n)
+            if found is None or found.note is None:
+                doing = f"{self.doing} {name} ({number} of {len(systems)}, {protocol.part})"
+                found = self._ranks(system, protocol, queries[:n], size, k, doing, found, kept)
+                note = note() if callable(note := remarks.get(name, "")) else note
+                found = replace(found, note=note)
+                if kept is not None:
+                    kept.write(name, found)
             results.append(
                 summarise(
                     name,
                     protocol.users[:n],
-                    ranks,
+                    found.ranks,
                     protocol_hash=protocol.hash,
-                    seconds=seconds,
+                    seconds=found.seconds,
                     ks=ks,
-                    note=note() if callable(note := remarks.get(name, "")) else note,
+                    note=found.note or "",
                 )
             )
         scenario, n_candidates = self.setting(protocol, split, k)
@@ -134,7 +150,7 @@ class Evaluator(ABC, Generic[S]):
             differences=compare(results, reference, protocol.hash, ks),
             reference=reference,
             ks=tuple(ks),
-            scenario=scenario,
+            scenario=f"{scenario}; {about}" if about else scenario,
             part=protocol.part,
             n_candidates=n_candidates,
             protocol_hash=protocol.hash,
@@ -148,23 +164,49 @@ class Evaluator(ABC, Generic[S]):
         )
 
     def _ranks(
-        self, system: S, protocol: EvaluationProtocol, queries: Sequence[Query], batch_size: int, k: int
-    ) -> tuple[Float64[np.ndarray, " users"], float]:
-        """The target's rank for each query, infinity where it is missing, and the seconds that the system took."""
+        self,
+        system: S,
+        protocol: EvaluationProtocol,
+        queries: Sequence[Query],
+        batch_size: int,
+        k: int,
+        doing: str,
+        before: Found | None,
+        kept: PartialResults | None,
+    ) -> Found:
+        """The target's rank for each query, infinity where it is missing, and the seconds that the system took.
+
+        Args:
+            doing: what the progress bar says.
+            before: the first queries' ranks, where they are known.
+            kept: takes what is known when time is up, and when the work is cut off.
+        """
         ranks = np.full(len(queries), np.inf)
-        seconds = 0.0
-        with progress_bar(f"{self.doing} {system.name}", len(queries)) as bar:
-            for start in range(0, len(queries), batch_size):
-                batch = queries[start : start + batch_size]
-                done = start + len(batch)
-                given = self.given(protocol, batch, start)
-                begun = time.perf_counter()
-                rankings = self.ask(system, batch, given, k)
-                seconds += time.perf_counter() - begun
-                self._check_all(system.name, rankings, given, k)
-                ranks[start:done] = target_ranks(rankings, protocol.targets[start:done])
-                bar.advance(len(batch), f"Hit@{k} {float(np.mean(ranks[:done] <= k)):.3f}")
-        return ranks, seconds
+        # Batches start where they would have started, so that a batch is read as it would have been.
+        first = 0 if before is None else len(before.ranks) // batch_size * batch_size
+        done, seconds = first, 0.0
+        if before is not None and first:
+            ranks[:first], seconds = before.ranks[:first], before.seconds * first / len(before.ranks)
+        try:
+            with progress_bar(doing, len(queries), first) as bar:
+                for start in range(first, len(queries), batch_size):
+                    batch = queries[start : start + batch_size]
+                    given = self.given(protocol, batch, start)
+                    begun = time.perf_counter()
+                    rankings = self.ask(system, batch, given, k)
+                    seconds += time.perf_counter() - begun
+                    self._check_all(system.name, rankings, given, k)
+                    stop = start + len(batch)
+                    ranks[start:stop] = target_ranks(rankings, protocol.targets[start:stop])
+                    done = stop
+                    bar.advance(len(batch), f"Hit@{k} {float(np.mean(ranks[:done] <= k)):.3f}")
+                    if kept is not None and kept.due():
+                        kept.write(system.name, Found(ranks[:done], seconds))
+        except KeyboardInterrupt:
+            if kept is not None:
+                kept.write(system.name, Found(ranks[:done], seconds))
+            raise
+        return Found(ranks, seconds)
 
     def _check_all(self, name: str, rankings: Sequence[Ranking], given: ItemLists, k: int) -> None:
         if len(rankings) != len(given):

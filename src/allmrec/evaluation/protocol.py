@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, Int32, Int64
 from allmrec.core.artifacts import atomic_write, content_hash, read_json
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.seeding import numpy_generator
-from allmrec.data.negatives import sample_negatives
+from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split
 from allmrec.evaluation.files import readable_json
 from allmrec.ranking import Query
@@ -98,6 +98,27 @@ class EvaluationProtocol:
                 f"{dataset_hash[:12]}. Draw a protocol from this data set, or give the one that it was drawn from."
             )
 
+    def check_fits(self, split: Split, where: str) -> None:
+        """Refuse users, targets or candidates that the split does not have.
+
+        Args:
+            split: of the data set that this says it belongs to.
+            where: what it was read from, for the message.
+
+        Raises:
+            ArtifactError: says what does not fit.
+        """
+        targets = split.test if self.part == "test" else split.validation
+        problem = ""
+        if not len(self) or self.users.min() < 0 or self.users.max() >= len(targets):
+            problem = f"its users are not numbers below {len(targets)}"
+        elif self.candidates.max() > split.dataset.n_items:
+            problem = f"it holds item {self.candidates.max()}, and there are {split.dataset.n_items}"
+        elif np.any(targets[self.users] != self.targets):
+            problem = f"its targets are not the {self.part} items of its users"
+        if problem:
+            raise ArtifactError(f"{where} does not fit the data: {problem}. Remove it to draw the protocol again.")
+
     def save(self, path: Path | str) -> None:
         """Write it as JSON, a line per list of candidates, whole or not at all."""
         rows = zip(self.users.tolist(), self.targets.tolist(), self.candidates.tolist(), strict=True)
@@ -152,16 +173,19 @@ def draw_protocol(
     before users are chosen, so a protocol of fewer users is the beginning of one of more, and figures on it are a
     preview of the figures on all.
 
+    Where the catalogue is too small for so many candidates there are fewer, the same for everybody, and users who leave
+    too few negatives are left out: see `room_for_negatives`.
+
     Args:
         split: whose users and targets.
         part: whether targets are test items (histories then include the validation item) or validation items.
         n_users: how many users; none: all that have a target.
-        n_candidates: the target and so many less one negatives.
+        n_candidates: the target and so many less one negatives, at the most.
         seed: what everything random depends on.
 
     Raises:
         ConfigError: more users than there are, or fewer than two candidates.
-        DataError: nobody has a target, or a user leaves too few items unseen.
+        DataError: nobody has a target, or nobody leaves an item unseen.
     """
     all_targets = split.test if part == "test" else split.validation
     eligible = np.flatnonzero(all_targets).astype(np.int64)
@@ -169,13 +193,12 @@ def draw_protocol(
         raise DataError(f"No user has a {part} item; expected users with at least three interactions.")
     if n_candidates < 2:
         raise ConfigError(f"{n_candidates} candidates were asked for; expected the target and at least one negative.")
-    if n_users is not None and not 1 <= n_users <= len(eligible):
-        raise ConfigError(f"{n_users} users were asked for; expected 1 to {len(eligible)}, who have a {part} item.")
-    users = numpy_generator(seed, "protocol", part, "users").permutation(eligible)
+    room = room_for_negatives(split.dataset, eligible, n_candidates - 1)
+    if n_users is not None and not 1 <= n_users <= len(room.kept):
+        raise ConfigError(f"{n_users} users were asked for; expected 1 to {len(room.kept)}, who have a {part} item.")
+    users = numpy_generator(seed, "protocol", part, "users").permutation(room.kept)
     targets = all_targets[users]
-    negatives = sample_negatives(
-        split.dataset, users, n_candidates - 1, numpy_generator(seed, "protocol", part, "negatives")
-    )
+    negatives = sample_negatives(split.dataset, users, room.n, numpy_generator(seed, "protocol", part, "negatives"))
     rows = np.concatenate([targets[:, None], negatives], axis=1)
     candidates = numpy_generator(seed, "protocol", part, "order").permuted(rows, axis=1)
     chosen = slice(n_users)
@@ -188,14 +211,23 @@ def _parse(
     value: dict[str, Any],
 ) -> tuple[str, Part, int, Int[np.ndarray, " users"], Int[np.ndarray, " users"], Int[np.ndarray, "users candidates"]]:
     """The constructor's arguments from JSON."""
-    rows, part = value["rows"], value["part"]
+    rows, part, seed = value["rows"], value["part"], value["seed"]
     if part not in ("test", "validation"):
         raise ValueError(f"part is {part!r}")
+    if type(seed) is not int:
+        raise ValueError(f"seed is {seed!r}")
+    # What numpy would make numbers of is refused here: texts, fractions, true and false.
+    flat = [number for row in rows for number in (row["user"], row["target"], *row["candidates"])]
+    if wrong := [number for number in flat if type(number) is not int]:
+        raise ValueError(f"{wrong[0]!r} stands where a number of a user or an item is expected")
+    candidates = np.array([row["candidates"] for row in rows], dtype=np.int32)
+    if candidates.ndim != 2:
+        raise ValueError("it has no rows of candidates")
     return (
         str(value["dataset_hash"]),
         part,
-        int(value["seed"]),
+        seed,
         np.array([row["user"] for row in rows], dtype=np.int64),
         np.array([row["target"] for row in rows], dtype=np.int32),
-        np.array([row["candidates"] for row in rows], dtype=np.int32),
+        candidates,
     )

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
+from allmrec.core.visible import as_markdown, as_markdown_code, as_terminal
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.report import Report, SystemResult, changes
 
@@ -19,7 +20,8 @@ def render(report: Report, before: Report | None = None) -> Group:
         report: what to show.
         before: a report of the same protocol from before something was trained again; what it changed is shown too.
     """
-    quality = Table(title=_title(report), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    title = as_terminal(_title(report))
+    quality = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     first, *_ = names = list(report.systems[0].metrics)
     about = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for table, columns in (
@@ -28,19 +30,24 @@ def render(report: Report, before: Report | None = None) -> Group:
     ):
         table.add_column("system", max_width=24)
         for column in columns:
-            table.add_column(column, justify="right", no_wrap=True)
+            table.add_column(as_terminal(column), justify="right", no_wrap=True)
     notes = []
     for system in report.systems:
-        quality.add_row(system.name, str(system.n_users), *(f"{m.value:.3f}" for m in system.metrics.values()))
+        quality.add_row(
+            as_terminal(system.name), str(system.n_users), *(f"{m.value:.3f}" for m in system.metrics.values())
+        )
         difference = report.difference(system.name)
         against = "" if difference is None else _figure(difference.estimate, signed=True, digits=3)
         speed = system.users_per_second
         leading = f"{system.metrics[first].low:.3f}–{system.metrics[first].high:.3f}"
-        about.add_row(system.name, leading, against, f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}")
+        about.add_row(
+            as_terminal(system.name), leading, as_terminal(against), f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}"
+        )
         if system.note:
-            notes.append(f"  {system.name}: {system.note}")
+            notes.append(as_terminal(f"  {system.name}: {system.note}"))
     more = [_table(rows) for rows in (_cost_cells(report), _change_cells(before, report)) if len(rows) > 1]
-    return Group(quality, about, *more, *notes, *_pair_lines(report, digits=3))
+    pairs = [as_terminal(line) for line in _pair_lines(report, digits=3)]
+    return Group(quality, about, *more, *notes, *pairs)
 
 
 def markdown(report: Report, before: Report | None = None) -> str:
@@ -50,22 +57,22 @@ def markdown(report: Report, before: Report | None = None) -> str:
         if len(rows) > 1:
             lines += ["", *_ruled(rows)]
     about = [
-        _title(report) + ".",
-        f"Device: {report.device}. Date: {report.date}. Commit: {report.git_commit or 'unknown'}.",
+        as_markdown(_title(report)) + ".",
+        as_markdown(f"Device: {report.device}. Date: {report.date}. Commit: {report.git_commit or 'unknown'}."),
         f"Protocol {report.protocol_hash[:12]}, data {report.dataset_hash[:12]}.",
         "Brackets: 95 % bootstrap intervals over users.",
-        "Versions: " + ", ".join(f"{package} {version}" for package, version in report.versions.items()) + ".",
+        "Versions: " + as_markdown(", ".join(" ".join(version) for version in report.versions.items())) + ".",
     ]
     if report.command:
-        about.append(f"Command: `{report.command}`")
-    said = "\n\n".join([verdict(report), *_pair_lines(report)])
+        about.append(f"Command: {as_markdown_code(report.command)}")
+    said = "\n\n".join(as_markdown(line) for line in (verdict(report), *_pair_lines(report)))
     return "\n".join([*lines, "", said, "", *about]) + "\n"
 
 
 def _ruled(rows: list[list[str]], last: str = "---:") -> list[str]:
     """A table in Markdown; the first row is its head."""
     ruler = ["---", *["---:"] * (len(rows[0]) - 2), last]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (rows[0], ruler, *rows[1:])]
+    return ["| " + " | ".join(map(as_markdown, row)) + " |" for row in (rows[0], ruler, *rows[1:])]
 
 
 def _table(rows: list[list[str]]) -> Table:
@@ -73,9 +80,9 @@ def _table(rows: list[list[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(rows[0][0], max_width=24)
     for column in rows[0][1:]:
-        table.add_column(column, justify="right")
+        table.add_column(as_terminal(column), justify="right")
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(as_terminal, row))
     return table
 
 

@@ -289,6 +289,38 @@ def _content(value: dict[str, Any]) -> str:
     return content_hash(json.dumps(json.loads(json.dumps(value)), sort_keys=True))
 
 
+def _check(report: Report) -> None:
+    """Refuse figures that nobody could have measured; whoever shows a report need not look.
+
+    Raises:
+        DataError: says what is wrong.
+    """
+    if not report.systems or 1 not in report.ks or min(report.ks) < 1:
+        raise DataError(f"it has {len(report.systems)} systems and figures at {list(report.ks)}")
+    names = set(metric_values(np.ones(1), report.ks))
+    for system in report.systems:
+        if len(system.ranks) != len(system.users) or not system.users:
+            raise DataError(f"{system.name} has {len(system.ranks)} ranks for {system.n_users} users")
+        if len(set(system.users)) < len(system.users) or min(system.users) < 0:
+            raise DataError(f"{system.name} ranked a user twice, or one without a number")
+        if any(rank is not None and rank < 1 for rank in system.ranks) or set(system.metrics) != names:
+            raise DataError(f"{system.name} has a rank below 1, or other metrics than {', '.join(sorted(names))}")
+        numbers = [*system.costs.values(), system.seconds]
+        numbers += [number for found in system.metrics.values() for number in (found.value, found.low, found.high)]
+        if not all(np.isfinite(number) for number in numbers):
+            raise DataError(f"{system.name} has a figure that is no finite number")
+    if len(report.by_name) < len(report.systems):
+        raise DataError("two of its systems share a name")
+    found = [*report.differences, *(difference for pair in report.pairs for difference in pair.differences)]
+    if any(
+        d.metric not in names or not np.isfinite((d.estimate.value, d.estimate.low, d.estimate.high)).all()
+        for d in found
+    ):
+        raise DataError("it has a difference that is no finite number, or of no metric of its own")
+    if any("Hit@1" not in {difference.metric for difference in pair.differences} for pair in report.pairs):
+        raise DataError("a pair of systems has no difference in Hit@1")
+
+
 def _parse(value: Any, where: str) -> Report:
     """A report from JSON values, checked field by field."""
     if not isinstance(value, dict) or value.get("kind") != _KIND or value.get("format") not in (1, _FORMAT):
@@ -298,9 +330,7 @@ def _parse(value: Any, where: str) -> Report:
         raise ArtifactError(f"{where} is not what was written: its hash does not fit. Evaluate again or restore it.")
     try:
         report = TypeAdapter(Report).validate_python(value)
-        for system in report.systems:
-            if len(system.ranks) != len(system.users):
-                raise DataError(f"{system.name} has {len(system.ranks)} ranks for {system.n_users} users")
+        _check(report)
     except (ValidationError, DataError) as error:
         raise ArtifactError(f"{where} is damaged ({error}); evaluate again or restore it.") from error
     return report

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ArtifactError
+from allmrec.core.visible import as_markdown, as_markdown_code
 from allmrec.evaluation import Report, markdown
 from allmrec.pipeline.run import Run
 
@@ -50,10 +51,10 @@ def model_card(run: Run, frozen: Mapping[str, Mapping[str, str]], interactions: 
         "",
         "| part | what |",
         "|---|---|",
-        f"| language model, frozen | {llm['name']}, weights' fingerprint `{llm['fingerprint'][:16]}` |",
-        f"| sentence encoder | {encoder['name']}, fingerprint `{encoder['fingerprint'][:16]}` |",
+        f"| language model, frozen | {as_markdown(llm['name'])}, weights' fingerprint `{llm['fingerprint'][:16]}` |",
+        f"| sentence encoder | {as_markdown(encoder['name'])}, fingerprint `{encoder['fingerprint'][:16]}` |",
         f"| answers by | {method} |",
-        f"| trained on | {size or 'unknown'}; data `{run.data_hash[:12]}` |",
+        f"| trained on | {size or 'unknown'}; data {as_markdown_code(run.data_hash[:12])} |",
         f"| items added after training, from their texts | {added:,} |",
         "",
         within,

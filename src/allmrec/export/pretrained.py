@@ -23,6 +23,7 @@ from allmrec.pipeline.frozen import encoder_fingerprint, language_model
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.tune_stage import allmrec_stages
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.store.stages import stage_files
 from allmrec.systems.recommending import allmrec
 
 __all__ = ["TrainedALLMRec"]
@@ -52,6 +53,8 @@ class TrainedALLMRec(ALLMRec):
     def save_pretrained(self, folder: Path | str, interactions: bool = False) -> None:
         """Write a folder that `from_pretrained`, `allmrec recommend` and `allmrec serve` take; whole or not at all.
 
+        Of each stage the files that its manifest lists are copied and nothing else that lies there; links are not followed.
+
         The frozen language model and sentence encoder are named with a fingerprint and not copied. Items that were added
         after training are included.
 
@@ -76,7 +79,9 @@ class TrainedALLMRec(ALLMRec):
         added = self.added
         with atomic_directory(folder) as new:
             for kind in stages:
-                shutil.copytree(run.path / run.stage(kind).place, new / kind.name)
+                (new / kind.name).mkdir()
+                for path in stage_files(run.path, run.stage(kind)):
+                    shutil.copyfile(path, new / kind.name / path.name)
             data.save(new / "data")
             counts = {"train_counts": train_counts(run), "known_counts": known_counts(run)}
             tensors = {name: torch.from_numpy(values.copy()) for name, values in counts.items()}
@@ -91,7 +96,7 @@ class TrainedALLMRec(ALLMRec):
                 "llm": {"name": run.config.llm.name, "fingerprint": fingerprint(language_model(run).frozen.module)},
                 "encoder": {
                     "name": run.config.encoder.name,
-                    "fingerprint": encoder_fingerprint(run.config.encoder.name),
+                    "fingerprint": encoder_fingerprint(run),
                 },
             }
             about: dict[str, Any] = {
@@ -100,7 +105,10 @@ class TrainedALLMRec(ALLMRec):
                 "added": [item.model_dump(mode="json") for item in added],
                 "versions": versions(),
             }
-            write_json(new / "run.json", replace(run.record(), published=about).as_json())
+            record = run.record()
+            # The keys of an earlier run's stages count in those of this one's; where it lies is nobody's business.
+            start = None if record.start is None else {**record.start, "run": ""}
+            write_json(new / "run.json", replace(record, published=about, start=start).as_json())
             atomic_write(new / "README.md", model_card(run, frozen, interactions, len(added)))
 
     @classmethod

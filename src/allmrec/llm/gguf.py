@@ -14,6 +14,7 @@ from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from allmrec.core.log import logger
 from allmrec.core.packaged import PACKAGED, cached_folder, find_packaged, packaged_path
+from allmrec.core.pretrained import read_model, read_tokenizer, readable, refuse_adapter
 from allmrec.core.progress import loading_bars
 
 __all__ = ["convert_gguf", "resolve_language_model"]
@@ -30,7 +31,7 @@ def resolve_language_model(name: str | Path) -> str | Path:
             load already, or a hub name. The last two are handed back as they are.
 
     Raises:
-        ModelNotFoundError: a folder without a model, or a model that is known to come in a package not installed here.
+        ModelNotFoundError: a folder without a model or with an adapter alone, a damaged GGUF file, or a model that is known to come in a package not installed here.
         ConfigError: a folder with several GGUF files and nothing to say which.
         MissingExtraError: a GGUF file, but the gguf package is not installed.
         ArtifactError: the package's file is damaged.
@@ -64,6 +65,7 @@ def convert_gguf(file: Path) -> Path:
 
 def _resolve_folder(folder: Path) -> Path:
     """The folder itself, or what its only GGUF file converts to."""
+    refuse_adapter(folder, "The language model")
     if (folder / "config.json").is_file():
         return folder
     files = sorted(folder.glob("*.gguf"))
@@ -81,19 +83,21 @@ def _convert(file: Path, folder: Path) -> None:
     """Write the model and its tokenizer into an empty folder."""
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError("gguf", "gguf", f"Reading {file.name}")
-    import torch  # these three are slow to import and wanted once in a machine's life
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import torch  # these are slow to import and wanted once in a machine's life
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM, GgufConfig
 
+    what = f"The GGUF file {file.name}"
+    with readable(file, what):
+        GGUFReader(file)  # transformers would name a cut file's folder and not the file
     logger.info(f"Converting {file.name}; this happens once and takes about half a minute per 100 MB.")
     with loading_bars():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            # Left in its blocks the model could be run but not saved.
-            model = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-            )
-        except (OSError, ValueError, KeyError, NotImplementedError) as error:
-            raise ModelNotFoundError(f"{file} could not be read as a GGUF language model: {error}") from error
+        tokenizer = read_tokenizer(file.parent, what, gguf_file=file.name)
+        # Left in its blocks the model could be run but not saved.
+        model = read_model(
+            AutoModelForCausalLM, file.parent, what, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )  # fmt: skip
         _restore_splitting(tokenizer, file)
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)

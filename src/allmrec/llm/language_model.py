@@ -19,10 +19,12 @@ class KeysAndValues:
 
     Attributes:
         keys, values: per layer and row, heads times places times a head's dim.
+        positions: position numbers of the places.
     """
 
     keys: Float[Tensor, "layers rows heads places key_dim"]
     values: Float[Tensor, "layers rows heads places value_dim"]
+    positions: Int[Tensor, "rows places"]
 
 
 @runtime_checkable
@@ -92,6 +94,19 @@ class LanguageModel(Protocol):
         ...
 
     @property
+    def reads_trees(self) -> bool:
+        """Whether a place can be told which places to see, so that several texts are read behind one prompt at once.
+
+        Not so of recurrent and convolutional layers, of ALiBi, and of whatever else goes by a text's order alone.
+        """
+        ...
+
+    @property
+    def keeps_places(self) -> bool:
+        """Whether `keep` and `hidden_behind` can be had."""
+        ...
+
+    @property
     def embedding_scale(self) -> float:
         """Root mean square of a component of its token embeddings."""
         ...
@@ -127,6 +142,33 @@ class LanguageModel(Protocol):
                 then needs no mask, for nothing real comes after it.
             positions: the position number of each place.
             layers: how many layers to run.
+
+        Raises:
+            ConfigError: `visible` of a model that does not read trees, or `layers` of one that cannot be cut there.
+        """
+        ...
+
+    def check_layers(self, layers: int) -> None:
+        """Whether `hidden` can run that many layers alone.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        ...
+
+    def branches(
+        self, prompt: Float[Tensor, "tokens dim"], branches: Float[Tensor, "branches further dim"]
+    ) -> tuple[Float[Tensor, " hidden"], Float[Tensor, "branches further hidden"]]:
+        """Hidden states, after all layers, of several continuations of one prompt, each read as if it stood there alone.
+
+        Any model gives them. Without gradients the prompt is read once, where the model's cache can be doubled.
+
+        Args:
+            prompt: what stands at each of its places.
+            branches: what follows it, padded on the right.
+
+        Returns:
+            The hidden state at the prompt's end, and those of the continuations.
         """
         ...
 
@@ -144,6 +186,9 @@ class LanguageModel(Protocol):
             visible: which places each place sees: those of `behind` first, then these.
             positions: the position number of each place.
             behind: places that were read before, one row a row of the batch; none: these are the first.
+
+        Raises:
+            ConfigError: `keeps_places` is not so.
         """
         ...
 
@@ -193,5 +238,8 @@ class LanguageModel(Protocol):
             lengths: real places of each row, at least one. Padding changes no row's logits.
             positions: the position number of each place; none: one after the other.
             visible: which places each place sees; none: all before it and itself.
+
+        Raises:
+            ConfigError: `visible` of a model that does not keep places.
         """
         ...

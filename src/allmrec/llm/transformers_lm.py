@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from allmrec.core.devices import chosen_device
-from allmrec.core.errors import ConfigError, ModelNotFoundError
+from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
-from allmrec.core.progress import loading_bars
-from allmrec.llm.decoding import CachedDecoding, additive_mask
-from allmrec.llm.language_model import KeysAndValues
+from allmrec.core.words import Words
+from allmrec.llm.decoding import CachedDecoding, RereadDecoding
+from allmrec.llm.language_model import Decoding, KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
+from allmrec.llm.probe import cut_body, found_out
+from allmrec.llm.reading import Reader
 
 __all__ = ["TransformersLM", "load_language_model"]
 
@@ -27,11 +27,16 @@ __all__ = ["TransformersLM", "load_language_model"]
 class TransformersLM:
     """Wraps a transformers model and its tokenizer; the model is frozen from here on.
 
+    What the model can is found out by reading a dozen tokens in several ways (`llm/probe.py`), and not by its name.
+
     Args:
-        model: a causal language model with a body (`base_model`) that takes `inputs_embeds`, `position_ids` and a
-            four-dimensional `attention_mask`, as OPT, Llama, Gemma and their like do.
-        tokenizer: its tokenizer.
+        model: a causal language model whose body takes `inputs_embeds`.
+        tokenizer: its tokenizer; from here on it takes every text for words, and puts no blank before a text by itself.
         name: what to call it in manifests.
+
+    Raises:
+        ConfigError: the tokenizer has no end-of-text token; the model sees what comes later; or what it gives on embeddings is not
+            what it gives on tokens.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -39,14 +44,8 @@ class TransformersLM:
         self._tokenizer = tokenizer
         self._name = name
         self._bodies: dict[int, nn.Module] = {}
-        config = model.config.get_text_config()
-        self._softcap = getattr(config, "final_logit_softcapping", None)
-        self._depth = int(config.num_hidden_layers)
-        self._max_tokens = int(getattr(config, "max_position_embeddings", 2048))
         weight = model.get_input_embeddings().weight
         self._dim = int(weight.shape[1])
-        self._hidden_dim = int(model.get_output_embeddings().weight.shape[1])
-        self._scale = float(weight.detach().float().square().mean().sqrt())
         eos = tokenizer.eos_token_id
         if eos is None:
             raise ConfigError(f"The tokenizer of {name} has no end-of-text token; a title could not be ended. Set one.")
@@ -55,6 +54,14 @@ class TransformersLM:
         around = tokenizer("", add_special_tokens=True)["input_ids"]
         probe = tokenizer("a", add_special_tokens=True)["input_ids"]
         self._prefix = tuple(int(i) for i in around if probe and probe[0] == i)[:1]
+        self._reader = Reader(model, name)
+        self._depth = int(self._reader.config.num_hidden_layers)
+        self._facts = found_out(self._reader)
+        self._hidden_dim = self._facts.hidden_dim
+        # Some models' embeddings are scaled by the module that holds them.
+        self._factor = self._reader.embedding_factor()
+        self._scale = self._factor * float(weight.detach().float().square().mean().sqrt())
+        self._words = Words(tokenizer, in_pieces=True)
 
     @property
     def name(self) -> str:
@@ -79,7 +86,7 @@ class TransformersLM:
 
     @property
     def max_tokens(self) -> int:
-        return self._max_tokens
+        return self._reader.max_tokens
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -100,19 +107,24 @@ class TransformersLM:
 
     def embedding_moments(self) -> tuple[Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
         weight = self._model.module.get_input_embeddings().weight.detach().float()
-        return weight.mean(dim=0), torch.cov(weight.T)
+        return self._factor * weight.mean(dim=0), self._factor**2 * torch.cov(weight.T)
 
     def tokenize(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._words.ids(text)
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        # Some tokenizers tidy blanks before punctuation away; a title must come back as it was written.
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return self._words.text(ids)
+
+    @property
+    def reads_trees(self) -> bool:
+        return self._facts.trees
+
+    @property
+    def keeps_places(self) -> bool:
+        return self._facts.keeps
 
     def embed(self, ids: Int[Tensor, " *shape"]) -> Float[Tensor, "*shape dim"]:
-        with torch.no_grad():
-            embeddings: Tensor = self._model.module.get_input_embeddings()(ids.to(self.device))
-        return embeddings
+        return self._reader.embed(ids)
 
     def hidden(
         self,
@@ -121,16 +133,25 @@ class TransformersLM:
         positions: Int[Tensor, "batch tokens"],
         layers: int | None = None,
     ) -> Float[Tensor, "batch tokens hidden"]:
-        batch, tokens, _ = embeddings.shape
-        mask: Tensor
-        if visible is None:
-            mask = torch.ones(batch, tokens, dtype=torch.long, device=embeddings.device)
-        else:
-            mask = additive_mask(visible, embeddings)
+        if visible is not None and not self._facts.trees:
+            raise self._no_trees("A text whose places see chosen places alone")
         body = self._body(self._depth if layers is None else layers)
-        output = body(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False)
-        state: Tensor = output.last_hidden_state
+        state: Tensor = self._reader.read(embeddings, positions, visible, body=body).last_hidden_state
         return state
+
+    def check_layers(self, layers: int) -> None:
+        self._body(layers)
+
+    def branches(
+        self, prompt: Float[Tensor, "tokens dim"], branches: Float[Tensor, "branches further dim"]
+    ) -> tuple[Float[Tensor, " hidden"], Float[Tensor, "branches further hidden"]]:
+        body = self._body(self._depth)
+        if self._facts.shares and not torch.is_grad_enabled():
+            return self._reader.read_branches(prompt, branches, body)
+        embeddings = torch.cat([prompt.expand(len(branches), -1, -1), branches], dim=1)
+        positions = torch.arange(embeddings.shape[1], device=embeddings.device).expand(len(embeddings), -1)
+        state = self._reader.read(embeddings, positions, body=body).last_hidden_state
+        return state[0, len(prompt) - 1], state[:, len(prompt) :]
 
     @torch.inference_mode()
     def keep(
@@ -140,11 +161,14 @@ class TransformersLM:
         positions: Int[Tensor, "batch tokens"],
         behind: KeysAndValues | None = None,
     ) -> KeysAndValues:
-        layers = self._read_behind(behind, embeddings, visible, positions).past_key_values.layers
-        new = embeddings.shape[1]
+        if not self._facts.keeps:
+            raise self._no_trees("Reading places behind kept keys and values")
+        output = self._read_behind(behind, embeddings, visible, positions)
+        layers, new = output.past_key_values.layers, embeddings.shape[1]
         return KeysAndValues(
             torch.stack([layer.keys[..., -new:, :] for layer in layers]),
             torch.stack([layer.values[..., -new:, :] for layer in layers]),
+            positions,
         )
 
     @torch.inference_mode()
@@ -214,24 +238,10 @@ class TransformersLM:
     def _read_behind(
         self, behind: KeysAndValues | None, embeddings: Tensor, visible: Tensor, positions: Tensor, **options: bool
     ) -> Any:
-        cache = DynamicCache()
-        if behind is not None:
-            for layer, (keys, values) in enumerate(zip(behind.keys, behind.values, strict=True)):
-                cache.update(keys, values, layer)
-        return self._body(self._depth)(
-            inputs_embeds=embeddings,
-            attention_mask=additive_mask(visible, embeddings),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            **options,
-        )
+        return self._reader.read_behind(behind, embeddings, visible, positions, self._body(self._depth), **options)
 
     def logits(self, hidden: Float[Tensor, "places hidden"]) -> Float[Tensor, "places vocabulary"]:
-        logits: Tensor = self._model.module.get_output_embeddings()(hidden)
-        if self._softcap is not None:
-            logits = torch.tanh(logits / self._softcap) * self._softcap
-        return logits
+        return self._reader.head(hidden)
 
     def decode(
         self,
@@ -239,8 +249,20 @@ class TransformersLM:
         lengths: Int[Tensor, " batch"],
         positions: Int[Tensor, "batch tokens"] | None = None,
         visible: Bool[Tensor, "batch tokens tokens"] | None = None,
-    ) -> CachedDecoding:
-        return CachedDecoding(self, self._body(self._depth), embeddings, lengths, positions, visible)
+    ) -> Decoding:
+        body = self._body(self._depth)
+        if visible is not None and not self._facts.keeps:
+            raise self._no_trees("A text whose places see chosen places alone")
+        if visible is None and not self._facts.decodes:
+            return RereadDecoding(self._reader, embeddings, lengths, body)
+        return CachedDecoding(self._reader, embeddings, lengths, positions, visible, body)
+
+    def _no_trees(self, what: str) -> ConfigError:
+        return ConfigError(
+            f"{what} cannot be had of {self._name} ({type(self._model.module).__name__}): its layers read a text in order "
+            "and take no word on which places to see. Use the prompt's form `paper`, or a language model with plain attention, "
+            "as Llama and OPT have."
+        )
 
     def _body(self, layers: int) -> nn.Module:
         """The model's body cut after `layers` layers, sharing every weight with the whole."""
@@ -248,39 +270,19 @@ class TransformersLM:
             raise ConfigError(
                 f"{self._name} has {self._depth} layers; {layers} cannot be run. Give 1 to {self._depth}."
             )
-        body: nn.Module = self._model.module.base_model
+        body = self._reader.body
         if layers == self._depth:
             return body
         if layers not in self._bodies:
-            self._bodies[layers] = _first_layers(body, self._depth, layers)
+            self._bodies[layers] = cut_body(self._reader, layers)
         return self._bodies[layers]
 
 
-def _first_layers(body: nn.Module, depth: int, layers: int) -> nn.Module:
-    """A shallow copy of `body` whose list of layers is shorter; weights are shared, nothing is moved."""
-    path = next((n for n, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
-    if path is None:
-        raise ConfigError(f"{type(body).__name__} keeps its {depth} layers in no list; run it with all layers.")
-    twin = _shallow(body)
-    parent = twin
-    *way, last = path.split(".")
-    for name in way:
-        child = _shallow(parent.get_submodule(name))
-        parent._modules[name] = child
-        parent = child
-    parent._modules[last] = nn.ModuleList(list(parent.get_submodule(last).children())[:layers])
-    return twin
-
-
-def _shallow(module: nn.Module) -> nn.Module:
-    """A copy of a module that shares its children and parameters but can be given another child."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    return twin
-
-
 def load_language_model(
-    name: str | Path, device: str | torch.device = "auto", precision: Precision = "auto"
+    name: str | Path,
+    device: str | torch.device = "auto",
+    precision: Precision = "auto",
+    trust_remote_code: bool = False,
 ) -> TransformersLM:
     """Load a causal language model by name or folder; GGUF folders and packaged models included.
 
@@ -288,30 +290,24 @@ def load_language_model(
         name: a packaged model's name, a hub name, or a folder.
         device: where to put it; auto: the GPU where there is one.
         precision: how its weights are held; auto: bfloat16 on a GPU and on a CPU that is faster at it, else float32.
+        trust_remote_code: whether Python files that come with it may run; they can do all that the user can.
 
     Raises:
-        ModelNotFoundError: it is neither on this machine nor reachable.
+        ModelNotFoundError: it is neither on this machine nor reachable; or damaged, without some of its weights, an
+            adapter, or no causal language model.
         MissingExtraError: int8 or int4 without their package.
         ConfigError: int8 or int4 on a device that cannot.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, needed by this function alone
-
+    from allmrec.llm.files import check_causal, read_language_model  # slow to import, needed by this function alone
     from allmrec.llm.gguf import resolve_language_model
 
     where = resolve_language_model(str(name))
     device = torch.device(chosen_device(str(device)))
     arguments = loading_arguments(precision, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        with loading_bars():
-            model = AutoModelForCausalLM.from_pretrained(where, **arguments)
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"The language model {str(name)!r} could not be loaded: {str(error).splitlines()[0]} Give a folder that "
-            "transformers can load, a hub name on a machine that reaches the hub, or a packaged model "
-            "(`allmrec doctor` lists them)."
-        ) from error
+    model, tokenizer = read_language_model(where, str(name), arguments, trust_remote_code)
     keep_weights(model)
     if "quantization_config" not in arguments:
-        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides torch's signature
+        model.to(device)
+    model.eval()
+    check_causal(model, where, str(name))
     return TransformersLM(model, tokenizer, str(name))

@@ -11,18 +11,16 @@ from allmrec.alignment.autoencoders import Alignment
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
+from allmrec.core.tensors import Shape, check_parameters, expected
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_shape
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_tensors
-from allmrec.pipeline.frozen import check_encoder, tuned_encoder, untouched_encoder
+from allmrec.pipeline.frozen import check_encoder, try_encoder, tuned_encoder, untouched_encoder
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.pipeline.text_stage import item_texts
 from allmrec.store.stages import Stage, StageResult
-from allmrec.text.encoder import load_encoder
 
 __all__ = ["ALIGN", "align_shape", "joint_table", "text_side"]
-
-_PARTS = ("align", "encoder", "item_text")
 
 
 def _train(run: Run, stage: Stage) -> StageResult:
@@ -31,7 +29,7 @@ def _train(run: Run, stage: Stage) -> StageResult:
         run.split,
         backbone(run),
         item_texts(run),
-        load_encoder(config.encoder),
+        tuned_encoder(run),
         config.align,
         config.seed,
         run.resume(stage),
@@ -46,15 +44,21 @@ def align_shape(config: RunConfig) -> dict[str, Any] | None:
     cf = cf_shape(config)
     if cf is None:
         return None
-    return {"cf": cf, "encoder": config.encoder.model_dump(mode="json"), "joint_dim": config.align.joint_dim}
+    return {"cf": cf, "encoder": config.encoder.deciding, "joint_dim": config.align.joint_dim}
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    parts: dict[str, Any] = {part: getattr(config, part).model_dump(mode="json") for part in ("align", "item_text")}
+    return parts | {"encoder": config.encoder.deciding}
 
 
 ALIGN = StageKind(
     "align",
-    lambda config: {part: getattr(config, part).model_dump(mode="json") for part in _PARTS},
+    _settings,
     _train,
     parents=lambda config: (PRETRAIN,),
-    check=lambda run: check_encoder(run.config.encoder.name),
+    check=check_encoder,
+    load=try_encoder,
     continuation=Continuation(align_shape, lambda run: run.split.train_end),
 )
 
@@ -66,7 +70,12 @@ def joint_table(run: Run) -> JointItemTable:
         ArtifactError: a stage is not trained, of other inputs, or damaged.
     """
     if run.config.tune.items == "joint":
-        return JointItemTable.from_tensors(run.tensors(ALIGN, "joint"))
+        tensors, rows = run.tensors(ALIGN, "joint"), run.dataset.n_items + 1
+        wanted: dict[str, Shape] = dict.fromkeys(("has_cf", "has_text", "from_text"), ("bool", (rows,)))
+        wanted |= dict.fromkeys(("cf", "text"), ("float", (rows, run.config.align.joint_dim)))
+        with run.content(ALIGN, "joint"):
+            expected(tensors, wanted)
+            return JointItemTable.from_tensors(tensors)
     vectors = backbone(run).item_vectors().detach().cpu()
     if run.config.tune.items == "random":
         with seeded_torch(run.config.seed, "random joint vectors"):
@@ -83,5 +92,8 @@ def text_side(run: Run) -> TextSide:
     """
     encoder = tuned_encoder(run)
     alignment = Alignment(backbone(run).dim, encoder, run.config.align.joint_dim)
-    alignment.load_state_dict(run.tensors(ALIGN))
+    tensors = run.tensors(ALIGN)
+    with run.content(ALIGN):
+        check_parameters(alignment.state_dict(), tensors, "alignment")
+        alignment.load_state_dict(tensors)
     return TextSide(alignment.to(run.device), encoder, run.config.item_text, lambda: untouched_encoder(run))

@@ -13,6 +13,8 @@ from allmrec.cf.backbone import Backbone
 from allmrec.cf.pretrain import pretrain
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_tensors
+from allmrec.core.errors import ArtifactError
+from allmrec.core.tensors import content_of, expected
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_weights
@@ -50,8 +52,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return config.pretrain.model_dump(mode="json")
 
 
-def _train(run: Run, stage: Stage, split: Split) -> StageResult:
-    kind = REFERENCE if stage.name == REFERENCE.name else PRETRAIN
+def _train(run: Run, stage: Stage, kind: StageKind, split: Split) -> StageResult:
     earlier = earlier_weights(run, kind)
     model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device, earlier)
     return StageResult(model.state_dict(), log.as_json())
@@ -64,18 +65,18 @@ def cf_shape(config: RunConfig) -> dict[str, Any] | None:
     return {"backbone": config.pretrain.backbone, "model": config.pretrain.model.model_dump(mode="json")}
 
 
-PRETRAIN = StageKind(
+PRETRAIN: StageKind = StageKind(
     "pretrain",
     _settings,
-    lambda run, stage: _train(run, stage, run.split),
+    lambda run, stage: _train(run, stage, PRETRAIN, run.split),
     inputs=held_out_input,
     continuation=Continuation(cf_shape, lambda run: run.split.train_end),
 )
 
-REFERENCE = StageKind(
+REFERENCE: StageKind = StageKind(
     "reference",
     _settings,
-    lambda run, stage: _train(run, stage, everything(run)),
+    lambda run, stage: _train(run, stage, REFERENCE, everything(run)),
     inputs=lambda config: {"held_out_targets": "0"},
     before=lambda config: (PRETRAIN,),
     continuation=Continuation(cf_shape, lambda run: everything(run).train_end),
@@ -97,7 +98,11 @@ def backbone(run: Run, kind: StageKind = PRETRAIN) -> Backbone:
     Raises:
         ArtifactError: it is not trained, of other inputs, or damaged.
     """
-    made = backbone_kind(run.config.pretrain.backbone).load(run.tensors(kind), run.config.pretrain.model)
+    tensors = run.tensors(kind)
+    with run.content(kind):
+        made = backbone_kind(run.config.pretrain.backbone).load(tensors, run.config.pretrain.model)
+        if made.n_items != run.dataset.n_items:
+            raise ArtifactError(f"It knows {made.n_items} items, and the data has {run.dataset.n_items}.")
     return made.to(run.device)
 
 
@@ -119,4 +124,8 @@ def cold_rows(run: Run, below: int) -> Bool[Tensor, " rows"]:
 
 
 def _published_counts(run: Run, name: str) -> Int64[np.ndarray, " items_and_padding"]:
-    return read_tensors(run.path / "published.safetensors")[name].numpy()
+    path = run.path / "published.safetensors"
+    tensors = read_tensors(path)
+    rows = run.dataset.n_items + 1
+    with content_of(path, "Save the recommender again."):
+        return expected(tensors, {name: ("int", (rows,))})[name].numpy()

@@ -12,6 +12,7 @@ from allmrec.cf.pretrain import PretrainConfig
 from allmrec.cf.registry import BACKBONES
 from allmrec.core.config import Config, defaults, merged, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import ModelName
 from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.llm.precision import Precision
 from allmrec.recommend.explain import ExplainConfig
@@ -27,11 +28,15 @@ __all__ = ["AnswerConfig", "EvaluationConfig", "LLMConfig", "RunConfig", "config
 class LLMConfig(Config):
     """The frozen language model."""
 
-    name: str = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
+    name: ModelName = Field("facebook/opt-6.7b", description="Causal language model, by name or folder.")
     precision: Precision = Field(
         "auto",
         description="How it is held: auto is bfloat16 on a GPU and on a CPU that a short probe finds faster at it, else "
         "float32; int8 and int4 need the extra `quantised`.",
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="Whether Python files that come with the model may run; they can do all that you can (docs/trust.md).",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from allmrec.core.config import parse_config
 from allmrec.core.devices import chosen_device
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import with_whole_places
 from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
@@ -54,7 +56,8 @@ class StageKind:
         before: stages that are trained before it although it does not read them.
         inputs: what else decides its result, beside the data and the seed.
         seeded: whether the seed decides anything.
-        check: raises where a model or a text is missing that the training needs.
+        check: raises where a model or a text is missing that the training needs; quick.
+        load: loads the frozen models that it needs once, and raises where they cannot be used.
         system: the system that alone needs it; empty where it is one of A-LLMRec's own.
         continuation: how it goes on from the same stage of an earlier run; None: it is always trained anew.
     """
@@ -67,6 +70,7 @@ class StageKind:
     inputs: Callable[[RunConfig], Mapping[str, str]] = lambda config: {}
     seeded: bool = True
     check: Callable[[Run], None] = lambda run: None
+    load: Callable[[Run], None] = lambda run: None
     system: str = ""
     continuation: Continuation | None = None
 
@@ -89,6 +93,8 @@ class Run:
         system, base: of a variant: its name, and the run that it is a variant of.
         start: the earlier run that it goes on from; None: it begins with nothing.
         loaded: large frozen models by name and precision, shared with the variants.
+        fingerprints: of frozen models that were loaded, by what they are for and their name; shared with the variants.
+        is_new: whether the configuration comes from whoever uses the run now, and not from a folder that was there.
     """
 
     path: Path
@@ -103,6 +109,8 @@ class Run:
     base: Run | None = None
     start: Start | None = None
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         """Settle what `auto` is here.
@@ -139,7 +147,8 @@ class Run:
         folder.check_free(dataset)
         # Whoever goes on with a run goes on from where it began.
         start = Start.from_json(folder.start(), path / "run.json")
-        return cls(path, dataset, config, device, save_every, start=start)
+        is_new = not (path / "run.json").is_file()
+        return cls(path, dataset, with_whole_places(config), device, save_every, start=start, is_new=is_new)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
@@ -232,6 +241,10 @@ class Run:
     def has(self, kind: StageKind) -> bool:
         """Whether a stage stands there, made of what the run has now."""
         return self.folder.has(self.stage(kind))
+
+    def content(self, kind: StageKind, name: str = "weights") -> AbstractContextManager[None]:
+        """For a block that makes something of what a stage stored; see `store.stages.content_checked`."""
+        return self.folder.content(self.stage(kind), name)
 
     def tensors(self, kind: StageKind, name: str = "weights") -> dict[str, Tensor]:
         """What a stage stored.

@@ -9,7 +9,9 @@ from pathlib import Path
 from allmrec.core.artifacts import space_checked
 from allmrec.core.callbacks import stage_named
 from allmrec.core.distributed import Processes, processes
+from allmrec.core.errors import DivergedError
 from allmrec.pipeline.config import RunConfig
+from allmrec.pipeline.data_check import check_data, data_notes
 from allmrec.pipeline.run import Log, Run, StageKind
 from allmrec.pipeline.start import Start
 from allmrec.store.stages import Stage, StageResult
@@ -38,12 +40,20 @@ def check_models(run: Run, kinds: Sequence[StageKind]) -> None:
     """Whether what the training needs is there, before hours are spent on the first of the stages.
 
     Raises:
-        ModelNotFoundError: a model is not.
-        DataError: a stage needs texts and no item has one.
+        ModelNotFoundError: a model is not, or not whole.
+        ArtifactError: a frozen model is another than the one that the run was trained with.
+        DataError: the data lacks what they need: users with enough interactions, negatives, texts.
     """
-    for kind in in_order(run.config, kinds):
-        if not run.has(kind):
-            kind.check(run)
+    missing = _missing(run, kinds)
+    check_data(run, missing)
+    for kind in missing:
+        kind.check(run)
+    for kind in missing:
+        kind.load(run)
+
+
+def _missing(run: Run, kinds: Sequence[StageKind]) -> list[StageKind]:
+    return [kind for kind in in_order(run.config, kinds) if not run.has(kind)]
 
 
 def train(jobs: Sequence[Job], log: Log) -> None:
@@ -68,6 +78,10 @@ def train(jobs: Sequence[Job], log: Log) -> None:
         for run, kinds in jobs:
             run.check_unpublished()
             check_models(run, kinds)
+        if here.is_main:
+            run.folder.add_fingerprints(run.fingerprints)
+        for note in dict.fromkeys(note for run, kinds in jobs for note in data_notes(run, _missing(run, kinds))):
+            log(note)
         done: set[Path] = set()
         for run, kinds in jobs:
             for kind in in_order(run.config, kinds):
@@ -93,7 +107,10 @@ def _complete(run: Run, kind: StageKind, stage: Stage, log: Log, here: Processes
     with stage_named(stage.label) as called:
         if here.is_main:
             called.started()
-        result = kind.train(run, stage)
+        try:
+            result = kind.train(run, stage)
+        except DivergedError as error:
+            raise DivergedError(f"{stage.label} diverged: {error} {_advice(kind, stage)}") from error
         if here.is_main:
             run.folder.write(stage, result, started)
             called.ended(result.log)
@@ -106,6 +123,14 @@ def _begins(run: Run, start: Start, kind: StageKind) -> str:
     if run.start_key(kind) is not None:
         return f"goes on from {start.run}"
     return f"trained anew: {start.anew.get(kind.name, 'not a stage of A-LLMRec with the settings of the earlier one')}"
+
+
+def _advice(kind: StageKind, stage: Stage) -> str:
+    """The field to lower, as `--set` takes it."""
+    if kind.system:
+        return f"The field stands under systems ({kind.system})."
+    name = {"reference": "pretrain"}.get(kind.name, kind.name)
+    return f"The field: --set {name}.training.learning_rate=…"
 
 
 def _state(run: Run, stage: Stage) -> tuple[bool, list[Path]]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from allmrec.core.tensors import expected
 from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_run
-from allmrec.pipeline.frozen import check_encoder, untouched_encoder
+from allmrec.pipeline.frozen import check_encoder, try_encoder, untouched_encoder
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
@@ -43,7 +44,8 @@ TEXTS = StageKind(
     _settings,
     _train,
     seeded=False,
-    check=lambda run: check_encoder(run.config.encoder.name),
+    check=check_encoder,
+    load=try_encoder,
     continuation=Continuation(_settings),
 )
 
@@ -54,7 +56,10 @@ def title_similarity(run: Run, max_history: int = 10, centred: bool = False) -> 
     Raises:
         ArtifactError: the stage is not trained, of other inputs, or damaged.
     """
-    return TitleSimilarity.from_tensors(run.tensors(TEXTS), max_history, centred)
+    tensors, rows = run.tensors(TEXTS), run.dataset.n_items + 1
+    with run.content(TEXTS):
+        expected(tensors, {"vectors": ("float", (rows, None)), "present": ("bool", (rows,))})
+        return TitleSimilarity.from_tensors(tensors, max_history, centred)
 
 
 def item_texts(run: Run) -> list[str | None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.tensors import check_parameters
 from allmrec.pipeline.align_stage import ALIGN, align_shape, joint_table
 from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
 from allmrec.pipeline.config import RunConfig
@@ -13,6 +14,7 @@ from allmrec.pipeline.continuing import earlier_tensors
 from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.pipeline.text_stage import TEXTS, title_similarity
+from allmrec.recommend.prompt_config import check_prompt
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
 from allmrec.store.stages import Stage, StageResult
@@ -49,13 +51,19 @@ def _shape(config: RunConfig) -> dict[str, Any] | None:
     return {"vectors": vectors, "joint": joint, "prompt": prompt, **language_model_input(config)}
 
 
+def _load(run: Run) -> None:
+    """Load the language model, which is used again in training, and see whether it can read the prompts."""
+    check_prompt(language_model(run), run.config.tune.prompt)
+
+
 TUNE = StageKind(
     "tune",
     lambda config: config.tune.model_dump(mode="json"),
     _train,
     parents=_parents,
     inputs=language_model_input,
-    check=lambda run: check_language_model(run.config.llm.name),
+    check=check_language_model,
+    load=_load,
     continuation=Continuation(_shape, lambda run: run.split.prefix_end),
 )
 
@@ -109,5 +117,8 @@ def prompted_ranker(run: Run, trained: bool = True) -> PromptedRanker:
         title_similarity(run, centred=True) if config.tune.prompt.pointer.reads_texts else None,
     )
     if trained:
-        ranker.load_state_dict(run.tensors(TUNE))
+        tensors = run.tensors(TUNE)
+        with run.content(TUNE):
+            check_parameters(ranker.state_dict(), tensors, "stage 2")
+            ranker.load_state_dict(tensors)
     return ranker.to(run.device)

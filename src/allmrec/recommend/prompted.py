@@ -22,7 +22,7 @@ from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
 from allmrec.recommend.prior_scores import PriorScores, user_states
-from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompt_config import PromptConfig, check_prompt
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerHead
 from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
@@ -58,7 +58,7 @@ class PromptedRanker(nn.Module):
         texts: similarity of titles, where `pointer.similarity = "plain"` has the fused prior read it.
 
     Raises:
-        ConfigError: the prior reads counts or texts, and none came.
+        ConfigError: the prior reads counts or texts, and none came; or the language model cannot read such prompts.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class PromptedRanker(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        check_prompt(lm, config)
         self.slots = SlotContents(config.slots).to(lm.device)
         self._counts = None if counts is None else torch.from_numpy(counts)
         for model in (backbone, prior):

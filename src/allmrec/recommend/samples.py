@@ -19,7 +19,7 @@ from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.interactions import InteractionDataset
-from allmrec.data.negatives import pooled_negatives, sample_negatives
+from allmrec.data.negatives import pooled_negatives, room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split, drawn_users
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.ranking import Query
@@ -30,7 +30,7 @@ __all__ = ["SampleConfig", "StageTwoBatch", "StageTwoSamples", "rank_figures", "
 class SampleConfig(Config):
     """Which samples train and which validate. The defaults are the paper's."""
 
-    candidates: int = Field(20, ge=2, description="Candidates in a training prompt, the target included.")
+    candidates: int = Field(20, ge=2, description="Candidates in a training prompt at the most, the target included.")
     pool: int | None = Field(
         None,
         ge=1,
@@ -69,6 +69,9 @@ class StageTwoBatch:
 class StageTwoSamples:
     """Seeded batches of prompts of like length.
 
+    Where the catalogue is small, prompts have fewer candidates, and users who leave too few negatives train and validate
+    nothing: see `room_for_negatives`.
+
     Args:
         split: its training part is drawn from, its validation items are ranked.
         config: which samples.
@@ -80,6 +83,7 @@ class StageTwoSamples:
 
     Raises:
         ConfigError: no user has a position to train on.
+        DataError: no user leaves an item unseen.
     """
 
     def __init__(
@@ -107,6 +111,11 @@ class StageTwoSamples:
         # Only what training may know is kept out of its negatives: sparing a user's validation and test items would
         # tell which they are.
         self._known = split.training_part()
+        room = room_for_negatives(self._known, np.unique(self._users), config.candidates - 1)
+        self._negatives = room.n
+        if room.left_out:
+            keep = np.isin(self._users, room.kept)
+            self._users, self._places = self._users[keep], self._places[keep]
         self._cached: tuple[int, list[StageTwoBatch]] | None = None
         self.validation = self._validation_batches()
 
@@ -134,16 +143,17 @@ class StageTwoSamples:
         queries = [Query(self._split.dataset.sequence(int(u))[:p], int(u)) for u, p in zip(users, places, strict=True)]
         if self._config.pool is not None:
             return self._pooled(queries, targets, users, rng)
-        return self._bucketed(queries, targets, users, rng, self._batch_size, self._known)
+        return self._bucketed(queries, targets, users, rng, self._batch_size, self._known, self._negatives)
 
     def _validation_batches(self) -> list[StageTwoBatch]:
         rng = numpy_generator(self._seed, "stage 2 validation")
         able = np.flatnonzero(self._split.validation > 0)
-        users = np.sort(rng.permutation(able)[: self._config.validation_users])
+        room = room_for_negatives(self._split.dataset, able, self._config.candidates - 1)
+        users = np.sort(rng.permutation(room.kept)[: self._config.validation_users])
         if len(users) == 0:
             return []
         queries = [Query(self._split.validation_history(int(u)), int(u)) for u in users]
-        batches = self._bucketed(queries, self._split.validation[users], users, rng, 16, self._split.dataset)
+        batches = self._bucketed(queries, self._split.validation[users], users, rng, 16, self._split.dataset, room.n)
         return [StageTwoBatch(b.queries, b.candidates, b.targets, text=False) for b in batches]
 
     def _pooled(
@@ -155,7 +165,7 @@ class StageTwoSamples:
     ) -> list[StageTwoBatch]:
         """Batches whose negatives come from one pool each, in random order as they are."""
         batches = []
-        others, pool = self._config.candidates - 1, self._config.pool or self._config.candidates
+        others, pool = self._negatives, self._config.pool or self._config.candidates
         for start in range(0, len(queries), self._batch_size):
             rows = slice(start, start + self._batch_size)
             negatives = pooled_negatives(self._known, users[rows], others, pool, rng)
@@ -173,9 +183,10 @@ class StageTwoSamples:
         rng: np.random.Generator,
         size: int,
         source: InteractionDataset,
+        others: int,
     ) -> list[StageTwoBatch]:
         """Candidates drawn and shuffled; batches of prompts of like length, in random order."""
-        negatives = sample_negatives(source, users, self._config.candidates - 1, rng)
+        negatives = sample_negatives(source, users, others, rng)
         shown = rng.permuted(np.concatenate([targets[:, None], negatives], axis=1), axis=1)
         places = np.argmax(shown == targets[:, None], axis=1)
         titles, limit = self._titles, self._history
@@ -200,9 +211,12 @@ def training_positions(
 ) -> tuple[Int[np.ndarray, " samples"], Int[np.ndarray, " samples"]]:
     """Users and places in their sequences that stage 2 trains on; a place is never a user's first.
 
-    `train_end` counts what CF trains on; behind it, up to `prefix_end`, lie the held-out targets.
+    `train_end` counts what CF trains on; behind it, up to `prefix_end`, lie the held-out targets. Where nobody's history is
+    long enough to withhold one, "held_out" takes the last training items, as "last" does.
     """
     ends, limits = split.train_end, split.prefix_end
+    if positions == "held_out" and split.held_out_fails:
+        positions = "last"
     if positions == "last":
         first, last = limits - 1, limits
     elif positions == "held_out":

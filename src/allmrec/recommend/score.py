@@ -1,4 +1,4 @@
-"""Exact likelihood of every candidate's title in one forward pass, and the loss on one."""
+"""Exact likelihood of every candidate's title, in one forward pass where the model can, and the loss on one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from allmrec.core.errors import ConfigError
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
 
@@ -76,6 +77,17 @@ class TitleTree:
             depths[node] = 0 if parent < 0 else depths[parent] + 1
         return depths
 
+    def branches(self) -> list[list[int]]:
+        """The nodes from the prompt's end down to each leaf."""
+        leaves = np.setdiff1d(np.arange(len(self.tokens)), self.parents)
+        found = []
+        for leaf in leaves.tolist():
+            branch = [leaf]
+            while self.parents[branch[-1]] >= 0:
+                branch.append(int(self.parents[branch[-1]]))
+            found.append(branch[::-1])
+        return found
+
     def ancestry(self) -> np.ndarray:
         """[nodes, nodes]: whether the second is the first or stands above it."""
         sees = np.eye(len(self.tokens), dtype=bool)
@@ -92,6 +104,7 @@ def title_log_likelihoods(
 
     The nodes of a row's tree are put behind its prompt; each sees the prompt and its own ancestors only, at the
     position that it would have if its title stood there alone. Logits are taken at the nodes and the prompt's end only.
+    A language model that reads no trees reads the titles one by one, to the same result.
 
     Args:
         lm: the language model.
@@ -100,7 +113,12 @@ def title_log_likelihoods(
 
     Returns:
         For each row a matrix [titles, longest title + 1] with 0 behind a title's end; differentiable.
+
+    Raises:
+        ConfigError: prompts whose places see chosen places only, of a language model that reads no trees.
     """
+    if not lm.reads_trees:
+        return _one_by_one(lm, prompts, trees)
     device, rows = lm.device, len(trees)
     lengths = prompts.lengths.tolist()
     own_positions = prompts.positions.cpu().numpy()
@@ -139,6 +157,32 @@ def title_log_likelihoods(
         likelihoods_of(lm, read[starts[row] : starts[row] + len(tree.tokens) + 1], tree)
         for row, tree in enumerate(trees)
     ]
+
+
+def _one_by_one(
+    lm: LanguageModel, prompts: SplicedPrompts, trees: Sequence[TitleTree]
+) -> list[Float[Tensor, "_titles _tokens"]]:
+    """The same of a language model that reads texts in their order alone, a branch of the tree at a time."""
+    if prompts.visible is not None:
+        raise ConfigError(
+            f"{lm.name} reads texts in their order alone, and these prompts list items in parallel. Use the prompt's form "
+            "`paper`, or another language model."
+        )
+    device = lm.device
+    found = []
+    for row, tree in enumerate(trees):
+        prompt = prompts.embeddings[row, : int(prompts.lengths[row])]
+        branches = tree.branches() or [[]]
+        ids = np.zeros((len(branches), max(1, *map(len, branches))), dtype=np.int64)
+        read_rows, read_columns = (np.zeros(len(tree.tokens), dtype=np.int64) for _ in range(2))
+        for number, branch in enumerate(branches):
+            ids[number, : len(branch)] = tree.tokens[branch]
+            read_rows[branch] = number
+            read_columns[branch] = np.arange(len(branch))
+        end, hidden = lm.branches(prompt, lm.embed(torch.from_numpy(ids)))
+        nodes = hidden[torch.from_numpy(read_rows).to(device), torch.from_numpy(read_columns).to(device)]
+        found.append(likelihoods_of(lm, torch.cat([end[None], nodes]), tree))
+    return found
 
 
 def likelihoods_of(

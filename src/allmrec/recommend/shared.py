@@ -202,7 +202,12 @@ class ItemBlocks:
             return torch.cat([before.expand(-1, len(candidates), -1, -1, -1), picked], dim=3)
 
         (kept,) = self._kept
-        return KeysAndValues(joined(self._before.keys, kept.keys), joined(self._before.values, kept.values)), seen
+        before = self._before.positions.expand(len(candidates), -1)
+        positions = torch.cat([before, kept.positions[chosen.to(kept.positions.device)].flatten(1)], dim=1)
+        behind = KeysAndValues(
+            joined(self._before.keys, kept.keys), joined(self._before.values, kept.values), positions
+        )
+        return behind, seen
 
     def _take_up(self, items: Int[np.ndarray, " items"]) -> None:
         """Read the items that are not kept yet."""
@@ -216,7 +221,9 @@ class ItemBlocks:
         if len(self._kept) > 1:
             self._kept = [
                 KeysAndValues(
-                    torch.cat([k.keys for k in self._kept], dim=1), torch.cat([k.values for k in self._kept], dim=1)
+                    torch.cat([k.keys for k in self._kept], dim=1),
+                    torch.cat([k.values for k in self._kept], dim=1),
+                    torch.cat([k.positions for k in self._kept]),
                 )
             ]
 
@@ -239,6 +246,8 @@ class ItemBlocks:
         positions = before + torch.arange(self._places, device=device)
         rows = len(items)
         behind = KeysAndValues(
-            self._before.keys.expand(-1, rows, -1, -1, -1), self._before.values.expand(-1, rows, -1, -1, -1)
+            self._before.keys.expand(-1, rows, -1, -1, -1),
+            self._before.values.expand(-1, rows, -1, -1, -1),
+            self._before.positions.expand(rows, -1),
         )
         return lm.keep(embeddings, causal.expand(rows, -1, -1), positions.expand(rows, -1), behind)

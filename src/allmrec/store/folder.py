@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from allmrec.store.stages import (
     StageResult,
     check_format,
     check_stage,
+    content_checked,
     damaged_files,
     read_stage,
     stage_is_current,
@@ -42,16 +43,20 @@ class RunRecord:
         config: the whole configuration as plain values.
         published: of a saved recommender: fingerprints of frozen models, added items, the catalogue's hash.
         start: of a run that goes on from an earlier one: which, and from which of its stages.
+        fingerprints: of frozen models, by what they are for and their name.
     """
 
     data_hash: str
     config: Mapping[str, Any]
     published: Mapping[str, Any] | None = None
     start: Mapping[str, Any] | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file."""
         about = {"format": FORMAT_VERSION, "data_hash": self.data_hash, "config": dict(self.config)}
+        if self.fingerprints:
+            about["fingerprints"] = dict(self.fingerprints)
         parts = {"published": self.published, "start": self.start}
         return about | {name: dict(part) for name, part in parts.items() if part is not None}
 
@@ -102,7 +107,9 @@ class RunFolder:
             if here.is_main:
                 with space_checked(self.path), held(self.path):
                     tidy(self.path)
-                    write_json(self.path / "run.json", record.as_json())
+                    # What is known of frozen models stays: stages that stand there were trained with them.
+                    known = {**self.fingerprints(), **record.fingerprints}
+                    write_json(self.path / "run.json", replace(record, fingerprints=known).as_json())
                     # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
                     if not (self.path / "data" / "manifest.json").is_file():
                         dataset.save(self.path / "data")
@@ -126,10 +133,38 @@ class RunFolder:
         settings, published = about.get("config"), about.get("published")
         if not isinstance(settings, dict):
             raise ArtifactError(f"{path / 'run.json'} has no config; restore it, or train again with -o.")
+        if published is not None and not _is_published(published):
+            raise ArtifactError(
+                f"{path / 'run.json'} says nothing useful of what was saved; save the recommender again."
+            )
         dataset = InteractionDataset.load(path / "data")
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
             raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
-        return RunRecord(str(about.get("data_hash")), settings, published, about.get("start")), dataset
+        return RunRecord(
+            str(about.get("data_hash")), settings, published, about.get("start"), self.fingerprints()
+        ), dataset
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the frozen models that the run was trained with, as `run.json` has them now; none before it is written.
+
+        Raises:
+            ArtifactError: they are not what this version writes.
+        """
+        path = self.path / "run.json"
+        found = read_json(path).get("fingerprints", {}) if path.is_file() else {}
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ArtifactError(
+                f"{path}: fingerprints is {str(found)[:60]!r}; expected a text a model. Restore the file."
+            )
+        return found
+
+    def add_fingerprints(self, found: Mapping[str, str]) -> None:
+        """Write down fingerprints of models that the run is about to be trained with; the run is held."""
+        known = self.fingerprints()
+        if not found.items() <= known.items():
+            write_json(
+                self.path / "run.json", {**read_json(self.path / "run.json"), "fingerprints": {**known, **found}}
+            )
 
     @contextmanager
     def held(self, here: Processes) -> Iterator[None]:
@@ -169,11 +204,28 @@ class RunFolder:
         for state in (self.path / ".resume").glob(f"{stage.label}-*"):
             state.unlink()
 
+    def content(self, stage: Stage, name: str = "weights") -> AbstractContextManager[None]:
+        """For a block that makes something of a stage's file; see `content_checked`."""
+        return content_checked(self.path, stage, name)
+
     def resume(self, stage: Stage) -> Checkpoint:
         """Where a stage that is not finished is kept; what was kept of the same stage with other inputs goes."""
         folder = self.path / ".resume"
+        if folder.is_symlink():
+            folder.unlink()  # what lies behind it is nobody's resume state
         folder.mkdir(exist_ok=True)
         for old in folder.glob(f"{stage.label}-*.safetensors*"):
             if stage.key[:16] not in old.name:
                 old.unlink(missing_ok=True)
         return Checkpoint(folder / f"{stage.label}-{stage.key[:16]}.safetensors", self.save_every)
+
+
+def _is_published(about: object) -> bool:
+    """Whether it is what `save_pretrained` says of a saved recommender."""
+    if not isinstance(about, dict) or not isinstance(about.get("added"), list):
+        return False
+    frozen = about.get("frozen")
+    return isinstance(frozen, dict) and all(
+        isinstance(part, dict) and all(isinstance(part.get(name), str) for name in ("name", "fingerprint"))
+        for part in (frozen.get("llm"), frozen.get("encoder"))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from allmrec.core.artifacts import (
 )
 from allmrec.core.errors import ArtifactError
 from allmrec.core.memory import peak_memory
+from allmrec.core.tensors import check_finite, content_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -34,8 +36,10 @@ __all__ = [
     "StageResult",
     "check_format",
     "check_stage",
+    "content_checked",
     "damaged_files",
     "read_stage",
+    "stage_files",
     "stage_is_current",
     "stage_record",
     "tidy",
@@ -140,7 +144,7 @@ def damaged_files(run: Path, stage: Stage) -> list[Path]:
     """Files of a stage that are not what its manifest says; all of them are read."""
     folder = run / stage.place
     expected = read_json(folder / "manifest.json").get("files")
-    if not isinstance(expected, dict) or "weights.safetensors" not in expected:
+    if not isinstance(expected, dict) or "weights.safetensors" not in expected or not all(map(_is_plain, expected)):
         return [folder / "manifest.json"]
     return [path for name in expected if not _is_whole(path := folder / name, expected[name])]
 
@@ -183,10 +187,24 @@ def stage_record(run: Path, stage: Stage) -> dict[str, Any]:
     What an older version did not write down is missing.
 
     Raises:
-        ArtifactError: the stage is missing or of other inputs.
+        ArtifactError: the stage is missing or of other inputs, or what it says is no number.
     """
-    found = {**read_json(run / stage.place / "log.json"), **_manifest(run, stage)}
-    return {name: found[name] for name in ("seconds", "peak_memory", "trained_parameters") if name in found}
+    folder = run / stage.place
+    found: dict[str, Any] = {}
+    for path, about in (
+        (folder / "log.json", read_json(folder / "log.json")),
+        (folder / "manifest.json", _manifest(run, stage)),
+    ):
+        for name in ("seconds", "peak_memory", "trained_parameters"):
+            value = about.get(name)
+            if value is not None and not (type(value) in (int, float) and 0 <= value < float("inf")):
+                raise ArtifactError(
+                    f"{path} has {name} = {value!r}; expected a number. Restore it, or train that stage again: "
+                    f"allmrec train {run}{stage.command}"
+                )
+            if name in about:
+                found[name] = value
+    return found
 
 
 def tidy(run: Path) -> None:
@@ -227,7 +245,43 @@ def read_stage(run: Path, stage: Stage, name: str = "weights") -> dict[str, Tens
     files = _manifest(run, stage).get("files")
     if not isinstance(files, dict) or not _is_whole(path, files.get(path.name)):
         raise _damaged(run, stage, path)
-    return read_tensors(path)
+    tensors = read_tensors(path)
+    check_finite(tensors, path)
+    return tensors
+
+
+def content_checked(run: Path, stage: Stage, name: str = "weights") -> AbstractContextManager[None]:
+    """For a block that makes something of a stage's file: what does not fit becomes an ArtifactError that names the file."""
+    path = run / stage.place / f"{name}.safetensors"
+    return content_of(
+        path, f"To train that stage again, remove {path.parent} and run: allmrec train {run}{stage.command}"
+    )
+
+
+def stage_files(run: Path, stage: Stage) -> list[Path]:
+    """The files that make up a stage, as its manifest lists them, manifest, configuration and log among them.
+
+    Raises:
+        ArtifactError: the stage is missing, of other inputs, or damaged, or one of them is a link to another place.
+    """
+    check_stage(run, stage)
+    folder = run / stage.place
+    names = [*_manifest(run, stage)["files"], "config.json", "log.json", "manifest.json"]
+    # A model hub's cache keeps content beside the snapshots and links to it.
+    cache = run.parent.parent / "blobs" if run.parent.name == "snapshots" else None
+    for path in (folder / name for name in names):
+        inside = cache is not None and cache.resolve() in path.resolve().parents
+        if not path.is_file() or (path.is_symlink() and not inside):
+            raise ArtifactError(
+                f"{path} is {'a link' if path.is_symlink() else 'no file'}; expected a file of the run itself. To train that "
+                f"stage again, remove {folder} and run: allmrec train {run}{stage.command}"
+            )
+    return [folder / name for name in names]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in its folder, and of no other place."""
+    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0")
 
 
 def _manifest(run: Path, stage: Stage) -> dict[str, Any]:

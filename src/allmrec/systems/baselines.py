@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -23,10 +23,11 @@ from allmrec.baselines.text_similarity import TextSimilarity
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.config import Config
+from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import cf_in_use, everything
 from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import language_model
+from allmrec.pipeline.frozen import encoder_parts, language_model, sentence_encoder
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.text_stage import TEXTS, item_texts, title_similarity
 from allmrec.pipeline.tune_stage import TUNE
@@ -36,8 +37,7 @@ from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind
 from allmrec.systems.trained import logged, own_backbone, trained_system
-from allmrec.text.encoder import load_encoder
-from allmrec.text.loading import load_parts
+from allmrec.text.encoder import EncoderConfig
 
 __all__ = ["BASELINES", "TRAINED_BASELINES", "TextSimilarityConfig", "encoder_note"]
 
@@ -48,8 +48,8 @@ class TextSimilarityConfig(Config):
     max_history: int = Field(10, ge=1, description="Most recent items of the history that are compared.")
 
 
-def _run_encoder(config: RunConfig, settings: Config) -> str:
-    return config.encoder.name
+def _run_encoder(config: RunConfig, settings: Config) -> EncoderConfig:
+    return config.encoder
 
 
 # --- late fusion ---
@@ -81,6 +81,13 @@ def _train_fusion(
         return StageResult(fused.tensors(), {"weights": fused.weights, "trained_parameters": len(fused.weights)})
 
     return train
+
+
+def _rows(
+    run: Run, weights: Mapping[str, Tensor], name: str, kind: Literal["float", "int"], more: int = 0, *others: None
+) -> Mapping[str, Tensor]:
+    """The tensors, where one has a row for each item number, and `more`."""
+    return expected(weights, {name: (kind, (run.dataset.n_items + 1 + more, *others))})
 
 
 # --- no training ---
@@ -133,7 +140,7 @@ def _text_system(
     """A system that encodes texts while it is trained and ends as a plain SASRec."""
 
     def trained(run: Run, stage: Stage, own: T) -> StageResult:
-        encoder = load_encoder(own.encoder)
+        encoder = sentence_encoder(run, own.encoder)
         model, log, others = train(
             everything(run), item_texts(run), encoder, own, run.config.seed, run.resume(stage), run.device
         )
@@ -150,7 +157,7 @@ def _text_system(
         trained,
         load,
         more=lambda config: {"item_text": config.item_text.model_dump(mode="json")},
-        encoder=lambda config, own: own.encoder.name,
+        encoder=lambda config, own: own.encoder,
         texts=True,
         note=encoder_note,
     )
@@ -171,7 +178,7 @@ def _train_ctrl(*arguments: Any) -> tuple[nn.Module, TrainingLog, dict[str, Trai
 def _tokens(run: Run, settings: RecformerTrainingConfig) -> ItemTokens:
     """The catalogue in the tokens of the Longformer that is named, or of the encoder where a small one is built."""
     longformer = settings.model.longformer
-    named = longformer_tokenizer(longformer) if longformer else load_parts(run.config.encoder.name).tokenizer
+    named = longformer_tokenizer(longformer) if longformer else encoder_parts(run).tokenizer
     return ItemTokens.of(run.dataset.catalogue, named)
 
 
@@ -214,7 +221,9 @@ _LATE_FUSION = trained_system(
     "a regression over the CF model, texts and popularity",
     _FUSION,
     _train_fusion(LateFusion, _fusion_parts),
-    lambda run, weights, settings: LateFusion.from_tensors(weights, _fusion_parts(run, settings)),
+    lambda run, weights, settings: LateFusion.from_tensors(
+        _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
+    ),
     encoder=_run_encoder,
     parents=lambda config: (cf_in_use(config), TEXTS),
 )
@@ -243,14 +252,16 @@ BASELINES = (
         "items that the same users interacted with",
         Settings("item-knn", ItemKNNConfig),
         lambda run, stage, settings: StageResult(ItemKNN.of(everything(run), settings).tensors(), {}),
-        lambda run, weights, settings: ItemKNN.from_tensors(weights, settings.max_history),
+        lambda run, weights, settings: ItemKNN.from_tensors(
+            _rows(run, weights, "indptr", "int", 1), settings.max_history
+        ),
     ),
     trained_system(
         "ease",
         "a linear item-to-item model",
         Settings("ease", EASEConfig),
         lambda run, stage, settings: StageResult(EASE.of(everything(run), settings).tensors(), {}),
-        lambda run, weights, settings: EASE.from_tensors(weights),
+        lambda run, weights, settings: EASE.from_tensors(_rows(run, weights, "weights", "float", 0, None)),
     ),
     _LATE_FUSION,
     # It is compared with late fusion, so that is trained too, on the same users.
@@ -259,7 +270,9 @@ BASELINES = (
         "late fusion with A-LLMRec's score",
         _FUSION,
         _train_fusion(LateFusionLLM, _fusion_parts_llm),
-        lambda run, weights, settings: LateFusionLLM.from_tensors(weights, _fusion_parts_llm(run, settings)),
+        lambda run, weights, settings: LateFusionLLM.from_tensors(
+            _rows(run, weights, "counts", "int"), _fusion_parts_llm(run, settings)
+        ),
         more=_normalisation,
         encoder=_run_encoder,
         llm=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.tune_stage import allmrec_stages
 from allmrec.store.stages import stage_record
+from allmrec.systems.keeping import forget_results, partial_results, stage_keys
 from allmrec.systems.kinds import System
 from allmrec.systems.recommending import allmrec_name, open_recommender
 from allmrec.systems.registry import open_systems, system_kind
@@ -59,6 +60,7 @@ def evaluate_catalogue(
         run.check(allmrec_stages(run.config))
     names = ["popularity", "backbone", allmrec_name(run)] if systems is None else systems
     protocol, evaluation = run_protocol(run), run.config.evaluation
+    about = _left_out(run, protocol)
     if evaluation.users is not None:
         protocol = protocol.first(evaluation.users)
     opened = [open_recommender(run, name, log) for name in dict.fromkeys(names)]
@@ -72,12 +74,15 @@ def evaluate_catalogue(
             f"ranks {run.config.answer.retrieve.items} retrieved items" if system_kind(one.name).prompted else ""
         )
         notes[name] = partial(_note, one.system, retrieved, _limited(own))
+    opened_systems = {one.recommender.name: one.system for one in opened}
     return evaluate_recommenders(
         [one.recommender for one in opened],
         protocol,
         run.split,
         limits,
         notes=notes,
+        kept=partial_results(run, protocol, opened_systems, "catalogue"),
+        about=about,
         reference=backbone_kind(run.config.pretrain.backbone).title,
         device=run.device,
         command=command,
@@ -93,12 +98,29 @@ def run_protocol(run: Run) -> EvaluationProtocol:
     if not path.is_file():
         drawn.save(path)
     protocol = EvaluationProtocol.load(path, run.dataset.content_hash)
-    if protocol.candidates.shape[1] != wanted.candidates:
+    protocol.check_fits(run.split, str(path))
+    found, now = protocol.candidates.shape[1], drawn.candidates.shape[1]
+    if found != now:
         raise ConfigError(
-            f"{path} has {protocol.candidates.shape[1]} candidates a user and the run now wants {wanted.candidates}. "
-            f"Remove {path} to draw again; figures from before will not compare."
+            f"{path} has {found} candidates a user and the run now wants {now}. Remove {path} to draw again; figures from "
+            "before will not compare."
         )
     return protocol
+
+
+def _fewer_candidates(run: Run, protocol: EvaluationProtocol) -> str:
+    """That the catalogue has no more candidates, in words."""
+    wanted, found = run.config.evaluation.candidates, protocol.candidates.shape[1]
+    return (
+        f"{wanted} candidates were asked for, the catalogue has {run.dataset.n_items} items" if found < wanted else ""
+    )
+
+
+def _left_out(run: Run, protocol: EvaluationProtocol) -> str:
+    """How many users the whole protocol leaves out, in words."""
+    missing = int((run.split.test != 0).sum()) - len(protocol)
+    who = "1 user who leaves" if missing == 1 else f"{missing:,} users who leave"
+    return f"without {who} too few negatives" if missing > 0 else ""
 
 
 def _note(system: System, *more: str) -> str:
@@ -136,9 +158,10 @@ def evaluate_run(
         ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
     protocol, wanted = run_protocol(run), run.config.evaluation.users
+    about = "; ".join(part for part in (_fewer_candidates(run, protocol), _left_out(run, protocol)) if part)
     if wanted is not None:
         protocol = protocol.first(wanted)
-    return evaluate_systems(run, open_systems(run, systems, log), protocol, command, git_commit)
+    return evaluate_systems(run, open_systems(run, systems, log), protocol, command, git_commit, about)
 
 
 def evaluate_systems(
@@ -147,8 +170,13 @@ def evaluate_systems(
     protocol: EvaluationProtocol,
     command: str | None = None,
     git_commit: str | None = None,
+    about: str = "",
 ) -> Report:
-    """Put systems that are ready to a protocol; see `evaluate_run` and `open_systems`."""
+    """Evaluate systems that are ready on a protocol; see `evaluate_run` and `open_systems`.
+
+    What is found is kept in the run's folder until `keep_report` writes the report, so that an evaluation that was killed
+    goes on where it stood.
+    """
     limits: dict[str, int] = {}
     notes: dict[str, Note] = {}
     for system in systems.values():
@@ -164,6 +192,8 @@ def evaluate_systems(
         reference=backbone_kind(run.config.pretrain.backbone).title,
         pairs=_pairs(run, systems),
         notes=notes,
+        kept=partial_results(run, protocol, {system.ranker.name: system for system in systems.values()}),
+        about=about,
         device=run.device,
         command=command,
         git_commit=git_commit,
@@ -172,7 +202,7 @@ def evaluate_systems(
         replace(result, key=key, costs=_costs(run, system))
         for result, (key, system) in zip(report.systems, systems.items(), strict=True)
     ]
-    return replace(report, systems=tuple(results), made_of=_keys(systems.values()))
+    return replace(report, systems=tuple(results), made_of=stage_keys(systems.values()))
 
 
 def _pairs(run: Run, systems: Mapping[str, System]) -> list[Pair]:
@@ -197,11 +227,6 @@ def _costs(run: Run, system: System) -> dict[str, float]:
     return found
 
 
-def _keys(systems: Iterable[System]) -> dict[str, str]:
-    """What the report was made of: each stage's key."""
-    return {stage.label: stage.key for system in systems for stage in system.stages}
-
-
 def earlier_report(run: Run, report: Report, name: str) -> Report | None:
     """The report from before the last change, to compare with; read before `keep_report` writes the new one.
 
@@ -221,12 +246,16 @@ def earlier_report(run: Run, report: Report, name: str) -> Report | None:
 
 
 def keep_report(run: Run, report: Report, name: str) -> None:
-    """Write a report into the run's folder; one that was made of other stages is kept as what was before."""
+    """Write a report into the run's folder; one that was made of other stages is kept as what was before.
+
+    What was kept of the evaluation while it was not finished is removed.
+    """
     path = run.path / f"{name}.json"
     old = _readable(path)
     if old is not None and _replaced(old, report):
         old.save(run.path / f"{name}-before.json")
     report.save(path)
+    forget_results(run, report.protocol_hash)
 
 
 def _replaced(old: Report, new: Report) -> bool:

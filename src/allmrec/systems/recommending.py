@@ -10,6 +10,7 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_tensors
 from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
+from allmrec.core.tensors import Shape, check_finite, content_of, expected
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.align_stage import text_side
 from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_in_use, cold_rows
@@ -130,15 +131,26 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         fused(run) if config.answer.retrieve.by in ("auto", "towers") else None,
     )
     if rows := _added(run):
-        kept = read_tensors(run.path / "published.safetensors")
-        texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
-        model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
+        path, n = run.path / "published.safetensors", len(rows)
+        kept = read_tensors(path)
+        check_finite(kept, path)
+        wanted: dict[str, Shape] = {
+            "added_text": ("float", (n, None)),
+            "added_has_text": ("bool", (n,)),
+        }
+        if "added_titles" in kept:
+            wanted |= {"added_titles": ("float", (n, None)), "added_has_title": ("bool", (n,))}
+        with content_of(path, "Save the recommender again."):
+            expected(kept, wanted)
+            texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
+            model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
     return model
 
 
 def _added(run: Run) -> list[NewItem]:
     rows: list[dict[str, Any]] = [] if run.published is None else run.published["added"]
-    return [NewItem.model_validate(row) for row in rows]
+    with content_of(run.path / "run.json", "Save the recommender again."):
+        return [NewItem.model_validate(row) for row in rows]
 
 
 def _only_one(run: Run, log: Log) -> str:

@@ -6,12 +6,14 @@ one of a function that trains and a function that loads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
 from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
+from allmrec.core.places import with_whole_places
 from allmrec.core.registry import Registry
 from allmrec.pipeline import schedule
 from allmrec.pipeline.cf_stage import PRETRAIN
@@ -29,8 +31,8 @@ from allmrec.systems.variants import VARIANT_SYSTEMS
 
 __all__ = [
     "SYSTEMS",
-    "check_settings",
     "check_trainable",
+    "checked_settings",
     "open_systems",
     "system_kind",
     "train_systems",
@@ -56,13 +58,14 @@ def system_kind(name: str) -> SystemKind:
     return SYSTEMS[name]
 
 
-def check_settings(config: RunConfig) -> None:
-    """Check the groups `systems.NAME` of a configuration, each by the class of its system.
+def checked_settings(config: RunConfig) -> RunConfig:
+    """The configuration with its groups `systems.NAME` checked, each by the class of its system, and paths in them written out whole.
 
     Raises:
         ConfigError: no system has settings of that name, or a group has an unknown field or a value that does not fit.
     """
-    for name in config.systems:
+    whole: dict[str, dict[str, Any]] = {}
+    for name, given in config.systems.items():
         # Only what is named is looked up, so that a broken package harms nobody who does not use it.
         settings = SYSTEMS[name].settings if name in SYSTEMS else None
         if settings is None or settings.name != name:
@@ -71,7 +74,18 @@ def check_settings(config: RunConfig) -> None:
             raise ConfigError(
                 f"systems.{name}: no system has settings of that name.{hint} docs/configuration.md has all."
             )
-        settings.of(config)
+        whole[name] = _as_given(given, with_whole_places(settings.of(config)).model_dump(mode="json"))
+    return config.model_copy(update={"systems": whole})
+
+
+def _as_given(given: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a whole group for those fields alone that were given."""
+    return {
+        name: _as_given(value, whole[name])
+        if isinstance(value, Mapping) and isinstance(whole[name], Mapping)
+        else whole[name]
+        for name, value in given.items()
+    }
 
 
 def check_trainable(run: Run, names: Sequence[str]) -> list[Job]:

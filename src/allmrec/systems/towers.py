@@ -66,7 +66,7 @@ TEXT_TOWER = trained_system(
     _TOWER,
     _train_tower,
     lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), "Text tower"),
-    encoder=lambda config, settings: config.encoder.name,
+    encoder=lambda config, settings: config.encoder,
     texts=True,
     parents=lambda config: (TEXTS,),
 )

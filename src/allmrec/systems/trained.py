@@ -12,15 +12,22 @@ from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import BACKBONES, backbone_kind
 from allmrec.core.config import Config
-from allmrec.core.errors import ConfigError, DataError
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.training import TrainingLog
 from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
 from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import check_encoder, check_language_model, language_model_input
+from allmrec.pipeline.frozen import (
+    check_encoder,
+    check_language_model,
+    language_model_input,
+    try_encoder,
+    try_language_model,
+)
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings, System, SystemKind
+from allmrec.text.encoder import EncoderConfig
 
 __all__ = ["CF_SYSTEMS", "cf_system", "logged", "own_backbone", "trained_system"]
 
@@ -36,7 +43,7 @@ def trained_system(
     *,
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {},
     parents: Callable[[RunConfig], Sequence[StageKind]] = lambda config: (),
-    encoder: Callable[[RunConfig, C], str] | None = None,
+    encoder: Callable[[RunConfig, C], EncoderConfig] | None = None,
     llm: bool = False,
     texts: bool = False,
     titles: Callable[[RunConfig], bool] = lambda config: False,
@@ -52,7 +59,7 @@ def trained_system(
         load: makes the system from what `train` stored.
         more: what else of a run's configuration decides the result.
         parents: stages that it reads.
-        encoder: the name of the sentence encoder that it needs, if it needs one.
+        encoder: the sentence encoder that it needs, if it needs one.
         llm: whether it needs the run's language model.
         texts: whether it knows items by their texts alone, and so nothing where there are none.
         titles: whether it scores titles with the language model, which is slow.
@@ -61,8 +68,8 @@ def trained_system(
 
     def all_settings(config: RunConfig) -> Mapping[str, Any]:
         own = settings.of(config)
-        of_encoder = {} if encoder is None else {"encoder_name": encoder(config, own)}
-        return {**own.model_dump(mode="json"), **more(config), **of_encoder}
+        of_encoder = {} if encoder is None else {"encoder_name": encoder(config, own).name}
+        return {**_deciding(own.model_dump(mode="json")), **more(config), **of_encoder}
 
     def inputs(config: RunConfig) -> Mapping[str, str]:
         return {**language_model_input(config), **held_out_input(config)} if llm else {}
@@ -76,20 +83,40 @@ def trained_system(
                 "Prepare the data with titles (allmrec prepare table … --items)."
             )
         if encoder is not None:
-            check_encoder(encoder(run.config, own))
+            check_encoder(run, encoder(run.config, own))
         if llm:
-            check_language_model(run.config.llm.name)
+            check_language_model(run)
+
+    def load_models(run: Run) -> None:
+        if encoder is not None:
+            try_encoder(run, encoder(run.config, settings.of(run.config)))
+        if llm:
+            try_language_model(run)
 
     def trained(run: Run, stage: Stage) -> StageResult:
         return train(run, stage, settings.of(run.config))
 
-    stage = StageKind(name, all_settings, trained, parents, inputs=inputs, check=check, system=name)
+    stage = StageKind(name, all_settings, trained, parents, inputs=inputs, check=check, load=load_models, system=name)
 
     def opened(run: Run) -> System:
         own = settings.of(run.config)
-        return System(load(run, run.tensors(stage), own), titles(run.config), note(own))
+        tensors = run.tensors(stage)
+        with run.content(stage):
+            made = load(run, tensors, own)
+            if isinstance(made, BackboneRecommender) and made.backbone.n_items != run.dataset.n_items:
+                raise ArtifactError(f"It knows {made.backbone.n_items} items, and the data has {run.dataset.n_items}.")
+        return System(made, titles(run.config), note(own))
 
     return SystemKind(name, about, opened, lambda config: (stage,), prompted=llm, settings=settings)
+
+
+def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without what decides no result: whose code may run."""
+    return {
+        name: _deciding(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if name != "trust_remote_code"
+    }
 
 
 def logged(weights: Mapping[str, Tensor], log: TrainingLog, **more: TrainingLog) -> StageResult:

@@ -5,6 +5,7 @@ import gzip
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -124,7 +125,10 @@ def test_a_long_field_is_no_problem_on_either_path(file: Path) -> None:
     assert csv.field_size_limit() == limit
 
 
-cells = st.text(st.sampled_from(['"', ",", "\n", "\r", " ", "x", "é", "\0", "'", "\\", ":"]), max_size=5)
+cells = st.text(st.sampled_from(['"', ",", "\n", "\r", " ", "x", "é", "\0", "'", "\\", ":"]), max_size=5).filter(
+    # What looks like whole records within a field is taken for two stray quotes.
+    lambda cell: "," not in cell or not set("\r\n") & set(cell)
+)
 
 
 @given(st.lists(st.tuples(cells, cells), max_size=5))
@@ -132,7 +136,8 @@ cells = st.text(st.sampled_from(['"', ",", "\n", "\r", " ", "x", "é", "\0", "'"
 def test_what_was_written_comes_back(file: Path, table: list[tuple[str, str]]) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([("a", "b"), *table])
-    rows, _ = read(file, buffer.getvalue())
+    file.write_bytes(buffer.getvalue().encode())
+    rows = read_delimited(file, {"a": "text", "b": "text"}, Problems(), delimiter=",", quoting=True)
     assert list(zip(*values(rows).values(), strict=True)) == table
 
 
@@ -140,15 +145,20 @@ def test_what_was_written_comes_back(file: Path, table: list[tuple[str, str]]) -
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
 def test_the_fast_path_equals_the_plain_one(file: Path, body: str, quoting: bool) -> None:
     file.write_bytes(b"a,b\n" + body.encode())
-    fast = delimited._fast(file.read_bytes(), ("a", "b"), ["a", "b"], ",", True, quoting, "utf-8")
+    table = delimited._File(file.read_bytes(), file, delimited._Syntax(",", True, quoting, "utf-8"))
+    table.recognise(WANTED, sniff=False, header=True, quoting=quoting)
+    fast = table.fast()
     if fast is None:
         return
-    plain = delimited._slow(
-        delimited._record_reader(file.read_bytes(), file, ",", quoting, "utf-8")(),
-        ("a", "b"),
-        WANTED,
-        Problems(),
-        file,
-        True,
-    )
-    assert {name: column.to_pylist() for name, column in fast.items()} == values(plain)
+    plain = table.slow(Problems())
+    assert values(fast) == values(plain)
+    assert fast.lines() == plain.lines()
+
+
+def test_bytes_given_to_arrow_are_a_copy_of_its_own() -> None:
+    # Arrow's threads may release them while Python shuts down, and Python's own would then abort the process.
+    data = b"a,b\n1,2\n"
+    owned = delimited._owned(data)
+    assert owned.to_pybytes() == data
+    assert owned.address != pa.py_buffer(data).address
+    assert delimited._owned(b"").size == 0

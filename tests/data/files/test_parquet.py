@@ -20,6 +20,7 @@ def file(tmp_path: Path) -> Path:
     ("column", "role", "expected"),
     [
         (pa.array([1, 2]), "id", ["1", "2"]),
+        (pa.array([12.0, None, float("nan")]), "id", ["12.0", None, None]),
         (pa.array(["a", None]).dictionary_encode(), "id", ["a", None]),
         (pa.array(["a", "b"], pa.large_string()), "text", ["a", "b"]),
         (pa.array([None, None]), "text", [None, None]),
@@ -42,7 +43,9 @@ def test_types_by_role(file: Path, column: pa.Array, role: str, expected: list[o
 @pytest.mark.parametrize(
     ("column", "role", "message"),
     [
-        (pa.array([1.0]), "id", "type double; expected text or whole numbers"),
+        (pa.array([1.5]), "id", "type double; expected text or whole numbers"),
+        (pa.array([1.0, float("inf")]), "id", "type double; expected text or whole numbers"),
+        (pa.array([2.0**53]), "id", "ids in floating point up to 9007199254740992, which has lost the last digits"),
         (pa.array([b"x"]), "text", "type binary; expected text"),
         (pa.array([["x"]]), "text", "type list.*expected text"),
         (pa.array([{"y": 1}]), "texts", "type struct.*expected text or lists of texts"),

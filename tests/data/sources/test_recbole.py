@@ -15,6 +15,9 @@ ITEM = (
 )
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*no time column found")
+
+
 def read(folder: Path, inter: str = INTER, items: str | None = ITEM, **options: object) -> RawData:
     (folder / "x.inter").write_text(inter)
     if items is not None:

@@ -11,6 +11,8 @@ from allmrec.core.errors import DataError
 from allmrec.data import SOURCES, RawData, TableConfig
 from allmrec.data.sources.table import read_table_files
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*no time column found")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -156,11 +158,11 @@ def test_dates_and_numbers_in_one_column_are_decided_by_most(folder: Path) -> No
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("uid,iid\nu,a\n", {}, "log.csv: no column 'user_id'; found 'uid', 'iid'. Name the right one with user."),
+        ("who,what\nu,a\n", {}, "log.csv: no column 'user_id'; found 'who', 'what'. Name the right one with user."),
         ("user_id,item_id\nu,a\n", {"rating": "stars"}, "log.csv: no column 'stars'; found 'user_id', 'item_id'. Name"),
         (
             "user_id;item_id\nu;a\n",
-            {},
+            {"layout": {"delimiter": ","}},
             "log.csv: no column 'user_id'; found 'user_id;item_id'. Name the right one with user. The one column looks",
         ),
         ("user_id,item_id\n", {}, "log.csv: no interactions; expected at least one record"),
@@ -175,7 +177,9 @@ def test_what_is_missing_says_what_was_found(
 
 
 def test_another_delimiter_is_hinted_at(folder: Path) -> None:
-    assert failure(folder, "user_id;item_id\nu;a\n").endswith("looks like several; set delimiter to ';'.")
+    assert failure(folder, "user_id;item_id\nu;a\n", layout={"delimiter": ","}).endswith(
+        "looks like several; set delimiter to ';'."
+    )
 
 
 def test_duplicate_items(folder: Path) -> None:
@@ -195,10 +199,10 @@ def test_duplicate_items(folder: Path) -> None:
 
 def test_an_items_file_needs_a_title_unless_told(folder: Path) -> None:
     log = "user_id,item_id\nu,a\n"
-    (folder / "meta.csv").write_text("asin,name\na,one\n")
+    (folder / "meta.csv").write_text("asin,label\na,one\n")
     options = {"items": folder / "meta.csv", "item_in_items": "asin"}
-    assert "no column 'title'; found 'asin', 'name'. Name the right one with title." in failure(folder, log, **options)
-    for title, expected in (("name", ("one",)), (None, (None,))):
+    assert "no column 'title'; found 'asin', 'label'. Name the right one with title." in failure(folder, log, **options)
+    for title, expected in (("label", ("one",)), (None, (None,))):
         items = read(folder, log, **options, title=title).items
         assert items is not None
         assert items.titles == expected

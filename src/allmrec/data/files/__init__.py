@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +17,18 @@ from allmrec.data.files.delimited import WHITE_SPACE, read_delimited
 from allmrec.data.files.json_lines import parse_json, read_json_lines
 from allmrec.data.files.literal_lines import parse_literal, read_literal_lines
 from allmrec.data.files.parquet import read_parquet
-from allmrec.data.files.rows import OnError, Problems, Role, Rows, shown, shown_all
+from allmrec.data.files.rows import MAX_SKIPPED, MAX_UNPACKED, OnError, Problems, Role, Rows, Wanted, shown, shown_all
 
 __all__ = [
+    "MAX_SKIPPED",
+    "MAX_UNPACKED",
     "FileFormat",
     "FileLayout",
     "OnError",
     "Problems",
     "Role",
     "Rows",
+    "Wanted",
     "first_record",
     "read_rows",
     "shown",
@@ -52,17 +55,25 @@ class FileLayout(Config):
 
     format: FileFormat | None = Field(
         None,
-        description="csv, tsv, plain (white space, no header), jsonl (an object a line), literal (a Python dict a line) "
-        "or parquet.",
+        description="csv, tsv, plain (white space), jsonl (an object a line, or an array of them), literal (a Python dict "
+        "a line) or parquet.",
     )
-    delimiter: str | None = Field(None, min_length=1, description="Between columns, one or several characters.")
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        description="Between columns, one or several characters; by default the ending's, or what the first lines show.",
+    )
     header: bool | None = Field(
-        None, description='Whether the first record names the columns; without it they are called "1", "2", ...'
+        None,
+        description='Whether the first record names the columns; without it they are called "1", "2", ... By default it '
+        "does, in plain files where it holds a usual name.",
     )
     quoting: bool | None = Field(
         None, description="Whether double quotes enclose fields; by default in csv with a delimiter of one character."
     )
-    encoding: str = Field("utf-8", description="Encoding of csv, tsv and plain files.")
+    encoding: str | None = Field(
+        None, description="Encoding of text files; by default UTF-8, UTF-16 or cp1252, as the bytes tell."
+    )
 
     @field_validator("delimiter")
     @classmethod
@@ -73,7 +84,9 @@ class FileLayout(Config):
 
     @field_validator("encoding")
     @classmethod
-    def _known_encoding(cls, value: str) -> str:
+    def _known_encoding(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         try:
             codecs.lookup(value)
             b"a".decode(value, errors="ignore")
@@ -93,17 +106,13 @@ class FileLayout(Config):
         if ending not in _ENDINGS:
             raise ConfigError(
                 f"{path}: the ending {ending!r} names no format; expected {', '.join(_ENDINGS)}, "
-                "each also with .gz, or set format."
+                "each also with .gz, or set format (--format)."
             )
         return _ENDINGS[ending]
 
-    def has_header(self, path: Path) -> bool:
-        """Whether the first record names the columns."""
-        return self.resolved_format(path) != "plain" if self.header is None else self.header
 
-
-def read_rows(path: Path, layout: FileLayout, wanted: Mapping[str, Role], problems: Problems) -> Rows:
-    """Read the wanted columns that a file has.
+def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems) -> Rows:
+    """Read the wanted columns that a file has. What is recognised without being told is noted in `problems`.
 
     Raises:
         DataError: the file is missing, empty or damaged, or has a bad record where those fail.
@@ -111,13 +120,15 @@ def read_rows(path: Path, layout: FileLayout, wanted: Mapping[str, Role], proble
     """
     kind = layout.resolved_format(path)
     if kind == "parquet":
-        return read_parquet(path, wanted)
+        return read_parquet(path, wanted, problems)
     if kind == "jsonl":
-        return read_json_lines(path, wanted, problems)
+        return read_json_lines(path, wanted, problems, layout.encoding)
     if kind == "literal":
-        return read_literal_lines(path, wanted, problems)
+        return read_literal_lines(path, wanted, problems, layout.encoding)
     delimiter = layout.delimiter or {"csv": ",", "tsv": "\t", "plain": WHITE_SPACE}[kind]
-    quoting = kind == "csv" and len(delimiter) == 1 if layout.quoting is None else layout.quoting
+    quoting = layout.quoting
+    if quoting is None and kind == "csv":
+        quoting = len(delimiter) == 1
     if quoting and len(delimiter) != 1:
         raise ConfigError(f"{path}: quoting needs a delimiter of one character; found {delimiter!r}.")
     return read_delimited(
@@ -125,7 +136,8 @@ def read_rows(path: Path, layout: FileLayout, wanted: Mapping[str, Role], proble
         wanted,
         problems,
         delimiter=delimiter,
-        header=layout.has_header(path),
+        sniff=layout.format is None and layout.delimiter is None,
+        header=kind != "plain" or None if layout.header is None else layout.header,
         quoting=quoting,
         encoding=layout.encoding,
     )

@@ -10,27 +10,42 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from allmrec.core.errors import DataError
-from allmrec.data.files.rows import Role, Rows
+from allmrec.data.files.rows import Role, Rows, Wanted, wanted_of
 
 __all__ = ["require_different", "rows_of_table"]
 
 
-def rows_of_table(table: pa.Table, wanted: Mapping[str, Role], path: Path, names: Sequence[str] | None = None) -> Rows:
-    """Columns of an Arrow table. Times of any unit become Unix seconds.
+# From here on floating point does not hold every whole number.
+_EXACT = 2.0**53
+
+
+def rows_of_table(
+    table: pa.Table,
+    wanted: Wanted,
+    path: Path,
+    names: Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+) -> Rows:
+    """Columns of an Arrow table. Times keep their unit where the role is "time", and become Unix seconds elsewhere.
+
+    Whole numbers in floating point, which a column of ids with gaps becomes, are ids written as 12.0.
 
     Args:
         table: the table.
         wanted: columns to give back where they exist.
         path: where it comes from.
         names: every column of the source, where the table has only some.
+        types: their types.
 
     Raises:
         DataError: a column's type does not suit its role, or two columns have one name.
     """
     names = table.column_names if names is None else names
     require_different(names, path)
-    columns = {name: _column(table.column(name), name, wanted[name], path) for name in names if name in wanted}
-    return Rows(path, tuple(names), columns, table.num_rows, lambda: None)
+    types = {field.name: str(field.type) for field in table.schema} if types is None else types
+    roles = wanted_of(wanted, names)
+    columns = {name: _column(table.column(name), name, roles[name], path) for name in names if name in roles}
+    return Rows(path, tuple(names), columns, table.num_rows, lambda: None, types)
 
 
 def require_different(names: Sequence[str], path: Path) -> None:
@@ -50,10 +65,13 @@ def _column(column: pa.ChunkedArray, name: str, role: Role, path: Path) -> pa.Ar
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
         column = column.cast(kind)
+    if role == "id" and pa.types.is_floating(kind):
+        column = _whole(column, name, path)
+        kind = column.type
     target = _target(kind, role)
     if target is not None:
         try:
-            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            if role == "number" and target == pa.int64() and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
                 # Microseconds reach far enough for any date that a log could hold.
                 column = pc.floor_temporal(column.cast(pa.timestamp("us"), safe=False), unit="second")
                 column = column.cast(pa.timestamp("s"))
@@ -64,6 +82,7 @@ def _column(column: pa.ChunkedArray, name: str, role: Role, path: Path) -> pa.Ar
     expected = {
         "id": "text or whole numbers",
         "number": "numbers or times",
+        "time": "numbers or times",
         "text": "text",
         "texts": "text or lists of texts",
     }[role]
@@ -76,12 +95,37 @@ def _target(kind: pa.DataType, role: Role) -> pa.DataType | None:
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind):
         return pa.large_string()
     if types.is_integer(kind):
-        return pa.int64() if role == "number" else pa.large_string()
+        return pa.int64() if role in ("number", "time") else pa.large_string()
+    if types.is_decimal(kind) and role == "id":
+        return pa.large_string()
     if types.is_floating(kind) or types.is_decimal(kind):
-        # An id such as 12.0 was a whole number once, and nobody knows what became of the large ones.
-        return {"id": None, "number": pa.float64()}.get(role, pa.large_string())
+        return {"id": None, "number": pa.float64(), "time": pa.float64()}.get(role, pa.large_string())
+    if role == "time" and types.is_timestamp(kind):
+        return pa.timestamp(kind.unit)
+    if role == "time" and types.is_date(kind):
+        # Days and milliseconds of a calendar.
+        return pa.timestamp("s") if types.is_date32(kind) else pa.timestamp("ms")
     if role == "number" and (types.is_timestamp(kind) or types.is_date(kind)):
         return pa.int64()
     if role == "texts" and (types.is_list(kind) or types.is_large_list(kind)):
         return pa.large_list(pa.large_string())
     return None
+
+
+def _whole(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
+    """Ids in floating point as texts such as 12.0, or the column as it is where they are no whole numbers.
+
+    Raises:
+        DataError: some are so large that floating point has lost their last digits.
+    """
+    column = pc.if_else(pc.is_nan(column), None, column).cast(pa.float64())
+    known = column.drop_null()
+    if not pc.all(pc.and_(pc.is_finite(known), pc.equal(pc.floor(known), known))).as_py():
+        return column
+    if (largest := pc.max(pc.abs(known)).as_py()) is not None and largest >= _EXACT:
+        raise DataError(
+            f"column {name!r} holds ids in floating point up to {largest:.0f}, which has lost the last digits of the "
+            "large ones; write ids as text or whole numbers (Int64 in pandas)",
+            path,
+        )
+    return pc.binary_join_element_wise(column.cast(pa.int64()).cast(pa.string()), ".0", "")

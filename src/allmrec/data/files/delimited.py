@@ -7,47 +7,62 @@ so can say which one is wrong, or leave it out. Both give the same rows; a test 
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from allmrec.core.errors import ConfigError, DataError
-from allmrec.data.files.rows import Problems, Role, Rows, read_bytes, shown, shown_all
+from allmrec.data.files.encodings import WHITE_SPACE, by_mark, guessed_delimiter, guessed_encoding, is_utf_8
+from allmrec.data.files.quoted import LONGEST_FIELD, MOST_LINES, Record, quoted_records, swallows
+from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, shown, shown_all, wanted_of
 
 __all__ = ["WHITE_SPACE", "read_delimited"]
-
-# The delimiter of "plain" files: any run of blanks and tabs.
-WHITE_SPACE = ""
 
 # Undecodable bytes are read as lone surrogates, which decoded text cannot contain, so they mark their record.
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
 
-# A line that no file contains: if it does not come out as a record of its own, a quote before it was never closed.
-_END = "\x00end of file\x00"
-
 # Stands for a delimiter of several characters, which pyarrow does not know.
 _UNIT_SEPARATOR = b"\x1f"
 
-_Record = tuple[int, list[str]]
+# Values of these have no line ends, so that a quoted one over two lines is a stray quote.
+_SINGLE_LINE: tuple[Role, ...] = ("id", "number", "time")
+
+# Bytes that are looked at for delimiter and header.
+_HEAD = 1 << 17
+
+_BAD_BYTES = "found bytes that the encoding does not allow; set encoding (--encoding, such as cp1252)"
+
+
+@dataclass(frozen=True)
+class _Syntax:
+    """How records lie in a file, once that is known."""
+
+    delimiter: str
+    header: bool
+    quoting: bool
+    encoding: str
 
 
 def read_delimited(
     path: Path,
-    wanted: Mapping[str, Role],
+    wanted: Wanted,
     problems: Problems,
     *,
     delimiter: str,
-    header: bool = True,
-    quoting: bool = False,
-    encoding: str = "utf-8",
+    sniff: bool = False,
+    header: bool | None = True,
+    quoting: bool | None = False,
+    encoding: str | None = "utf-8",
 ) -> Rows:
     """Read a file with one record a line.
 
@@ -58,122 +73,236 @@ def read_delimited(
         wanted: columns to give back where they exist.
         problems: what becomes of bad records.
         delimiter: one or several characters, or WHITE_SPACE.
-        header: whether the first record names the columns.
-        quoting: whether a field in double quotes may contain delimiters, line ends and doubled quotes.
-        encoding: the characters' encoding.
+        sniff: whether another delimiter counts where the first line lacks this one.
+        header: whether the first record names the columns; None: it does where some of its names are wanted.
+        quoting: whether a field in double quotes may contain delimiters, line ends and doubled quotes; None: where the
+            delimiter is a comma, a semicolon or a bar.
+        encoding: the characters' encoding; None: what the bytes tell.
 
     Raises:
         DataError: the file is missing, empty, has a bad header, or a bad record where those fail.
         ConfigError: there is no such encoding.
     """
-    data = read_bytes(path)
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8") and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    data = read_bytes(path, problems.max_unpacked)
+    if encoding is not None and is_utf_8(encoding) and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise DataError("begins with the mark of UTF-16; expected UTF-8. Set encoding='utf-16'", path)
-    records = _record_reader(data, path, delimiter, quoting, encoding)
-    names, header_line = _column_names(records(), path, header)
-    rows = None
-    if delimiter != WHITE_SPACE and header_line <= 1:
-        rows = _fast(data, names, [n for n in names if n in wanted], delimiter, header, quoting, encoding)
-    if rows is not None:
+    known = encoding or by_mark(data)
+    if encoding is None and known == "utf-8" and not data[: 1 << 16].isascii():
+        known = guessed_encoding(data)
+    while True:
+        file = _File(data, path, _Syntax(delimiter, bool(header), bool(quoting), known))
+        file.recognise(wanted, sniff=sniff, header=header, quoting=quoting)
+        rows = file.fast()
+        if rows is None and encoding is None and known == "utf-8":
+            # Only now, because it takes as long as reading does, and nearly all files are UTF-8.
+            known = guessed_encoding(data)
+            if known != "utf-8":
+                continue
+        break
+    if encoding is None and known != "utf-8":
+        problems.note(f"{path.name}: read as {known} (--encoding if letters look wrong)")
+    if file.syntax.delimiter != delimiter:
+        problems.note(f"{path.name}: columns are separated by {_called(file.syntax.delimiter)} (--delimiter)")
+    if header is None and file.syntax.header:
+        problems.note(f"{path.name}: the first line names the columns (--no-header if it does not)")
+    return file.slow(problems) if rows is None else rows
+
+
+class _File:
+    """One file whose bytes are in memory."""
+
+    def __init__(self, data: bytes, path: Path, syntax: _Syntax) -> None:
+        self.data, self.path, self.syntax = data, path, syntax
+        self.names: tuple[str, ...] = ()
+        self.header_line = 0
+        self.roles: dict[str, Role] = {}
+
+    def recognise(self, wanted: Wanted, *, sniff: bool, header: bool | None, quoting: bool | None) -> None:
+        """Find out what was left open: delimiter, quoting and header; then the columns' names, and which are wanted."""
+        usual = self.syntax.delimiter
+        if sniff:
+            delimiter = guessed_delimiter(self._head, usual, quoting is not False)
+            self.syntax = replace(self.syntax, delimiter=delimiter, quoting=self.syntax.quoting and len(delimiter) == 1)
+        if quoting is None:
+            self.syntax = replace(self.syntax, quoting=self.syntax.delimiter in (",", ";", "|"))
+        if header is None:
+            first = next(self.records(head=True), Record(0, []))
+            found = tuple(field.strip() for field in first.fields)
+            chosen = wanted_of(wanted, found) if len(set(found)) == len(found) else {}
+            self.syntax = replace(self.syntax, header=any(n in chosen and not n.isdigit() for n in found))
+        self.names, self.header_line = _column_names(self.records(head=True), self.path, self.syntax.header)
+        roles = wanted_of(wanted, self.names)
+        self.roles = {name: roles[name] for name in self.names if name in roles}
+
+    def fast(self) -> Rows | None:
+        """Columns by pyarrow, or None where the plain reader has to look."""
+        if self.syntax.delimiter == WHITE_SPACE or self.header_line > 1:
+            return None
+        columns = _fast(self.data, self.names, self.roles, self.syntax)
+        if columns is None:
+            return None
 
         @cache
         def lines() -> list[int]:
-            good = (line for line, fields in records() if len(fields) == len(names))
-            return list(good)[1 if header else 0 :]
+            good = (record.line for record in self.records() if len(record.fields) == len(self.names))
+            return list(good)[1 if self.syntax.header else 0 :]
 
-        return Rows(path, names, rows, _length(rows), lines)
-    return _slow(records(), names, wanted, problems, path, header)
+        return self._rows(columns, _length(columns), lines)
+
+    def slow(self, problems: Problems) -> Rows:
+        """Columns record by record, each bad record reported with its line."""
+        names, path = self.names, self.path
+        places = [(place, name) for place, name in enumerate(names) if name in self.roles]
+        values: list[list[str]] = [[] for _ in places]
+        lines: list[int] = []
+        for record in islice(self.records(), 1 if self.syntax.header else 0, None):
+            line, fields = record.line, record.fields
+            if record.problem is not None:
+                kind = "quote never closed" if "never closed" in record.problem else "stray quote"
+                problems.add(
+                    kind,
+                    f"{record.problem}; where quotes enclose nothing, set quoting to false (--no-quoting)",
+                    path,
+                    line,
+                )
+            elif len(fields) != len(names):
+                problems.add(
+                    "wrong number of columns",
+                    f"found {_counted(len(fields), 'column')}, expected {len(names)} ({shown_all(names)})",
+                    path,
+                    line,
+                )
+            elif _UNDECODABLE.search("".join(fields)):
+                problems.add("wrong encoding", _BAD_BYTES, path, line)
+            else:
+                for column, (place, _) in zip(values, places, strict=True):
+                    column.append(fields[place])
+                lines.append(line)
+        arrays = {name: pa.array(column, pa.large_string()) for (_, name), column in zip(places, values, strict=True)}
+        return self._rows(arrays, len(lines), lambda: lines)
+
+    def records(self, head: bool = False) -> Iterator[Record]:
+        """The file's records that are not empty, or only those of its head."""
+        text = self._head if head else self._text
+        if len(self.syntax.delimiter) == 1:
+            return quoted_records(text, self.syntax.delimiter, self.syntax.quoting, self._single_line)
+        return _split_records(text, self.syntax.delimiter)
+
+    def _single_line(self) -> Sequence[int]:
+        return [place for place, name in enumerate(self.names) if self.roles.get(name) in _SINGLE_LINE]
+
+    def _rows(self, columns: dict[str, pa.Array], n_rows: int, lines: Callable[[], list[int]]) -> Rows:
+        example: dict[str, Any] = {}
+        for record in islice(self.records(head=True), 1 if self.syntax.header else 0, 2):
+            example = dict(zip(self.names, record.fields, strict=False))
+        return Rows(self.path, self.names, columns, n_rows, lines, example, headerless=not self.syntax.header)
+
+    @cached_property
+    def _head(self) -> str:
+        """The first whole lines, for a look at them: the header of a large file does not need all its text."""
+        if len(self.data) > _HEAD:
+            with suppress(LookupError, UnicodeError):
+                text = self.data[:_HEAD].decode(self.syntax.encoding, errors="surrogateescape").removeprefix("\ufeff")
+                if end := text.rfind("\n") + 1:
+                    return text[:end]
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        encoding = self.syntax.encoding
+        try:
+            return self.data.decode(encoding, errors="surrogateescape").removeprefix("\ufeff")
+        except LookupError:
+            raise ConfigError(f"there is no encoding {encoding!r}; well-known ones are utf-8 and latin-1") from None
+        except UnicodeError as error:
+            raise DataError(f"the file is not {encoding} ({error}); set encoding (--encoding)", self.path) from error
 
 
 def _fast(
-    data: bytes, names: tuple[str, ...], kept: list[str], delimiter: str, header: bool, quoting: bool, encoding: str
+    data: bytes, names: tuple[str, ...], roles: Mapping[str, Role], syntax: _Syntax
 ) -> dict[str, pa.Array] | None:
     """Columns by pyarrow, or None where the plain reader has to look."""
+    kept, delimiter = list(roles) or [names[0]], syntax.delimiter
+    over_lines = False
     try:
-        if encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
-            data = data.decode(encoding).encode()
+        if not is_utf_8(syntax.encoding):
+            data = data.decode(syntax.encoding).encode()
         if len(delimiter.encode()) > 1:
             if _UNIT_SEPARATOR in data:
                 return None
             data, delimiter = data.replace(delimiter.encode(), _UNIT_SEPARATOR), _UNIT_SEPARATOR.decode()
-        if quoting and not _well_quoted(data, delimiter):
-            return None
+        if syntax.quoting:
+            quotes = _quotes(data, delimiter, len(names))
+            if quotes == "stray":
+                return None
+            over_lines = quotes == "over lines"
         table = pa_csv.read_csv(
-            pa.BufferReader(data),
-            read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=int(header)),
+            pa.BufferReader(_owned(data)),
+            read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=int(syntax.header)),
             parse_options=pa_csv.ParseOptions(
-                delimiter=delimiter, quote_char='"' if quoting else False, newlines_in_values=quoting
+                delimiter=delimiter, quote_char='"' if syntax.quoting else False, newlines_in_values=syntax.quoting
             ),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.large_string()),
-                include_columns=kept or [names[0]],
-                strings_can_be_null=False,
+                column_types=dict.fromkeys(names, pa.large_string()), include_columns=kept, strings_can_be_null=False
             ),
         )
     except (pa.ArrowException, ValueError, LookupError):
         return None
-    return {name: _joined(table.column(name)) for name in (kept or [names[0]])}
+    columns = {name: _joined(table.column(name)) for name in kept}
+    if over_lines and any(
+        pc.any(pc.match_substring_regex(columns[name], r"[\r\n]")).as_py()
+        for name in kept
+        if roles.get(name) in _SINGLE_LINE
+    ):
+        return None
+    return columns
 
 
-def _well_quoted(data: bytes, delimiter: str) -> bool:
-    """Whether every double quote belongs to a field that is quoted as a whole.
+def _owned(data: bytes) -> pa.Buffer:
+    """A copy in Arrow's own memory. Its threads may let go of the last buffer while the interpreter shuts down, and one
+    that belongs to Python would then wait for the interpreter and abort the process."""
+    buffer = pa.allocate_buffer(len(data))
+    if data:
+        memoryview(buffer).cast("B")[:] = data
+    return buffer
+
+
+def _quotes(data: bytes, delimiter: str, n_columns: int) -> Literal["fine", "over lines", "stray"]:
+    """Whether every double quote belongs to a field that is quoted as a whole, and whether such a field has line ends.
 
     pyarrow lets a quote that is never closed swallow the rest of the file without a word.
     """
     if b'"' not in data:
-        return True
+        return "fine"
+    data = data.removeprefix(codecs.BOM_UTF8)
     mark = re.escape(delimiter.encode())
     field = re.compile(rb'(?<![^\r\n%b])"[^"]*+(?:""[^"]*+)*+"(?=[\r\n%b]|\Z)' % (mark, mark))
-    return b'"' not in field.sub(b"", data.removeprefix(codecs.BOM_UTF8))
+    without = field.sub(b"", data)
+    if b'"' in without:
+        return "stray"
+    if all(without.count(end) == data.count(end) for end in (b"\n", b"\r")):
+        return "fine"
+    for found in field.finditer(data):
+        if b"\n" in found.group() or b"\r" in found.group():
+            start, end = data.rfind(b"\n", 0, found.start()) + 1, data.find(b"\n", found.end())
+            lines = data[start : end if end >= 0 else len(data)].decode(errors="replace").splitlines()
+            if len(found.group()) > LONGEST_FIELD or len(lines) > MOST_LINES or swallows(lines, delimiter, n_columns):
+                return "stray"
+    return "over lines"
 
 
-def _slow(
-    records: Iterator[_Record],
-    names: tuple[str, ...],
-    wanted: Mapping[str, Role],
-    problems: Problems,
-    path: Path,
-    header: bool,
-) -> Rows:
-    """Columns record by record, each bad record reported with its line."""
-    kept = [place for place, name in enumerate(names) if name in wanted]
-    values: list[list[str]] = [[] for _ in kept]
-    lines: list[int] = []
-    first = True
-    for line, fields in records:
-        if first and header:
-            first = False
-            continue
-        if fields == [_END]:
-            problems.add("quote never closed", "a double quote opens here and is never closed", path, line)
-        elif len(fields) != len(names):
-            problems.add(
-                "wrong number of columns",
-                f"found {_counted(len(fields), 'column')}, expected {len(names)} ({shown_all(names)})",
-                path,
-                line,
-            )
-        elif _UNDECODABLE.search("".join(fields)):
-            problems.add("wrong encoding", "found bytes that the encoding does not allow; set encoding", path, line)
-        else:
-            for column, place in zip(values, kept, strict=True):
-                column.append(fields[place])
-            lines.append(line)
-    arrays = {names[p]: pa.array(column, pa.large_string()) for p, column in zip(kept, values, strict=True)}
-    return Rows(path, names, arrays, len(lines), lambda: lines)
-
-
-def _column_names(records: Iterator[_Record], path: Path, header: bool) -> tuple[tuple[str, ...], int]:
+def _column_names(records: Iterator[Record], path: Path, header: bool) -> tuple[tuple[str, ...], int]:
     """Column names, and the line of the record that they came from."""
-    line, fields = next(records, (0, []))
-    if not line:
+    record = next(records, None)
+    if record is None:
         raise DataError("the file is empty; expected a line for each record", path)
-    if fields == [_END]:
-        raise DataError("a double quote opens here and is never closed", path, line)
+    line, fields = record.line, record.fields
+    if record.problem is not None:
+        raise DataError(record.problem, path, line)
     if not header:
         return tuple(str(number) for number in range(1, len(fields) + 1)), line
     if _UNDECODABLE.search("".join(fields)):
-        raise DataError("found bytes that the encoding does not allow; set encoding", path, line)
+        raise DataError(_BAD_BYTES, path, line)
     names = tuple(field.strip() for field in fields)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -182,51 +311,18 @@ def _column_names(records: Iterator[_Record], path: Path, header: bool) -> tuple
     return names, line if all("\n" not in field and "\r" not in field for field in fields) else line + 1
 
 
-def _record_reader(
-    data: bytes, path: Path, delimiter: str, quoting: bool, encoding: str
-) -> Callable[[], Iterator[_Record]]:
-    """A function that begins at the first record again; records come with their line, an unclosed quote as _END."""
-
-    @cache
-    def text() -> str:
-        try:
-            return data.decode(encoding, errors="surrogateescape").removeprefix("\ufeff")
-        except LookupError:
-            raise ConfigError(f"there is no encoding {encoding!r}; well-known ones are utf-8 and latin-1") from None
-        except UnicodeError as error:
-            raise DataError(f"the file is not {encoding} ({error}); set encoding", path) from error
-
-    def split() -> Iterator[_Record]:
-        for number, line in enumerate(io.StringIO(text(), newline=""), start=1):
-            line = line.rstrip("\r\n")
-            fields = line.split() if delimiter == WHITE_SPACE else line.split(delimiter)
-            if fields and line:
-                yield number, fields
-
-    def parse() -> Iterator[_Record]:
-        lines = chain(io.StringIO(text(), newline=""), [_END])
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE)
-        line = 1
-        while True:
-            with _fields_of_any_length():
-                fields = next(reader, None)
-            if fields is None or fields == [_END]:
-                return
-            if fields:
-                yield line, [_END] if fields[-1].endswith(_END) else fields
-            line = reader.line_num + 1
-
-    return split if len(delimiter) != 1 else parse
+def _split_records(text: str, delimiter: str) -> Iterator[Record]:
+    """Records of text without quotes, split at white space or at a delimiter of several characters."""
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        line = line.rstrip("\r\n")
+        fields = line.split() if delimiter == WHITE_SPACE else line.split(delimiter)
+        if fields and line:
+            yield Record(number, fields)
 
 
-@contextmanager
-def _fields_of_any_length() -> Iterator[None]:
-    """Lift the csv module's limit, which is global, for the length of a call."""
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+def _called(delimiter: str) -> str:
+    """A delimiter in a message."""
+    return {"\t": "tabs", WHITE_SPACE: "white space"}.get(delimiter, repr(delimiter))
 
 
 def _joined(column: pa.ChunkedArray) -> pa.Array:

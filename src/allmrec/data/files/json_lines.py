@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from operator import attrgetter
@@ -12,16 +13,21 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from allmrec.data.files.lines import Block
+from allmrec.core.errors import DataError
+from allmrec.data.files.encodings import by_mark, is_utf_8
+from allmrec.data.files.json_array import array_elements, is_array
+from allmrec.data.files.lines import Block, beginning
 from allmrec.data.files.records import (
     FastReader,
     MixedError,
     UnusableError,
+    first_names,
     mixed_array,
     read_records,
+    rows_of_records,
     uniform_array,
 )
-from allmrec.data.files.rows import Problems, Role, Rows
+from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, wanted_of
 
 __all__ = ["fast_json_reader", "parse_json", "read_json_lines"]
 
@@ -31,6 +37,7 @@ _EXPECTED = "a JSON object"
 _KINDS: dict[Role, Any] = {
     "id": str | int | float | None,
     "number": str | int | float | None,
+    "time": str | int | float | None,
     "text": str | int | float | None,
     "texts": str | list[Any] | None,
 }
@@ -43,9 +50,32 @@ def _refuse_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def read_json_lines(path: Path, wanted: Mapping[str, Role], problems: Problems) -> Rows:
-    """Read a file with one JSON object a line, see `read_records`."""
-    return read_records(path, wanted, problems, parse_json, fast=fast_json_reader(wanted), expected=_EXPECTED)
+def read_json_lines(path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None) -> Rows:
+    """Read a file with one JSON object a line, or with one array of objects; see `read_records`."""
+    first = beginning(path)
+    if is_array(first):
+        return _read_array(path, wanted, problems, encoding)
+    if encoding is None and by_mark(first) != "utf-8":
+        problems.note(f"{path.name}: read as {by_mark(first)}")
+    if callable(wanted):
+        wanted = wanted_of(wanted, first_names(path, parse_json, encoding))
+    fast = fast_json_reader(wanted)
+    return read_records(path, wanted, problems, parse_json, fast=fast, expected=_EXPECTED, encoding=encoding)
+
+
+def _read_array(path: Path, wanted: Wanted, problems: Problems, encoding: str | None) -> Rows:
+    """Read a file that is one JSON array of objects, each of which stands for a line."""
+    data = read_bytes(path, problems.max_unpacked)
+    encoding = encoding or by_mark(data)
+    try:
+        data = data.removeprefix(codecs.BOM_UTF8) if is_utf_8(encoding) else data.decode(encoding).encode()
+        elements, lines = array_elements(data)
+    except UnicodeError as error:
+        raise DataError(f"the file is not {encoding} ({error}); set encoding (--encoding)", path) from error
+    except ValueError as error:
+        raise DataError(f"found an array that is no JSON ({error}); expected an array of objects", path) from error
+    problems.note(f"{path.name}: read as one JSON array of {len(elements):,} records")
+    return rows_of_records(elements, wanted, path, problems, parse_json, lines)
 
 
 def parse_json(line: bytes) -> dict[str, Any]:

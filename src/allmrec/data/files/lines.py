@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from allmrec.data.files.rows import Problems, open_failure
+from allmrec.data.files.encodings import by_mark, is_utf_8
+from allmrec.data.files.rows import Problems, check_unpacked, open_failure
 
-__all__ = ["LONGEST_LINE", "Block", "line_blocks", "read_ahead"]
+__all__ = ["LONGEST_LINE", "Block", "beginning", "line_blocks", "read_ahead"]
 
 # Large enough that the thread that reads ahead seldom asks for the interpreter.
 _BLOCK = 1 << 23
@@ -53,7 +55,19 @@ class Block:
                 yield number, line
 
 
-def line_blocks(path: Path, problems: Problems, size: int = _BLOCK) -> Iterator[Block]:
+def beginning(path: Path, size: int = 4096) -> bytes:
+    """The first bytes of a file, which may be gzip; none where it cannot be read, which its reader says."""
+    try:
+        with open(path, "rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.open(raw) if zipped else raw as handle:
+                return handle.read(size)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def line_blocks(path: Path, problems: Problems, size: int = _BLOCK, encoding: str | None = None) -> Iterator[Block]:
     """The lines of a file, which may be gzip, without a byte order mark.
 
     A gzip file that is cut off ends with a problem, not before the whole lines that it still has. A line longer than
@@ -63,11 +77,14 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK) -> Iterator[
         path: the file.
         problems: what becomes of damage.
         size: bytes of a block; a longer line makes a longer block.
+        encoding: of the file; None: UTF-8, or UTF-16 where the first bytes say so. Blocks are UTF-8.
 
     Raises:
-        DataError: the file is missing or unreadable; or damaged where that fails.
+        DataError: the file is missing or unreadable, or unpacks to too much; or damaged where that fails.
     """
     blocks = _Blocks(path, problems)
+    unpacked = 0
+    recode: _Recoder | None = None
     try:
         with open(path, "rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
@@ -75,6 +92,13 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK) -> Iterator[
             with gzip.open(raw) if zipped else raw as handle:
                 # read1 gives what there is; read would lose what stands before the damage.
                 while piece := handle.read1(size):
+                    if zipped:
+                        unpacked += len(piece)
+                        check_unpacked(path, unpacked, raw.tell(), problems.max_unpacked)
+                    encoding = encoding or by_mark(piece)
+                    if not is_utf_8(encoding):
+                        recode = recode or _Recoder(encoding)
+                        piece = recode(piece)
                     blocks.add(piece)
                     if blocks.whole and blocks.size >= size // 2:
                         yield blocks.take()
@@ -98,6 +122,16 @@ def read_ahead(blocks: Iterator[Block]) -> Iterator[Block]:
         while (block := coming.result()) is not None:
             coming = pool.submit(next, blocks, None)
             yield block
+
+
+class _Recoder:
+    """Pieces of bytes in some encoding to UTF-8. What cannot be decoded stays as it is, so that its line is reported."""
+
+    def __init__(self, encoding: str) -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+
+    def __call__(self, piece: bytes) -> bytes:
+        return self._decoder.decode(piece).encode("utf-8", "surrogateescape")
 
 
 class _Blocks:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import ast
 import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from allmrec.data.files.records import UnusableError, read_records
-from allmrec.data.files.rows import Problems, Role, Rows
+from allmrec.data.files.records import UnusableError, first_names, read_records
+from allmrec.data.files.rows import Problems, Rows, Wanted, wanted_of
 
 __all__ = ["parse_literal", "read_literal_lines"]
 
 _EXPECTED = "a Python dict"
 
 
-def read_literal_lines(path: Path, wanted: Mapping[str, Role], problems: Problems) -> Rows:
+def read_literal_lines(path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None) -> Rows:
     """Read a file with one Python dict a line, see `read_records`."""
     with warnings.catch_warnings():
         # Python warns of an unknown escape in a text, which a damaged line may hold.
         warnings.simplefilter("ignore")
-        return read_records(path, wanted, problems, parse_literal, expected=_EXPECTED)
+        if callable(wanted):
+            wanted = wanted_of(wanted, first_names(path, parse_literal, encoding))
+        return read_records(path, wanted, problems, parse_literal, expected=_EXPECTED, encoding=encoding)
 
 
 def parse_literal(line: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from allmrec.core.errors import DataError
 from allmrec.data.files.lines import Block, line_blocks, read_ahead
-from allmrec.data.files.rows import Problems, Role, Rows, shown
+from allmrec.data.files.rows import Problems, Role, Rows, Wanted, shown, wanted_of
 
 __all__ = [
     "FastReader",
     "MixedError",
     "Parser",
     "UnusableError",
+    "first_names",
     "first_record",
     "mixed_array",
     "read_records",
@@ -46,12 +47,19 @@ FastReader = Callable[[Block], dict[str, pa.Array] | None]
 _KINDS: dict[Role, pa.DataType] = {
     "id": pa.large_string(),
     "number": pa.large_string(),
+    "time": pa.large_string(),
     "text": pa.large_string(),
     "texts": pa.large_list(pa.large_string()),
 }
 
+# Values of these may be numbers.
+_NUMBERS: tuple[Role, ...] = ("number", "time")
+
 # Lines that are looked at for one that tells what the file is.
 _LOOKED_AT = 1000
+
+# Categories of categories are two or three deep.
+_DEEPEST = 50
 
 
 class UnusableError(ValueError):
@@ -66,6 +74,7 @@ def read_records(
     *,
     fast: FastReader | None = None,
     expected: str,
+    encoding: str | None = None,
 ) -> Rows:
     """Read a file with one object a line, UTF-8, which may be gzip. Empty lines are skipped.
 
@@ -79,6 +88,7 @@ def read_records(
         parse: the plain parser.
         fast: reads a block of lines at once, or declines.
         expected: what a line should hold, for the message about an empty file.
+        encoding: of the file, see `line_blocks`.
 
     Raises:
         DataError: the file is missing, empty, or has a bad line where those fail.
@@ -87,13 +97,15 @@ def read_records(
     names: dict[str, None] = {}
     lines: list[Sequence[int]] = []
     found_any = False
-    for block in read_ahead(line_blocks(path, problems)):
+    example: dict[str, Any] = {}
+    for block in read_ahead(line_blocks(path, problems, encoding=encoding)):
         if not found_any:
             first = next(block.lines(), None)
             if first is None:
                 continue
             found_any = True
-            names.update(_names(first[1], parse))
+            example = _record(first[1], parse)
+            names.update(dict.fromkeys(example))
         arrays = None if fast is None else fast(block)
         if arrays is not None:
             names.update(dict.fromkeys(arrays))
@@ -112,17 +124,19 @@ def read_records(
         {name: _joined(chunks, wanted[name]) for name, chunks in columns.items() if name in names},
         sum(map(len, lines)),
         lambda: list(chain.from_iterable(lines)),
+        example,
     )
 
 
 def rows_of_records(
     records: Sequence[R],
-    wanted: Mapping[str, Role],
+    wanted: Wanted,
     path: Path,
     problems: Problems,
     parse: Callable[[R], dict[str, Any]],
+    lines: Iterable[int] | None = None,
 ) -> Rows:
-    """Rows of records in memory, as `read_records` gives those of lines; the place of a record stands for a line.
+    """Rows of records in memory, as `read_records` gives those of lines.
 
     Args:
         records: the records.
@@ -130,16 +144,32 @@ def rows_of_records(
         path: what they are called in messages.
         problems: what becomes of bad records.
         parse: the fields of one record; raises UnusableError where there are none.
+        lines: the line of each record; None: its place, counted from 1.
 
     Raises:
         DataError: there is no record, or a bad one where those fail.
     """
     if not records:
         raise DataError("there is nothing in it; expected at least one record", path)
-    arrays, places, names = _plain(enumerate(records, start=1), path, wanted, problems, parse)
-    names = _names(records[0], parse) | names
+    if callable(wanted):
+        wanted = wanted_of(wanted, {name: None for record in records[:_LOOKED_AT] for name in _record(record, parse)})
+    numbered = zip(count(1) if lines is None else lines, records, strict=False)
+    arrays, places, names = _plain(numbered, path, wanted, problems, parse)
+    example = _record(records[0], parse)
+    names = dict.fromkeys(example) | names
     columns = {name: _joined([arrays[name]], role) for name, role in wanted.items() if name in names}
-    return Rows(path, tuple(readable(name) for name in names), columns, len(places), lambda: places)
+    return Rows(path, tuple(readable(name) for name in names), columns, len(places), lambda: places, example)
+
+
+def first_names(path: Path, parse: Parser, encoding: str | None = None) -> tuple[str, ...]:
+    """The fields of a file's first lines, those that are bad left out.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    blocks = line_blocks(path, Problems("skip"), 1 << 16, encoding)
+    lines = islice(chain.from_iterable(block.lines() for block in blocks), _LOOKED_AT)
+    return tuple({readable(name): None for _, line in lines for name in _record(line, parse)})
 
 
 def first_record(
@@ -177,7 +207,7 @@ def usable_value(value: object, name: str, role: Role) -> str | list[str] | None
         return readable(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnusableError("unexpected value", f"{name} is a {type(value).__name__}; expected text or a number")
-    if role == "id" and isinstance(value, float):
+    if role == "id" and isinstance(value, float) and not value.is_integer():
         raise UnusableError("unexpected value", f"{name} is {shown(value)}; expected text or a whole number")
     try:
         return repr(value)
@@ -196,7 +226,7 @@ def uniform_array(values: list[Any], role: Role) -> pa.Array:
         MixedError: some value needs a look.
     """
     try:
-        if role == "number" and values and isinstance(values[0], int | float):
+        if role in _NUMBERS and values and isinstance(values[0], int | float):
             array = pa.array(values)  # told to expect integers, Arrow would cut off fractions without a word
             if _is_number(array):
                 return array
@@ -213,7 +243,7 @@ def mixed_array(values: list[Any], name: str, role: Role) -> pa.Array:
     Raises:
         UnusableError: the role does not allow a value.
     """
-    if role == "number" and all(isinstance(value, int | float) for value in values):
+    if role in _NUMBERS and all(isinstance(value, int | float) for value in values):
         with suppress(OverflowError):
             return pa.array(list(map(float, values)), pa.float64())
     return pa.array([usable_value(value, name, role) for value in values], _KINDS[role])
@@ -226,11 +256,11 @@ def readable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _names(record: R, parse: Callable[[R], dict[str, Any]]) -> dict[str, None]:
+def _record(record: R, parse: Callable[[R], dict[str, Any]]) -> dict[str, Any]:
     """The fields of a record, or none where it is bad."""
     try:
-        return dict.fromkeys(parse(record))
-    except UnusableError:
+        return parse(record)
+    except (UnusableError, RecursionError):
         return {}
 
 
@@ -252,10 +282,13 @@ def _plain(
         except UnusableError as error:
             problems.add(error.args[0], error.args[1], path, number)
             continue
+        except RecursionError:
+            problems.add("nested too deeply", "found a value that is nested too deeply", path, number)
+            continue
         names.update(dict.fromkeys(record))
         for name, value in usable.items():
             # Numbers stay numbers as long as all of a column are, or one bad line would make text of a large file's.
-            columns[name].append(record.get(name) if wanted[name] == "number" else value)
+            columns[name].append(record.get(name) if wanted[name] in _NUMBERS else value)
         lines.append(number)
     return {name: _array(values, name, wanted[name]) for name, values in columns.items()}, lines, names
 
@@ -268,12 +301,14 @@ def _array(values: list[Any], name: str, role: Role) -> pa.Array:
         return mixed_array(values, name, role)
 
 
-def _texts(value: object, name: str) -> list[str]:
+def _texts(value: object, name: str, depth: int = 0) -> list[str]:
     """A text, or lists of texts however nested (older Amazon files nest categories), as one flat list."""
     if isinstance(value, str):
         return [readable(value)]
+    if depth > _DEEPEST:
+        raise UnusableError("nested too deeply", f"{name} holds lists more than {_DEEPEST} deep; expected one of texts")
     if isinstance(value, list):
-        return [text for part in value if part is not None for text in _texts(part, name)]
+        return [text for part in value if part is not None for text in _texts(part, name, depth + 1)]
     raise UnusableError("unexpected value", f"{name} holds a {type(value).__name__}; expected text or a list of texts")
 
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from allmrec.core.config import Config
 from allmrec.core.errors import DataError
-from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, first_record, read_rows, shown_all
+from allmrec.data.files import FileLayout, Problems, Role, Rows, first_record, read_rows, shown_all
 from allmrec.data.sources.base import RawData, RawInteractions, RawItems
+from allmrec.data.sources.columns import ReadingConfig
 from allmrec.data.sources.table import interactions_of, items_of
 
 __all__ = ["PRESETS", "AmazonConfig", "AmazonForm", "AmazonPreset", "read_amazon_files"]
@@ -25,7 +25,7 @@ __all__ = ["PRESETS", "AmazonConfig", "AmazonForm", "AmazonPreset", "read_amazon
 AmazonForm = Literal["2014", "2018", "2023"]
 
 
-class AmazonConfig(Config):
+class AmazonConfig(ReadingConfig):
     """A file of reviews and one of metadata, plain or gzip, a record a line."""
 
     reviews: Path = Field(description="One review a line.")
@@ -42,7 +42,6 @@ class AmazonConfig(Config):
     duplicate_items: Literal["fail", "first", "last"] = Field(
         "first", description="Which record counts where the metadata have several for one item; those of 2018 do."
     )
-    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class _Form:
     categories: str
 
     def review(self) -> dict[str, Role]:
-        return {self.user: "id", self.item: "id", self.rating: "number", self.time: "number"}
+        return {self.user: "id", self.item: "id", self.rating: "number", self.time: "time"}
 
     def metadata(self) -> dict[str, Role]:
         return {self.item: "id", self.title: "text", self.description: "texts", self.categories: "texts"}
@@ -117,18 +116,18 @@ def read_amazon_files(config: AmazonConfig) -> RawData:
     Raises:
         DataError: a file is missing or damaged, or of no known form.
     """
-    problems = Problems(config.on_error)
+    problems = config.problems()
     interactions = _read_reviews(config.reviews, config, problems)
     items = None if config.metadata is None else _read_metadata(config.metadata, config, problems)
     files = (config.reviews,) if config.metadata is None else (config.reviews, config.metadata)
-    return RawData(interactions, items, files, dict(problems.skipped))
+    return RawData.of(interactions, items, files, problems)
 
 
 def _read_reviews(path: Path, config: AmazonConfig, problems: Problems) -> RawInteractions:
     form, layout = _look(path, config, lambda form: {form.user, form.item})
     rows = read_rows(path, layout, form.review(), problems)
     _expect(rows, [form.user, form.item, form.rating, form.time], "reviews")
-    log = interactions_of(rows, problems, user=form.user, item=form.item, rating=form.rating, time=form.time)
+    log = interactions_of(rows, problems, user=form.user, item=form.item, rating=form.rating, time=form.time, unit="s")
     # Fractions of a second stay: they order what was written within one.
     return log if form.ticks == 1 or log.times is None else replace(log, times=log.times / form.ticks)
 

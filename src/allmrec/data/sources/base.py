@@ -1,15 +1,14 @@
 """What every source gives: raw interactions and items, checked value by value.
 
-A source turns the columns of its files into these with `id_column`, `number_column`, `time_column` and `text_column`,
-and drops with `Checks` the rows that they refuse.
+A source turns the columns of its files into these with `id_column`, `number_column`, `text_column` and
+`times.time_column`, and drops with `Checks` the rows that they refuse.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +28,18 @@ __all__ = [
     "id_column",
     "list_column",
     "number_column",
+    "parsed_number",
     "require_columns",
     "text_column",
-    "time_column",
 ]
 
-_INTEGER = r"^[+-]?[0-9]{1,18}$"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = 2.0**62
+# What programs write where there is no value.
+_MISSING = ("nan", "none", "null", "<na>", "n/a", "#n/a", "nat", "undefined")
+_INTEGRAL = r"^[+-]?[0-9]+\.0+$"
+_WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
+# From here on floating point does not hold every whole number.
+_EXACT_DIGITS = 15
 
 Numbers = Float64[np.ndarray, " interactions"] | Int64[np.ndarray, " interactions"]
 
@@ -49,8 +51,9 @@ class RawInteractions:
     Attributes:
         user_ids, item_ids: Arrow arrays of text, dictionary-encoded or plain.
         ratings: how much the user liked it, or None where the source has none.
-        times: Unix seconds, possibly with fractions, or None.
+        times: Unix time, or None.
         positions: the place in the user's order, or None. It decides between equal times; file order decides the rest.
+        ticks: how many units of `times` make a second.
     """
 
     user_ids: pa.Array
@@ -58,6 +61,7 @@ class RawInteractions:
     ratings: Float64[np.ndarray, " interactions"] | None = None
     times: Numbers | None = None
     positions: Numbers | None = None
+    ticks: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +83,36 @@ class RawData:
         items: the items file, or None where there is none.
         files: the files that were read.
         skipped: lines that were left out, by file and kind.
+        skipped_lines: which lines those are, where the format has lines.
+        columns: by file, what its columns were used for.
+        notes: what was recognised without being told.
+        warnings: what is probably not as it should be; warned of already.
     """
 
     interactions: RawInteractions
     items: RawItems | None
     files: tuple[Path, ...]
     skipped: dict[str, int]
+    skipped_lines: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, interactions: RawInteractions, items: RawItems | None, files: tuple[Path, ...], problems: Problems
+    ) -> RawData:
+        """What was read, with what there is to say of it."""
+        return cls(
+            interactions,
+            items,
+            files,
+            dict(problems.skipped),
+            problems.skipped_lines(),
+            problems.columns,
+            tuple(problems.notes),
+            tuple(problems.warnings),
+        )
 
 
 class Checks:
@@ -110,9 +138,10 @@ class Checks:
         if not new.any():
             return
         row = int(np.argmax(new))
-        where = "" if self.problems.on_error == "skip" else self.rows.where(row)
-        line = None if self.problems.on_error == "skip" else self.rows.line(row)
-        self.problems.add(kind, where + describe(row), self.rows.path, line, int(new.sum()))
+        lines = self.rows.lines()
+        numbers = None if lines is None else [lines[place] for place in np.flatnonzero(new) if place < len(lines)]
+        where = self.rows.where(row)
+        self.problems.add(kind, where + describe(row), self.rows.path, self.rows.line(row), int(new.sum()), numbers)
         self.good &= ~bad
 
     def keep(self, column: pa.Array) -> pa.Array:
@@ -136,25 +165,39 @@ def require_columns(rows: Rows, needed: Sequence[tuple[str, str]]) -> None:
             if len(rows.names) == 1:
                 marks = [mark for mark in (";", ",", "\t", "|", "::") if mark in rows.names[0]]
                 hint = f" The one column looks like several; set delimiter to {marks[0]!r}." if marks else ""
+            elif any(_NUMBER.fullmatch(found) for found in rows.names) and not rows.headerless:
+                hint = " If the first line is no header, say header=False (--no-header)."
             raise DataError(
                 f"no column {name!r}; found {shown_all(rows.names)}. Name the right one with {option}.{hint}", rows.path
             )
 
 
 def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
-    """Ids without white space around them, each kept once; empty ids and control characters are refused."""
+    """Ids without white space around them, each kept once. Missing ones and control characters are refused.
+
+    Where all are numbers and some end with .0, as a column of whole numbers with gaps does in pandas, they are the whole
+    numbers.
+
+    Raises:
+        DataError: such numbers have lost digits; or an id is bad where that fails.
+    """
     ids = _encoded(checks.rows.columns[name])
+    ids = _replaced(ids, pc.utf8_trim_whitespace(ids.dictionary))
+    ids = _without_points(checks, ids, name)
     known = ids.dictionary
-    trimmed = pc.utf8_trim_whitespace(known)
-    if not trimmed.equals(known):
-        ids = _encoded(trimmed.take(ids.indices))
-        known = ids.dictionary
     # What holds for an id holds for all its rows, and there are far fewer ids than rows.
     for bad, kind, describe in (
         (
             pc.equal(known, ""),
             f"empty {word} id",
             lambda row: f"column {name!r} is empty; expected the id of the {word}",
+        ),
+        (
+            _missing_ids(known),
+            f"missing {word} id",
+            lambda row: (
+                f"column {name!r} holds {shown(ids[row].as_py())}, a missing value; expected the id of the {word}"
+            ),
         ),
         (
             pc.match_substring_regex(known, r"[\x00-\x1f\x7f]"),
@@ -165,6 +208,42 @@ def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
         if _mask(bad).any():
             checks.reject(_mask(bad)[ids.indices.to_numpy()], kind, describe)
     return ids
+
+
+def _missing_ids(known: pa.Array) -> pa.Array:
+    """Which ids stand for a missing value."""
+    words = pc.is_in(pc.utf8_lower(known), value_set=pa.array(_MISSING, known.type))
+    return pc.or_(words, pc.equal(known, "NA"))
+
+
+def _without_points(checks: Checks, ids: pa.DictionaryArray, name: str) -> pa.DictionaryArray:
+    """Ids such as 12.0 as 12, where all ids of the column are whole numbers and some are written so."""
+    known = ids.dictionary
+    pointed = pc.match_substring_regex(known, _INTEGRAL)
+    if not pc.any(pointed).as_py():
+        return ids
+    rest = pc.or_(pc.equal(known, ""), _missing_ids(known))
+    if not pc.all(pc.or_(pc.match_substring_regex(known, _WHOLE), rest)).as_py():
+        return ids
+    whole = pc.replace_substring_regex(known, r"\.0*$", "")
+    path = checks.rows.path
+    long = pc.and_(pointed, pc.greater(pc.utf8_length(whole), _EXACT_DIGITS))
+    if pc.any(long).as_py():
+        raise DataError(
+            f"column {name!r} holds ids such as {known.filter(long)[0].as_py()}, in which floating point has lost the last "
+            "digits; write ids as text or whole numbers (Int64 in pandas)",
+            path,
+        )
+    example = known.filter(pointed)[0].as_py()
+    checks.problems.note(
+        f"{path.name}: column {name!r} holds whole numbers written as {example}; read as {example.partition('.')[0]}"
+    )
+    return _replaced(ids, whole)
+
+
+def _replaced(ids: pa.DictionaryArray, known: pa.Array) -> pa.DictionaryArray:
+    """Ids that have become others, each kept once again."""
+    return ids if known.equals(ids.dictionary) else _encoded(known.take(ids.indices))
 
 
 def _encoded(ids: pa.Array) -> pa.DictionaryArray:
@@ -188,7 +267,9 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
             values = column.cast(pa.float64()) if plain and not column.null_count else None
         except pa.ArrowException:
             values = None
-        numbers = values.to_numpy() if values is not None else np.array([_number(text) for text in texts], dtype=float)
+        numbers = (
+            values.to_numpy() if values is not None else np.array([parsed_number(text) for text in texts], dtype=float)
+        )
     else:
         numbers = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
     checks.reject(
@@ -197,42 +278,6 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
         lambda row: f"column {name!r} holds {shown(column[row].as_py())}; expected a number as the {word}",
     )
     return numbers
-
-
-def time_column(checks: Checks, name: str, word: str = "time") -> Numbers:
-    """Unix seconds, from numbers or from dates and times in ISO 8601; whole numbers stay exact.
-
-    A column holds one of the two: what fits most rows decides, and the others are refused. A time without a zone is
-    taken as UTC.
-    """
-    column = checks.rows.columns[name]
-    if not pa.types.is_large_string(column.type):
-        if pa.types.is_integer(column.type) and not column.null_count:
-            exact: Numbers = column.cast(pa.int64()).to_numpy()
-            return exact
-        return number_column(checks, name, word)
-    column = pc.fill_null(pc.utf8_trim_whitespace(column), "")
-    if _mask(pc.match_substring_regex(column, _INTEGER)).all():
-        whole: Numbers = pc.replace_substring_regex(column, r"^\+", "").cast(pa.int64()).to_numpy()
-        return whole
-    texts = column.to_pylist()
-    exactly = [int(text) if re.fullmatch(_INTEGER, text) else None for text in texts]
-    numbers = np.array([_number(text) for text in texts], dtype=np.float64)
-    dates = np.array([_seconds(text) for text in texts], dtype=np.float64)
-    use_dates = np.isfinite(dates).sum() > np.isfinite(numbers).sum()
-    values = dates if use_dates else numbers
-    bad = ~np.isfinite(values)
-    bad[~bad] |= np.abs(values[~bad]) >= _LATEST
-    expected = "a date or time such as 2018-06-17 or 2018-06-17T12:30:00Z" if use_dates else "a number"
-    checks.reject(
-        bad,
-        f"{word} is no {'date' if use_dates else 'number'}",
-        lambda row: f"column {name!r} holds {shown(column[row].as_py())}; expected {expected} as the {word}",
-    )
-    values = np.where(bad, 0.0, values)
-    if all(number is not None for number, refused in zip(exactly, bad, strict=True) if not refused) and not use_dates:
-        return np.array([number or 0 for number in exactly], dtype=np.int64)
-    return values
 
 
 def text_column(checks: Checks, name: str | None) -> list[str | None]:
@@ -259,18 +304,8 @@ def _mask(array: pa.Array) -> Bool[np.ndarray, " rows"]:
     return mask
 
 
-def _number(text: str | None) -> float:
+def parsed_number(text: str | None) -> float:
     """A number, or NaN. Python's float reads more than numbers: underscores, "nan", other scripts' digits."""
     if text is None or not _NUMBER.fullmatch(text):
         return float("nan")
     return float(text)
-
-
-def _seconds(text: str) -> float:
-    """Unix seconds of an ISO 8601 date or time, or NaN."""
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        return (moment - _EPOCH) / timedelta(seconds=1)
-    except (ValueError, OverflowError):
-        return float("nan")

@@ -12,10 +12,10 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from allmrec.core.config import Config
 from allmrec.core.errors import DataError
-from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows, shown_all
+from allmrec.data.files import FileLayout, Problems, Role, Rows, read_rows, shown_all
 from allmrec.data.sources.base import RawData, RawInteractions
+from allmrec.data.sources.columns import ReadingConfig
 from allmrec.data.sources.recbole import read_atomic_file
 from allmrec.data.sources.table import interactions_of, items_of
 
@@ -41,7 +41,7 @@ _GENRES_100K = (
 _NO_GENRES = {"unknown", "(no genres listed)"}
 
 
-class MovieLensConfig(Config):
+class MovieLensConfig(ReadingConfig):
     """A MovieLens folder and what becomes of its titles."""
 
     directory: Path = Field(description="The folder with the ratings and the films.")
@@ -52,7 +52,6 @@ class MovieLensConfig(Config):
         ("unknown", "unkonwn"), description="Titles that stand for none (100K's film 267; recbole misspells it)."
     )
     encoding: str | None = Field(None, description="By default UTF-8 if the film file is that, else latin-1.")
-    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def read_movielens_folder(config: MovieLensConfig) -> RawData:
     """
     kind, ratings, films = _find(config)
     layout = _LAYOUTS[kind]
-    problems = Problems(config.on_error)
+    problems = config.problems()
     interactions = _read_ratings(ratings, layout, problems)
     encoding = config.encoding or _encoding(films)
     rows = _read(films, layout.films_layout, layout.film_columns, problems, encoding)
@@ -195,7 +194,7 @@ def read_movielens_folder(config: MovieLensConfig) -> RawData:
         titles=tuple(_title(title, config) for title in items.titles),
         categories=tuple(tuple(genre for genre in genres if genre not in _NO_GENRES) for genres in items.categories),
     )
-    return RawData(interactions, items, (ratings, films), dict(problems.skipped))
+    return RawData.of(interactions, items, (ratings, films), problems)
 
 
 def article_first(title: str, articles: Sequence[str] = ARTICLES) -> str:
@@ -228,7 +227,7 @@ def _title(title: str | None, config: MovieLensConfig) -> str | None:
 def _read_ratings(path: Path, layout: _Layout, problems: Problems) -> RawInteractions:
     """The ratings file of a layout."""
     user, item, rating, time = layout.rating_columns
-    roles: dict[str, Role] = {user: "id", item: "id", rating: "number", time: "number"}
+    roles: dict[str, Role] = {user: "id", item: "id", rating: "number", time: "time"}
     rows = _read(path, layout.ratings_layout, roles, problems)
     _expect(rows, roles)
     return interactions_of(rows, problems, user=user, item=item, rating=rating, time=time)

@@ -8,23 +8,22 @@ from pathlib import Path
 
 from pydantic import Field
 
-from allmrec.core.config import Config
-from allmrec.data.files import FileLayout, OnError, Problems, read_rows
+from allmrec.data.files import FileLayout, read_rows
 from allmrec.data.sources.base import RawData
+from allmrec.data.sources.columns import ReadingConfig
 from allmrec.data.sources.table import interactions_of, items_of
 
 __all__ = ["MovieTweetingsConfig", "read_movietweetings_folder"]
 
-_LAYOUT = FileLayout(format="csv", delimiter="::", header=False)
 _YEAR = re.compile(r"\s*\((?:18|19|20)\d\d\)\s*$")
 
 
-class MovieTweetingsConfig(Config):
+class MovieTweetingsConfig(ReadingConfig):
     """A snapshot of MovieTweetings."""
 
     directory: Path = Field(description="The folder with ratings.dat and movies.dat.")
     with_year: bool = Field(True, description="Whether titles end with the year.")
-    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
+    encoding: str = Field("utf-8", description="Encoding of both files.")
 
 
 def read_movietweetings_folder(config: MovieTweetingsConfig) -> RawData:
@@ -33,13 +32,14 @@ def read_movietweetings_folder(config: MovieTweetingsConfig) -> RawData:
     Raises:
         DataError: a file is missing or damaged.
     """
-    problems = Problems(config.on_error)
+    problems = config.problems()
+    layout = FileLayout(format="csv", delimiter="::", header=False, encoding=config.encoding)
     ratings, films = config.directory / "ratings.dat", config.directory / "movies.dat"
-    rows = read_rows(ratings, _LAYOUT, {"1": "id", "2": "id", "3": "number", "4": "number"}, problems)
+    rows = read_rows(ratings, layout, {"1": "id", "2": "id", "3": "number", "4": "time"}, problems)
     interactions = interactions_of(rows, problems, user="1", item="2", rating="3", time="4")
-    rows = read_rows(films, _LAYOUT, {"1": "id", "2": "text", "3": "text"}, problems)
+    rows = read_rows(films, layout, {"1": "id", "2": "text", "3": "text"}, problems)
     items = items_of(rows, problems, item="1", title="2", categories="3", category_separator="|")
     if not config.with_year:
         without = (None if title is None else _YEAR.sub("", title) or title for title in items.titles)
         items = replace(items, titles=tuple(without))
-    return RawData(interactions, items, (ratings, films), dict(problems.skipped))
+    return RawData.of(interactions, items, (ratings, films), problems)

@@ -9,19 +9,19 @@ from pathlib import Path
 import pyarrow.compute as pc
 from pydantic import Field
 
-from allmrec.core.config import Config
 from allmrec.core.errors import DataError
-from allmrec.data.files import FileLayout, OnError, Problems, Role, Rows, read_rows, shown
+from allmrec.data.files import FileLayout, Problems, Role, Rows, read_rows, shown
 from allmrec.data.sources.base import RawData, RawItems
-from allmrec.data.sources.table import AUTO, interactions_of, items_of
+from allmrec.data.sources.columns import AUTO, ReadingConfig, say_order
+from allmrec.data.sources.table import interactions_of, items_of
 
 __all__ = ["RecBoleConfig", "read_atomic_file", "read_recbole_folder"]
 
 # What a column of each type may serve as. A token may be a number that is written out; a sequence of numbers is a
 # vector, which nobody here reads.
 _ROLES: Mapping[str, tuple[Role, ...]] = {
-    "token": ("id", "number", "text", "texts"),
-    "float": ("number", "text"),
+    "token": ("id", "number", "time", "text", "texts"),
+    "float": ("number", "time", "text"),
     "token_seq": ("text", "texts"),
     "float_seq": (),
 }
@@ -34,7 +34,7 @@ _KNOWN = {
 }
 
 
-class RecBoleConfig(Config):
+class RecBoleConfig(ReadingConfig):
     """A folder of atomic files and what their columns are called, without types. "auto" is a usual name, if there."""
 
     directory: Path = Field(description="The folder with NAME.inter and, where there is one, NAME.item.")
@@ -50,7 +50,6 @@ class RecBoleConfig(Config):
     )
     sequence_separator: str = Field(" ", min_length=1, description="Between categories, where they are a token_seq.")
     encoding: str = Field("utf-8", description="Encoding of the files.")
-    on_error: OnError = Field("fail", description="Whether a bad line fails, or is left out and counted.")
 
 
 def read_recbole_folder(config: RecBoleConfig) -> RawData:
@@ -60,21 +59,19 @@ def read_recbole_folder(config: RecBoleConfig) -> RawData:
         DataError: the folder holds no data set or several, or a file is damaged.
     """
     log, items = _find(config)
-    problems = Problems(config.on_error)
+    problems = config.problems()
     roles: dict[str, Role] = {config.user: "id", config.item: "id"}
-    roles |= dict.fromkeys(_names(config, ("rating", "time")), "number")
+    roles |= dict.fromkeys(_names(config, ("rating",)), "number")
+    roles |= dict.fromkeys(_names(config, ("time",)), "time")
     rows = read_atomic_file(log, roles, problems, config.encoding)
+    chosen = {option: _chosen(config, option, rows) for option in ("rating", "time")}
     interactions = interactions_of(
-        rows,
-        problems,
-        user=config.user,
-        item=config.item,
-        rating=_chosen(config, "rating", rows),
-        time=_chosen(config, "time", rows),
+        rows, problems, user=config.user, item=config.item, rating=chosen["rating"], time=chosen["time"]
     )
+    say_order(rows, problems, config.time, {"user": config.user, "item": config.item, **chosen})
     files = (log,) if items is None else (log, items)
     catalogue = None if items is None else _read_items(items, config, problems)
-    return RawData(interactions, catalogue, files, dict(problems.skipped))
+    return RawData.of(interactions, catalogue, files, problems)
 
 
 def read_atomic_file(
@@ -113,7 +110,7 @@ def read_atomic_file(
                 # No token holds the end of its line.
                 values = pc.split_pattern(values, separator if kind == "token_seq" else "\n")
             columns[name] = values
-    return replace(rows, names=tuple(kinds), columns=columns)
+    return replace(rows, names=tuple(kinds), columns=columns, example={})
 
 
 def _read_items(path: Path, config: RecBoleConfig, problems: Problems) -> RawItems:

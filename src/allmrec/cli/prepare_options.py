@@ -1,0 +1,139 @@
+"""Groups of options that the sub-verbs of `prepare` share."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+from allmrec.core.config import parse_config
+from allmrec.data.build import PrepareConfig
+
+__all__ = ["Layouts", "Shared", "SharedBesidePreset", "said", "with_groups"]
+
+# What a shell has no easy way to write.
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|"}
+
+_Format = Literal["csv", "tsv", "plain", "jsonl", "literal", "parquet"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options that every source takes, in the order of the help; `with_groups` adds them to a verb."""
+
+    min_rating: Annotated[
+        float | None, typer.Option("--min-rating", help="An interaction counts from this rating on.")
+    ] = None
+    core: Annotated[
+        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions.")
+    ] = 0
+    core_passes: Annotated[
+        Literal["one", "all"] | None, typer.Option("--core-passes", help="Count once, or until nothing changes.")
+    ] = "one"
+    repeats: Annotated[
+        Literal["keep", "first", "last"], typer.Option("--repeats", help="What stays where a user meets an item again.")
+    ] = "keep"
+    keep_items: Annotated[
+        bool, typer.Option("--keep-items", help="Keep items of the items file that have no interactions.")
+    ] = False
+    on_error: Annotated[
+        Literal["fail", "skip"],
+        typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
+    ] = "fail"
+    max_skipped: Annotated[
+        float | None,
+        typer.Option(
+            "--max-skipped",
+            min=0,
+            max=1,
+            help="Share of a file's lines that may be left out. Default: 0.1, or ten lines.",
+        ),
+    ] = None
+    max_unpacked: Annotated[
+        int | None,
+        typer.Option(
+            "--max-unpacked", min=1, help="MiB that gzip or Parquet may unpack to at over 100 times. Default: 512."
+        ),
+    ] = None
+
+    def filters(self, preset: Mapping[str, Any] | None = None) -> PrepareConfig:
+        """Which interactions and items remain. What was said outweighs the preset."""
+        values = {"repeats": self.repeats, "keep_items_without_interactions": self.keep_items, **(preset or {})}
+        values |= said(min_rating=self.min_rating, core=self.core, core_passes=self.core_passes)
+        return parse_config(PrepareConfig, values, "The filters")
+
+    def reading(self) -> dict[str, Any]:
+        """What becomes of bad lines, as a source's options have it."""
+        return {"on_error": self.on_error, **said(max_skipped=self.max_skipped, max_unpacked=self.max_unpacked)}
+
+
+@dataclass(frozen=True)
+class SharedBesidePreset(Shared):
+    """The same where a preset may say what the command does not."""
+
+    core: Annotated[
+        int | None, typer.Option("--core", min=0, help="Remove users and items with fewer interactions. Default: 0.")
+    ] = None
+    core_passes: Annotated[
+        Literal["one", "all"] | None,
+        typer.Option("--core-passes", help="Count once, or until nothing changes. Default: one."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """How records lie in the files of a table, where it is not as they show."""
+
+    encoding: Annotated[str | None, typer.Option("--encoding", help="Such as cp1252; none: as the bytes tell.")] = None
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", help="Between columns, such as ';' or tab; none: as the lines show.")
+    ] = None
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")
+    ] = None
+    quoting: Annotated[
+        bool | None, typer.Option("--quoting/--no-quoting", help="Whether double quotes enclose fields.")
+    ] = None
+    format: Annotated[_Format | None, typer.Option("--format", help="None: as the file's ending tells.")] = None
+    items_encoding: Annotated[
+        str | None, typer.Option("--items-encoding", help="The same five of the items file; none: as above.")
+    ] = None
+    items_delimiter: Annotated[str | None, typer.Option("--items-delimiter")] = None
+    items_header: Annotated[bool | None, typer.Option("--items-header/--items-no-header")] = None
+    items_quoting: Annotated[bool | None, typer.Option("--items-quoting/--items-no-quoting")] = None
+    items_format: Annotated[_Format | None, typer.Option("--items-format")] = None
+
+    def options(self) -> dict[str, Any]:
+        """The options `layout` and `items_layout` of a table, as far as something was said."""
+        fields = ("encoding", "delimiter", "header", "quoting", "format")
+        layout = said(**{name: getattr(self, name) for name in fields})
+        items = said(**{name: getattr(self, f"items_{name}") for name in fields})
+        for given in (layout, items):
+            if "delimiter" in given:
+                given["delimiter"] = _DELIMITERS.get(given["delimiter"], given["delimiter"])
+        return {"layout": layout, **({"items_layout": layout | items} if items else {})}
+
+
+def said(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def with_groups(verb: Callable[..., None]) -> Callable[..., None]:
+    """Typer reads a function's signature: put the fields of each argument that is a group in that argument's place."""
+    own = dict(inspect.signature(verb, eval_str=True).parameters)
+    groups = {name: own.pop(name).annotation for name in list(own) if dataclasses.is_dataclass(own[name].annotation)}
+    fields = {name: inspect.signature(kind, eval_str=True).parameters for name, kind in groups.items()}
+
+    def command(**given: Any) -> None:
+        made = {name: kind(**{field: given.pop(field) for field in fields[name]}) for name, kind in groups.items()}
+        verb(**given, **made)
+
+    every = [*own.values(), *(parameter for group in fields.values() for parameter in group.values())]
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]  # no attribute until it is set
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    return command

@@ -1,0 +1,47 @@
+"""Fields of a config that name a file, a folder or something elsewhere: made whole, so that they mean the same anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from allmrec.core.config import Config
+
+__all__ = ["PLACE", "ModelName", "with_whole_places"]
+
+C = TypeVar("C", bound=Config)
+
+PLACE = "names a place"
+"""Marks a field, in `Annotated`, whose text may be a path."""
+
+ModelName = Annotated[str, PLACE]
+"""A model by its folder or file, or by a name on the hub or of a package."""
+
+
+def with_whole_places(config: C) -> C:
+    """The same config with each path that leads somewhere from here written out whole; other names stay as they are.
+
+    A run is opened from other folders than the one that it was made in. So this is done once, when it is made: done when it
+    is opened, a hub's name would become a folder that happens to be called the same.
+
+    Args:
+        config: fields marked with `PLACE`, in it or in configs inside of it, are looked at.
+    """
+    changed: dict[str, object] = {}
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            whole: object = with_whole_places(value)
+        elif isinstance(value, str) and PLACE in info.metadata:
+            whole = _whole(value)
+        else:
+            continue
+        if whole != value:
+            changed[name] = whole
+    return config.model_copy(update=changed) if changed else config
+
+
+def _whole(name: str) -> str:
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() else name
