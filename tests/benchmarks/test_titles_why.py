@@ -1,0 +1,94 @@
+"""What the benchmarks of reasons compute, by hand and against what the models read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.titles_answers import kind_of
+from benchmarks.titles_cold import CF, TEXT, TITLES, WORDS, Lists, cold_figures, places, within
+from benchmarks.titles_tokens import alone, shared
+from tests.recommend.conftest import queries, ranker
+
+from allmrec.recommend.samples import StageTwoBatch
+from allmrec.testing.tiny_lm import tiny_language_model
+
+NAMES = ["Heat", "Heat and Dust", "Up in the Air"]
+TITLES_OF = [[1], [1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "kind"),
+    [
+        ([1, 8], "heat.", "other spelling"),
+        ([4, 5], "Up in", "stopped"),
+        ([], "", "stopped"),
+        ([1, 2, 3, 9], "Heat and Dust II", "went on"),
+        ([4, 2, 3], "Up and Dust", "mixture"),
+        ([4, 5, 3], "Up in Dust", "mixture"),
+        ([4, 9, 3], "Up on Dust", "other"),
+        ([9, 9], "no no", "other"),
+    ],
+)
+def test_answers_that_are_no_title_by_kind(tokens: list[int], text: str, kind: str) -> None:
+    assert kind_of(tokens, TITLES_OF, text, NAMES) == kind
+
+
+def test_a_title_that_begins_another_goes_on_only_where_neither_is_said() -> None:
+    # All of it but the end of the longer title: that one was not finished.
+    assert kind_of([1, 2], TITLES_OF, "Heat and", NAMES) == "stopped"
+    # One that ends as the other does is a mixture of the two before it is anything else.
+    assert kind_of([4, 5, 2, 3], TITLES_OF, "Up in and Dust", NAMES) == "mixture"
+
+
+def test_places_among_all_and_among_some() -> None:
+    scores = np.array([[3.0, 1.0, 2.0, 1.0]] * 2)
+    at = np.array([3, 1])
+    # A tie keeps the list's order.
+    assert places(scores, at).tolist() == [4, 3]
+    assert places(scores, at, np.array([[False, True, False, True]] * 2)).tolist() == [2, 1]
+
+
+def test_rank_correlations_within_some_candidates() -> None:
+    scores, other = np.array([[4.0, 1.0, 2.0, 3.0]]), np.array([[0.0, 1.0, 2.0, 3.0]])
+    assert within(scores, other, np.array([[False, True, True, True]]))[0] == pytest.approx(1)
+    assert within(scores, other, np.ones((1, 4), dtype=bool))[0] == pytest.approx(-0.2)
+    assert np.isnan(within(scores, other, np.array([[True, True, False, False]]))[0])
+
+
+def test_a_score_that_is_popularity_loses_it_where_it_is_taken_out() -> None:
+    """Two cold targets; one system scores by log counts and a hint, the other by the hint alone."""
+    counts = np.array([[1, 2, 50, 90]] * 2)
+    lists = Lists(np.array([0, 1]), counts, counts < 10, np.array([True, True]))
+    hint = np.array([[0.9, 0.0, 0.1, 0.2], [0.0, 0.9, 0.1, 0.2]])
+    popular = np.log1p(counts) + hint
+    found = cold_figures(lists, [{TITLES: popular, TEXT: hint, CF: hint, WORDS: hint}])
+    row = found["systems"][TITLES]
+    assert row["Hit@1"][0] == 0
+    assert found["systems"][CF]["Hit@1"][0] == 1
+    assert row["first choice is cold"]["cold"][0] == 0
+    assert [part["cold"][0] for part in row["popularity taken out"]] == [0, 0, 1]
+    assert row["ahead of"]["warm"][0] == 0
+    assert found["chance among cold"] == 0.5
+    assert found["either"][f"{CF} or {WORDS}"][0] == 1
+
+
+@pytest.mark.parametrize("form", ["copy", "paper"])
+def test_tokens_are_those_that_the_loss_reads(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ranker(tiny_language_model(), template={"form": form}, budget={"title_tokens": 4})
+    lists = [np.asarray(c) for c in ([3, 1, 7, 9], [9, 2, 3, 12], [5, 6, 7, 8])]
+    batch = StageTwoBatch(queries(3), lists, np.asarray([2, 0, 3]), text=False)
+    read: list[int] = []
+    hidden = own.lm.hidden
+
+    def noted(embeddings, visible=None, *rest):  # type: ignore[no-untyped-def]
+        read.append(embeddings.shape[0] * embeddings.shape[1])
+        return hidden(embeddings, visible, *rest)
+
+    monkeypatch.setattr(type(own.lm), "hidden", lambda self, *given: noted(*given))
+    if form == "copy":
+        own.losses(batch.queries, lists, batch.targets, title=True, select=False)
+        assert shared(own.builder, batch) == read[0]
+    else:
+        for n in range(3):
+            own.losses([batch.queries[n]], [lists[n]], batch.targets[[n]], title=True, select=False)
+        assert alone(own.builder, batch) == sum(read)
