@@ -123,14 +123,14 @@ def cold_figures(lists: Lists, scores: Sequence[Mapping[str, Scores]]) -> dict[s
 
     Args:
         lists: what was asked.
-        scores: of each run by system.
+        scores: of each run by system; nan for users whom a system was not asked about.
     """
     cold, warm = lists.of_cold, ~lists.of_cold & lists.first
     log_counts = np.log1p(lists.counts).astype(np.float64)
 
     def mean(of: Callable[[Scores], Values], name: str) -> Values:
         found: Values = np.mean([of(one[name]) for one in scores], axis=0)
-        return found
+        return np.where(np.isnan(scores[0][name]).any(axis=1), np.nan, found)
 
     def hit(name: str, weight: float = 0.0, among: Bool[np.ndarray, "users candidates"] | None = None) -> Values:
         return mean(lambda s: (places(s - weight * log_counts, lists.at, among) == 1).astype(np.float64), name)
@@ -220,6 +220,7 @@ def scores_of(run: Run, protocol: EvaluationProtocol, rows: Int[np.ndarray, " as
     """Each system's scores."""
     queries = protocol.queries(run.split)
     asked, shown = [queries[n] for n in rows], protocol.candidates[rows]
+    of_cold = cold_and_warm_items(run.split)[0][protocol.targets[rows]]
     ranker = run.ranker()
     ranker.eval()
     ranker.keeps_items = True
@@ -231,7 +232,10 @@ def scores_of(run: Run, protocol: EvaluationProtocol, rows: Int[np.ndarray, " as
     }
     found: dict[str, Scores] = {}
     for name, joint in tables.items():
-        found[name] = title_scores(ranker.with_joint(joint), asked, shown, name).astype(np.float64)
+        # Everybody is asked as it was trained; with other vectors those with a cold target.
+        of = np.flatnonzero(of_cold | (name == TITLES))
+        found[name] = np.full(shown.shape, np.nan)
+        found[name][of] = title_scores(ranker.with_joint(joint), [asked[n] for n in of], shown[of], name)
     found[CF] = cf_scores(ranker.backbone, asked, shown).astype(np.float64)
     texts = TextBank(
         load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"})), run.dataset.catalogue.titles
