@@ -144,16 +144,17 @@ def cold_figures(lists: Lists, scores: Sequence[Mapping[str, Scores]]) -> dict[s
             kind: mean(lambda s, of=of: within(s, log_counts, of), name)
             for kind, of in (("all", np.ones_like(lists.cold)), ("cold", lists.cold), ("warm", ~lists.cold))
         }
+        everybody = lists.first if not np.isnan(scores[0][name]).any() else np.zeros_like(lists.first)
         rows[name] = {
             "Hit@1": _figure(hit(name)[cold]),
             "less CF": _less(hit(name)[cold], hit(CF)[cold]),
             "Hit@1 among cold candidates": _figure(hit(name, among=lists.cold)[cold]),
             "among cold less CF": _less(hit(name, among=lists.cold)[cold], hit(CF, among=lists.cold)[cold]),
-            "first choice is cold": {"cold": _figure(first_cold[cold]), "warm": _figure(first_cold[warm])},
+            "first choice is cold": {"cold": _figure(first_cold[cold]), "warm": _figure(first_cold[warm & everybody])},
             "ahead of": {kind: _figure(values[cold]) for kind, values in against.items()},
-            "correlation with log popularity": {kind: _figure(v[lists.first]) for kind, v in by_count.items()},
+            "correlation with log popularity": {kind: _figure(v[everybody]) for kind, v in by_count.items()},
             "popularity taken out": [
-                {"weight": weight, "cold": _figure(hit(name, weight)[cold]), "all": _figure(hit(name, weight)[lists.first]),
+                {"weight": weight, "cold": _figure(hit(name, weight)[cold]), "all": _figure(hit(name, weight)[everybody]),
                  "cold less CF": _less(hit(name, weight)[cold], hit(CF, weight)[cold])}
                 for weight in _TAKEN_OUT
             ],
