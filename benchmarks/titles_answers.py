@@ -1,7 +1,7 @@
 """Why a decoded answer is no candidate's title: `python -m benchmarks.titles_answers RUN`, of a run with a trained stage 2.
 
 Test users are answered by `generate`, and every answer that names no candidate is put in one class by its tokens (`kind_of`). The same
-users are answered along the candidates' titles (`constrained`), which cannot fail, and by the likelihood of titles.
+users are answered along the candidates' titles (`constrained`), which cannot fail; where the free answer is a title that is it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from allmrec.library import Run
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.answering import answers, choices
-from allmrec.recommend.generate import Answer
-from allmrec.recommend.language_ranker import normalised
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 from benchmarks.about import measured_by
 from benchmarks.figures import figure, shown
@@ -97,39 +95,34 @@ def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[
     queries, shown_lists = protocol.queries(run.split), list(protocol.candidates)
     ranker = run.ranker()
     ranker.eval()
-    ranker.keeps_items = True
     titles = ranker.builder.titles
     resolver = TitleResolver(run.dataset.catalogue.titles, template_quotes(run.config.tune.prompt.template))
-    named, walked, scored = (np.zeros(len(protocol)) for _ in range(3))
+    named, walked = np.zeros(len(protocol)), np.zeros(len(protocol))
     kinds: Counter[str] = Counter()
-    ended: Counter[str] = Counter()
-    cut = 0
     met: list[dict[str, Any]] = []
     for numbers in prompts_alike(ranker, queries, shown_lists, batch_size):
-        part = [queries[n] for n in numbers], [shown_lists[n] for n in numbers]
-        with torch.inference_mode():
-            likelihoods = [normalised(row, "sum") for row in ranker.title_likelihoods(*part)]
-        found: list[Answer] = answers(ranker, *part, run.config.evaluation.generate)
-        for n, answer, choice, row in zip(numbers, found, choices(ranker, *part), likelihoods, strict=True):
+        found = answers(
+            ranker, [queries[n] for n in numbers], [shown_lists[n] for n in numbers], run.config.evaluation.generate
+        )
+        for n, answer in zip(numbers, found, strict=True):
             items, target = shown_lists[n].tolist(), int(protocol.targets[n])
-            walked[n] = items[choice.candidate] == target
-            scored[n] = items[int(np.argmax(row))] == target
             words = [ranker.lm.detokenize(titles[item]) for item in items]
             resolution = resolver.resolve(answer.text, items, words)
             if resolution.kind == "candidate":
-                named[n] = resolution.item == target
+                # Along the titles the same tokens are likeliest, as all of them are a title's.
+                named[n] = walked[n] = resolution.item == target
                 continue
-            kind = resolution.kind if resolution.kind != "none" else kind_of(
-                answer.tokens, [titles[item] for item in items], answer.text, words
-            )  # fmt: skip
+            (choice,) = choices(ranker, [queries[n]], [shown_lists[n]])
+            walked[n] = items[choice.candidate] == target
+            tokens = [titles[item] for item in items]
+            kind = kind_of(answer.tokens, tokens, answer.text, words) if resolution.kind == "none" else resolution.kind
             kinds[kind] += 1
-            ended[kind] += answer.ended
             nearest = max(items, key=lambda item: _common(answer.tokens, titles[item]))
-            cut += is_cut(run, nearest)
             met.append({"kind": kind, "answer": answer.text, "ended": answer.ended,
                         "nearest": ranker.lm.detokenize(titles[nearest]), "its title": run.dataset.catalogue.titles[nearest],
-                        "is the target": nearest == target})  # fmt: skip
-        print(f"  {sum(kinds.values())} invalid so far, in {batch_size} at a time", flush=True)
+                        "cut": is_cut(run, nearest), "the target's": nearest == target,
+                        "constrained": ranker.lm.detokenize(tokens[choice.candidate])})  # fmt: skip
+        print(f"  {len(met)} invalid so far, {len(numbers)} more answers", flush=True)
 
     def value(values: np.ndarray) -> list[float]:
         return figure(bootstrap_mean(values, numpy_generator(0, "titles answers")))
@@ -137,13 +130,14 @@ def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[
     less = figure(paired_difference(walked, named, numpy_generator(0, "titles answers")))
     return {
         "answers": len(protocol),
-        "invalid": sum(kinds.values()),
-        "kinds": {kind: {"answers": count, "ended": ended[kind]} for kind, count in kinds.most_common()},
-        "nearest title is cut": cut,
-        "nearest title is the target's": sum(one["is the target"] for one in met),
+        "invalid": len(met),
+        "kinds": {
+            kind: {"answers": count} | {what: sum(one[what] for one in met if one["kind"] == kind) for what in ("ended", "cut", "the target's")}
+            for kind, count in kinds.most_common()
+        },
         "titles that are cut": float(np.mean([is_cut(run, item) for row in shown_lists for item in row.tolist()])),
         "lists that show two titles alike": float(np.mean([_alike(ranker.builder.titles, row.tolist()) for row in shown_lists])),
-        "Hit@1": {"generate": value(named), "constrained": value(walked), "score": value(scored), "constrained less generate": less},
+        "Hit@1": {"generate": value(named), "constrained": value(walked), "constrained less generate": less},
         "examples": _examples(met, examples),
     }  # fmt: skip
 
