@@ -25,6 +25,7 @@ from allmrec.library import Run
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.answering import answers, choices
+from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 from benchmarks.about import measured_by
 from benchmarks.figures import figure, shown
@@ -90,7 +91,7 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[str, Any]:
-    """Counts by kind, examples, and Hit@1 of the three ways to answer."""
+    """Counts by kind, examples, and Hit@1 of both ways to answer."""
     protocol = draw_protocol(run.split, "test", None, 20, 0).first(users)
     queries, shown_lists = protocol.queries(run.split), list(protocol.candidates)
     ranker = run.ranker()
@@ -101,9 +102,7 @@ def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[
     kinds: Counter[str] = Counter()
     met: list[dict[str, Any]] = []
     for numbers in prompts_alike(ranker, queries, shown_lists, batch_size):
-        found = answers(
-            ranker, [queries[n] for n in numbers], [shown_lists[n] for n in numbers], run.config.evaluation.generate
-        )
+        found = answers(ranker, [queries[n] for n in numbers], [shown_lists[n] for n in numbers], GenerateConfig())
         for n, answer in zip(numbers, found, strict=True):
             items, target = shown_lists[n].tolist(), int(protocol.targets[n])
             words = [ranker.lm.detokenize(titles[item]) for item in items]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from benchmarks.titles_answers import kind_of
-from benchmarks.titles_cold import CF, TEXT, TITLES, WORDS, Lists, cold_figures, places, within
-from benchmarks.titles_tokens import alone, shared
+from benchmarks.titles_answers import kind_of, measured
+from benchmarks.titles_cold import CF, TEXT, TITLES, WORDS, Lists, cold_figures, places, scores_of, within
+from benchmarks.titles_tokens import alone, counted, shared
 from tests.recommend.conftest import queries, ranker
+from tiny_world import TinyWorld
 
+from allmrec.evaluation import draw_protocol
+from allmrec.library import Run
+from allmrec.pipeline.config import load_recipe
 from allmrec.recommend.samples import StageTwoBatch
 from allmrec.testing.tiny_lm import tiny_language_model
+from allmrec.testing.worlds import taste_world
 
 NAMES = ["Heat", "Heat and Dust", "Up in the Air"]
 TITLES_OF = [[1], [1, 2, 3], [4, 5, 6, 7]]
@@ -70,6 +77,28 @@ def test_a_score_that_is_popularity_loses_it_where_it_is_taken_out() -> None:
     assert row["ahead of"]["warm"][0] == 0
     assert found["chance among cold"] == 0.5
     assert found["either"][f"{CF} or {WORDS}"][0] == 1
+
+
+def test_a_run_is_asked_and_every_answer_is_counted(tmp_path: Path, tiny_world: TinyWorld) -> None:
+    data = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
+    changes = {"tune.title_weight": 1.0, "tune.prompt.template.form": "copy", "tune.prompt.budget.title_tokens": 3,
+               "held_out_targets": 0, "tune.positions": "all"}  # fmt: skip
+    run = Run.create(tmp_path / "run", data, load_recipe(str(tiny_world.recipe), changes), "cpu")
+    run.train(lambda text: None)
+    found = measured(run, 6, examples=1)
+    assert found["answers"] == 6
+    assert found["invalid"] == sum(kind["answers"] for kind in found["kinds"].values())
+    assert found["Hit@1"]["constrained"][0] >= found["Hit@1"]["generate"][0]
+    assert 0 < found["titles that are cut"] <= 1
+    protocol = draw_protocol(run.split, "test", None, 20, 0)
+    lists, rows = Lists.of(run, protocol, 4)
+    scores = scores_of(run, protocol, rows)
+    assert lists.first.sum() == 4
+    assert np.isfinite(scores[TITLES]).all()
+    assert np.isnan(scores[TEXT]).any(axis=1).tolist() == (~lists.of_cold).tolist()
+    tokens = counted(run, 4)
+    assert tokens["A-LLMRec, copy"]["tokens"] < tokens["A-LLMRec, copy, prompts one by one"]["tokens"]
+    assert len({row["samples"] for row in tokens.values()}) == 1
 
 
 @pytest.mark.parametrize("form", ["copy", "paper"])

@@ -33,7 +33,8 @@ from tests.proof.conftest import asked_about, hit_at_1, stage_two
 pytestmark = pytest.mark.slow
 
 CANDIDATES = 8
-MIXED_STEPS = 100
+# Of the world of two halves, whose prompts are long.
+MIXED_STEPS, MIXED_CANDIDATES = 100, 6
 
 
 def stage_one(data: InteractionDataset, seed: int = 0) -> tuple[Split, Backbone, JointItemTable]:
@@ -77,20 +78,20 @@ def tuning(samples: int, epochs: int, **prompt: object) -> TuneConfig:
     )
 
 
-def by_titles(steps: int, **prompt: object) -> TuneConfig:
+def by_titles(steps: int, batch: int = 8, candidates: int = CANDIDATES, **prompt: object) -> TuneConfig:
     """The title loss alone, in the form `copy`, over so many steps."""
     start = {"projection": {"start": "aligned", "scale": "embeddings"}, "budget": {"history": 4, "title_tokens": 6}}
     return TuneConfig.model_validate(
         {
             "prompt": start | {"template": {"form": "copy"}} | prompt,
-            "candidates": CANDIDATES,
+            "candidates": candidates,
             "positions": "all",
-            "pool": CANDIDATES,
-            "samples_per_epoch": 8 * steps,
+            "pool": candidates,
+            "samples_per_epoch": batch * steps,
             "validation_users": 0,
             "training": {
                 "learning_rate": 2e-3,
-                "batch_size": 8,
+                "batch_size": batch,
                 "epochs": 1,
                 "clip_norm": 1.0,
                 "warmup": 0.05,
@@ -136,14 +137,15 @@ def test_only_text_knows_by_the_title_loss(smollm2: TransformersLM) -> None:
     assert ours > sasrec + 0.25
 
 
-def in_two_halves(lm: TransformersLM, seed: int, users: int = 80) -> dict[str, list[float]]:
+def in_two_halves(lm: TransformersLM, seed: int, users: int = 60) -> dict[str, list[float]]:
     """Hit@1 of users whom collaboration tells, and of users whom titles tell, in a `mixed_world`.
 
     Candidates are of the user's own half: its titles say which half an item belongs to, and nothing shall come of that.
     """
     data = mixed_world(seed=seed)
     split, backbone, joint = stage_one(data, seed)
-    config = by_titles(MIXED_STEPS, template=READING, slots="both")
+    short = {"history": 3, "title_tokens": 5}
+    config = by_titles(MIXED_STEPS, 4, MIXED_CANDIDATES, template=READING, slots="both", budget=short)
     ranker = stage_two(lm, backbone, split.dataset, joint, seed, **dict(config.prompt))
     tune(ranker, split, config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})}))
     rng = numpy_generator(seed, "worlds")
@@ -152,7 +154,7 @@ def in_two_halves(lm: TransformersLM, seed: int, users: int = 80) -> dict[str, l
     for user in range(users):
         other = tasteful == (user % 2 == 0)
         other[[0, *data.sequence(user)]] = False
-        negatives.append(rng.choice(np.flatnonzero(other), CANDIDATES - 1, replace=False))
+        negatives.append(rng.choice(np.flatnonzero(other), MIXED_CANDIDATES - 1, replace=False))
     asked = asked_about(split, np.arange(users), np.stack(negatives), rng)
     texts = TextBank(load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen")), data.catalogue.titles)
     systems = {
@@ -169,7 +171,7 @@ def in_two_halves(lm: TransformersLM, seed: int, users: int = 80) -> dict[str, l
 def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
     """Half of the users can be told by collaboration alone, the other half by reading alone; A-LLMRec is right about both."""
     found = in_two_halves(smollm2, seed=0)
-    print(f"Hit@1 of {CANDIDATES}, users of collaboration and of titles: {found}")
+    print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {found}")
     ours, sasrec, reading = found.values()
     # Each knows its own half, and no more.
     assert min(sasrec[0], reading[1]) > 0.6
