@@ -44,7 +44,7 @@ asked, `vectors exchanged` about 1,000: the trained system with users' and items
 they are; chance is 0.05. The other cells change one thing in seed 0: `slots-e` fills slots with e alone; `positions-last` trains on each
 user's last item only, twelve times over; `mlp-llm` goes straight from CF vectors; `gru4rec` stands on that CF model; `a-fifth` has 10,240 samples in
 the form `copy`, and `paper-form` has five times as many, 51,200, in the paper's own form; TALLRec has 12,800 samples
-and trained for 284 s, seed 0 for 252 s, both among eleven others. A row named after seeds is the mean over them, its interval over users. "Less" is paired with
+and twice the tokens of seed 0 (below). A row named after seeds is the mean over them, its interval over users. "Less" is paired with
 the CF model of the same seed. Cold are users whose target is among the coldest 35 % of items. A decoded answer counts where it
 is a candidate's title exactly, as the prompt shows it.
 
@@ -66,7 +66,11 @@ What it says:
 _TOKENS = """\
 ### Compute in tokens
 
-TOKENS TEXT {measured} {each} {whole}
+The frozen language model multiplies its weights with every token that it reads, forward and backward, for A-LLMRec as for TALLRec, so
+tokens compare their compute on any machine. Counted over one epoch of seed 0's samples, the answer's tokens among them, padding and
+validation not ({measured}). A sample of TALLRec takes
+{each:.1f} times the tokens of one in the form `copy`, whose items are read once for a batch of 64 users; in all, the row TALLRec above has
+read {whole:.1f} times as many tokens as the rows called seed. It is not for want of compute that it stays below them.
 """
 
 _COLD = """\

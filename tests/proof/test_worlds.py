@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 CANDIDATES = 8
 # Of the world of two halves, whose prompts are long.
-MIXED_STEPS, MIXED_CANDIDATES = 100, 6
+MIXED_STEPS, MIXED_CANDIDATES = 120, 6
 
 
 def stage_one(data: InteractionDataset, seed: int = 0) -> tuple[Split, Backbone, JointItemTable]:
