@@ -1,16 +1,15 @@
-"""Why cold targets are not won by titles: `python -m benchmarks.titles_cold RUN [RUN ...]`, runs of several seeds with a trained stage 2.
+"""Why cold targets are not won by titles: `python -m benchmarks.titles_cold RUN`, of a run with a trained stage 2.
 
-Cold targets are those of `scenario_masks` (the 35 % of items with the fewest training interactions). Every candidate of the
-users with a cold target, and of the first `--users` of all, is scored by A-LLMRec by titles with the item slots as they were trained, with
-text vectors in place of CF vectors for all items and for cold items alone, by the CF model, by similarity of titles, and by
-popularity. Three things are told apart: whether a cold item can come first at all against warm ones, whether the right one
-is found among the cold ones, and what is left of it once popularity is taken out of the scores. A user's value is the mean over the runs.
+Cold targets are those of `scenario_masks` (the 35 % of items with the fewest training interactions). Two things are read. The ranks that
+a table of `benchmarks.titles` keeps say, for everybody with a cold target and of all seeds, where each system has it. And for the first
+`--users` of them every candidate is scored anew by the run, which tells apart whether a cold item can come first at all against
+warm ones, whether the right one is found among the cold ones, and what is left once popularity is taken out of the scores.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +33,22 @@ from allmrec.text.encoder import load_encoder
 from allmrec.text.similarity import TitleSimilarity
 from benchmarks.about import measured_by
 from benchmarks.figures import Figure, figure, shown
-from benchmarks.rank_files import Asked, as_ranks
+from benchmarks.rank_files import Asked, Kept, as_ranks
 from benchmarks.tables import RESULTS, cells_of, read_table, table_ranks, write_result
 from benchmarks.titles_why import cf_scores, title_scores
 
-__all__ = ["Lists", "cold_figures", "places", "within"]
+__all__ = ["Lists", "cold_figures", "places", "stored_figures", "within"]
 
-TITLES, TEXT, COLD_TEXT, CF, WORDS, POPULAR = (
-    "A-LLMRec", "A-LLMRec, text vectors", "A-LLMRec, text vectors of cold items", "CF model", "Text similarity", "Popularity",
-)  # fmt: skip
+TITLES, CF, WORDS, POPULAR = "A-LLMRec", "CF model", "Text similarity", "Popularity"
 _TAKEN_OUT = (0.0, 0.5, 1.0)
+# What fills slots: cell and system of the table.
+_SLOTS = {
+    "e": "slots-e/allmrec", "q in their place": "slots-e/allmrec-sbert", "the cold rule's": "slots-e/allmrec-cold",
+    "e and q": "seed-0/allmrec", "none: the CF model itself": "seed-0/backbone",
+}  # fmt: skip
+# Ranks that are told apart, and lengths of titles in tokens.
+_PLACES = ((1, 1), (2, 5), (6, 20))
+_LENGTHS = ((1, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8))
 
 Scores = Float[np.ndarray, "users candidates"]
 Values = Float[np.ndarray, " users"]
@@ -51,35 +56,25 @@ Values = Float[np.ndarray, " users"]
 
 @dataclass(frozen=True)
 class Lists:
-    """What is the same for every system.
+    """Lists with a cold target.
 
     Attributes:
         at: the target's place in each list.
         counts: training interactions of each candidate.
         cold: whether a candidate is cold.
-        first: users of the sample of all; the others were added because their target is cold.
     """
 
     at: Int[np.ndarray, " users"]
     counts: Int[np.ndarray, "users candidates"]
     cold: Bool[np.ndarray, "users candidates"]
-    first: Bool[np.ndarray, " users"]
-
-    @property
-    def of_cold(self) -> Bool[np.ndarray, " users"]:
-        """Users whose target is cold."""
-        found: Bool[np.ndarray, " users"] = self.cold[np.arange(len(self.at)), self.at]
-        return found
 
     @classmethod
-    def of(cls, run: Run, protocol: EvaluationProtocol, users: int) -> tuple[Lists, Int[np.ndarray, " asked"]]:
-        """The lists that are asked, and their rows in the protocol."""
-        first = np.arange(len(protocol)) < users
-        rows = np.flatnonzero(first | scenario_masks(protocol, run.split)["cold items"])
-        shown = protocol.candidates[rows]
-        at = np.argmax(shown == protocol.targets[rows, None], axis=1)
+    def of(cls, run: Run, protocol: EvaluationProtocol, rows: Int[np.ndarray, " asked"]) -> Lists:
+        """These rows of the protocol."""
+        shown_items = protocol.candidates[rows]
+        at = np.argmax(shown_items == protocol.targets[rows, None], axis=1)
         cold, _ = cold_and_warm_items(run.split)
-        return cls(at, run.split.train_counts()[shown], cold[shown], first[rows]), rows
+        return cls(at, run.split.train_counts()[shown_items], cold[shown_items])
 
 
 def places(
@@ -118,93 +113,138 @@ def _ranked(values: Float[np.ndarray, " candidates"]) -> Float[np.ndarray, " can
     return found
 
 
-def cold_figures(lists: Lists, scores: Sequence[Mapping[str, Scores]]) -> dict[str, Any]:
-    """All figures.
-
-    Args:
-        lists: what was asked.
-        scores: of each run by system; nan for users whom a system was not asked about.
-    """
-    cold, warm = lists.of_cold, ~lists.of_cold & lists.first
+def cold_figures(lists: Lists, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """Figures of each system's scores of lists with a cold target."""
     log_counts = np.log1p(lists.counts).astype(np.float64)
 
-    def mean(of: Callable[[Scores], Values], name: str) -> Values:
-        found: Values = np.mean([of(one[name]) for one in scores], axis=0)
-        return np.where(np.isnan(scores[0][name]).any(axis=1), np.nan, found)
-
     def hit(name: str, weight: float = 0.0, among: Bool[np.ndarray, "users candidates"] | None = None) -> Values:
-        return mean(lambda s: (places(s - weight * log_counts, lists.at, among) == 1).astype(np.float64), name)
+        return (places(scores[name] - weight * log_counts, lists.at, among) == 1).astype(np.float64)
 
-    rows = {}
-    for name in scores[0]:
-        first_cold = mean(lambda s: lists.cold[np.arange(len(s)), s.argmax(axis=1)].astype(np.float64), name)
-        against = {kind: mean(lambda s, of=of: _above(s, lists.at, of), name)
-                   for kind, of in (("warm", ~lists.cold), ("cold", lists.cold))}  # fmt: skip
-        by_count = {
-            kind: mean(lambda s, of=of: within(s, log_counts, of), name)
-            for kind, of in (("all", np.ones_like(lists.cold)), ("cold", lists.cold), ("warm", ~lists.cold))
-        }
-        everybody = lists.first if not np.isnan(scores[0][name]).any() else np.zeros_like(lists.first)
-        rows[name] = {
-            "Hit@1": _figure(hit(name)[cold]),
-            "less CF": _less(hit(name)[cold], hit(CF)[cold]),
-            "Hit@1 among cold candidates": _figure(hit(name, among=lists.cold)[cold]),
-            "among cold less CF": _less(hit(name, among=lists.cold)[cold], hit(CF, among=lists.cold)[cold]),
-            "first choice is cold": {"cold": _figure(first_cold[cold]), "warm": _figure(first_cold[warm & everybody])},
-            "ahead of": {kind: _figure(values[cold]) for kind, values in against.items()},
-            "correlation with log popularity": {kind: _figure(v[everybody]) for kind, v in by_count.items()},
+    systems = {}
+    for name, own in scores.items():
+        first = lists.cold[np.arange(len(own)), own.argmax(axis=1)].astype(np.float64)
+        systems[name] = {
+            "Hit@1": _figure(hit(name)),
+            "Hit@1 among cold candidates": _figure(hit(name, among=lists.cold)),
+            "among cold less CF": _less(hit(name, among=lists.cold), hit(CF, among=lists.cold)),
+            "first choice is cold": _figure(first),
+            "ahead of": {"warm": _figure(_ahead(own, lists.at, ~lists.cold)), "cold": _figure(_ahead(own, lists.at, lists.cold))},
+            "correlation with log popularity": {
+                "all": _figure(within(own, log_counts, np.ones_like(lists.cold))),
+                "cold": _figure(within(own, log_counts, lists.cold)),
+                "warm": _figure(within(own, log_counts, ~lists.cold)),
+            },
             "popularity taken out": [
-                {"weight": weight, "cold": _figure(hit(name, weight)[cold]), "all": _figure(hit(name, weight)[everybody]),
-                 "cold less CF": _less(hit(name, weight)[cold], hit(CF, weight)[cold])}
+                {"weight": weight, "Hit@1": _figure(hit(name, weight)), "less CF": _less(hit(name, weight), hit(CF, weight))}
                 for weight in _TAKEN_OUT
             ],
         }  # fmt: skip
     return {
-        "users": {"cold": int(cold.sum()), "first": int(lists.first.sum())},
-        "cold candidates": float(lists.cold[cold].sum(axis=1).mean()),
-        "chance among cold": float((1 / lists.cold[cold].sum(axis=1)).mean()),
-        "systems": rows,
-        "by rank": _by_rank(lists, scores),
-        "either": {
-            f"{CF} or {WORDS}": _figure(mean_of_best(lists, scores, (CF, WORDS))),
-            f"{CF} or {TITLES}": _figure(mean_of_best(lists, scores, (CF, TITLES))),
-        },
+        "users": len(lists.at),
+        "cold candidates": float(lists.cold.sum(axis=1).mean()),
+        "chance among cold": float((1 / lists.cold.sum(axis=1)).mean()),
+        "systems": systems,
     }
 
 
-def mean_of_best(lists: Lists, scores: Sequence[Mapping[str, Scores]], names: Sequence[str]) -> Values:
-    """Of users with a cold target: whether any of the systems has it first."""
-    cold = lists.of_cold
-    found: Values = np.mean(
-        [np.max([places(one[name], lists.at)[cold] == 1 for name in names], axis=0) for one in scores], axis=0
-    )
-    return found
-
-
-def _by_rank(lists: Lists, scores: Sequence[Mapping[str, Scores]]) -> list[dict[str, Any]]:
-    """A-LLMRec's Hit@1 on cold targets by where the CF model and the similarity of titles have them; users of all runs together."""
-    cold = lists.of_cold
-    ranks = {
-        name: np.concatenate([places(one[name], lists.at)[cold] for one in scores]) for name in (TITLES, CF, WORDS)
-    }
-    rows = []
-    for name in (CF, WORDS):
-        for low, high in ((1, 1), (2, 5), (6, 20)):
-            of = (ranks[name] >= low) & (ranks[name] <= high)
-            if of.any():
-                rows.append({"system": name, "from": low, "to": high, "share": float(of.mean()),
-                             "Hit@1": _figure((ranks[TITLES][of] == 1).astype(np.float64)),
-                             "Hit@5": _figure((ranks[TITLES][of] <= 5).astype(np.float64))})  # fmt: skip
-    return rows
-
-
-def _above(scores: Scores, at: Int[np.ndarray, " users"], among: Bool[np.ndarray, "users candidates"]) -> Values:
+def _ahead(scores: Scores, at: Int[np.ndarray, " users"], among: Bool[np.ndarray, "users candidates"]) -> Values:
     """Share of some of the other candidates that the target is ahead of; nan where there are none."""
     others = among.copy()
     others[np.arange(len(at)), at] = False
     count = others.sum(axis=1)
     share: Values = np.where(count > 0, 1 - (places(scores, at, others) - 1) / np.maximum(count, 1), np.nan)
     return share
+
+
+def stored_figures(
+    ranks: Mapping[str, Kept],
+    cells: Sequence[str],
+    cold: Bool[np.ndarray, " users"],
+    words: Values,
+    lengths: Int[np.ndarray, " users"],
+) -> dict[str, Any]:
+    """What stored ranks say.
+
+    Args:
+        ranks: of a table of `benchmarks.titles`, by cell and system.
+        cells: its seeds; a user's value is the mean over them.
+        cold: users with a cold target.
+        words: the target's rank by similarity of titles.
+        lengths: tokens of the target's title as prompts show it.
+    """
+    own, cf = ([as_ranks(ranks[f"{cell}/{system}"]) for cell in cells] for system in ("allmrec", "backbone"))
+    by_system = {TITLES: own, CF: cf, WORDS: [words], POPULAR: [as_ranks(ranks["seed-0/popularity"])]}
+    systems = {}
+    for name, found in by_system.items():
+        mean, hits = np.mean(found, axis=0), np.mean([one == 1 for one in found], axis=0)
+        popular = by_system[POPULAR][0]
+        systems[name] = {
+            "cold Hit@1": _figure(hits[cold]),
+            "less CF": _less(hits[cold], np.mean([one == 1 for one in cf], axis=0)[cold]),
+            "cold Hit@5": _figure(np.mean([one <= 5 for one in found], axis=0)[cold]),
+            "cold mean rank": _figure(mean[cold]),
+            "other mean rank": _figure(mean[~cold]),
+            "follows popularity": _correlation(mean, popular),
+        }
+    slots = {}
+    against = (as_ranks(ranks["seed-0/backbone"][cold]) == 1).astype(np.float64)
+    for name, key in _SLOTS.items():
+        if key in ranks:
+            found_ranks = as_ranks(ranks[key][cold])
+            hits = (found_ranks == 1).astype(np.float64)
+            slots[name] = {"run": key.split("/")[0], "Hit@1": _figure(hits), "less CF": _less(hits, against),
+                           "mean rank": _figure(found_ranks)}  # fmt: skip
+    either = np.mean([(one == 1) | (words == 1) for one in cf], axis=0)
+    return {
+        "cold users": int(cold.sum()), "seeds": len(cells), "systems": systems, "slots": slots,
+        "CF or words first": _figure(either[cold]),
+        "by rank": _by_rank(own, cf, words, cold),
+        "by length": _by_length(own, cf, lengths, cold),
+    }  # fmt: skip
+
+
+def _by_rank(
+    own: Sequence[Values], cf: Sequence[Values], words: Values, cold: Bool[np.ndarray, " users"]
+) -> list[dict[str, Any]]:
+    """A-LLMRec on cold targets by where the CF model and the similarity of titles have them; the seeds' users together."""
+    ours = np.concatenate([one[cold] for one in own])
+    rows = []
+    for name, found in ((CF, cf), (WORDS, [words] * len(own))):
+        theirs = np.concatenate([one[cold] for one in found])
+        for low, high in _PLACES:
+            of = (theirs >= low) & (theirs <= high)
+            rows.append({"system": name, "from": low, "to": high, "share": float(of.mean()),
+                         "Hit@1": _figure((ours[of] == 1).astype(np.float64)), "Hit@5": _figure((ours[of] <= 5).astype(np.float64)),
+                         "mean rank": _figure(ours[of])})  # fmt: skip
+    return rows
+
+
+def _by_length(
+    own: Sequence[Values], cf: Sequence[Values], lengths: Int[np.ndarray, " users"], cold: Bool[np.ndarray, " users"]
+) -> list[dict[str, Any]]:
+    """Hit@1 of all users by tokens of the target's title; lengths that nobody has are left out."""
+    ours, theirs = (np.mean([one == 1 for one in found], axis=0) for found in (own, cf))
+    rows = []
+    for low, high in _LENGTHS:
+        of = (lengths >= low) & (lengths <= high)
+        if of.any():
+            rows.append({"from": low, "to": high, "users": int(of.sum()), "cold": int((of & cold).sum()), TITLES: _figure(ours[of]),
+                         "less CF": _less(ours[of], theirs[of])})  # fmt: skip
+    return rows
+
+
+def _correlation(one: Values, other: Values, resamples: int = 1000) -> Figure:
+    """Over users, with its bootstrap interval."""
+    rng, n = numpy_generator(0, "titles cold", "correlation"), len(one)
+    if one.std() == 0 or other.std() == 0:
+        return [0.0, 0.0, 0.0]
+    # Of few users some resamples do not vary.
+    with np.errstate(invalid="ignore"):
+        drawn = [
+            np.corrcoef(one[rows], other[rows])[0, 1] for rows in (rng.integers(0, n, n) for _ in range(resamples))
+        ]
+    ends = np.nanquantile(drawn, [0.025, 0.975])
+    return [round(float(v), 8) for v in (np.corrcoef(one, other)[0, 1], *ends)]
 
 
 def _figure(values: Values) -> Figure | None:
@@ -217,42 +257,38 @@ def _less(values: Values, reference: Values) -> Figure:
     return figure(paired_difference(values, reference, numpy_generator(0, "titles cold")))
 
 
-def scores_of(run: Run, protocol: EvaluationProtocol, rows: Int[np.ndarray, " asked"]) -> dict[str, Scores]:
-    """Each system's scores."""
+def words_of(run: Run) -> TextSimilarity:
+    """Similarity of titles by the encoder as it comes."""
+    encoder = load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"}))
+    return TextSimilarity(
+        TitleSimilarity.of(TextBank(encoder, run.dataset.catalogue.titles), run.config.systems.text_history)
+    )
+
+
+def scores_of(
+    run: Run, words: TextSimilarity, protocol: EvaluationProtocol, rows: Int[np.ndarray, " asked"]
+) -> dict[str, Scores]:
+    """Each system's scores of these rows of the protocol."""
     queries = protocol.queries(run.split)
-    asked, shown = [queries[n] for n in rows], protocol.candidates[rows]
-    of_cold = cold_and_warm_items(run.split)[0][protocol.targets[rows]]
+    asked, shown_items = [queries[n] for n in rows], protocol.candidates[rows]
     ranker = run.ranker()
     ranker.eval()
-    ranker.keeps_items = True
-    cold = torch.from_numpy(cold_and_warm_items(run.split)[0])
-    tables = {
-        TITLES: ranker.joint,
-        TEXT: ranker.joint.with_source("text"),
-        COLD_TEXT: ranker.joint.with_source(cold),
+    with ranker.keeping_items():
+        by_titles = title_scores(ranker, asked, shown_items, TITLES)
+    return {
+        TITLES: by_titles.astype(np.float64),
+        CF: cf_scores(ranker.backbone, asked, shown_items).astype(np.float64),
+        WORDS: _in_order(words.rank(asked, list(shown_items)), shown_items),
+        POPULAR: run.split.train_counts()[shown_items].astype(np.float64),
     }
-    found: dict[str, Scores] = {}
-    for name, joint in tables.items():
-        # Everybody is asked as it was trained; with other vectors those with a cold target.
-        of = np.flatnonzero(of_cold | (name == TITLES))
-        found[name] = np.full(shown.shape, np.nan)
-        found[name][of] = title_scores(ranker.with_joint(joint), [asked[n] for n in of], shown[of], name)
-    found[CF] = cf_scores(ranker.backbone, asked, shown).astype(np.float64)
-    texts = TextBank(
-        load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"})), run.dataset.catalogue.titles
-    )
-    words = TextSimilarity(TitleSimilarity.of(texts, run.config.systems.text_history))
-    found[WORDS] = _in_order(words.rank(asked, list(shown)), shown)
-    found[POPULAR] = run.split.train_counts()[shown].astype(np.float64)
-    return found
 
 
-def _in_order(rankings: Sequence[Any], shown: Int[np.ndarray, "users candidates"]) -> Scores:
+def _in_order(rankings: Sequence[Any], items: Int[np.ndarray, "users candidates"]) -> Scores:
     """Scores of rankings in the lists' own order."""
-    found = np.empty(shown.shape)
-    for row, (ranking, items) in enumerate(zip(rankings, shown, strict=True)):
+    found = np.empty(items.shape)
+    for row, (ranking, own) in enumerate(zip(rankings, items, strict=True)):
         by_item = dict(zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True))
-        found[row] = [by_item[int(item)] for item in items]
+        found[row] = [by_item[int(item)] for item in own]
     return found
 
 
@@ -261,57 +297,32 @@ def learned_from(run: Run) -> dict[str, float]:
     cold, _ = cold_and_warm_items(run.split)
     owners, at = training_positions(run.split, run.config.tune.positions)
     targets = run.dataset.item_numbers[run.dataset.offsets[owners] + at]
-    counts = run.split.train_counts()
     return {
-        "training targets that are cold": float(cold[targets].mean()),
-        "test targets that are cold": float(cold[run.split.test].mean()),
-        "most interactions of a cold item": int(counts[cold].max()),
+        "training_cold": float(cold[targets].mean()),
+        "test_cold": float(cold[run.split.test[run.split.test > 0]].mean()),
+        "most_interactions": int(run.split.train_counts()[cold].max()),
     }
 
 
-def stored(run: Run, protocol: EvaluationProtocol, table: Path) -> dict[str, Any]:
-    """What the ranks of a table say: Hit@1 by the length of the target's title, and every way to fill slots on cold targets.
-
-    Args:
-        run: whose titles and split the table was measured with.
-        protocol: the table's.
-        table: its JSON.
-    """
+def stored(run: Run, words: TextSimilarity, protocol: EvaluationProtocol, table: Path) -> dict[str, Any]:
+    """`stored_figures` of a table that was measured on this run's data."""
     ranks = table_ranks(table, Asked.of(protocol))
     cells = sorted(name for name in cells_of(read_table(table)) if name.startswith("seed-"))
-    hits = {
-        kind: np.mean([as_ranks(ranks[f"{cell}/{kind}"]) == 1 for cell in cells], axis=0)
-        for kind in ("allmrec", "backbone")
-    }
-    builder = PromptBuilder(
-        run.config.tune.prompt.template, run.config.tune.prompt.budget, run.lm, run.dataset.catalogue.titles
-    )
+    prompt = run.config.tune.prompt
+    builder = PromptBuilder(prompt.template, prompt.budget, run.lm, run.dataset.catalogue.titles)
     lengths = np.array([len(builder.titles[int(item)]) for item in protocol.targets])
+    by_words = _in_order(words.rank(protocol.queries(run.split), list(protocol.candidates)), protocol.candidates)
+    at = np.argmax(protocol.candidates == protocol.targets[:, None], axis=1)
     cold = scenario_masks(protocol, run.split)["cold items"]
-    by_length = []
-    for low, high in ((1, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8)):
-        of = (lengths >= low) & (lengths <= high)
-        by_length.append({"from": low, "to": high, "users": int(of.sum()), "cold": int((of & cold).sum()),
-                          "A-LLMRec": _figure(hits["allmrec"][of]), "less CF": _less(hits["allmrec"][of], hits["backbone"][of])})  # fmt: skip
-    against = as_ranks(ranks["seed-0/backbone"][cold])
-    slots = {}
-    for key in (
-        "slots-e/allmrec",
-        "slots-e/allmrec-sbert",
-        "slots-e/allmrec-cold",
-        "seed-0/allmrec",
-        "seed-0/backbone",
-    ):
-        own = as_ranks(ranks[key][cold])
-        slots[key] = {"Hit@1": _figure((own == 1).astype(np.float64)), "mean rank": _figure(own),
-                      "less CF": _less((own == 1).astype(np.float64), (against == 1).astype(np.float64))}  # fmt: skip
-    return {"by length": by_length, "slots": slots}
+    return stored_figures(ranks, cells, cold, places(by_words, at), lengths)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--users", type=int, default=1000, help="of all, beside everybody with a cold target")
+    parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "--users", type=int, default=120, help="with a cold target, whose candidates are scored anew; 0: none"
+    )
     parser.add_argument(
         "--table", type=Path, default=RESULTS / "titles" / "movietweetings.json", help="whose ranks are read"
     )
@@ -319,20 +330,22 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     about = measured_by("titles_cold")
-    scores = []
-    for place in arguments.runs:
-        run = Run.open(place, "cpu")
-        protocol = draw_protocol(run.split, "test", None, 20, 0)
-        lists, rows = Lists.of(run, protocol, arguments.users)
-        scores.append(scores_of(run, protocol, rows))
-    found = cold_figures(lists, scores)
-    found |= {"stored": stored(run, protocol, arguments.table)}
-    write_result(arguments.output, about | {"runs": len(scores), "learned_from": learned_from(run)} | found)
-    table = Table("system", "cold Hit@1", "less CF", "among cold", "first is cold", "ahead of warm", "ahead of cold")
-    for name, row in found["systems"].items():
-        table.add_row(name, shown(row["Hit@1"]), shown(row["less CF"], "+"), shown(row["Hit@1 among cold candidates"]),
-                      shown(row["first choice is cold"]["cold"]), *(shown(row["ahead of"][k]) for k in ("warm", "cold")))  # fmt: skip
-    Console(width=200).print(table)
+    run = Run.open(arguments.run, "cpu")
+    protocol = draw_protocol(run.split, "test", None, 20, 0)
+    words = words_of(run)
+    found = about | {"learned_from": learned_from(run), "stored": stored(run, words, protocol, arguments.table)}
+    # What is there is kept, whatever becomes of the rest.
+    write_result(arguments.output, found)
+    rows = np.flatnonzero(scenario_masks(protocol, run.split)["cold items"])[: arguments.users]
+    if not len(rows):
+        return
+    scored = cold_figures(Lists.of(run, protocol, rows), scores_of(run, words, protocol, rows))
+    write_result(arguments.output, found | {"scored": scored})
+    table = Table("system", "cold Hit@1", "among cold", "first is cold", "ahead of warm", "ahead of cold")
+    for name, row in scored["systems"].items():
+        table.add_row(name, *(shown(row[key]) for key in ("Hit@1", "Hit@1 among cold candidates", "first choice is cold")),
+                      *(shown(row["ahead of"][kind]) for kind in ("warm", "cold")))  # fmt: skip
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

@@ -424,53 +424,55 @@ def _cold() -> list[str]:
     found = _read("titles-cold")
     if found is None:
         return []
-    systems = found["systems"]
+    stored, scored = found["stored"], found["scored"]
+    everybody = [["where the target stands", "cold Hit@1", "less CF", "cold Hit@5", "mean rank, cold", "mean rank, others",
+                  "correlation with its rank by popularity"]]  # fmt: skip
+    for name, row in stored["systems"].items():
+        everybody.append([name, _figure(row["cold Hit@1"]), _figure(row["less CF"], "+"), _figure(row["cold Hit@5"]), _figure(row["cold mean rank"]),
+                          _figure(row["other mean rank"]), _figure(row["follows popularity"], "+")])  # fmt: skip
+    slots = [["slots", "run", "cold Hit@1", "less CF", "mean rank"]]
+    for name, row in stored["slots"].items():
+        slots.append([name, row["run"], _figure(row["Hit@1"]), _figure(row["less CF"], "+"), _figure(row["mean rank"])])
+    by_rank = [
+        ["a cold target's rank by", "rank", "share of cold targets", "A-LLMRec's Hit@1 there", "Hit@5", "mean rank"]
+    ]
+    for row in stored["by rank"]:
+        figures = [_maybe(row[key]) for key in ("Hit@1", "Hit@5", "mean rank")]
+        by_rank.append([row["system"], _span(row), f"{row['share']:.2f}", *figures])
     first = [
-        ["scored by", "cold Hit@1", "less CF", "among cold candidates", "less CF", "first choice is cold", "ahead of warm ones",
-         "ahead of cold ones"]
-    ]  # fmt: skip
-    by_count = [["scored by", "all candidates", "cold ones", "warm ones"]]
-    without = [["scored by", "popularity taken out", "cold Hit@1", "less CF likewise", "Hit@1 of all"]]
-    for name, row in systems.items():
-        first.append([name, *(_maybe(row[key], sign) for key, sign in (("Hit@1", ""), ("less CF", "+"),
-                      ("Hit@1 among cold candidates", ""), ("among cold less CF", "+"))),
-                      _maybe(row["first choice is cold"]["cold"]), *(_maybe(row["ahead of"][kind]) for kind in ("warm", "cold"))])  # fmt: skip
-        by_count.append([name, *(_maybe(row["correlation with log popularity"][kind], "+") for kind in ("all", "cold", "warm"))])  # fmt: skip
-        without += [
-            [
-                name,
-                f"{part['weight']:.1f}",
-                _maybe(part["cold"]),
-                _maybe(part["cold less CF"], "+"),
-                _maybe(part["all"]),
-            ]
-            for part in row["popularity taken out"]
+        [
+            "scored by",
+            "Hit@1",
+            "among cold candidates",
+            "less CF",
+            "first choice is cold",
+            "ahead of warm ones",
+            "ahead of cold ones",
         ]
-    by_rank = [["cold target's rank by", "rank", "share of cold targets", "A-LLMRec's Hit@1 there", "Hit@5"]]
-    for part in found["by rank"]:
-        place = f"{part['from']}" if part["from"] == part["to"] else f"{part['from']} to {part['to']}"
-        by_rank.append([part["system"], place, f"{part['share']:.2f}", _maybe(part["Hit@1"]), _maybe(part["Hit@5"])])
-    lengths = [["tokens of the target's title", "users", "of them cold", "A-LLMRec", "less CF"]]
-    for part in found["stored"]["by length"]:
-        span = f"{part['from']}" if part["from"] == part["to"] else f"{part['from']} to {part['to']}"
-        span += ", cut where longer" if part["to"] == 8 else ""
-        lengths.append([span, f"{part['users']:,}", str(part["cold"]), _maybe(part["A-LLMRec"]), _maybe(part["less CF"], "+")])  # fmt: skip
-    slots = [["run", "slots", "cold Hit@1", "less CF", "mean rank"]]
-    for key, row in found["stored"]["slots"].items():
-        slots.append([key.split("/")[0], _SLOTS[key], _maybe(row["Hit@1"]), _maybe(row["less CF"], "+"), _maybe(row["mean rank"])])  # fmt: skip
+    ]
+    by_count = [["scored by", "all candidates", "cold ones", "warm ones"]]
+    without = [["scored by", "popularity taken out", "cold Hit@1", "less CF likewise"]]
+    for name, row in scored["systems"].items():
+        first.append([name, _maybe(row["Hit@1"]), _maybe(row["Hit@1 among cold candidates"]), _maybe(row["among cold less CF"], "+"),
+                      _maybe(row["first choice is cold"]), *(_maybe(row["ahead of"][kind]) for kind in ("warm", "cold"))])  # fmt: skip
+        by_count.append([name, *(_maybe(row["correlation with log popularity"][kind], "+") for kind in ("all", "cold", "warm"))])  # fmt: skip
+        without += [[name, f"{part['weight']:.1f}", _maybe(part["Hit@1"]), _maybe(part["less CF"], "+")] for part in row["popularity taken out"]]  # fmt: skip
+    lengths = [["tokens of the target's title", "users", "of them cold", "Hit@1", "less CF"]]
+    for row in stored["by length"]:
+        lengths.append(
+            [_span(row), f"{row['users']:,}", str(row["cold"]), _figure(row["A-LLMRec"]), _figure(row["less CF"], "+")]
+        )
     return [
-        _COLD.format(measured=_measured(found), **found["learned_from"] | {
-            "users": found["users"]["cold"], "first": found["users"]["first"], "cold_candidates": found["cold candidates"],
-            "chance": found["chance among cold"],
-            "either": _figure(found["either"]["CF model or Text similarity"])}),
-        _table(first), _table(without), _table(by_count), _table(by_rank), _table(lengths), _table(slots),
+        _COLD.format(measured=_measured(found), stored_users=stored["cold users"], scored_users=scored["users"],
+                     cold_candidates=scored["cold candidates"], chance=scored["chance among cold"],
+                     either=_figure(stored["CF or words first"]), **found["learned_from"]),
+        _table(everybody), _COLD_SLOTS, _table(slots), _COLD_RANKS, _table(by_rank), _COLD_SCORED.format(users=scored["users"]), _table(first),
+        _table(by_count), _table(without), _COLD_LENGTHS, _table(lengths),
     ]  # fmt: skip
 
 
-_SLOTS = {
-    "slots-e/allmrec": "e", "slots-e/allmrec-sbert": "q in their place", "slots-e/allmrec-cold": "the cold rule's",
-    "seed-0/allmrec": "e and q", "seed-0/backbone": "none: the CF model itself",
-}  # fmt: skip
+def _span(row: Mapping[str, Any]) -> str:
+    return f"{row['from']}" if row["from"] == row["to"] else f"{row['from']} to {row['to']}"
 
 
 def _answers() -> list[str]:

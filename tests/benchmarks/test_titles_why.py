@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.titles_answers import kind_of, measured
-from benchmarks.titles_cold import CF, TEXT, TITLES, WORDS, Lists, cold_figures, places, scores_of, within
+from benchmarks.titles_cold import (
+    CF,
+    TITLES,
+    WORDS,
+    Lists,
+    cold_figures,
+    learned_from,
+    places,
+    scores_of,
+    stored_figures,
+    within,
+    words_of,
+)
 from benchmarks.titles_tokens import alone, counted, shared
 from tests.recommend.conftest import queries, ranker
 from tiny_world import TinyWorld
@@ -63,20 +75,38 @@ def test_rank_correlations_within_some_candidates() -> None:
 
 
 def test_a_score_that_is_popularity_loses_it_where_it_is_taken_out() -> None:
-    """Two cold targets; one system scores by log counts and a hint, the other by the hint alone."""
+    """Two cold targets; one system scores by log counts and a hint, the CF model by the hint alone."""
     counts = np.array([[1, 2, 50, 90]] * 2)
-    lists = Lists(np.array([0, 1]), counts, counts < 10, np.array([True, True]))
+    lists = Lists(np.array([0, 1]), counts, counts < 10)
     hint = np.array([[0.9, 0.0, 0.1, 0.2], [0.0, 0.9, 0.1, 0.2]])
-    popular = np.log1p(counts) + hint
-    found = cold_figures(lists, [{TITLES: popular, TEXT: hint, CF: hint, WORDS: hint}])
+    found = cold_figures(lists, {TITLES: np.log1p(counts) + hint, CF: hint})
     row = found["systems"][TITLES]
     assert row["Hit@1"][0] == 0
     assert found["systems"][CF]["Hit@1"][0] == 1
-    assert row["first choice is cold"]["cold"][0] == 0
-    assert [part["cold"][0] for part in row["popularity taken out"]] == [0, 0, 1]
+    assert row["first choice is cold"][0] == 0
+    assert [part["Hit@1"][0] for part in row["popularity taken out"]] == [0, 0, 1]
     assert row["ahead of"]["warm"][0] == 0
     assert found["chance among cold"] == 0.5
-    assert found["either"][f"{CF} or {WORDS}"][0] == 1
+
+
+def test_stored_ranks_say_where_each_has_cold_targets() -> None:
+    cold = np.array([True, True, False, False])
+    ranks = {
+        "seed-0/allmrec": [9, 1, 1, 2], "seed-0/backbone": [1, 7, 1, 1], "seed-0/popularity": [20, 12, 1, 2],
+        "seed-1/allmrec": [9, 5, 1, 2], "seed-1/backbone": [2, 7, 1, 1],
+    }  # fmt: skip
+    kept = {name: np.array(row, dtype=np.int16) for name, row in ranks.items()}
+    found = stored_figures(kept, ["seed-0", "seed-1"], cold, np.array([1.0, 3.0, 2.0, 2.0]), np.array([4, 8, 4, 4]))
+    assert found["systems"][TITLES]["cold Hit@1"][0] == 0.25
+    assert found["systems"][TITLES]["less CF"][0] == 0
+    assert found["systems"][TITLES]["cold mean rank"][0] == 6
+    assert found["CF or words first"][0] == 0.5
+    assert [(row["system"], row["share"]) for row in found["by rank"]] == [
+        (CF, 0.25), (CF, 0.25), (CF, 0.5), (WORDS, 0.5), (WORDS, 0.5), (WORDS, 0.0),
+    ]  # fmt: skip
+    assert found["by rank"][-1]["Hit@1"] is None
+    assert [(row["from"], row["users"], row["cold"]) for row in found["by length"]] == [(4, 3, 1), (8, 1, 1)]
+    assert list(found["slots"]) == ["e and q", "none: the CF model itself"]
 
 
 def test_a_run_is_asked_and_every_answer_is_counted(tmp_path: Path, tiny_world: TinyWorld) -> None:
@@ -91,11 +121,10 @@ def test_a_run_is_asked_and_every_answer_is_counted(tmp_path: Path, tiny_world: 
     assert found["Hit@1"]["constrained"][0] >= found["Hit@1"]["generate"][0]
     assert 0 < found["titles that are cut"] <= 1
     protocol = draw_protocol(run.split, "test", None, 20, 0)
-    lists, rows = Lists.of(run, protocol, 4)
-    scores = scores_of(run, protocol, rows)
-    assert lists.first.sum() == 4
-    assert np.isfinite(scores[TITLES]).all()
-    assert np.isnan(scores[TEXT]).any(axis=1).tolist() == (~lists.of_cold).tolist()
+    scores = scores_of(run, words_of(run), protocol, np.arange(4))
+    assert all(np.isfinite(one).all() and one.shape == (4, 20) for one in scores.values())
+    assert Lists.of(run, protocol, np.arange(4)).counts.shape == (4, 20)
+    assert learned_from(run)["most_interactions"] >= 0
     tokens = counted(run, 4)
     assert tokens["A-LLMRec, copy"]["tokens"] < tokens["A-LLMRec, copy, prompts one by one"]["tokens"]
     assert len({row["samples"] for row in tokens.values()}) == 1
