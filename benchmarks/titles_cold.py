@@ -234,7 +234,7 @@ def _by_length(
 
 
 def _correlation(one: Values, other: Values, resamples: int = 1000) -> Figure:
-    """Over users, with its bootstrap interval."""
+    """Over users, with its interval; 0 where one does not vary."""
     rng, n = numpy_generator(0, "titles cold", "correlation"), len(one)
     if one.std() == 0 or other.std() == 0:
         return [0.0, 0.0, 0.0]

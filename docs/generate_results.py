@@ -79,6 +79,22 @@ _COLD = """\
 COLD TEXT {measured}
 """
 
+_COLD_SLOTS = """\
+SLOTS
+"""
+
+_COLD_RANKS = """\
+RANKS
+"""
+
+_COLD_SCORED = """\
+SCORED
+"""
+
+_COLD_LENGTHS = """\
+LENGTHS
+"""
+
 _ANSWERS = """\
 ### Answers that are no title
 
@@ -458,10 +474,10 @@ def _cold() -> list[str]:
         by_count.append([name, *(_maybe(row["correlation with log popularity"][kind], "+") for kind in ("all", "cold", "warm"))])  # fmt: skip
         without += [[name, f"{part['weight']:.1f}", _maybe(part["Hit@1"]), _maybe(part["less CF"], "+")] for part in row["popularity taken out"]]  # fmt: skip
     lengths = [["tokens of the target's title", "users", "of them cold", "Hit@1", "less CF"]]
-    for row in stored["by length"]:
-        lengths.append(
-            [_span(row), f"{row['users']:,}", str(row["cold"]), _figure(row["A-LLMRec"]), _figure(row["less CF"], "+")]
-        )
+    lengths += [
+        [_span(row), f"{row['users']:,}", str(row["cold"]), _figure(row["A-LLMRec"]), _figure(row["less CF"], "+")]
+        for row in stored["by length"]
+    ]
     return [
         _COLD.format(measured=_measured(found), stored_users=stored["cold users"], scored_users=scored["users"],
                      cold_candidates=scored["cold candidates"], chance=scored["chance among cold"],
