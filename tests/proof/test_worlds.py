@@ -37,11 +37,17 @@ CANDIDATES = 8
 MIXED_STEPS, MIXED_CANDIDATES = 120, 6
 
 
-def stage_one(data: InteractionDataset, seed: int = 0) -> tuple[Split, Backbone, JointItemTable]:
+def stage_one(
+    data: InteractionDataset, seed: int = 0, epochs: int = 60, patience: int | None = 10, negatives: int = 5
+) -> tuple[Split, Backbone, JointItemTable]:
     """A trained SASRec and the joint vectors that the real encoder gives."""
     split = leave_one_out(data)
-    settings = {"epochs": 60, "batch_size": 64, "learning_rate": 3e-3, "patience": 10}
-    config = {"model": {"dim": 32, "dropout": 0.2, "max_length": 10}, "training": settings, "validation_negatives": 5}
+    settings = {"epochs": epochs, "batch_size": 64, "learning_rate": 3e-3, "patience": patience}
+    config = {
+        "model": {"dim": 32, "dropout": 0.2, "max_length": 10},
+        "training": settings,
+        "validation_negatives": negatives,
+    }
     backbone, _ = pretrain(split, PretrainConfig.model_validate(config), seed)
     encoder = load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen"))
     texts = [text or None for text in data.catalogue.item_texts()]
@@ -143,7 +149,8 @@ def in_two_halves(lm: TransformersLM, seed: int, users: int = 60) -> dict[str, l
     Candidates are of the user's own half: its titles say which half an item belongs to, and nothing shall come of that.
     """
     data = mixed_world(seed=seed)
-    split, backbone, joint = stage_one(data, seed)
+    # Few negatives do not tell one taste from another: most are of the other half.
+    split, backbone, joint = stage_one(data, seed, epochs=150, patience=None, negatives=60)
     short = {"history": 3, "title_tokens": 5}
     config = by_titles(MIXED_STEPS, 4, MIXED_CANDIDATES, template=READING, slots="both", budget=short)
     ranker = stage_two(lm, backbone, split.dataset, joint, seed, **dict(config.prompt))
