@@ -24,7 +24,7 @@ from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.library import Run
 from allmrec.prompting.tokenising import TitleTokens
 from allmrec.recommend.alike import prompts_alike
-from allmrec.recommend.answering import answers, choices
+from allmrec.recommend.answering import answer_words, answers, choices
 from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.resolve import TitleResolver, template_quotes
 from benchmarks.about import measured_by
@@ -101,12 +101,15 @@ def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[
     named, walked = np.zeros(len(protocol)), np.zeros(len(protocol))
     kinds: Counter[str] = Counter()
     met: list[dict[str, Any]] = []
+    beyond = 0
     for numbers in prompts_alike(ranker, queries, shown_lists, batch_size):
         found = answers(ranker, [queries[n] for n in numbers], [shown_lists[n] for n in numbers], GenerateConfig())
         for n, answer in zip(numbers, found, strict=True):
             items, target = shown_lists[n].tolist(), int(protocol.targets[n])
             words = [ranker.lm.detokenize(titles[item]) for item in items]
-            resolution = resolver.resolve(answer.text, items, words)
+            said = answer_words(ranker.lm, answer, titles, items)
+            resolution = resolver.resolve(said, items, words)
+            beyond += resolution.kind == "candidate" and said != answer.text
             if resolution.kind == "candidate":
                 # Along the titles the same tokens are likeliest, as all of them are a title's.
                 named[n] = walked[n] = resolution.item == target
@@ -130,6 +133,7 @@ def measured(run: Run, users: int, examples: int, batch_size: int = 16) -> dict[
     return {
         "answers": len(protocol),
         "invalid": len(met),
+        "valid that went on behind a cut title": beyond,
         "kinds": {
             kind: {"answers": count} | {what: sum(one[what] for one in met if one["kind"] == kind) for what in ("ended", "cut", "the target's")}
             for kind, count in kinds.most_common()

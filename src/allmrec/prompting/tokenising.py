@@ -135,6 +135,11 @@ class TitleTokens:
         """How many of the titles used so far were cut."""
         return len(self._cut)
 
+    def was_cut(self, item: int) -> bool:
+        """Whether prompts show only the beginning of its title."""
+        _ = self[item]
+        return item in self._cut
+
     def extend(self, titles: Sequence[str | None]) -> None:
         """Add titles of new items; they take the next item numbers."""
         self._titles.extend(titles)
