@@ -101,7 +101,7 @@ def title_scores(
     rows: list[Any] = []
     for start in track(range(0, len(queries), 16), what, None):
         part = slice(start, start + 16)
-        rows += [normalised(row, "sum") for row in ranker.title_likelihoods(queries[part], candidates[part])]
+        rows += [normalised(row, "sum") for row in ranker.title_likelihoods(queries[part], list(candidates[part]))]
     return np.stack(rows)
 
 
