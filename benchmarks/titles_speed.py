@@ -32,10 +32,10 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.llm.precision import precision_here
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import TitleTree, mean_title_loss

@@ -26,7 +26,7 @@ from tiny_world import TinyWorld
 
 from allmrec.evaluation import draw_protocol
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.samples import StageTwoBatch
 from allmrec.testing.tiny_lm import tiny_language_model
 from allmrec.testing.worlds import taste_world

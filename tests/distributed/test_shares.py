@@ -18,7 +18,7 @@ from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import SharedTask
 from allmrec.data.build import read_table
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.tune import _StageTwoTask
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import load_encoder

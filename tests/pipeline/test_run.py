@@ -17,8 +17,8 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe
 from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
 from allmrec.testing.tiny_lm import tiny_tokenizer
