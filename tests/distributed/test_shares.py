@@ -52,7 +52,7 @@ def align_task(run: Run, **changes: Any) -> tuple[nn.Module, AlignTask]:
 def tune_task(run: Run, **changes: Any) -> tuple[nn.Module, _StageTwoTask]:
     ranker = run.ranker(trained=False)
     config = run.config.changed({f"tune.{name}": value for name, value in changes.items()}).tune
-    return ranker, _StageTwoTask(ranker, run.split, config)
+    return ranker, _StageTwoTask(ranker, run.split, config, 0)
 
 
 CASES = {

@@ -31,14 +31,9 @@ def cf_table(backbone: Backbone) -> JointItemTable:
 
 
 def stage_two(
-    lm: TransformersLM,
-    backbone: Backbone,
-    data: InteractionDataset,
-    joint: JointItemTable,
-    seed: int = 0,
-    **prompt: object,
+    lm: TransformersLM, backbone: Backbone, data: InteractionDataset, joint: JointItemTable, **prompt: object
 ) -> PromptedRanker:
-    return PromptedRanker(lm, backbone, joint, data.catalogue.titles, PromptConfig.model_validate(prompt), seed)
+    return PromptedRanker(lm, backbone, joint, data.catalogue.titles, PromptConfig.model_validate(prompt))
 
 
 def hit_at_1(system: Ranker, queries: Sequence[Query], targets: np.ndarray, candidates: np.ndarray) -> float:
