@@ -28,6 +28,8 @@ from allmrec.evaluation.scenarios import cold_and_warm_items, scenario_masks
 from allmrec.library import Run
 from allmrec.prompting.tokenising import PromptBuilder
 from allmrec.recommend.samples import training_positions
+from allmrec.systems.baselines import TextSimilarityConfig
+from allmrec.systems.kinds import Settings
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import load_encoder
 from allmrec.text.similarity import TitleSimilarity
@@ -260,11 +262,8 @@ def _less(values: Values, reference: Values) -> Figure:
 def words_of(run: Run) -> TextSimilarity:
     """Similarity of titles by the encoder as it comes."""
     encoder = load_encoder(run.config.encoder.model_copy(update={"tune": "frozen"}))
-    return TextSimilarity(
-        TitleSimilarity.of(
-            TextBank(encoder, run.dataset.catalogue.titles), run.config.systems.text - similarity.max_history
-        )
-    )
+    settings = Settings("text-similarity", TextSimilarityConfig).of(run.config)
+    return TextSimilarity(TitleSimilarity.of(TextBank(encoder, run.dataset.catalogue.titles), settings.max_history))
 
 
 def scores_of(
