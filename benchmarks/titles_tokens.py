@@ -50,8 +50,10 @@ def samples(run: Run, builder: PromptBuilder, batch_size: int, pool: int | None)
     """The samples of the run's stage 2 in batches of this size."""
     tune = run.config.tune
     config = tune.model_copy(update={"pool": pool, "validation_users": 0})
-    training = tune.training.model_copy(update={"seed": run.config.seed, "batch_size": batch_size})
-    return StageTwoSamples(run.split, config, training, builder.titles, tune.prompt.budget.history)
+    training = tune.training.model_copy(update={"batch_size": batch_size})
+    return StageTwoSamples(
+        run.split, config, training, builder.titles, tune.prompt.budget.max_history, seed=run.config.seed
+    )
 
 
 def counted(run: Run, small: int) -> dict[str, dict[str, float]]:
