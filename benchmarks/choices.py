@@ -25,7 +25,7 @@ from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol, evaluate_rankers
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import parse_changes
+from allmrec.recipes.files import parse_changes
 from allmrec.recommend.language_ranker import Normalisation
 from allmrec.systems.evaluating import evaluate_systems
 from allmrec.systems.registry import open_systems

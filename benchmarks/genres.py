@@ -53,7 +53,7 @@ def said(
     """What each says, A-LLMRec with exchanged vectors too."""
     texts: dict[str, list[str]] = {}
     for name, reader in asked.items():
-        explainer = Explainer(reader, question, run.config.explain)
+        explainer = Explainer(reader, question, run.config.answer.explain)
         texts[name] = explainer.texts(queries, items)
         if name == OWN:
             texts[EXCHANGED] = explainer.texts(queries, items, shuffle=numpy_generator(0, "genres", "shuffle"))
@@ -63,7 +63,7 @@ def said(
 
 def measured(run: Run, count: int, trained: bool = True, examples: int = 5) -> dict[str, Any]:
     """All comparisons and a few answers, for `count` users of whose test item the genres are known."""
-    catalogue, split, explain = run.dataset.catalogue, run.split, run.config.explain
+    catalogue, split, explain = run.dataset.catalogue, run.split, run.config.answer.explain
     known = np.array([bool(genres) for genres in catalogue.categories])
     users = numpy_generator(0, "genres", "users").permutation(np.flatnonzero(known[split.test]))[:count]
     if not len(users):

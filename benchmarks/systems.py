@@ -28,7 +28,7 @@ from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe, parse_changes
+from allmrec.recipes.files import load_recipe, parse_changes
 from allmrec.systems.evaluating import evaluate_systems
 from allmrec.systems.kinds import System
 from allmrec.systems.registry import SYSTEMS, open_systems, train_systems

@@ -40,8 +40,8 @@ from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.metrics import target_ranks
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe, parse_changes
 from allmrec.ranking import Ranker
+from allmrec.recipes.files import load_recipe, parse_changes
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.systems.registry import open_systems, system_kind, train_systems
 from allmrec.testing.exchanged import exchanged_ranker

@@ -32,10 +32,10 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
 from allmrec.llm.precision import precision_here
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.prompt_config import PromptConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import TitleTree, mean_title_loss
@@ -83,7 +83,7 @@ def measure(users: int, steps: int, precision: str) -> dict[str, Any]:
     tune = recipe.tune.model_copy(update={"validation_users": 0})
     split = leave_one_out(read_movielens(movielens_100k()), hold_out=recipe.held_out_targets)
     auto = precision_here(torch.device("cpu"))
-    lms = {name: load_language_model(recipe.llm, precision=name) for name in ("float32", "bfloat16")}
+    lms = {name: load_language_model(recipe.llm.name, precision=name) for name in ("float32", "bfloat16")}
     chosen = auto if precision == "auto" else precision
     protocol = draw_protocol(split)
     asked = Questions.of(protocol, split, users)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
+from allmrec.cf.backbone import Backbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.progress import track
 from allmrec.core.seeding import numpy_generator
@@ -32,6 +33,8 @@ from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.samples import training_positions
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, write_result
+
+__all__ = ["Scores", "cf_scores", "scored", "title_scores"]
 
 Scores = Float[np.ndarray, "users candidates"]
 _MARGINS = (0.0, 0.2, 0.5, 1.0, np.inf)
@@ -91,17 +94,30 @@ def tested_on(run: Run, users: int) -> Asked:
 
 
 @torch.inference_mode()
+def title_scores(
+    ranker: PromptedRanker, queries: Sequence[Query], candidates: Int[np.ndarray, "users candidates"], what: str
+) -> Scores:
+    """Titles' log-likelihoods."""
+    rows: list[Any] = []
+    for start in track(range(0, len(queries), 16), what, None):
+        part = slice(start, start + 16)
+        rows += [normalised(row, "sum") for row in ranker.title_likelihoods(queries[part], list(candidates[part]))]
+    return np.stack(rows)
+
+
+@torch.inference_mode()
+def cf_scores(backbone: Backbone, queries: Sequence[Query], candidates: Int[np.ndarray, "users candidates"]) -> Scores:
+    """x_u · E_i."""
+    states = backbone.user_vectors(query_batch(queries, backbone.max_history))
+    vectors = backbone.item_vectors()[torch.from_numpy(candidates).to(states.device)]
+    return torch.einsum("bd,bcd->bc", states, vectors).float().cpu().numpy()
+
+
 def scored(
     ranker: PromptedRanker, queries: Sequence[Query], candidates: Int[np.ndarray, "users candidates"], what: str
 ) -> tuple[Scores, Scores]:
-    """Titles' log-likelihoods, and x_u · E_i."""
-    backbone, rows = ranker.backbone, []
-    for start in track(range(0, len(queries), 16), what, None):
-        part = slice(start, start + 16)
-        rows += [normalised(row, "sum") for row in ranker.title_likelihoods(queries[part], candidates[part])]
-    states = backbone.user_vectors(query_batch(queries, backbone.max_history))
-    vectors = backbone.item_vectors()[torch.from_numpy(candidates).to(states.device)]
-    return np.stack(rows), torch.einsum("bd,bcd->bc", states, vectors).float().cpu().numpy()
+    """Scores by titles, and the CF model's."""
+    return title_scores(ranker, queries, candidates, what), cf_scores(ranker.backbone, queries, candidates)
 
 
 def hit(scores: Scores) -> dict[str, float]:

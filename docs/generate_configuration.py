@@ -19,8 +19,8 @@ from allmrec.core.config import Config
 from allmrec.core.training import TrainingConfig
 from allmrec.data.build import PrepareConfig
 from allmrec.data.sources import SOURCES
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe, recipe_names
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe, recipe_names
 from allmrec.systems.registry import SYSTEMS
 
 TARGET = Path(__file__).with_name("configuration.md")

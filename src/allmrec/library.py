@@ -24,15 +24,15 @@ from allmrec.export.pretrained import TrainedALLMRec
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.pipeline import run as core
 from allmrec.pipeline import schedule
-from allmrec.pipeline.align_stage import joint_table
-from allmrec.pipeline.cf_stage import backbone, cf_in_use, known_counts, train_counts
 from allmrec.pipeline.continuing import continued
-from allmrec.pipeline.frozen import language_model
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.pipeline.run import Log, StageKind
-from allmrec.pipeline.tune_stage import ALLMREC_STAGES, allmrec_stages, prompted_ranker, stages_until
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
+from allmrec.stages.align import joint_table
+from allmrec.stages.cf import backbone, cf_in_use, known_counts, train_counts
+from allmrec.stages.frozen import language_model
+from allmrec.stages.tune import ALLMREC_STAGES, allmrec_stages, prompted_ranker, stages_until
 from allmrec.store.stages import Stage
 from allmrec.systems.asking import Candidates, Users, asked_protocol
 from allmrec.systems.evaluating import evaluate_systems, run_protocol

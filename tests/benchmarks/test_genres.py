@@ -14,9 +14,9 @@ from tiny_world import TinyWorld
 
 from allmrec.data.catalogue import Catalogue
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.prompting.questions import GENRES, PROFILE, Question
 from allmrec.ranking import Query
+from allmrec.recipes.files import load_recipe
 from allmrec.systems.registry import train_systems
 from allmrec.testing.worlds import taste_world
 

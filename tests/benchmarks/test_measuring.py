@@ -17,7 +17,7 @@ from allmrec.data.build import read_table as read_rows
 from allmrec.data.splitting import leave_one_out
 from allmrec.evaluation import draw_protocol
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from benchmarks import backbones, choices, quality, systems, titles
 
 

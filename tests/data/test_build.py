@@ -336,6 +336,7 @@ def damaged(content: bytes, damages: list[tuple[str, float, bytes]]) -> bytes:
     return content
 
 
+@pytest.mark.filterwarnings("ignore:only .* of the:allmrec.core.errors.AllmrecWarning")
 @pytest.mark.parametrize("kind", list(_FILES))
 @given(
     log=_damages,

@@ -18,7 +18,7 @@ from allmrec.core.seeding import seeded_torch
 from allmrec.core.training import SharedTask
 from allmrec.data.build import read_table
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.tune import _StageTwoTask
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import load_encoder
@@ -52,7 +52,7 @@ def align_task(run: Run, **changes: Any) -> tuple[nn.Module, AlignTask]:
 def tune_task(run: Run, **changes: Any) -> tuple[nn.Module, _StageTwoTask]:
     ranker = run.ranker(trained=False)
     config = run.config.changed({f"tune.{name}": value for name, value in changes.items()}).tune
-    return ranker, _StageTwoTask(ranker, run.split, config)
+    return ranker, _StageTwoTask(ranker, run.split, config, 0)
 
 
 CASES = {

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from allmrec.cli import train as training
 from allmrec.cli.main import app
 from allmrec.core.errors import AllmrecError
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe
 from tests.docs.conftest import PAGES, ROOT, blocks
 
 # Lines that are not run, whole, and why. A line that is neither run nor here fails.

@@ -9,8 +9,8 @@ import pytest
 
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe, recipe_names
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe, recipe_names
 from tests.docs.conftest import PAGES, ROOT, blocks, program, without_blocks
 
 GENERATOR = program(ROOT / "docs" / "generate_configuration.py")

@@ -10,8 +10,8 @@ import pytest
 
 from allmrec.cf.gru4rec import GRU4RecConfig
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.recipe_files import load_recipe, parse_changes, recipe_names
+from allmrec.recipes.config import RunConfig, for_backbone
+from allmrec.recipes.files import load_recipe, parse_changes, recipe_names
 
 
 def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:

@@ -16,9 +16,9 @@ from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
-from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE
 from allmrec.pipeline.continuing import continued, earlier_weights
-from allmrec.pipeline.tune_stage import ALLMREC_STAGES, TUNE
+from allmrec.stages.cf import PRETRAIN, REFERENCE
+from allmrec.stages.tune import ALLMREC_STAGES, TUNE
 from allmrec.systems.variants import open_variant
 
 FUSED = {"tune.prompt.pointer.prior": "fused"}

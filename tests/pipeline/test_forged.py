@@ -22,7 +22,7 @@ from allmrec.data.build import read_table
 from allmrec.evaluation import Report, render
 from allmrec.evaluation.report import _content
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.store.stages import stage_record
 from allmrec.systems.cold import cold_threshold
 from allmrec.systems.evaluating import evaluate_run, run_protocol

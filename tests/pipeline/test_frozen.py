@@ -14,8 +14,8 @@ from tiny_world import TinyWorld
 from allmrec.core.errors import ArtifactError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.library import Run
-from allmrec.pipeline.frozen import encoder_parts, language_model
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
+from allmrec.stages.frozen import encoder_parts, language_model
 from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.tiny_lm import save_tiny_language_model
 

@@ -10,9 +10,9 @@ from tiny_world import TinyWorld
 
 from allmrec.core.errors import ModelNotFoundError
 from allmrec.data.build import read_table
-from allmrec.pipeline.frozen import check_encoder, check_language_model, try_encoder, try_language_model
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.pipeline.run import Run
+from allmrec.recipes.files import load_recipe
+from allmrec.stages.frozen import check_encoder, check_language_model, try_encoder, try_language_model
 
 # The test run is offline (HF_HUB_OFFLINE), so the hub is never asked.
 CHECKS = [(check_language_model, "llm.name", "language model"), (check_encoder, "encoder.name", "sentence encoder")]

@@ -15,7 +15,7 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError, 
 from allmrec.data.build import read_table
 from allmrec.export.pretrained import TrainedALLMRec
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.testing.tiny_lm import save_tiny_language_model
 
 
@@ -105,7 +105,7 @@ def test_another_sentence_encoder_of_that_name_is_refused_when_it_is_needed(
     run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = allmrec.ALLMRec.from_pretrained(saved)
-    monkeypatch.setattr("allmrec.pipeline.frozen.fingerprint", lambda model: "another")
+    monkeypatch.setattr("allmrec.stages.frozen.fingerprint", lambda model: "another")
     assert loaded.recommend(history=["i1"])
     with pytest.raises(ArtifactError, match=r"sentence encoder .* other weights"):
         loaded.add_items([{"item_id": "new", "title": "x"}])

@@ -14,8 +14,8 @@ from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.data.build import read_table
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.ranking import Query, Ranking
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.request import Request, resolve
 from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever

@@ -17,8 +17,8 @@ from allmrec.core.errors import ArtifactError, ConfigError, ModelNotFoundError
 from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe
 from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
 from allmrec.testing.tiny_lm import tiny_tokenizer
@@ -148,7 +148,7 @@ def test_a_language_model_that_cannot_read_the_prompts_is_told_before_training(
         tokenizer.save_pretrained(folder)
         changes = {"llm.name": str(folder), "tune.prompt.template.form": "copy"}
         run = Run.create(tmp_path / f"{name} run", data, load_recipe(str(tiny_world.recipe), changes))
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises((ConfigError, ModelNotFoundError), match=message):
             run.train()
         assert not (run.path / "pretrain").exists()
 

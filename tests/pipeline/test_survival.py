@@ -26,7 +26,7 @@ from allmrec.core.locking import held
 from allmrec.data.build import read_table
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.request import Recommendations
 from allmrec.systems.evaluating import evaluate_run
 

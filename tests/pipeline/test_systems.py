@@ -19,9 +19,9 @@ from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, draw_protocol, evaluate_rankers, markdown, render
 from allmrec.library import Run
-from allmrec.pipeline.config import RunConfig
-from allmrec.pipeline.recipe_files import load_recipe
 from allmrec.ranking import Query
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.retrieve import BackboneRetriever
 from allmrec.store.stages import Stage, stage_record

@@ -66,13 +66,13 @@ def test_an_over_long_prompt_drops_the_oldest_history_first() -> None:
 
 
 def test_only_the_latest_history_is_shown() -> None:
-    assert builder(history=2).build([1, 2, 5], [1]).history.tolist() == [2, 5]
-    assert builder(history=0).build([1, 2, 5], [1]).history.tolist() == []
+    assert builder(max_history=2).build([1, 2, 5], [1]).history.tolist() == [2, 5]
+    assert builder(max_history=0).build([1, 2, 5], [1]).history.tolist() == []
 
 
 @given(history=st.lists(st.integers(1, 5), max_size=12), candidates=st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_slots_match_items_and_vectors_land_in_them(history: list[int], candidates: list[int]) -> None:
-    prompt = builder(history=12).build(history, candidates)
+    prompt = builder(max_history=12).build(history, candidates)
     assert prompt.history.tolist() == history
     assert len(prompt.candidates_at) == len(candidates)
     items = torch.arange(1.0, 1 + len(history) + len(candidates))[:, None].expand(-1, LM.dim)

@@ -11,7 +11,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import read_movielens
 from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.testing.exchanged import exchanged_ranker
 

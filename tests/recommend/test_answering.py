@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,21 @@ class Saying:
 
     def keep(self, rows: torch.Tensor) -> None:
         self._rows = [self._rows[int(row)] for row in rows]
+
+
+def test_what_follows_a_title_that_was_cut_is_not_counted_against_the_answer() -> None:
+    titles = list(WORLD.catalogue.titles)
+    titles[3], titles[4] = "A very long title of a film", "A very"
+    tiny = tiny_language_model("llama")
+    limit = len(tiny.tokenize(" A very long"))
+    lm = SayingLM([" A very long journey", " A very", " A very well", " A ver"])
+    own = ranker(
+        lm, replace(WORLD, catalogue=replace(WORLD.catalogue, titles=tuple(titles))), budget={"title_tokens": limit}
+    )
+    system = GeneratingRecommender(own, TitleResolver(titles), GenerateConfig(max_new_tokens=40), batch_size=1)
+    found = [system.rank([Query(np.array([1, 2]))], [np.array([5, 3, 4])])[0].items.tolist()[:1] for _ in range(4)]
+    # The cut title and something else behind it; a whole one; a whole one and something behind it; less than one.
+    assert found == [[3], [4], [], []]
 
 
 def test_the_named_candidate_stands_first_and_no_candidate_is_no_answer() -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from allmrec.core.artifacts import file_hash
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.tune_stage import ALLMREC_STAGES
+from allmrec.stages.tune import ALLMREC_STAGES
 from allmrec.testing.tiny_recipe import save_tiny_recipe
 from allmrec.testing.worlds import taste_world
 

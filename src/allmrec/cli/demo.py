@@ -15,7 +15,7 @@ from allmrec.cli.recommend import show_history, show_recommendations
 from allmrec.core.packaged import packaged_path
 from allmrec.data.build import prepare_source
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe, parse_changes
+from allmrec.recipes.files import load_recipe, parse_changes
 from allmrec.systems.evaluating import run_protocol
 from allmrec.systems.registry import checked_settings, train_systems
 

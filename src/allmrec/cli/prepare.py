@@ -17,7 +17,7 @@ from allmrec.data.files import shown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
-from allmrec.pipeline.recipe_files import parse_changes
+from allmrec.recipes.files import parse_changes
 
 __all__ = ["register", "show_summary"]
 

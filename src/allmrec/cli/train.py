@@ -13,12 +13,12 @@ from allmrec.core.artifacts import recover
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import continued
-from allmrec.pipeline.recipe_files import load_recipe, parse_changes, recipe_names
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import check_models, train
-from allmrec.pipeline.tune_stage import ALLMREC_STAGES, stages_until
+from allmrec.recipes.config import RunConfig
+from allmrec.recipes.files import load_recipe, parse_changes, recipe_names
+from allmrec.stages.tune import ALLMREC_STAGES, stages_until
 from allmrec.systems.registry import SYSTEMS, check_trainable, checked_settings, train_systems
 
 __all__ = ["register"]

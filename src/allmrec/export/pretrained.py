@@ -18,11 +18,11 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.data.vocabulary import Vocabulary
 from allmrec.export.card import model_card
 from allmrec.llm.fingerprint import fingerprint
-from allmrec.pipeline.cf_stage import known_counts, train_counts
-from allmrec.pipeline.frozen import encoder_fingerprint, language_model
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import allmrec_stages
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.stages.cf import known_counts, train_counts
+from allmrec.stages.frozen import encoder_fingerprint, language_model
+from allmrec.stages.tune import allmrec_stages
 from allmrec.store.stages import stage_files
 from allmrec.systems.recommending import allmrec
 

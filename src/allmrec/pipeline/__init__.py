@@ -1,1 +1,1 @@
-"""Runs: configuration, recipes, stages on disk and the systems that are compared."""
+"""A run: its data and configuration, and training its stages each after its parents. No particular stage is named here."""

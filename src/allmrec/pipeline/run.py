@@ -20,8 +20,8 @@ from allmrec.core.places import with_whole_places
 from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.start import Start
+from allmrec.recipes.config import RunConfig
 from allmrec.store.folder import RunFolder, RunRecord
 from allmrec.store.stages import Stage, StageResult
 

@@ -10,10 +10,10 @@ from allmrec.core.artifacts import space_checked
 from allmrec.core.callbacks import stage_named
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.errors import DivergedError
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.data_check import check_data, data_notes
 from allmrec.pipeline.run import Log, Run, StageKind
 from allmrec.pipeline.start import Start
+from allmrec.recipes.config import RunConfig
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["Job", "check_models", "in_order", "train"]

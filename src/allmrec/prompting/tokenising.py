@@ -144,6 +144,11 @@ class TitleTokens:
         other._tokens, other._cut = dict(self._tokens), set(self._cut)
         return other
 
+    def was_cut(self, item: int) -> bool:
+        """Whether prompts show only the beginning of its title."""
+        _ = self[item]
+        return item in self._cut
+
 
 class PromptBuilder:
     """Builds tokenised prompts for one template, language model and catalogue.

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.splicing import SplicedPrompts
+from allmrec.prompting.tokenising import TitleTokens
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.alike import prompts_alike
 from allmrec.recommend.generate import (
@@ -22,7 +24,7 @@ from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.resolve import AnswerStatistics, TitleResolver
 from allmrec.recommend.score import TitleTree
 
-__all__ = ["ConstrainedRecommender", "GeneratingRecommender", "answers", "choices"]
+__all__ = ["ConstrainedRecommender", "GeneratingRecommender", "answer_words", "answers", "choices"]
 
 
 def answers(
@@ -45,6 +47,25 @@ def choices(
     trees = [TitleTree.build([builder.titles[int(i)] for i in c], ranker.lm.eos_id) for c in candidates]
     limits = [builder.longest_answer(c.tolist()) for c in candidates]
     return constrained_choices(ranker.lm, _spliced(ranker, queries, candidates, limits), trees)
+
+
+def answer_words(lm: LanguageModel, answer: Answer, titles: TitleTokens, items: Sequence[int]) -> str:
+    """What an answer says, without what follows a candidate's title that was cut.
+
+    Of such a title the prompt shows the beginning alone. Nothing tells the language model whether the title's end comes
+    next, so whatever it writes there is not counted against it. What follows a whole title is.
+
+    Args:
+        lm: the language model that wrote it.
+        answer: the answer.
+        titles: as the prompt shows them.
+        items: the candidates.
+    """
+    for item in items:
+        tokens = titles[item]
+        if titles.was_cut(item) and answer.tokens[: len(tokens)] == tokens:
+            return lm.detokenize(tokens)
+    return answer.text
 
 
 class GeneratingRecommender:
@@ -95,7 +116,8 @@ class GeneratingRecommender:
             ):
                 items = candidates[n].tolist()
                 shown = [ranker.lm.detokenize(ranker.builder.titles[item]) for item in items]
-                resolution = self._resolver.resolve(answer.text, items, shown)
+                words = answer_words(ranker.lm, answer, ranker.builder.titles, items)
+                resolution = self._resolver.resolve(words, items, shown)
                 self._statistics += AnswerStatistics.of([resolution])
                 found = items.index(resolution.item) if resolution.kind == "candidate" else None
                 rankings[n] = _ranking(candidates[n], found)

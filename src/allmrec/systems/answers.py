@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import prompted_ranker
 from allmrec.ranking import Ranker
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
+from allmrec.stages.tune import prompted_ranker
 from allmrec.systems.kinds import AbsentError, Answers, System
 
 __all__ = ["answering", "by_scores", "check_text_vectors", "check_titles_learned"]

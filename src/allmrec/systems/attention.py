@@ -9,8 +9,8 @@ from typing import Any
 
 from allmrec.core.artifacts import versions
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import TUNE, allmrec_stages, prompted_ranker
 from allmrec.recommend.attention import AnswerAttention, Group, HeadGain, answer_attention, largest_gains
+from allmrec.stages.tune import TUNE, allmrec_stages, prompted_ranker
 from allmrec.systems.evaluating import run_protocol
 
 __all__ = ["AttentionChange", "attention_change"]

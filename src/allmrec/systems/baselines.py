@@ -25,14 +25,14 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.config import Config
 from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
-from allmrec.pipeline.cf_stage import cf_in_use, everything
-from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import encoder_parts, language_model, sentence_encoder
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.text_stage import TEXTS, item_texts, title_similarity
-from allmrec.pipeline.tune_stage import TUNE
 from allmrec.ranking import Ranker
+from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
+from allmrec.stages.cf import cf_in_use, everything
+from allmrec.stages.frozen import encoder_parts, language_model, sentence_encoder
+from allmrec.stages.texts import TEXTS, item_texts, title_similarity
+from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind

@@ -13,8 +13,8 @@ from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import draw_protocol, evaluate_rankers
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import TUNE
 from allmrec.ranking import Query, Ranker, Ranking
+from allmrec.stages.tune import TUNE
 from allmrec.systems.keeping import partial_results
 from allmrec.systems.kinds import System
 

@@ -20,7 +20,7 @@ from allmrec.evaluation import (
 )
 from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.run import Log, Run
-from allmrec.pipeline.tune_stage import allmrec_stages
+from allmrec.stages.tune import allmrec_stages
 from allmrec.store.stages import stage_record
 from allmrec.systems.keeping import forget_results, partial_results, stage_keys
 from allmrec.systems.kinds import System

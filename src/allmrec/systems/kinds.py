@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from allmrec.core.config import Config, defaults, merged, parse_config
 from allmrec.core.errors import AllmrecError
 from allmrec.evaluation.evaluator import Note
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.schedule import Job
 from allmrec.ranking import Ranker
+from allmrec.recipes.config import RunConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.store.stages import Stage
 

@@ -9,13 +9,13 @@ from allmrec.baselines.llm_only import LLMOnly
 from allmrec.baselines.popularity import Popularity
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
-from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_in_use, cold_rows, everything
-from allmrec.pipeline.frozen import language_model
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import allmrec_stages, prompted_ranker
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.resolve import TitleResolver, template_quotes
+from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows, everything
+from allmrec.stages.frozen import language_model
+from allmrec.stages.tune import allmrec_stages, prompted_ranker
 from allmrec.systems.answers import answering, by_scores, check_text_vectors, check_titles_learned
 from allmrec.systems.cold import cold_threshold
 from allmrec.systems.kinds import AbsentError, Answers, System, SystemKind

@@ -12,14 +12,14 @@ from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
 from allmrec.core.tensors import Shape, check_finite, content_of, expected
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.align_stage import text_side
-from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_in_use, cold_rows
 from allmrec.pipeline.run import Log, Run
-from allmrec.pipeline.tune_stage import TUNE
 from allmrec.ranking import Ranker
 from allmrec.recommend.allmrec import ALLMRec, NewItem, with_items
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
+from allmrec.stages.align import text_side
+from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows
+from allmrec.stages.tune import TUNE
 from allmrec.systems.kinds import System
 from allmrec.systems.registry import open_systems, system_kind, trained_systems
 from allmrec.systems.towers import fused

@@ -16,11 +16,11 @@ from allmrec.core.log import logger
 from allmrec.core.places import with_whole_places
 from allmrec.core.registry import Registry
 from allmrec.pipeline import schedule
-from allmrec.pipeline.cf_stage import PRETRAIN
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.schedule import Job
-from allmrec.pipeline.tune_stage import TUNE
+from allmrec.recipes.config import RunConfig
+from allmrec.stages.cf import PRETRAIN
+from allmrec.stages.tune import TUNE
 from allmrec.store.stages import SYSTEMS_FOLDER
 from allmrec.systems.baselines import BASELINES, TRAINED_BASELINES
 from allmrec.systems.kinds import AbsentError, System, SystemKind, stages_of

@@ -14,17 +14,17 @@ from allmrec.cf.registry import BACKBONES, backbone_kind
 from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.training import TrainingLog
-from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything, held_out_input
-from allmrec.pipeline.config import RunConfig, for_backbone
-from allmrec.pipeline.frozen import (
+from allmrec.pipeline.run import Run, StageKind
+from allmrec.ranking import Ranker
+from allmrec.recipes.config import RunConfig, for_backbone
+from allmrec.stages.cf import backbone, cf_in_use, everything, held_out_input
+from allmrec.stages.frozen import (
     check_encoder,
     check_language_model,
     language_model_input,
     try_encoder,
     try_language_model,
 )
-from allmrec.pipeline.run import Run, StageKind
-from allmrec.ranking import Ranker
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings, System, SystemKind
 from allmrec.text.encoder import EncoderConfig

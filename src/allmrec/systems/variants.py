@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from allmrec.core.errors import ConfigError
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.tune_stage import TUNE, allmrec_stages
+from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import System, SystemKind
 

@@ -64,12 +64,12 @@ def mixed_world(users: int = 200, tastes: int = 10, items_per_taste: int = 12, s
     """Half of the users live in a `taste_world`, half in a `title_world`: neither collaboration nor titles know both.
 
     Users of even number stick to a taste, whose items have titles that say nothing; users of odd number keep to a theme,
-    which only titles show. A system that knows collaboration alone is right about the first half, one that reads alone about
-    the second.
+    which only titles show. Among candidates of the user's own half a system that knows collaboration alone is right about the
+    first, one that reads alone about the second. (Among all items titles tell the halves apart, which is half of the answer.)
     """
     half = (users + 1) // 2
     tasteful = taste_world(half, tastes, items_per_taste, seed=seed)
-    themed = title_world(users - half, length=9, seed=seed)
+    themed = title_world(users - half, length=5, seed=seed)
     sequences: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     for number in range(users):

@@ -137,7 +137,7 @@ HEAD = "user_id,item_id,rating,time\nu,a,1,1\n"
 def test_a_bad_line_is_named_or_left_out_and_counted(folder: Path, bad: str, message: str, kind: str) -> None:
     content = HEAD + bad + "\nv,b,2,2\n"
     assert failure(folder, content).startswith(message)
-    assert failure(folder, content).endswith("Correct it, or leave out such lines with on_error='skip'.")
+    assert failure(folder, content).endswith("Correct it, or leave out such lines: --on-error skip (on_error='skip').")
     raw = read(folder, content, on_error="skip")
     assert raw.skipped == {f"log.csv: {kind}": 1}
     assert raw.interactions.user_ids.to_pylist() == ["u", "v"]
@@ -158,12 +158,16 @@ def test_dates_and_numbers_in_one_column_are_decided_by_most(folder: Path) -> No
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("who,what\nu,a\n", {}, "log.csv: no column 'user_id'; found 'who', 'what'. Name the right one with user."),
+        (
+            "who,what\nu,a\n",
+            {},
+            "log.csv: no column 'user_id'; found 'who', 'what'. Name the right one with user (--user).",
+        ),
         ("user_id,item_id\nu,a\n", {"rating": "stars"}, "log.csv: no column 'stars'; found 'user_id', 'item_id'. Name"),
         (
             "user_id;item_id\nu;a\n",
             {"layout": {"delimiter": ","}},
-            "log.csv: no column 'user_id'; found 'user_id;item_id'. Name the right one with user. The one column looks",
+            "log.csv: no column 'user_id'; found 'user_id;item_id'. Name the right one with user (--user). The one column looks",
         ),
         ("user_id,item_id\n", {}, "log.csv: no interactions; expected at least one record"),
         ("", {}, "log.csv: the file is empty"),
@@ -178,7 +182,7 @@ def test_what_is_missing_says_what_was_found(
 
 def test_another_delimiter_is_hinted_at(folder: Path) -> None:
     assert failure(folder, "user_id;item_id\nu;a\n", layout={"delimiter": ","}).endswith(
-        "looks like several; set delimiter to ';'."
+        "looks like several; set delimiter (--delimiter) to ';'."
     )
 
 
@@ -201,7 +205,9 @@ def test_an_items_file_needs_a_title_unless_told(folder: Path) -> None:
     log = "user_id,item_id\nu,a\n"
     (folder / "meta.csv").write_text("asin,label\na,one\n")
     options = {"items": folder / "meta.csv", "item_in_items": "asin"}
-    assert "no column 'title'; found 'asin', 'label'. Name the right one with title." in failure(folder, log, **options)
+    assert "no column 'title'; found 'asin', 'label'. Name the right one with title (--title)." in failure(
+        folder, log, **options
+    )
     for title, expected in (("label", ("one",)), (None, (None,))):
         items = read(folder, log, **options, title=title).items
         assert items is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from allmrec.core.errors import DataError
 from allmrec.data.files.encodings import by_mark, is_utf_8
 from allmrec.data.files.rows import Problems, check_unpacked, open_failure
 
@@ -108,6 +109,10 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK, encoding: st
         message = f"the gzip data is damaged or cut off ({error}); get the file again"
         problems.add("damaged gzip", message, path, blocks.line)
         return
+    except UnicodeError as error:
+        raise DataError(
+            f"it is no text in {encoding}: {error}. Say which encoding it has (--encoding).", path
+        ) from None
     except OSError as error:
         raise open_failure(path, error) from error
     blocks.end()

@@ -108,7 +108,9 @@ class Problems:
             DataError: unless bad lines are skipped.
         """
         if self.on_error == "fail":
-            raise DataError(f"{message}. Correct it, or leave out such lines with on_error='skip'.", path, line)
+            raise DataError(
+                f"{message}. Correct it, or leave out such lines: --on-error skip (on_error='skip').", path, line
+            )
         key = f"{path.name}: {kind}"
         self.skipped[key] += count
         self._lost[path] += count

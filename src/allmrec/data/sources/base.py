@@ -164,11 +164,14 @@ def require_columns(rows: Rows, needed: Sequence[tuple[str, str]]) -> None:
             hint = ""
             if len(rows.names) == 1:
                 marks = [mark for mark in (";", ",", "\t", "|", "::") if mark in rows.names[0]]
-                hint = f" The one column looks like several; set delimiter to {marks[0]!r}." if marks else ""
+                hint = (
+                    f" The one column looks like several; set delimiter (--delimiter) to {marks[0]!r}." if marks else ""
+                )
             elif any(_NUMBER.fullmatch(found) for found in rows.names) and not rows.headerless:
                 hint = " If the first line is no header, say header=False (--no-header)."
+            given = "item_in_items (--items-item)" if option == "item_in_items" else f"{option} (--{option})"
             raise DataError(
-                f"no column {name!r}; found {shown_all(rows.names)}. Name the right one with {option}.{hint}", rows.path
+                f"no column {name!r}; found {shown_all(rows.names)}. Name the right one with {given}.{hint}", rows.path
             )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from allmrec.core.tensors import expected
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_run
-from allmrec.pipeline.frozen import check_encoder, try_encoder, untouched_encoder
 from allmrec.pipeline.run import Continuation, Run, StageKind
+from allmrec.recipes.config import RunConfig
+from allmrec.stages.frozen import check_encoder, try_encoder, untouched_encoder
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
 from allmrec.text.similarity import TitleSimilarity

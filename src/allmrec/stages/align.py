@@ -12,12 +12,12 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.tensors import Shape, check_parameters, expected
-from allmrec.pipeline.cf_stage import PRETRAIN, backbone, cf_shape
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_tensors
-from allmrec.pipeline.frozen import check_encoder, try_encoder, tuned_encoder, untouched_encoder
 from allmrec.pipeline.run import Continuation, Run, StageKind
-from allmrec.pipeline.text_stage import item_texts
+from allmrec.recipes.config import RunConfig
+from allmrec.stages.cf import PRETRAIN, backbone, cf_shape
+from allmrec.stages.frozen import check_encoder, try_encoder, tuned_encoder, untouched_encoder
+from allmrec.stages.texts import item_texts
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["ALIGN", "align_shape", "joint_table", "text_side"]

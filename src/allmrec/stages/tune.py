@@ -7,16 +7,16 @@ from typing import Any
 
 from allmrec.core.errors import ConfigError
 from allmrec.core.tensors import check_parameters
-from allmrec.pipeline.align_stage import ALIGN, align_shape, joint_table
-from allmrec.pipeline.cf_stage import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_tensors
-from allmrec.pipeline.frozen import check_language_model, language_model, language_model_input
 from allmrec.pipeline.run import Continuation, Run, StageKind
-from allmrec.pipeline.text_stage import TEXTS, title_similarity
+from allmrec.recipes.config import RunConfig
 from allmrec.recommend.prompt_config import check_prompt
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.tune import tune
+from allmrec.stages.align import ALIGN, align_shape, joint_table
+from allmrec.stages.cf import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
+from allmrec.stages.frozen import check_language_model, language_model, language_model_input
+from allmrec.stages.texts import TEXTS, title_similarity
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["ALLMREC_STAGES", "TUNE", "allmrec_stages", "prompted_ranker", "stages_until"]

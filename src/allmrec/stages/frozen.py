@@ -15,8 +15,8 @@ from allmrec.core.packaged import find_packaged, packaged_path
 from allmrec.llm.fingerprint import fingerprint
 from allmrec.llm.gguf import resolve_language_model
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.run import Run
+from allmrec.recipes.config import RunConfig
 from allmrec.text.encoder import EncoderConfig, TransformerEncoder, encoder_of
 from allmrec.text.loading import Parts, load_parts
 

@@ -16,9 +16,9 @@ from allmrec.core.artifacts import read_tensors
 from allmrec.core.errors import ArtifactError
 from allmrec.core.tensors import content_of, expected
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.pipeline.config import RunConfig
 from allmrec.pipeline.continuing import earlier_weights
 from allmrec.pipeline.run import Continuation, Run, StageKind
+from allmrec.recipes.config import RunConfig
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = [

@@ -10,14 +10,14 @@ from typing import Any
 
 from allmrec.core.config import merged
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.config import RunConfig, config_with
+from allmrec.recipes.config import RunConfig, config_with
 
 __all__ = ["load_recipe", "parse_changes", "recipe_names"]
 
 
 def recipe_names() -> list[str]:
     """Recipes that come with the package."""
-    folder = resources.files("allmrec.pipeline") / "recipes"
+    folder = resources.files("allmrec.recipes")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -47,7 +47,7 @@ def _read_recipe(recipe: str, folder: Path | None = None, on: tuple[str, ...] = 
     """
     path: Path | None = (folder or Path()) / recipe
     if recipe in recipe_names():
-        text, path = (resources.files("allmrec.pipeline") / "recipes" / f"{recipe}.toml").read_text("utf-8"), None
+        text, path = (resources.files("allmrec.recipes") / f"{recipe}.toml").read_text("utf-8"), None
     elif path is not None and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:

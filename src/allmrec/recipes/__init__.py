@@ -1,0 +1,1 @@
+"""A run's configuration: its classes, the recipes that come with the package, and reading recipes from files."""
