@@ -13,7 +13,7 @@ from allmrec.core.errors import ConfigError
 from allmrec.data import read_table
 from allmrec.data.batching import SequenceBatch
 from allmrec.library import Run
-from allmrec.pipeline.recipe_files import load_recipe
+from allmrec.recipes.files import load_recipe
 from allmrec.recommend.retrieve import BackboneRetriever
 from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run
 from allmrec.systems.recommending import open_recommender, recommender

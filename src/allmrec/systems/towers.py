@@ -14,11 +14,11 @@ from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.errors import ConfigError
-from allmrec.pipeline.cf_stage import backbone, cf_in_use, everything
-from allmrec.pipeline.config import RunConfig, for_backbone
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.text_stage import TEXTS
 from allmrec.ranking import Ranker
+from allmrec.recipes.config import RunConfig, for_backbone
+from allmrec.stages.cf import backbone, cf_in_use, everything
+from allmrec.stages.texts import TEXTS
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
