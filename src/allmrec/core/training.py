@@ -10,7 +10,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -27,6 +26,7 @@ from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
 from allmrec.core.seeding import seeded_torch
+from allmrec.core.training_log import Position, TrainingLog
 
 __all__ = ["SharedTask", "Task", "TrainingConfig", "TrainingLog", "fit"]
 
@@ -78,47 +78,6 @@ class SharedTask(Protocol[B]):
         shares are 0 then. None where a term is no such mean: then each process computes the batch whole.
         """
         ...
-
-
-@dataclass
-class TrainingLog:
-    """What happened: one record per validation, and the one whose weights were kept.
-
-    `stopped` is whether a callback ended the training.
-    """
-
-    records: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    best_value: float = -math.inf
-    steps: int = 0
-    seconds: float = 0.0
-    trained_parameters: int = 0
-    stopped: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """The log as plain values."""
-        return {
-            "steps": self.steps,
-            "seconds": round(self.seconds, 1),
-            "trained_parameters": self.trained_parameters,
-            "best_step": self.best_step,
-            "best_value": None if self.best_value == -math.inf else self.best_value,
-            "records": self.records,
-        } | ({"stopped": True} if self.stopped else {})
-
-
-@dataclass
-class _Position:
-    """Where training stands: enough, with the tensors, to go on as if nothing had happened."""
-
-    epoch: int = 0
-    batch: int = 0
-    due: bool = False
-    since_best: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    counted: int = 0
-    first_losses: dict[str, float] = field(default_factory=dict)
-    first_weight: float | None = None
 
 
 def fit(
@@ -256,7 +215,7 @@ def fit(
 
 def _begun(
     resume: Checkpoint | None, module: nn.Module, optimizer: torch.optim.Optimizer, here: Processes
-) -> tuple[TrainingLog, _Position, dict[str, Tensor] | None]:
+) -> tuple[TrainingLog, Position, dict[str, Tensor] | None]:
     """Log, position and best weights to go on from: those of the resume state, or of a beginning."""
     with here.main_first():
         if resume is not None and resume.path.exists():
@@ -270,12 +229,12 @@ def _begun(
                 warnings.warn(
                     f"{error} It now lies in {place}, and this stage starts anew.", AllmrecWarning, stacklevel=3
                 )
-    return TrainingLog(), _Position(), None
+    return TrainingLog(), Position(), None
 
 
-def _restored(state: Mapping[str, Any]) -> tuple[TrainingLog, _Position]:
+def _restored(state: Mapping[str, Any]) -> tuple[TrainingLog, Position]:
     """Log and position from a resume file's state."""
-    return TrainingLog(**state["log"]), _Position(**state["at"])
+    return TrainingLog(**state["log"]), Position(**state["at"])
 
 
 def _validation_is_due(config: TrainingConfig, step: int, epoch: int, epoch_ends: bool) -> bool:
@@ -346,7 +305,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: in
         group["lr"] = config.learning_rate * factor
 
 
-def _status(at: _Position, log: TrainingLog) -> str:
+def _status(at: Position, log: TrainingLog) -> str:
     """A few characters beside the bar: the loss since the last validation and the best figure so far."""
     loss = sum(at.sums.values()) / max(1, at.counted)
     best = "" if log.best_value == -math.inf else f" best {log.best_value:.3f}"
