@@ -6,21 +6,21 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int, Int64
-from pydantic import Field, model_validator
 
 from allmrec.core.artifacts import file_hash
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import AllmrecWarning, ConfigError, DataError
 from allmrec.data.catalogue import Catalogue
-from allmrec.data.filtering import CorePasses, Repeats, k_core, without_repeats
+from allmrec.data.filtering import k_core, without_repeats
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.joining import require_joined
+from allmrec.data.prepare_config import PrepareConfig
 from allmrec.data.provenance import Provenance, SourceFile, Step
 from allmrec.data.source_files import hash_beside, source_options, source_paths
 from allmrec.data.sources import SOURCES
@@ -29,41 +29,6 @@ from allmrec.data.texts import clean_text
 from allmrec.data.vocabulary import Vocabulary
 
 __all__ = ["PrepareConfig", "build_dataset", "prepare", "prepare_source", "read_movielens", "read_table"]
-
-
-class PrepareConfig(Config):
-    """Which interactions and items remain. Steps run in this order: rating, repeats, core."""
-
-    min_rating: float | None = Field(None, description="An interaction counts from this rating on, itself included.")
-    rating_scope: Literal["interactions", "counts"] = Field(
-        "interactions",
-        description="interactions: lower ratings are dropped. counts: they only do not count toward the core, and stay "
-        "with users and items that pass it, as in the released program.",
-    )
-    repeats: Repeats = Field("keep", description="Which interactions stay where a user meets an item again.")
-    core: int = Field(0, ge=0, description="Users and items with fewer interactions are removed; 0 removes none.")
-    user_core: int | None = Field(None, ge=0, description="The same for users only, where it differs.")
-    item_core: int | None = Field(None, ge=0, description="The same for items only, where it differs.")
-    core_passes: CorePasses = Field(
-        "one", description="one: counted once, as in the released program. all: repeated until nothing changes."
-    )
-    keep_items_without_interactions: bool = Field(
-        False, description="Whether items of the items file without a remaining interaction get a number."
-    )
-    clean_texts: bool = Field(True, description="Unescape HTML entities, drop HTML tags, fold white space.")
-
-    @model_validator(mode="after")
-    def _counts_need_a_core(self) -> Self:
-        if self.rating_scope == "counts" and (self.min_rating is None or not max(self.cores())):
-            raise ValueError("rating_scope='counts' does nothing without min_rating and core")
-        return self
-
-    def cores(self) -> tuple[int, int]:
-        """The least interactions of a user and of an item."""
-        return (
-            self.core if self.user_core is None else self.user_core,
-            self.core if self.item_core is None else self.item_core,
-        )
 
 
 def read_table(
