@@ -138,7 +138,8 @@ def _first_lines(text: str) -> list[str]:
 def _columns(lines: Sequence[str], delimiter: str, quoting: bool) -> int:
     """Into how many columns a delimiter splits most of some lines; 0 where they disagree."""
     if len(delimiter) == 1 and quoting:
-        counts = [len(fields) for fields in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if fields]
+        records = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True)
+        counts = [len(fields) for fields in records if fields]
     else:
         counts = [line.count(delimiter) + 1 for line in lines]
     first = counts[0]

@@ -27,7 +27,7 @@ _BLOCK = 1 << 23
 LONGEST_LINE = 1 << 26
 
 # From so many bytes on, a file that was packed suspiciously well is unpacked to its end first.
-_LOOK_AHEAD = 1 << 25
+_LOOK_AHEAD = 1 << 22
 
 _LINE_END = ord("\n")
 _BOM = b"\xef\xbb\xbf"
