@@ -58,6 +58,10 @@ def _shards(folder: Path) -> None:
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 538090408\n"
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no tokenizer, in whose place transformers makes an empty one": (
+        lambda f: [file.unlink() for file in save_tiny_language_model(f, "opt").glob("tokenizer*")],
+        "has a tokenizer that knows no words. Get the files that are missing",
+    ),
     "a weight is missing": (
         lambda f: _tensors(f, lambda t: t.pop("model.layers.1.self_attn.q_proj.weight")),
         r"lacks 1 of the \d+ weights .*layers\.1\.self_attn\.q_proj\.weight.*Get the whole model",
@@ -101,7 +105,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "sizes that do not go together": (lambda f: _config(f, num_attention_heads=3), r"could not be loaded|do not fit"),
     "a size that is a word": (lambda f: _config(f, hidden_size="wide"), r"could not be loaded"),
     "no tokenizer": (
-        lambda f: [file.unlink() for file in f.glob("tokenizer*")],
+        lambda f: [file.unlink() for file in save_tiny_language_model(f, "opt").glob("tokenizer*")],
         r"could not be loaded|tokenizer",
     ),
     "a tokenizer that is no JSON": (

@@ -128,13 +128,20 @@ def check_rows(tokenizer: Any, rows: int, used: Iterable[int | None], source: An
         what: whose it is, in words.
 
     Raises:
-        ModelNotFoundError: there are more tokens than rows.
+        ModelNotFoundError: there are more tokens than rows, or none.
     """
+    known = tokenizer.get_vocab()
+    # Of a folder without a tokenizer transformers makes one that turns every text into nothing, or into unknown words.
+    if not set(known.values()) - _control_ids(tokenizer) - {tokenizer.unk_token_id}:
+        raise ModelNotFoundError(
+            f"{what} ({source}) has a tokenizer that knows no words. Get the files that are missing: tokenizer.json and "
+            "tokenizer_config.json, or the vocabulary under its older names."
+        )
     before, after = _frame(tokenizer)
     # Control tokens of other uses (images, say) may stand behind the last row, for no text becomes one. An unknown word's
     # that does was added later, and the vocabulary knows nothing of it.
     unused = (_control_ids(tokenizer) | {tokenizer.unk_token_id}) - {*before, *after, *used}
-    beyond = {n: token for token, n in tokenizer.get_vocab().items() if n >= rows and n not in unused}
+    beyond = {n: token for token, n in known.items() if n >= rows and n not in unused}
     if beyond:
         raise ModelNotFoundError(
             f"{what} ({source}) has {rows:,} token embeddings, and its tokenizer tokens beyond them: {len(beyond):,}, such "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ _GAIN = 0.05
 # How one id is written in two ways.
 _ALIKE: dict[str, Callable[[str], str]] = {
     "upper and lower case": str.casefold,
+    "accents written in two ways": lambda name: unicodedata.normalize("NFKC", name),
     "leading zeros": lambda name: name.lstrip("0") or "0",
     "a .0 at the end": lambda name: re.sub(r"\.0+$", "", name),
     "blanks within": lambda name: re.sub(r"\s+", "", name),

@@ -177,3 +177,52 @@ def test_a_limit_can_be_raised(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
         read_rows(path, FileLayout(), WANTED, Problems(max_unpacked=1))
     assert read_rows(path, FileLayout(), WANTED, Problems(max_unpacked=3)).n_rows == 600_000
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_quotes_behind_blanks_enclose_fields(tmp_path: Path, delimiter: str) -> None:
+    lines = ["user_id, item_id, title", '1, "a, b", "The ""Ten"", part 1"', "2, c, Plain"]
+    text = "\n".join(line.replace(", ", f"{delimiter} ") for line in lines) if delimiter != "," else "\n".join(lines)
+    rows, _ = read(tmp_path / "a.csv", text.encode())
+    inside = f"a{delimiter} b"
+    assert rows.columns["item_id"].to_pylist() == [inside, "c"]
+    assert rows.columns["title"].to_pylist() == [f'The "Ten"{delimiter} part 1', "Plain"]
+
+
+def test_a_quote_within_a_field_behind_a_blank_is_text(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path / "a.csv", b'user_id,item_id,title\n1,a, "The" title\n')
+    assert rows.columns["title"].to_pylist() == [' "The" title']
+
+
+def test_the_first_line_of_spreadsheets_says_the_delimiter(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path / "a.csv", b"sep=;\r\nuser_id;item_id\r\n1;2,5\r\n")
+    assert rows.columns["item_id"].to_pylist() == ["2,5"]
+    assert rows.line(0) == 3
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "tsv"])
+@pytest.mark.parametrize("text", ['{"user_id": 1, "item_id": 2}\n', '[{"user_id": 1,\n', " [\n {'user_id': 1}]"])
+def test_json_under_the_ending_of_a_table_is_told(tmp_path: Path, ending: str, text: str) -> None:
+    with pytest.raises(DataError, match="begins as JSON does; expected a table"):
+        read(tmp_path / f"a.{ending}", text.encode())
+
+
+@pytest.mark.parametrize("kind", ["text", "list"])
+def test_a_long_text_that_comes_again_and_again_is_refused_before_it_is_written_out(tmp_path: Path, kind: str) -> None:
+    # In the file it stands once: 1 MB that would become 1 GB.
+    text = "x" * 1_000_000
+    titles = pa.array([text] * 1000) if kind == "text" else pa.array([[text]] * 1000, pa.list_(pa.string()))
+    pq.write_table(pa.table({"item_id": range(1000), "x": titles}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(DataError, match="unpacks to more than 512 MiB"):
+        read_rows(tmp_path / "a.parquet", FileLayout(), {"x": "texts"}, Problems())
+
+
+def test_records_of_what_unpacks_to_too_much_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(60):
+            file.write(b"no JSON\n" * (1 << 17))
+    seen = Problems("skip", max_unpacked=50)
+    with pytest.raises(DataError, match="unpacks to more than 50 MiB"):
+        read_rows(path, FileLayout(), WANTED, seen)
+    assert not seen.skipped

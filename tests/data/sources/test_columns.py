@@ -120,3 +120,34 @@ def test_files_that_do_not_belong_together(tmp_path: Path, here: str, there: str
         data = read_table(log, items)
     assert data.catalogue.missing_titles == 3
     assert len(data.provenance.warnings) == 1
+
+
+@pytest.mark.parametrize("shortened", ["1.2E+12", "1e+05", "1.23457E+11"])
+def test_numbers_that_a_spreadsheet_has_shortened_are_no_ids(tmp_path: Path, shortened: str) -> None:
+    path = write(tmp_path, "log.csv", "user_id,item_id,time", f"{shortened},5,1", "77,6,2")
+    with pytest.raises(DataError, match="different ids may have become one"):
+        read_table(path)
+    # Among ids that are no numbers it is a name like any other.
+    path = write(tmp_path, "log.csv", "user_id,item_id,time", f"{shortened},5,1", "ab,6,2")
+    assert read_table(path).users.id(0) == shortened
+
+
+def test_words_for_a_missing_value_in_titles(tmp_path: Path) -> None:
+    log = write(tmp_path, "log.csv", "user_id,item_id,time", *(f"u,{item},{item}" for item in range(1, 5)))
+    items = write(tmp_path, "items.csv", "item_id,title", "1,nan", "2,nan", "3,Null", "4,Four")
+    data = read_table(log, items)
+    assert [data.catalogue.title(item) for item in range(1, 5)] == [None, None, "Null", "Four"]
+    assert "items.csv: 2 rows hold 'nan' in column 'title'; read as missing" in data.provenance.notes
+
+
+def test_ids_with_accents_written_in_two_ways_are_told(tmp_path: Path) -> None:
+    log = write(tmp_path, "log.csv", "user_id,item_id,time", "u,Jose\u0301,1")
+    items = write(tmp_path, "items.csv", "item_id,title", "Jos\u00e9,T")
+    with pytest.raises(DataError, match="1 would join but for accents written in two ways"):
+        read_table(log, items)
+
+
+def test_a_missing_column_of_items_names_one_option(tmp_path: Path) -> None:
+    log = write(tmp_path, "log.csv", "user_id,item_id,time", "u,a,1")
+    with pytest.raises(DataError, match=r"Name the right one with item_in_items \(--items-item\)\.$"):
+        read_table(log, write(tmp_path, "items.csv", "code,title", "a,T"))

@@ -132,3 +132,29 @@ def test_file_order_is_not_taken_for_time_in_silence(tmp_path: Path, name: str, 
     assert data.provenance.warnings == (str(warned[0].message),)
     data = log(tmp_path, [time] * 2, name, time=None)
     assert "log.csv: no time; the order of lines is the order of each user's interactions" in data.provenance.notes
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["20210303", "20191231", "20210302"], [1577750400, _DAY - 86400, _DAY]),
+        (["20210303000001", "20210303000000"], [_DAY, _DAY + 1]),
+        (["2021-3-3", "2021-3-2", "2020-12-31"], [1609372800, _DAY - 86400, _DAY]),
+    ],
+)
+def test_dates_without_marks_or_zeros_are_dates(tmp_path: Path, texts: list[str], expected: list[int]) -> None:
+    data = log(tmp_path, texts)
+    assert data.times is not None
+    assert data.times.tolist() == expected
+
+
+@pytest.mark.parametrize("texts", [["20210303", "20211303"], ["20210303", "20210230"], ["20210303", "5"]])
+def test_numbers_that_are_not_all_dates_are_numbers(tmp_path: Path, texts: list[str]) -> None:
+    data = log(tmp_path, texts)
+    assert data.times is not None
+    assert data.times.tolist() == sorted(map(int, texts))
+
+
+def test_a_column_that_is_neither_asks_for_either(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds '12/31/19'; expected a Unix time, or a date or time such as 2018-06-17"):
+        log(tmp_path, ["12/31/19", "01/02/20"])

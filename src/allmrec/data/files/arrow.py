@@ -44,7 +44,9 @@ def rows_of_table(
     require_different(names, path)
     types = {field.name: str(field.type) for field in table.schema} if types is None else types
     roles = wanted_of(wanted, names)
-    columns = {name: _column(table.column(name), name, roles[name], path) for name in names if name in roles}
+    columns = {
+        name: _column(table.column(name), name, roles[name], path, types[name]) for name in names if name in roles
+    }
     return Rows(path, tuple(names), columns, table.num_rows, lambda: None, types)
 
 
@@ -59,12 +61,10 @@ def require_different(names: Sequence[str], path: Path) -> None:
         raise DataError(f"two columns are called {twice!r}; expected different names", path)
 
 
-def _column(column: pa.ChunkedArray, name: str, role: Role, path: Path) -> pa.Array:
+def _column(column: pa.ChunkedArray, name: str, role: Role, path: Path, called: str) -> pa.Array:
     """A column in the type that its role wants."""
+    column = _plain(column, role)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        column = column.cast(kind)
     if role == "id" and pa.types.is_floating(kind):
         column = _whole(column, name, path)
         kind = column.type
@@ -86,7 +86,23 @@ def _column(column: pa.ChunkedArray, name: str, role: Role, path: Path) -> pa.Ar
         "text": "text",
         "texts": "text or lists of texts",
     }[role]
-    raise DataError(f"column {name!r} has type {kind}; expected {expected}", path)
+    raise DataError(f"column {name!r} has type {called}; expected {expected}", path)
+
+
+def _plain(column: pa.ChunkedArray, role: Role) -> pa.ChunkedArray:
+    """A column whose values stand in every row, where they stood in a dictionary."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        # Written out they may take more than the 2 GB of a plain string array.
+        texts = pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+        return column.cast(pa.large_string() if texts else kind.value_type)
+    if (
+        role == "texts"
+        and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+        and pa.types.is_dictionary(kind.value_type)
+    ):
+        return column.cast(pa.large_list(pa.large_string()))
+    return column
 
 
 def _target(kind: pa.DataType, role: Role) -> pa.DataType | None:

@@ -22,8 +22,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from allmrec.core.errors import ConfigError, DataError
-from allmrec.data.files.encodings import WHITE_SPACE, by_mark, guessed_delimiter, guessed_encoding, is_utf_8
-from allmrec.data.files.quoted import LONGEST_FIELD, MOST_LINES, Record, quoted_records, swallows
+from allmrec.data.files.encodings import (
+    WHITE_SPACE,
+    by_mark,
+    guessed_delimiter,
+    guessed_encoding,
+    is_utf_8,
+    looks_like_json,
+    said_delimiter,
+)
+from allmrec.data.files.quoted import LONGEST_FIELD, MOST_LINES, Record, quoted_records, spaced_quotes, swallows
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, shown, shown_all, wanted_of
 
 __all__ = ["WHITE_SPACE", "read_delimited"]
@@ -51,6 +59,8 @@ class _Syntax:
     header: bool
     quoting: bool
     encoding: str
+    # Whether blanks stand between a delimiter and a quoted field.
+    spaced: bool = False
 
 
 def read_delimited(
@@ -87,6 +97,8 @@ def read_delimited(
     if encoding is not None and is_utf_8(encoding) and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise DataError("begins with the mark of UTF-16; expected UTF-8. Set encoding='utf-16'", path)
     known = encoding or by_mark(data)
+    if sniff and (said := said_delimiter(data)) is not None:
+        delimiter, sniff, data = said, False, data[data.index(b"sep=") + 5 :]
     if encoding is None and known == "utf-8" and not data[: 1 << 16].isascii():
         known = guessed_encoding(data)
     while True:
@@ -125,6 +137,11 @@ class _File:
             self.syntax = replace(self.syntax, delimiter=delimiter, quoting=self.syntax.quoting and len(delimiter) == 1)
         if quoting is None:
             self.syntax = replace(self.syntax, quoting=self.syntax.delimiter in (",", ";", "|"))
+        self.syntax = replace(
+            self.syntax, spaced=self.syntax.quoting and spaced_quotes(self._head, self.syntax.delimiter)
+        )
+        if looks_like_json(self._head):
+            raise DataError("begins as JSON does; expected a table. Set format to jsonl (--format jsonl)", self.path)
         if header is None:
             first = next(self.records(head=True), Record(0, []))
             found = tuple(field.strip() for field in first.fields)
@@ -136,7 +153,7 @@ class _File:
 
     def fast(self) -> Rows | None:
         """Columns by pyarrow, or None where the plain reader has to look."""
-        if self.syntax.delimiter == WHITE_SPACE or self.header_line > 1:
+        if self.syntax.delimiter == WHITE_SPACE or self.header_line > 1 or self.syntax.spaced:
             return None
         columns = _fast(self.data, self.names, self.roles, self.syntax)
         if columns is None:
@@ -185,7 +202,8 @@ class _File:
         """The file's records that are not empty, or only those of its head."""
         text = self._head if head else self._text
         if len(self.syntax.delimiter) == 1:
-            return quoted_records(text, self.syntax.delimiter, self.syntax.quoting, self._single_line)
+            syntax = self.syntax
+            return quoted_records(text, syntax.delimiter, syntax.quoting, self._single_line, syntax.spaced)
         return _split_records(text, self.syntax.delimiter)
 
     def _single_line(self) -> Sequence[int]:

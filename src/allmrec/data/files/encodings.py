@@ -9,7 +9,16 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-__all__ = ["DELIMITERS", "WHITE_SPACE", "by_mark", "guessed_delimiter", "guessed_encoding", "is_utf_8"]
+__all__ = [
+    "DELIMITERS",
+    "WHITE_SPACE",
+    "by_mark",
+    "guessed_delimiter",
+    "guessed_encoding",
+    "is_utf_8",
+    "looks_like_json",
+    "said_delimiter",
+]
 
 # The delimiter of "plain" files: any run of blanks and tabs.
 WHITE_SPACE = ""
@@ -32,6 +41,10 @@ _LETTER = re.compile(rb"[A-Za-z]")
 _WESTERN = re.compile(rb"[\xc0-\xff\x80\x85\x8a\x8c\x8e\x91-\x97\x99-\x9c\x9e\x9f\xa0-\xbf]+")
 _NOT_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
+_JSON = re.compile(r"\s*\[?\s*\{\s*[\"'][^\"']*[\"']\s*:")
+# A first line for spreadsheets.
+_SAID = re.compile(rb"(?:\xef\xbb\xbf)?sep=([\x20-\x7e\t])(?=\r?\n)")
+
 _LOOKED_AT = 1 << 16
 _SAMPLE_LINES = 20
 _HIGH_RUNS = 20_000
@@ -40,6 +53,17 @@ _HIGH_RUNS = 20_000
 def is_utf_8(encoding: str) -> bool:
     """Whether a name means UTF-8."""
     return encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether a text begins with an object of JSON or Python, or an array of them."""
+    return _JSON.match(text) is not None
+
+
+def said_delimiter(data: bytes) -> str | None:
+    """The delimiter that a first line such as `sep=;` names, as spreadsheets write it; None where there is none."""
+    said = _SAID.match(data)
+    return None if said is None else said[1].decode()
 
 
 def by_mark(data: bytes) -> str:
@@ -114,7 +138,8 @@ def _first_lines(text: str) -> list[str]:
 def _columns(lines: Sequence[str], delimiter: str, quoting: bool) -> int:
     """Into how many columns a delimiter splits most of some lines; 0 where they disagree."""
     if len(delimiter) == 1 and quoting:
-        counts = [len(fields) for fields in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if fields]
+        records = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True)
+        counts = [len(fields) for fields in records if fields]
     else:
         counts = [line.count(delimiter) + 1 for line in lines]
     first = counts[0]

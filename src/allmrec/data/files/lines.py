@@ -7,6 +7,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxtyping import Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.files.encodings import by_mark, is_utf_8
-from allmrec.data.files.rows import Problems, check_unpacked, open_failure
+from allmrec.data.files.rows import MOST_TIMES, Problems, check_unpacked, open_failure
 
 __all__ = ["LONGEST_LINE", "Block", "beginning", "line_blocks", "read_ahead"]
 
@@ -25,6 +26,9 @@ _BLOCK = 1 << 23
 
 # A record of a shop takes kilobytes; what has no line end for so long is no file of records.
 LONGEST_LINE = 1 << 26
+
+# From so many bytes on, a file that was packed suspiciously well is unpacked to its end first.
+_LOOK_AHEAD = 1 << 22
 
 _LINE_END = ord("\n")
 _BOM = b"\xef\xbb\xbf"
@@ -84,7 +88,7 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK, encoding: st
         DataError: the file is missing or unreadable, or unpacks to too much; or damaged where that fails.
     """
     blocks = _Blocks(path, problems)
-    unpacked = 0
+    unpacked, measured = 0, False
     recode: _Recoder | None = None
     try:
         with open(path, "rb") as raw:
@@ -96,6 +100,10 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK, encoding: st
                     if zipped:
                         unpacked += len(piece)
                         check_unpacked(path, unpacked, raw.tell(), problems.max_unpacked)
+                        if not measured and unpacked > max(_LOOK_AHEAD, MOST_TIMES * raw.tell()):
+                            # Reading records takes many times as long as unpacking them.
+                            _measure(path, problems.max_unpacked)
+                            measured = True
                     encoding = encoding or by_mark(piece)
                     if not is_utf_8(encoding):
                         recode = recode or _Recoder(encoding)
@@ -118,6 +126,15 @@ def line_blocks(path: Path, problems: Problems, size: int = _BLOCK, encoding: st
     blocks.end()
     if blocks.whole:
         yield blocks.take()
+
+
+def _measure(path: Path, max_unpacked: int) -> None:
+    """Refuse a gzip file that unpacks to too much, before its records are read; damage is said by its reader."""
+    size = 0
+    with suppress(OSError, EOFError, zlib.error), open(path, "rb") as raw, gzip.open(raw) as unpacked:
+        while piece := unpacked.read1(_BLOCK):
+            size += len(piece)
+            check_unpacked(path, size, raw.tell(), max_unpacked)
 
 
 def read_ahead(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from allmrec.core.errors import DataError
@@ -31,15 +32,22 @@ def read_parquet(path: Path, wanted: Wanted, problems: Problems | None = None) -
     """
     try:
         with pq.ParquetFile(path) as file:
-            names = tuple(file.schema_arrow.names)
-            require_different(names, path)
-            roles = wanted_of(wanted, names)
-            chosen = [name for name in names if name in roles]
-            limit = (problems or Problems()).max_unpacked
-            check_unpacked(path, _unpacked(file.metadata, chosen), path.stat().st_size, limit)
-            types = {field.name: str(field.type) for field in file.schema_arrow}
+            schema, metadata = file.schema_arrow, file.metadata
+            texts = [column.path for column in map(file.schema.column, range(len(file.schema))) if _is_text(column)]
+        names = tuple(schema.names)
+        require_different(names, path)
+        roles = wanted_of(wanted, names)
+        chosen = [name for name in names if name in roles]
+        limit, packed = (problems or Problems()).max_unpacked, path.stat().st_size
+        check_unpacked(path, _unpacked(metadata, chosen), packed, limit)
+        types = {field.name: str(field.type) for field in schema}
+        # A text that comes again and again stays one text until it is known how much all of them take.
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read(columns=chosen)
-            table.validate(full=True)
+        table.validate(full=True)
+        check_unpacked(
+            path, sum(_written_out(chunk) for column in table.columns for chunk in column.chunks), packed, limit
+        )
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise open_failure(path, error) from error
@@ -58,3 +66,16 @@ def _unpacked(metadata: pq.FileMetaData, chosen: Collection[str]) -> int:
             if column.path_in_schema.partition(".")[0] in chosen:
                 size += max(column.total_uncompressed_size, column.num_values * _BYTES_A_VALUE)
     return size
+
+
+def _is_text(column: pq.ColumnSchema) -> bool:
+    return bool(column.physical_type == "BYTE_ARRAY" and column.logical_type.type in ("STRING", "JSON", "ENUM"))
+
+
+def _written_out(array: pa.Array) -> int:
+    """The bytes that an array takes once each of its values is written out."""
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        return _written_out(array.flatten())
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    return int(pc.sum(pc.binary_length(array.dictionary).take(array.indices).cast(pa.int64())).as_py() or 0)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["LONGEST_FIELD", "MOST_LINES", "Record", "quoted_records", "swallows"]
+__all__ = ["LONGEST_FIELD", "MOST_LINES", "Record", "quoted_records", "spaced_quotes", "swallows"]
 
 # What a quoted record may hold beside its first line. A review of a thousand lines has not been seen.
 MOST_LINES = 1000
@@ -39,7 +40,7 @@ class Record:
 
 
 def quoted_records(
-    text: str, delimiter: str, quoting: bool, single_line: Callable[[], Sequence[int]]
+    text: str, delimiter: str, quoting: bool, single_line: Callable[[], Sequence[int]], spaced: bool = False
 ) -> Iterator[Record]:
     """The records of a text that are not empty.
 
@@ -51,10 +52,11 @@ def quoted_records(
         delimiter: one character.
         quoting: whether double quotes enclose fields.
         single_line: gives the places of columns whose values have no line end, once the first record is known.
+        spaced: whether blanks behind a delimiter do not count.
     """
     feed = _Feed(text)
     expected: int | None = None
-    reader = _reader(feed, delimiter, quoting)
+    reader = _reader(feed, delimiter, quoting, spaced)
     while True:
         with _fields_of_any_length():
             fields = next(reader, None)
@@ -77,7 +79,21 @@ def quoted_records(
         else:
             yield Record(line, [], problem)
             feed.go_back()
-            reader = _reader(feed, delimiter, quoting)
+            reader = _reader(feed, delimiter, quoting, spaced)
+
+
+def spaced_quotes(text: str, delimiter: str) -> bool:
+    """Whether quoted fields stand behind blanks, as in `1, "a, b"`: some do, and every quote behind blanks is such a field's.
+
+    Args:
+        text: the beginning of the file.
+        delimiter: what stands between the columns.
+    """
+    mark = re.escape(delimiter)
+    behind = re.findall(rf'{mark} +"', text)
+    return bool(behind) and len(behind) == len(
+        re.findall(rf'{mark} +"[^"\r\n]*(?:""[^"\r\n]*)*" *(?=[\r\n]|{mark}|\Z)', text)
+    )
 
 
 def swallows(lines: Sequence[str], delimiter: str, n_columns: int) -> bool:
@@ -160,8 +176,9 @@ class _Feed:
         self.begin()
 
 
-def _reader(feed: _Feed, delimiter: str, quoting: bool) -> Iterator[list[str]]:
-    return csv.reader(feed, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE)
+def _reader(feed: _Feed, delimiter: str, quoting: bool, spaced: bool) -> Iterator[list[str]]:
+    quotes = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
+    return csv.reader(feed, delimiter=delimiter, quoting=quotes, skipinitialspace=spaced)
 
 
 @contextmanager

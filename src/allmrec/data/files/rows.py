@@ -18,6 +18,7 @@ from allmrec.core.errors import AllmrecWarning, DataError
 __all__ = [
     "MAX_SKIPPED",
     "MAX_UNPACKED",
+    "MOST_TIMES",
     "OnError",
     "Problems",
     "Role",
@@ -47,7 +48,7 @@ _FEW = 10
 # What a packed file may unpack to, in MiB, where it is more than so many times its size. Logs are packed to a tenth or
 # a thirtieth; what goes beyond a hundredth was made to fill a memory.
 MAX_UNPACKED = 512
-_MOST_TIMES = 100
+MOST_TIMES = 100
 
 _PART = 1 << 24
 _RANGES_KEPT = 1000
@@ -244,9 +245,9 @@ def check_unpacked(path: Path, size: int, packed: int, max_unpacked: int) -> Non
     Raises:
         DataError: both are exceeded.
     """
-    if size > max_unpacked << 20 and size > _MOST_TIMES * packed:
+    if size > max_unpacked << 20 and size > MOST_TIMES * packed:
         raise DataError(
-            f"unpacks to more than {max_unpacked:,} MiB and more than {_MOST_TIMES} times its size; expected a log, which "
+            f"unpacks to more than {max_unpacked:,} MiB and more than {MOST_TIMES} times its size; expected a log, which "
             "packs to a tenth or so. If it is right, raise the limit with max_unpacked (--max-unpacked, in MiB)",
             path,
         )

@@ -7,6 +7,7 @@ A source turns the columns of its files into these with `id_column`, `number_col
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +36,11 @@ __all__ = [
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # What programs write where there is no value.
-_MISSING = ("nan", "none", "null", "<na>", "n/a", "#n/a", "nat", "undefined")
+_MISSING = ("nan", "none", "null", "<na>", "n/a", "#n/a", "nat", "undefined", "\\n")
 _INTEGRAL = r"^[+-]?[0-9]+\.0+$"
 _WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
+# As spreadsheets and R write large numbers.
+_SCIENTIFIC = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"
 # From here on floating point does not hold every whole number.
 _EXACT_DIGITS = 15
 
@@ -203,7 +206,7 @@ def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
             ),
         ),
         (
-            pc.match_substring_regex(known, r"[\x00-\x1f\x7f]"),
+            pc.match_substring_regex(known, r"[\x00-\x1f\x7f\x{80}-\x{9f}]"),
             f"control character in {word} id",
             lambda row: f"column {name!r} holds {shown(ids[row].as_py())}; expected an id without control characters",
         ),
@@ -222,10 +225,20 @@ def _missing_ids(known: pa.Array) -> pa.Array:
 def _without_points(checks: Checks, ids: pa.DictionaryArray, name: str) -> pa.DictionaryArray:
     """Ids such as 12.0 as 12, where all ids of the column are whole numbers and some are written so."""
     known = ids.dictionary
+    rest = pc.or_(pc.equal(known, ""), _missing_ids(known))
+    scientific = pc.match_substring_regex(known, _SCIENTIFIC)
+    if (
+        pc.any(scientific).as_py()
+        and pc.all(pc.or_(pc.or_(pc.match_substring_regex(known, _WHOLE), rest), scientific)).as_py()
+    ):
+        raise DataError(
+            f"column {name!r} holds ids such as {known.filter(scientific)[0].as_py()}, as a spreadsheet or R shortens large "
+            "numbers, so that different ids may have become one; write ids as text or whole numbers",
+            checks.rows.path,
+        )
     pointed = pc.match_substring_regex(known, _INTEGRAL)
     if not pc.any(pointed).as_py():
         return ids
-    rest = pc.or_(pc.equal(known, ""), _missing_ids(known))
     if not pc.all(pc.or_(pc.match_substring_regex(known, _WHOLE), rest)).as_py():
         return ids
     whole = pc.replace_substring_regex(known, r"\.0*$", "")
@@ -284,12 +297,22 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
 
 
 def text_column(checks: Checks, name: str | None) -> list[str | None]:
-    """Texts of the good rows, None where there is none. A list of texts is joined by blanks."""
+    """Texts of the good rows, None where there is none. A list of texts is joined by blanks.
+
+    Where several rows hold the same word for a missing value, such as nan, it is none. One alone may be a title.
+    """
     if name is None:
         return [None] * int(checks.good.sum())
     values = checks.keep(checks.rows.columns[name]).to_pylist()
     joined = (" ".join(part for part in value if part) if isinstance(value, list) else value for value in values)
-    return [text if text else None for text in joined]
+    texts = [text if text else None for text in joined]
+    words = Counter(text for text in texts if text and len(text) < 10 and text.strip().lower() in _MISSING)
+    missing = {word for word, count in words.items() if count > 1}
+    for word in sorted(missing):
+        checks.problems.note(
+            f"{checks.rows.path.name}: {words[word]:,} rows hold {shown(word)} in column {name!r}; read as missing"
+        )
+    return [None if text in missing else text for text in texts]
 
 
 def list_column(checks: Checks, name: str | None, separator: str | None) -> list[tuple[str, ...]]:

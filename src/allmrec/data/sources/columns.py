@@ -138,6 +138,8 @@ _TIME_WORDS = {
     "on",
     "when",
     "day",
+    "month",
+    "year",
     "epoch",
 }
 _LIKE_A_TIME = re.compile(

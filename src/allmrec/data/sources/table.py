@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 # What messages call the options of an items file, on the command line as well.
-_IN_ITEMS = {"item": "item_in_items (--items-item)"}
+_IN_ITEMS = {"item": "item_in_items"}
 
 
 class TableConfig(ColumnsConfig):

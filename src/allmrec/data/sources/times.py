@@ -46,7 +46,7 @@ _EITHER_WAY = re.compile(rf"(?P<first>\d{{1,2}})(?P<mark>[/.\-])(?P<other>\d{{1,
 _OTHERS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?P<year>\d{{4}})[/.](?P<month>\d{{1,2}})[/.](?P<day>\d{{1,2}}){_CLOCK}",
+        rf"(?P<year>\d{{4}})[/.\-](?P<month>\d{{1,2}})[/.\-](?P<day>\d{{1,2}}){_CLOCK}",
         rf"{_WEEKDAY}(?P<day>\d{{1,2}})[ \-](?P<name>[A-Za-z]{{3,9}})\.?[ \-,]+(?P<year>\d{{4}}){_CLOCK}",
         rf"{_WEEKDAY}(?P<name>[A-Za-z]{{3,9}})\.? (?P<day>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<year>\d{{4}}){_CLOCK}",
         # As in the Amazon reviews of 2014 and 2018.
@@ -119,7 +119,8 @@ def time_column(
         return _of_moments(moments, codes)
     bad = ~np.isfinite(numbers)
     bad[~bad] |= np.abs(numbers[~bad]) >= _LATEST
-    _refuse(checks, column, bad[codes], name, f"{word} is no number", f"a number as the {word}")
+    expected = f"a number as the {word}" if np.isfinite(numbers).any() else f"a Unix time, or {_DATES.format(word)}"
+    _refuse(checks, column, bad[codes], name, f"{word} is no number", expected)
     exactly = [int(text) if re.fullmatch(_INTEGER, text) else None for text in texts]
     if all(number is not None for number, refused in zip(exactly, bad, strict=True) if not refused):
         values: Numbers = np.array([number or 0 for number in exactly], dtype=np.int64)[codes]
@@ -151,6 +152,12 @@ def _in_unit(checks: Checks, values: Numbers, name: str, word: str, unit: str | 
     """Numbers with the unit that their size tells; rows in another unit are refused."""
     if unit is not None:
         return Times(values)
+    dates = _compact(values[checks.good])
+    if dates is not None:
+        checks.problems.note(f"{checks.rows.path.name}: column {name!r} holds dates such as {values[checks.good][0]}")
+        seconds = np.zeros(len(values), dtype=np.int64)
+        seconds[checks.good] = dates
+        return Times(seconds)
     size = np.abs(np.where(checks.good, values, 0)).astype(np.float64)
     found = np.searchsorted([most for most, _, _ in _UNITS[:-1]], size, side="right")
     telling = (size >= _SMALLEST) & np.isfinite(size)
@@ -169,6 +176,25 @@ def _in_unit(checks: Checks, values: Numbers, name: str, word: str, unit: str | 
     if short != "s":
         checks.problems.note(f"{checks.rows.path.name}: column {name!r} holds Unix times in {called}")
     return Times(values, _TICKS[short])
+
+
+def _compact(values: Numbers) -> Int64[np.ndarray, " rows"] | None:
+    """Unix seconds where every number is a date such as 20180617, or a date and time such as 20180617123000; else None."""
+    known, places = np.unique(values, return_inverse=True)
+    clock = 10**6 if len(known) and known[0] >= 10**13 else 1
+    if not len(known) or known.dtype.kind != "i" or known[0] < 19000101 * clock or known[-1] >= 21010101 * clock:
+        return None
+    moments = [
+        _iso(f"{number:0{8 if clock == 1 else 14}}"[:8] + _with_colons(number, clock)) for number in known.tolist()
+    ]
+    if any(moment is None for moment in moments):
+        return None
+    return np.array([moment[0] for moment in moments if moment is not None], dtype=np.int64)[places]
+
+
+def _with_colons(number: int, clock: int) -> str:
+    """The time of day in a number of 14 digits, as ISO 8601 writes it; nothing where it has none."""
+    return "" if clock == 1 else f"T{number % clock:06}"
 
 
 def _of_moments(moments: list[_Moment | None], codes: Int64[np.ndarray, " rows"] | np.ndarray) -> Times:
