@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,7 +31,7 @@ from allmrec.data.files.encodings import (
     looks_like_json,
     said_delimiter,
 )
-from allmrec.data.files.quoted import LONGEST_FIELD, MOST_LINES, Record, quoted_records, spaced_quotes, swallows
+from allmrec.data.files.quoted import Record, kind_of_quotes, quoted_records, spaced_quotes
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, shown, shown_all, wanted_of
 
 __all__ = ["WHITE_SPACE", "read_delimited"]
@@ -250,7 +250,7 @@ def _fast(
                 return None
             data, delimiter = data.replace(delimiter.encode(), _UNIT_SEPARATOR), _UNIT_SEPARATOR.decode()
         if syntax.quoting:
-            quotes = _quotes(data, delimiter, len(names))
+            quotes = kind_of_quotes(data, delimiter, len(names))
             if quotes == "stray":
                 return None
             over_lines = quotes == "over lines"
@@ -283,30 +283,6 @@ def _owned(data: bytes) -> pa.Buffer:
     if data:
         memoryview(buffer).cast("B")[:] = data
     return buffer
-
-
-def _quotes(data: bytes, delimiter: str, n_columns: int) -> Literal["fine", "over lines", "stray"]:
-    """Whether every double quote belongs to a field that is quoted as a whole, and whether such a field has line ends.
-
-    pyarrow lets a quote that is never closed swallow the rest of the file without a word.
-    """
-    if b'"' not in data:
-        return "fine"
-    data = data.removeprefix(codecs.BOM_UTF8)
-    mark = re.escape(delimiter.encode())
-    field = re.compile(rb'(?<![^\r\n%b])"[^"]*+(?:""[^"]*+)*+"(?=[\r\n%b]|\Z)' % (mark, mark))
-    without = field.sub(b"", data)
-    if b'"' in without:
-        return "stray"
-    if all(without.count(end) == data.count(end) for end in (b"\n", b"\r")):
-        return "fine"
-    for found in field.finditer(data):
-        if b"\n" in found.group() or b"\r" in found.group():
-            start, end = data.rfind(b"\n", 0, found.start()) + 1, data.find(b"\n", found.end())
-            lines = data[start : end if end >= 0 else len(data)].decode(errors="replace").splitlines()
-            if len(found.group()) > LONGEST_FIELD or len(lines) > MOST_LINES or swallows(lines, delimiter, n_columns):
-                return "stray"
-    return "over lines"
 
 
 def _column_names(records: Iterator[Record], path: Path, header: bool) -> tuple[tuple[str, ...], int]:

@@ -6,6 +6,7 @@ only where it looks like one; otherwise its first line is bad, and the next line
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -13,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["LONGEST_FIELD", "MOST_LINES", "Record", "quoted_records", "spaced_quotes", "swallows"]
+__all__ = ["LONGEST_FIELD", "MOST_LINES", "Record", "kind_of_quotes", "quoted_records", "spaced_quotes", "swallows"]
 
 # What a quoted record may hold beside its first line. A review of a thousand lines has not been seen.
 MOST_LINES = 1000
@@ -176,9 +178,34 @@ class _Feed:
         self.begin()
 
 
+def kind_of_quotes(data: bytes, delimiter: str, n_columns: int) -> Literal["fine", "over lines", "stray"]:
+    """Whether every double quote belongs to a field that is quoted as a whole, and whether such a field has line ends.
+
+    pyarrow lets a quote that is never closed swallow the rest of the file without a word.
+    """
+    if b'"' not in data:
+        return "fine"
+    data = data.removeprefix(codecs.BOM_UTF8)
+    mark = re.escape(delimiter.encode())
+    field = re.compile(rb'(?<![^\r\n%b])"[^"]*+(?:""[^"]*+)*+"(?=[\r\n%b]|\Z)' % (mark, mark))
+    without = field.sub(b"", data)
+    if b'"' in without:
+        return "stray"
+    if all(without.count(end) == data.count(end) for end in (b"\n", b"\r")):
+        return "fine"
+    for found in field.finditer(data):
+        if b"\n" in found.group() or b"\r" in found.group():
+            start, end = data.rfind(b"\n", 0, found.start()) + 1, data.find(b"\n", found.end())
+            lines = data[start : end if end >= 0 else len(data)].decode(errors="replace").splitlines()
+            if len(found.group()) > LONGEST_FIELD or len(lines) > MOST_LINES or swallows(lines, delimiter, n_columns):
+                return "stray"
+    return "over lines"
+
+
 def _reader(feed: _Feed, delimiter: str, quoting: bool, spaced: bool) -> Iterator[list[str]]:
-    quotes = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
-    return csv.reader(feed, delimiter=delimiter, quoting=quotes, skipinitialspace=spaced)
+    if quoting:
+        return csv.reader(feed, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL, skipinitialspace=spaced)
+    return csv.reader(feed, delimiter=delimiter, quoting=csv.QUOTE_NONE, skipinitialspace=spaced)
 
 
 @contextmanager
