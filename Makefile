@@ -60,12 +60,12 @@ test: setup
 	$(MAKE) fast
 	$(MAKE) slow
 
-# Two workers with one thread each are faster on two cores than one worker with two threads.
+# Two workers with one thread each are faster on two cores than one worker with two threads, here and below.
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 slow: setup
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations=10
 
 bench: setup
 	$(BIN)/python -m benchmarks

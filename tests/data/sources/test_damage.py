@@ -198,6 +198,7 @@ def test_whole_files_are_read(tmp_path: Path, name: str) -> None:
     assert outcome(tmp_path, _CASES[name], "fail") == "read"
 
 
+@pytest.mark.filterwarnings("ignore::allmrec.core.errors.AllmrecWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(_CASES))
 @given(
