@@ -312,7 +312,8 @@ def test_texts_are_encoded_where_the_run_computes(
     reached: list[tuple[str, str]] = []
 
     def forward(self: torch.nn.Embedding, numbers: torch.Tensor) -> torch.Tensor:
-        if self.weight.shape[1] != config.pretrain.model.dim:
+        # The probe at load reads a few words where the weights were loaded.
+        if self.weight.shape[1] != config.pretrain.model.dim and self.weight.device.type == "meta":
             reached.append((self.weight.device.type, numbers.device.type))
             raise ReachedError
         return original(self, numbers)
