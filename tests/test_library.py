@@ -28,7 +28,8 @@ def test_a_table_in_memory_is_trained_and_asked_by_number_without_a_word_on_the_
     assert capfd.readouterr() == ("", "")
     said = [record.getMessage() for record in caplog.records if record.name == "allmrec"]
     assert any(": done in " in text for text in said)
-    model = allmrec.open_run(run.path).recommender()
+    model = allmrec.open_run(str(run.path)).recommender()
+    assert allmrec.Run.open(str(run.path)).path == run.path
     history = np.array([3, 5])
     found = [item.item_id for item in model.recommend(history=history, k=5)]
     assert found == [item.item_id for item in model.recommend(history=["3", "5"], k=5)]

@@ -122,7 +122,12 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
+        cls,
+        path: Path | str,
+        dataset: InteractionDataset,
+        config: RunConfig,
+        device: str = "auto",
+        save_every: float = 60.0,
     ) -> Self:
         """Make a run of a data set, or take up the one that is there with the configuration given now.
 
@@ -136,13 +141,19 @@ class Run:
 
     @classmethod
     def draft(
-        cls, path: Path, dataset: InteractionDataset, config: RunConfig, device: str = "auto", save_every: float = 60.0
+        cls,
+        path: Path | str,
+        dataset: InteractionDataset,
+        config: RunConfig,
+        device: str = "auto",
+        save_every: float = 60.0,
     ) -> Self:
         """The run that `create` would make, with nothing written: what is refused must not change the one that is there.
 
         Raises:
             ConfigError: the folder is a run of other data, or something else.
         """
+        path = Path(path)
         folder = RunFolder(path)
         folder.check_free(dataset)
         # Whoever goes on with a run goes on from where it began.
@@ -151,12 +162,13 @@ class Run:
         return cls(path, dataset, with_whole_places(config), device, save_every, start=start, is_new=is_new)
 
     @classmethod
-    def open(cls, path: Path, device: str = "auto", save_every: float = 60.0) -> Self:
+    def open(cls, path: Path | str, device: str = "auto", save_every: float = 60.0) -> Self:
         """Open a run's folder.
 
         Raises:
             ArtifactError: it is no run, or damaged.
         """
+        path = Path(path)
         record, dataset = RunFolder(path).read()
         config = parse_config(RunConfig, record.config, str(path / "run.json"))
         published, start = record.published, Start.from_json(record.start, path / "run.json")
