@@ -112,7 +112,7 @@ def sample_negatives(
             f"User {dataset.users.id(int(users[row]))!r} leaves {dataset.n_items - taken[row]} of {dataset.n_items} "
             f"items unseen; {needed} negatives were asked for. Ask for fewer."
         )
-    # Rejection wins while most draws are good; rows without much room are drawn from a list of what is free.
+    # Rejection is faster while most draws are good; rows without much room are drawn from a list of what is free.
     crowded = taken + (n if distinct else 0) > _CROWDED * dataset.n_items
     rows = np.flatnonzero(~crowded)
     drawn[rows] = _by_rejection(dataset, users[rows], n, rng, exclude_extra[rows], distinct)

@@ -30,14 +30,14 @@ class _Contest:
 
 
 def rank_in_rounds(
-    rank: Rank, queries: Sequence[Query], proposed: Sequence[Int[np.ndarray, " _proposed"]], size: int
+    rank: Rank, queries: Sequence[Query], retrieved: Sequence[Int[np.ndarray, " _retrieved"]], size: int
 ) -> list[Ranking]:
     """Rank any number of candidates for each query with prompts of at most `size`; a round asks for all queries at once.
 
     In each round a query's candidates, in the order in which they stand, are dealt out in turn to as few groups as will
     hold them, each group is ranked in a prompt of its own, and the better half of each goes on, in the order of
     their places. What fits one group is the last round. Who went further stands higher; those who left in the same
-    round stand in the order of their places, and of equals the one that was proposed earlier comes first.
+    round stand in the order of their places, and of equals the one that was retrieved earlier comes first.
 
     Scores of different prompts have different origins. The scale of an answer is that of its last prompt. An earlier
     prompt is moved onto it by the mean difference of the items that it shares with later ones, and no item's score
@@ -47,18 +47,18 @@ def rank_in_rounds(
     Args:
         rank: ranks several queries' candidates at once, and leaves none out.
         queries: whom for.
-        proposed: item numbers of each query, the likeliest first.
+        retrieved: item numbers of each query, the likeliest first.
         size: candidates that a prompt holds.
 
     Returns:
-        For each query all of its `proposed`.
+        For each query all of its `retrieved`.
 
     Raises:
         ConfigError: a prompt holds fewer than 2.
     """
     if size < 2:
         raise ConfigError(f"A prompt of {size} candidates cannot compare any; at least 2 are needed.")
-    contests = [_Contest([int(item) for item in items]) for items in proposed]
+    contests = [_Contest([int(item) for item in items]) for items in retrieved]
     while any(len(contest.left) > size for contest in contests):
         _play_round(rank, queries, contests, size)
     last = rank(queries, [np.asarray(contest.left, dtype=np.int64) for contest in contests])

@@ -160,13 +160,13 @@ def _in_unit(checks: Checks, values: Numbers, name: str, word: str, unit: str | 
         return Times(seconds)
     size = np.abs(np.where(checks.good, values, 0)).astype(np.float64)
     found = np.searchsorted([most for most, _, _ in _UNITS[:-1]], size, side="right")
-    telling = (size >= _SMALLEST) & np.isfinite(size)
-    if not telling.any():
+    decisive = (size >= _SMALLEST) & np.isfinite(size)
+    if not decisive.any():
         return Times(values)
-    most = int(np.bincount(found[telling]).argmax())
+    most = int(np.bincount(found[decisive]).argmax())
     _, short, called = _UNITS[most]
     checks.reject(
-        telling & (found != most),
+        decisive & (found != most),
         f"{word} in another unit",
         lambda row: (
             f"column {name!r} holds {values[row]}, which is a time in {_UNITS[int(found[row])][2]}, and most are in "
