@@ -35,7 +35,7 @@ class EASEConfig(Config):
 class EASE:
     """Ranks by the history's weights in a linear auto-encoder without hidden layer.
 
-    Embarrassingly shallow auto-encoders (Steck, WWW 2019): with X users by items, 1 where taken in training,
+    Embarrassingly shallow auto-encoders (Steck, WWW 2019): with X users by items, 1 where they interacted in training,
 
         minimise ‖X − X B‖² + λ ‖B‖²  with diag(B) = 0,    so    P = (XᵀX + λ I)⁻¹,  B_ij = −P_ij / P_jj  (i ≠ j)
 
@@ -64,9 +64,9 @@ class EASE:
                 f"EASE inverts a matrix of items × items, and {n_items:,} items take {16e-9 * n_items**2:.0f} GB; the "
                 f"limit is {config.max_items:,} items. Use ItemKNN, or raise max_items where there is memory."
             )
-        taken = training_matrix(split)[:, 1:].astype(np.float64)
+        interactions = training_matrix(split)[:, 1:].astype(np.float64)
         # Transposed, which changes nothing here but the memory's order: in any other, what is to be overwritten is copied.
-        gram = (taken.T @ taken).toarray().T
+        gram = (interactions.T @ interactions).toarray().T
         gram[np.diag_indices(n_items)] += config.regularisation
         try:
             factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)

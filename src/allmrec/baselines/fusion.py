@@ -38,7 +38,7 @@ class FusionConfig(Config):
         "score and without.",
     )
     validation_negatives: int = Field(
-        19, ge=1, description="Items that each validation item is told from, at the most."
+        19, ge=1, description="Items that each validation item is ranked against, at the most."
     )
     penalty: float = Field(1e-3, ge=0, description="Weight of the squared coefficients beside the mean log-loss.")
 

@@ -60,12 +60,12 @@ class ItemKNN:
     def of(cls, split: Split, config: ItemKNNConfig | None = None) -> ItemKNN:
         """Similarity over a split's training part; held-out, validation and test items do not count."""
         config = config or ItemKNNConfig()
-        taken = training_matrix(split)
-        norms = np.sqrt(taken.sum(axis=0))
-        columns = taken.T.tocsr()
+        interactions = training_matrix(split)
+        norms = np.sqrt(interactions.sum(axis=0))
+        columns = interactions.T.tocsr()
         slices = []
-        for start in range(0, taken.shape[1], _ROWS):
-            common = sparse.csr_array(columns[start : start + _ROWS] @ taken).tocoo()
+        for start in range(0, interactions.shape[1], _ROWS):
+            common = sparse.csr_array(columns[start : start + _ROWS] @ interactions).tocoo()
             row, column = common.coords
             other = row + start != column
             row, column, count = row[other], column[other], common.data[other]
@@ -114,9 +114,9 @@ def training_matrix(split: Split) -> sparse.csr_array:
     dataset, mask = split.dataset, split.train_mask()
     users, items = dataset.user_of_interaction()[mask], dataset.item_numbers[mask]
     ones = np.ones(len(users), dtype=np.float32)
-    taken = sparse.csr_array((ones, (users, items)), shape=(dataset.n_users, dataset.n_items + 1))
-    taken.data[:] = 1  # pairs that came twice were added up
-    return taken
+    interactions = sparse.csr_array((ones, (users, items)), shape=(dataset.n_users, dataset.n_items + 1))
+    interactions.data[:] = 1  # pairs that came twice were added up
+    return interactions
 
 
 def _nearest(

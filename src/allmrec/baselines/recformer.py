@@ -217,7 +217,7 @@ def hidden_words(
     Only words of values are chosen; a key is always the same and the first token is none.
 
     Returns:
-        The batch to be read, and which words are to be told.
+        The batch to be read, and which words are to be predicted.
     """
     chosen = (rng.random(batch.ids.shape) < share) & batch.real & (batch.kinds == KINDS.index("value"))
     fate = rng.random(batch.ids.shape)

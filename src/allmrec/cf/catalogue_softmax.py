@@ -33,7 +33,7 @@ def catalogue_softmax(
             2008; Yi et al., RecSys 2019).
         piece: logits in memory at a time.
     """
-    found: Tensor = _CatalogueSoftmax.apply(states, items, targets, offsets, max(1, piece // max(1, len(items))))  # type: ignore[no-untyped-call]
+    found: Tensor = _CatalogueSoftmax.apply(states, items, targets, offsets, max(1, piece // max(1, len(items))))  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     return found
 
 

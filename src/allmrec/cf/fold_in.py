@@ -37,12 +37,12 @@ def least_squares(
         vectors: one row per item number, row 0 pads.
         histories: item numbers, 0 pads.
         ridge: weight of the vector's own square; greater than 0, or few items would leave it undetermined.
-        unseen: weight of every item of the catalogue as something that was not taken; 0 leaves them out.
+        unseen: weight of every item of the catalogue as something that was not interacted with; 0 leaves them out.
     """
     real = (histories != 0).unsqueeze(-1).to(vectors)
-    taken = F.embedding(histories, vectors) * real
-    normal = taken.transpose(1, 2) @ taken + ridge * torch.eye(vectors.shape[1]).to(vectors)
+    known = F.embedding(histories, vectors) * real
+    normal = known.transpose(1, 2) @ known + ridge * torch.eye(vectors.shape[1]).to(vectors)
     if unseen:
         normal = normal + unseen * vectors[1:].T @ vectors[1:]
-    solved: Tensor = torch.linalg.solve(normal, taken.sum(1).unsqueeze(-1))
+    solved: Tensor = torch.linalg.solve(normal, known.sum(1).unsqueeze(-1))
     return solved.squeeze(-1)

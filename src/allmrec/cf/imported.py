@@ -39,14 +39,14 @@ class ImportedConfig(Config):
         "history, right where scores are dot products, or the mean of the items' vectors.",
     )
     ridge: float = Field(1.0, gt=0, description="Ridge of the least squares.")
-    unseen: float = Field(0.1, ge=0, description="Weight of items not taken in the least squares.")
+    unseen: float = Field(0.1, ge=0, description="Weight of items not interacted with in the least squares.")
     always_fold_in: bool = Field(False, description="Use the rule for users that have a vector too.")
     max_history: int = Field(50, ge=1, description="Most recent items that the rule looks at.")
 
     @field_validator("vectors")
     @classmethod
     def _whole_path(cls, value: str) -> str:
-        # A run may be taken up from another folder.
+        # A run may be opened from another folder.
         return str(Path(value).resolve()) if Path(value).is_file() else value
 
     @model_validator(mode="before")

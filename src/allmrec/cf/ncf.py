@@ -33,7 +33,7 @@ class NCFConfig(Config):
     ridge: float = Field(
         1.0, gt=0, description="Ridge of the least squares that stand in for an unknown user's vector."
     )
-    unseen: float = Field(0.1, ge=0, description="Weight of items not taken in these least squares.")
+    unseen: float = Field(0.1, ge=0, description="Weight of items not interacted with in these least squares.")
     objective: Objective = Field(
         Objective(loss="binary_cross_entropy", negatives=64), description="What it is trained for."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -76,18 +77,11 @@ class NextItemLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         """The loss, group by group."""
         backbone, objective = self.backbone, self.backbone.objective
-        own = objective.negatives is None
-        shared = None if own else backbone.vectors_of(negatives).transpose(1, 2)
+        shared = None if objective.negatives is None else backbone.vectors_of(negatives).transpose(1, 2)
         states, followed, against = [], [], []
-        for rows in groups:
-            chosen = torch.from_numpy(rows).to(histories.device)
-            columns = _used_columns(targets[chosen] != 0)
-            part = backbone.position_vectors(histories[chosen, -columns:], users[chosen])
-            # Flat indices: a mask would be searched anew each time that it picks something.
-            part_targets = targets[chosen, -columns:].flatten()
-            real = part_targets.nonzero().squeeze(1)
+        for chosen, columns, part, real in self._parts(histories, users, targets, groups):
             states.append(part.flatten(0, 1)[real])
-            followed.append(part_targets[real])
+            followed.append(targets[chosen, -columns:].flatten()[real])
             if shared is None:
                 against.append(negatives[chosen, -columns:].flatten()[real])
             else:
@@ -108,20 +102,30 @@ class NextItemLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         """Cross-entropy over the catalogue, or over the batch's competing items."""
         states, followed = [], []
-        for rows in groups:
-            chosen = torch.from_numpy(rows).to(histories.device)
-            columns = _used_columns(targets[chosen] != 0)
-            part = self.backbone.position_vectors(histories[chosen, -columns:], users[chosen])
-            part_targets = targets[chosen, -columns:].flatten()
-            real = part_targets.nonzero().squeeze(1)
+        for chosen, columns, part, real in self._parts(histories, users, targets, groups):
             states.append(part.flatten(0, 1)[real])
-            followed.append(part_targets[real])
+            followed.append(targets[chosen, -columns:].flatten()[real])
         state, wanted = torch.cat(states), torch.cat(followed)
         if batch.competing is None or batch.offsets is None:
             return catalogue_softmax(state, self.backbone.item_vectors()[1:], wanted - 1)
         items = torch.as_tensor(batch.competing, device=state.device)
         offsets = torch.as_tensor(batch.offsets, device=state.device)
         return catalogue_softmax(state, self.backbone.vectors_of(items), torch.searchsorted(items, wanted), offsets)
+
+    def _parts(
+        self,
+        histories: Int[Tensor, "batch length"],
+        users: Int[Tensor, " batch"],
+        targets: Int[Tensor, "batch length"],
+        groups: list[Int[np.ndarray, " _rows"]],
+    ) -> Iterator[tuple[Tensor, int, Tensor, Tensor]]:
+        """Each group's rows, its used columns on the right, the vectors there, and the flat places of real positions."""
+        for rows in groups:
+            chosen = torch.from_numpy(rows).to(histories.device)
+            columns = _used_columns(targets[chosen] != 0)
+            part = self.backbone.position_vectors(histories[chosen, -columns:], users[chosen])
+            # Flat indices: a mask would be searched anew each time that it picks something.
+            yield chosen, columns, part, targets[chosen, -columns:].flatten().nonzero().squeeze(1)
 
     def groups(self, batch: TrainingBatch) -> list[Int[np.ndarray, " _rows"]]:
         """Rows that go through the model together. What a row gives does not depend on its neighbours."""

@@ -163,7 +163,7 @@ def fit(
         try:
             if called and here.from_main(call() if here.is_main else False):
                 log.stopped = True
-        except BaseException:
+        except BaseException:  # whatever a callback raises, Ctrl-C too, loses no finished step
             save()
             raise
 
