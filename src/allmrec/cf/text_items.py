@@ -87,6 +87,8 @@ class TextItems(nn.Module):
             nn.Linear(vectors.shape[1], 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
         )
         self._kept: Tensor | None = None
+        # Where each item number stands in what is kept; none: at its own number.
+        self._place: Tensor | None = None
 
     def extended(self, vectors: Float[Tensor, "new texts"]) -> TextItems:
         """The same with items behind the others, from the untouched vectors of their texts."""
@@ -94,39 +96,49 @@ class TextItems(nn.Module):
         other._buffers = dict(self._buffers)
         new, _ = prepared(vectors.to(self.vectors), self.centre)
         other.register_buffer("vectors", torch.cat([self.vectors, new]))
-        other._kept = None
+        other._kept = other._place = None
         return other
 
     @property
     def weight(self) -> Float[Tensor, "rows d"]:
         """Every item's vector; row 0 is zero."""
-        if self._kept is not None:
+        if self._kept is not None and self._place is None:
             return self._kept
-        found: Tensor = self.network(self.vectors)
-        found = found * (torch.arange(len(found), device=found.device) > 0)[:, None]
+        found = self._made(torch.arange(len(self.vectors), device=self.vectors.device))
         if not self.training and not torch.is_grad_enabled():
             self._kept = found
         return found
 
+    def _made(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items d"]:
+        found: Tensor = self.network(self.vectors[items])
+        return found * (items > 0)[:, None]
+
     def forward(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
-        """Vectors of some items."""
+        """Vectors of some items; within `kept` of some, of these alone."""
+        if self._kept is not None and self._place is not None:
+            return F.embedding(self._place[items], self._kept)
         return F.embedding(items, self.weight)
 
     def train(self, mode: bool = True) -> TextItems:
         """Forget vectors of earlier weights; see `torch.nn.Module.train`."""
-        self._kept = None
+        self._kept = self._place = None
         super().train(mode)
         return self
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Compute every vector once for the length of the block, gradients included."""
-        self._kept = None
-        self._kept = self.weight
+    def kept(self, items: Int[Tensor, " items"] | None = None) -> Iterator[None]:
+        """Compute vectors once for the length of the block, gradients included: of some items, ascending, or of all."""
+        self._kept = self._place = None
+        if items is None:
+            self._kept = self.weight
+        else:
+            self._place = torch.zeros(len(self.vectors), dtype=torch.long, device=items.device)
+            self._place[items] = torch.arange(len(items), device=items.device)
+            self._kept = self._made(items)
         try:
             yield
         finally:
-            self._kept = None
+            self._kept = self._place = None
 
 
 def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"]) -> B:
@@ -181,11 +193,11 @@ def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tens
 
 
 @contextmanager
-def kept_items(backbone: SequenceBackbone) -> Iterator[None]:
-    """Where a backbone's items are made of texts, make them once for the length of the block."""
-    items = getattr(backbone, "item_emb", None)
-    if isinstance(items, TextItems):
-        with items.kept():
+def kept_items(backbone: SequenceBackbone, items: Int[Tensor, " items"] | None = None) -> Iterator[None]:
+    """Where a backbone's items are made of texts, make them once for the length of the block: some, ascending, or all."""
+    table = getattr(backbone, "item_emb", None)
+    if isinstance(table, TextItems):
+        with table.kept(items):
             yield
     else:
         yield
