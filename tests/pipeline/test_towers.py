@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.support.tiny_world import TinyWorld
 
+from allmrec.baselines.fusion import LateFusion
 from allmrec.cf.fused import FusedBackbone
 from allmrec.core.errors import ConfigError
 from allmrec.data import read_table
@@ -17,7 +18,7 @@ from allmrec.recipes.files import load_recipe
 from allmrec.recommend.retrieve import BackboneRetriever
 from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run
 from allmrec.systems.recommending import open_recommender, recommender
-from allmrec.systems.registry import train_systems
+from allmrec.systems.registry import checked_settings, everything_of, open_systems, train_systems
 from allmrec.systems.towers import fused
 
 SMALL = {
@@ -79,3 +80,26 @@ def test_towers_that_are_wanted_and_not_trained_are_named(tiny_world: TinyWorld,
     with pytest.raises(ConfigError, match=r"allmrec train RUN --system towers"):
         recommender(other)
     assert recommender(Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf"})))
+
+
+def test_what_a_run_trains_beside_is_trained_with_it(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """Late fusion reads the text tower too where it is told so, and what is cheap comes before the language model."""
+    beside = {"beside": ["late-fusion-llm", "towers"], "systems.late-fusion.text_tower": True}
+    config = checked_settings(load_recipe(str(tiny_world.recipe), SMALL | beside))
+    data = read_table(tiny_world.interactions, tiny_world.items)
+    run = Run.create(tmp_path / "run", data, config)
+    told: list[str] = []
+    run.train(told.append)
+    names = [line.split(":")[0] for line in told if ": done" in line]
+    assert names.index("towers") < names.index("align") < names.index("tune") < names.index("late-fusion-llm")
+    fusion = open_systems(run, ["late-fusion"])["late-fusion"].ranker
+    assert isinstance(fusion, LateFusion)
+    assert [name for name in fusion.weights if "Text tower" in name] == [
+        "Text tower",
+        "inverse popularity × Text tower",
+    ]
+    told.clear()
+    run.train(told.append)
+    assert all("there already" in line for line in told)
+    with pytest.raises(ConfigError, match=r"There is no system 'tower'"):
+        everything_of(Run(run.path, data, config.changed({"beside": ["tower"]})))

@@ -25,7 +25,7 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.config import Config
 from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
-from allmrec.pipeline.run import Run
+from allmrec.pipeline.run import Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
@@ -36,6 +36,7 @@ from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind
+from allmrec.systems.towers import TEXT_TOWER, text_tower
 from allmrec.systems.trained import logged, own_backbone, trained_system
 from allmrec.text.encoder import EncoderConfig
 
@@ -60,7 +61,19 @@ _FUSION = Settings("late-fusion", FusionConfig)
 
 def _fusion_parts(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
     cf = own_backbone(run)
-    return {cf.name: cf, "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True))}
+    parts: dict[str, Ranker] = {
+        cf.name: cf,
+        "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True)),
+    }
+    if settings.text_tower:
+        tower = text_tower(run)
+        parts[tower.name] = tower
+    return parts
+
+
+def _fusion_parents(config: RunConfig) -> tuple[StageKind, ...]:
+    tower = TEXT_TOWER.stages(config) if _FUSION.of(config).text_tower else ()
+    return (cf_in_use(config), TEXTS, *tower)
 
 
 def _fusion_parts_llm(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
@@ -225,7 +238,7 @@ _LATE_FUSION = trained_system(
         _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
     ),
     encoder=_run_encoder,
-    parents=lambda config: (cf_in_use(config), TEXTS),
+    parents=_fusion_parents,
 )
 
 BASELINES = (

@@ -20,7 +20,7 @@ from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.schedule import Job
 from allmrec.recipes.config import RunConfig
 from allmrec.stages.cf import PRETRAIN
-from allmrec.stages.tune import TUNE
+from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.store.stages import SYSTEMS_FOLDER
 from allmrec.systems.baselines import BASELINES, TRAINED_BASELINES
 from allmrec.systems.kinds import AbsentError, System, SystemKind, stages_of
@@ -35,6 +35,7 @@ __all__ = [
     "checked_settings",
     "open_systems",
     "system_kind",
+    "everything_of",
     "train_systems",
     "trained_systems",
 ]
@@ -86,6 +87,24 @@ def _as_given(given: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, A
         else whole[name]
         for name, value in given.items()
     }
+
+
+def everything_of(run: Run) -> list[Job]:
+    """A-LLMRec and what the run trains beside it (`beside`): what is cheap first, what asks the language model last.
+
+    Args:
+        run: the run, there or not yet.
+
+    Raises:
+        ConfigError: `beside` names an unknown system, or one that the run's configuration has no room for.
+        ModelNotFoundError, DataError: a model or a text that one of them needs is not there.
+    """
+    own: Job = (run, allmrec_stages(run.config))
+    names = run.config.beside
+    jobs = dict(zip(names, check_trainable(run, names), strict=True))
+    schedule.check_models(*own)
+    cheap = [job for name, job in jobs.items() if not system_kind(name).prompted]
+    return [job for job in (*cheap, own, *(job for job in jobs.values() if job not in cheap)) if job[1]]
 
 
 def check_trainable(run: Run, names: Sequence[str]) -> list[Job]:

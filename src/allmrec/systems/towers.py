@@ -23,7 +23,7 @@ from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
 
-__all__ = ["TEXT_TOWER", "TOWERS", "TOWER_SYSTEMS", "fused"]
+__all__ = ["TEXT_TOWER", "TOWERS", "TOWER_SYSTEMS", "fused", "text_tower"]
 
 
 def _inherited(config: RunConfig) -> dict[str, Any]:
@@ -58,6 +58,16 @@ def _train_tower(run: Run, stage: Stage, settings: PretrainConfig) -> StageResul
 
 def _tower(run: Run, weights: Mapping[str, Tensor], settings: PretrainConfig) -> SequenceBackbone:
     return backbone_kind(settings.backbone).load(weights, _checked(settings).model).to(run.device)
+
+
+def text_tower(run: Run) -> BackboneRecommender:
+    """The trained text tower.
+
+    Raises:
+        ArtifactError: it is not trained, of other inputs, or damaged.
+    """
+    (stage,) = TEXT_TOWER.stages(run.config)
+    return BackboneRecommender(_tower(run, run.tensors(stage), _TOWER.of(run.config)), "Text tower")
 
 
 TEXT_TOWER = trained_system(
