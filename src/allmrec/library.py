@@ -206,6 +206,7 @@ def evaluate(
     users: Users | None = None,
     candidates: Candidates | None = None,
     progress: bool | None = None,
+    order_test: bool | None = None,
 ) -> Report:
     """Rank users' test items among candidates with systems of the run.
 
@@ -219,12 +220,15 @@ def evaluate(
         candidates: how many candidates a user, drawn for this call; or the candidates themselves, item ids by user id, the
             same number for each; none: the run's frozen ones.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0.
+        order_test: whether to ask every system again with each history shuffled; none: as the run's configuration says.
 
     Raises:
         ConfigError: an unknown system, a user who has no test item, or candidates that do not fit.
         UnknownIdError: a user or an item that the data does not hold.
         ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
+    if order_test is not None:
+        run = run.with_config(run.config.changed({"evaluation.order_test": order_test}))
     with progress_shown(progress):
         own = run_protocol(run)
         if users is None and not isinstance(candidates, Mapping):

@@ -65,6 +65,10 @@ class EvaluationConfig(Config):
         None, ge=1, description="The first so many of them for systems that score titles, which is slow; none: all."
     )
     candidates: int = Field(20, ge=2, description="Candidates a user, the target included.")
+    order_test: bool = Field(
+        False,
+        description="Ask every system again with each history shuffled, and report what that costs it; takes as long again.",
+    )
 
 
 class RunConfig(Config):

@@ -31,6 +31,7 @@ from allmrec.systems.variants import VARIANT_SYSTEMS
 
 __all__ = [
     "SYSTEMS",
+    "all_there",
     "check_trainable",
     "checked_settings",
     "open_systems",
@@ -164,7 +165,7 @@ def open_systems(run: Run, names: Sequence[str] | None, log: Log = logger.info) 
         system_kind(name)
     # The run's own CF model by its own name.
     named = [("backbone" if name == run.config.pretrain.backbone else name) for name in names or ()]
-    chosen = _all_there(run, log) if names is None else [name for name in SYSTEMS if name in named]
+    chosen = all_there(run, log) if names is None else [name for name in SYSTEMS if name in named]
     made_of = {name: stages_of(run, SYSTEMS[name]) for name in chosen}
     # Before a large language model is loaded for nothing.
     for stage in {stage.place: stage for stages in made_of.values() for stage in stages}.values():
@@ -192,7 +193,7 @@ def trained_systems(run: Run) -> tuple[list[str], list[str]]:
     return current, stale
 
 
-def _all_there(run: Run, log: Log) -> list[str]:
+def all_there(run: Run, log: Log) -> list[str]:
     """Names of the systems that a run has. Its own stand there as soon as stage 2 does, or nothing else."""
     others, stale = trained_systems(run)
     if stale:
