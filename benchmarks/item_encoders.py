@@ -116,7 +116,11 @@ def encode(arguments: argparse.Namespace) -> None:
         lm = load_language_model(arguments.llm, "cpu")
         started = time.process_time()
         found = of_language_model(lm, titles, arguments.layers or [lm.depth], arguments.prompt)
-        about = {"model": arguments.llm, "prompt": arguments.prompt, "precision": str(lm.embed(torch.tensor([0])).dtype)}
+        about = {
+            "model": arguments.llm,
+            "prompt": arguments.prompt,
+            "precision": str(lm.embed(torch.tensor([0])).dtype),
+        }
     else:
         encoder = load_encoder(EncoderConfig(name=arguments.encoder, tune="frozen"))
         started = time.process_time()
@@ -132,6 +136,82 @@ def encode(arguments: argparse.Namespace) -> None:
     Console().print(f"{count:,} texts, {seconds:.0f} CPU seconds, {seconds / count * 1000:.1f} ms each")
 
 
+# The text tower of docs/results.md, for a few epochs: one network for all encoders, so that they are what differs.
+TOWER = {
+    "model": {
+        "dim": 128, "max_history": 50, "heads": 2, "blocks": 2, "dropout": 0.3, "items": "texts",
+        "objective": {"loss": "softmax", "similarity": "cosine", "temperature": 0.07},
+    },
+    "windows": "all",
+    "validation_users": 5000,
+    "validation_negatives": None,
+    "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 256, "epochs": 6},
+}  # fmt: skip
+
+WAYS = ("raw", "centred", "whitened")
+
+
+def changed(vectors: Tensor, way: str, kept: int | None) -> Tensor:
+    """Vectors as they come, with the catalogue's mean taken out, or whitened; of length 1, absent ones 0."""
+    present = vectors.abs().sum(dim=1) > 0
+    if way == "whitened":
+        vectors = Whitening.fit(vectors, present, kept).of(vectors, present)
+    elif way == "centred":
+        vectors = (vectors - vectors[present].mean(dim=0)) * present[:, None]
+    return F.normalize(vectors, dim=1)
+
+
+def stored(folder: Path) -> dict[str, tuple[Tensor, Mapping[str, Any]]]:
+    """All vectors of a folder by name, with what they cost."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        about = read_json(path.with_suffix(".json"))
+        found |= {f"{path.stem} {key}": (vectors, about) for key, vectors in read_tensors(path).items()}
+    return found
+
+
+def neighbours(arguments: argparse.Namespace) -> None:
+    """The whole catalogue ranked by cosine to the last item alone."""
+    split = leave_one_out(InteractionDataset.load(arguments.data))
+    sample = ValidationSample(split, 5000, None, 1, 0)
+    last = torch.from_numpy(sample.batch.histories[:, -1].astype(np.int64))
+    for name, (vectors, about) in stored(arguments.folder).items():
+        for way in WAYS:
+            unit = changed(vectors.float(), way, arguments.whiten)
+            kept = {"dimensions": arguments.whiten or vectors.shape[1]} if way == "whitened" else {}
+            keep("neighbours", about, {"vectors": name, "as": way, **kept, **sample.figures(unit[last], unit)})
+
+
+def tower(arguments: argparse.Namespace) -> None:
+    """A text tower over one kind of vectors."""
+    vectors, about = stored(arguments.folder)[arguments.vectors]
+    split = leave_one_out(InteractionDataset.load(arguments.data))
+    # The tower takes the catalogue's mean out by itself.
+    texts = changed(vectors.float(), "whitened", arguments.whiten) if arguments.way == "whitened" else vectors.float()
+    started = time.process_time()
+    _, log = pretrain(split, PretrainConfig.model_validate(TOWER), arguments.seed, device="cpu", texts=texts)
+    kept = {"dimensions": arguments.whiten or vectors.shape[1]} if arguments.way == "whitened" else {}
+    figures = {
+        "validation": [round(record["validation/ndcg@10"], 6) for record in log.records],
+        "ndcg@10": log.best_value,
+        "training_cpu_seconds": time.process_time() - started,
+    }
+    keep(
+        "towers", about, {"vectors": arguments.vectors, "as": arguments.way, **kept, "seed": arguments.seed, **figures}
+    )
+
+
+def keep(part: str, about: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    """Put a row in the table, in the place of an earlier one of the same settings, and print it."""
+    named = ("vectors", "as", "dimensions", "seed")
+    table = read_table(TARGET)
+    others = [old for old in table.get(part, []) if any(old.get(name) != row.get(name) for name in named)]
+    encoders = table.get("encoders", {}) | {str(row["vectors"]).rsplit(" ", 1)[0]: dict(about)}
+    cells = {"encoders": encoders, part: [*others, {**row, **measured_by("item_encoders")}]}
+    write_result(TARGET, table | cells)
+    Console(width=140).print({name: value for name, value in row.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("encode", "neighbours", "tower"))
@@ -142,9 +222,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+")
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--name", help="of the file of vectors; none: the model's")
+    parser.add_argument("--vectors", help="for tower: file and kind of the vectors, as neighbours prints them")
+    parser.add_argument("--as", dest="way", choices=WAYS[1:], default="centred")
+    parser.add_argument("--whiten", type=int, help="dimensions that are kept; none: all")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    {"encode": encode}[arguments.what](arguments)
+    {"encode": encode, "neighbours": neighbours, "tower": tower}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
 from allmrec.stages.cf import cf_in_use, everything
 from allmrec.stages.frozen import encoder_parts, language_model, sentence_encoder
-from allmrec.stages.texts import TEXTS, item_texts, title_similarity
+from allmrec.stages.texts import item_texts, text_encoder, text_parents, title_similarity
 from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
@@ -50,6 +50,10 @@ class TextSimilarityConfig(Config):
 
 def _run_encoder(config: RunConfig, settings: Config) -> EncoderConfig:
     return config.encoder
+
+
+def _text_encoder(config: RunConfig, settings: Config) -> EncoderConfig | None:
+    return text_encoder(config)
 
 
 # --- late fusion ---
@@ -224,8 +228,8 @@ _LATE_FUSION = trained_system(
     lambda run, weights, settings: LateFusion.from_tensors(
         _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
     ),
-    encoder=_run_encoder,
-    parents=lambda config: (cf_in_use(config), TEXTS),
+    encoder=_text_encoder,
+    parents=lambda config: (cf_in_use(config), *text_parents(config)),
 )
 
 BASELINES = (
@@ -235,9 +239,9 @@ BASELINES = (
         Settings("text-similarity", TextSimilarityConfig),
         _nothing,
         lambda run, weights, settings: TextSimilarity(title_similarity(run, settings.max_history)),
-        encoder=_run_encoder,
+        encoder=_text_encoder,
         texts=True,
-        parents=lambda config: (TEXTS,),
+        parents=text_parents,
     ),
     trained_system(
         "bm25",
@@ -274,7 +278,7 @@ BASELINES = (
             _rows(run, weights, "counts", "int"), _fusion_parts_llm(run, settings)
         ),
         more=_normalisation,
-        encoder=_run_encoder,
+        encoder=_text_encoder,
         llm=True,
         parents=lambda config: (*_LATE_FUSION.stages(config), TUNE),
         titles=lambda config: config.method == "score",

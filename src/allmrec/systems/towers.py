@@ -18,7 +18,7 @@ from allmrec.pipeline.run import Run
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything
-from allmrec.stages.texts import TEXTS
+from allmrec.stages.texts import text_encoder, text_parents, text_vectors
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
@@ -49,7 +49,7 @@ def _checked(settings: PretrainConfig) -> PretrainConfig:
 
 
 def _train_tower(run: Run, stage: Stage, settings: PretrainConfig) -> StageResult:
-    texts = run.tensors(TEXTS)["vectors"]
+    texts, _ = text_vectors(run)
     model, log = pretrain(
         everything(run), _checked(settings), run.config.seed, run.resume(stage), run.device, texts=texts
     )
@@ -66,9 +66,9 @@ TEXT_TOWER = trained_system(
     _TOWER,
     _train_tower,
     lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), "Text tower"),
-    encoder=lambda config, settings: config.encoder,
+    encoder=lambda config, settings: text_encoder(config),
     texts=True,
-    parents=lambda config: (TEXTS,),
+    parents=text_parents,
 )
 
 
