@@ -14,7 +14,13 @@ from allmrec.data.catalogue import ItemTextTemplate
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import SentenceEncoder
 
-__all__ = ["TextSide"]
+__all__ = ["TextSide", "TextVectors"]
+
+# Titles, descriptions and categories to a vector each, and which items have a text.
+TextVectors = Callable[
+    [Sequence[str | None], Sequence[str | None], Sequence[Sequence[str]]],
+    tuple[Float[Tensor, "items dim"], Bool[Tensor, " items"]],
+]
 
 
 class TextSide:
@@ -24,7 +30,7 @@ class TextSide:
         alignment: stage 1 as trained, the encoder's tuned layers included.
         encoder: the same encoder that is inside the alignment.
         template: makes one text of an item's parts.
-        untouched: loads the encoder as it was before stage 1 tuned any of it.
+        untouched: texts of items to vectors of what nobody tuned, as the run keeps them of its catalogue.
     """
 
     def __init__(
@@ -32,7 +38,7 @@ class TextSide:
         alignment: Alignment,
         encoder: SentenceEncoder,
         template: ItemTextTemplate,
-        untouched: Callable[[], SentenceEncoder],
+        untouched: TextVectors,
     ) -> None:
         self._alignment, self._encoder, self._template = alignment.eval(), encoder, template
         self._untouched = untouched
@@ -50,7 +56,11 @@ class TextSide:
         q, has_text = joint_text_vectors(self._alignment, TextBank(self._encoder, texts, device=device))
         return q.cpu(), has_text.cpu()
 
-    def title_vectors(self, titles: Sequence[str | None]) -> tuple[Float[Tensor, "items dim"], Bool[Tensor, " items"]]:
-        """The untouched encoder's vector of each title, and which items have one."""
-        bank = TextBank(self._untouched(), titles, device=next(self._alignment.parameters()).device)
-        return bank.all_vectors().cpu(), torch.from_numpy(bank.present)
+    def untouched_vectors(
+        self,
+        titles: Sequence[str | None],
+        descriptions: Sequence[str | None],
+        categories: Sequence[Sequence[str]],
+    ) -> tuple[Float[Tensor, "items dim"], Bool[Tensor, " items"]]:
+        """Each item's text vector by the frozen source that the run's own come from, and which items have a text."""
+        return self._untouched(titles, descriptions, categories)

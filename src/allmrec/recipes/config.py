@@ -21,6 +21,7 @@ from allmrec.recommend.language_ranker import Normalisation
 from allmrec.recommend.retrieve import RetrieveConfig
 from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
+from allmrec.text.source import TextsConfig
 
 __all__ = ["AnswerConfig", "EvaluationConfig", "LLMConfig", "RunConfig", "config_with", "for_backbone"]
 
@@ -81,6 +82,7 @@ class RunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     encoder: EncoderConfig = EncoderConfig(name="sentence-transformers/all-mpnet-base-v2")
     item_text: ItemTextTemplate = ItemTextTemplate()
+    texts: TextsConfig = TextsConfig()
     llm: LLMConfig = LLMConfig()
     systems: dict[str, dict[str, Any]] = Field(
         {},

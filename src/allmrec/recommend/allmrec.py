@@ -137,9 +137,10 @@ class ALLMRec(Recommender):
             raise ConfigError(f"{len(known)} of the new items are there already or given twice, e.g. {known[0]!r}.")
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
         side = self._text_side()
-        q, has_text = side.vectors(titles, descriptions, [row.categories for row in rows])
+        parts = titles, descriptions, [row.categories for row in rows]
+        q, has_text = side.vectors(*parts)
         reads = self._prompted.config.pointer.reads_texts or self._towers is not None
-        self.take_up(rows, q, has_text, side.title_vectors(titles) if reads else None)
+        self.take_up(rows, q, has_text, side.untouched_vectors(*parts) if reads else None)
 
     def take_up(
         self,
@@ -153,7 +154,7 @@ class ALLMRec(Recommender):
         Args:
             rows: the items; their ids are new.
             q, has_text: what `TextSide.vectors` gives for them.
-            texts: what `TextSide.title_vectors` gives, where the ranker's prior or the text tower reads it.
+            texts: what `TextSide.untouched_vectors` gives, where the ranker's prior or the text tower reads it.
         """
         self._dataset = with_items(self._dataset, rows)
         titles = [row.title or None for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from allmrec.pipeline.continuing import earlier_tensors
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.recipes.config import RunConfig
 from allmrec.stages.cf import PRETRAIN, backbone, cf_shape
-from allmrec.stages.frozen import check_encoder, try_encoder, tuned_encoder, untouched_encoder
-from allmrec.stages.texts import item_texts
+from allmrec.stages.frozen import check_encoder, try_encoder, tuned_encoder
+from allmrec.stages.texts import item_texts, new_text_vectors
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["ALIGN", "align_shape", "joint_table", "text_side"]
@@ -96,4 +97,4 @@ def text_side(run: Run) -> TextSide:
     with run.content(ALIGN):
         check_parameters(alignment.state_dict(), tensors, "alignment")
         alignment.load_state_dict(tensors)
-    return TextSide(alignment.to(run.device), encoder, run.config.item_text, lambda: untouched_encoder(run))
+    return TextSide(alignment.to(run.device), encoder, run.config.item_text, partial(new_text_vectors, run))

@@ -31,12 +31,12 @@ from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
 from allmrec.stages.cf import cf_in_use, everything
 from allmrec.stages.frozen import encoder_parts, language_model, sentence_encoder
-from allmrec.stages.texts import TEXTS, item_texts, title_similarity
+from allmrec.stages.texts import item_texts, text_encoder, text_parents, title_similarity
 from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind
-from allmrec.systems.towers import TEXT_TOWER, text_tower
+from allmrec.systems.towers import TEXT_TOWER, TEXT_TOWER_TITLE, text_tower
 from allmrec.systems.trained import logged, own_backbone, trained_system
 from allmrec.text.encoder import EncoderConfig
 
@@ -53,6 +53,10 @@ def _run_encoder(config: RunConfig, settings: Config) -> EncoderConfig:
     return config.encoder
 
 
+def _text_encoder(config: RunConfig, settings: Config) -> EncoderConfig | None:
+    return text_encoder(config)
+
+
 # --- late fusion ---
 
 # Both rows are fitted on the same users with the same settings.
@@ -66,14 +70,13 @@ def _fusion_parts(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
         "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True)),
     }
     if settings.text_tower:
-        tower = text_tower(run)
-        parts[tower.name] = tower
+        parts[TEXT_TOWER_TITLE] = BackboneRecommender(text_tower(run), TEXT_TOWER_TITLE)
     return parts
 
 
 def _fusion_parents(config: RunConfig) -> tuple[StageKind, ...]:
     tower = TEXT_TOWER.stages(config) if _FUSION.of(config).text_tower else ()
-    return (cf_in_use(config), TEXTS, *tower)
+    return (cf_in_use(config), *text_parents(config), *tower)
 
 
 def _fusion_parts_llm(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
@@ -237,7 +240,7 @@ _LATE_FUSION = trained_system(
     lambda run, weights, settings: LateFusion.from_tensors(
         _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
     ),
-    encoder=_run_encoder,
+    encoder=_text_encoder,
     parents=_fusion_parents,
 )
 
@@ -248,9 +251,9 @@ BASELINES = (
         Settings("text-similarity", TextSimilarityConfig),
         _nothing,
         lambda run, weights, settings: TextSimilarity(title_similarity(run, settings.max_history)),
-        encoder=_run_encoder,
+        encoder=_text_encoder,
         texts=True,
-        parents=lambda config: (TEXTS,),
+        parents=text_parents,
     ),
     trained_system(
         "bm25",
@@ -287,7 +290,7 @@ BASELINES = (
             _rows(run, weights, "counts", "int"), _fusion_parts_llm(run, settings)
         ),
         more=_normalisation,
-        encoder=_run_encoder,
+        encoder=_text_encoder,
         llm=True,
         parents=lambda config: (*_LATE_FUSION.stages(config), TUNE),
         titles=lambda config: config.method == "score",

@@ -34,9 +34,9 @@ __all__ = [
     "all_there",
     "check_trainable",
     "checked_settings",
+    "everything_of",
     "open_systems",
     "system_kind",
-    "everything_of",
     "train_systems",
     "trained_systems",
 ]

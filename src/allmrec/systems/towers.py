@@ -19,16 +19,12 @@ from allmrec.pipeline.run import Run
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything
-from allmrec.stages.texts import TEXTS
+from allmrec.stages.texts import text_encoder, text_parents, text_vectors
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
 
-<<<<<<< HEAD
-__all__ = ["TEXT_TOWER", "TOWERS", "TOWER_SYSTEMS", "fused", "text_tower"]
-=======
-__all__ = ["TEXT_TOWER", "TEXT_TOWER_TITLE", "TOWERS", "TOWERS_TITLE", "TOWER_SYSTEMS", "fused"]
->>>>>>> s5-f
+__all__ = ["TEXT_TOWER", "TEXT_TOWER_TITLE", "TOWERS", "TOWERS_TITLE", "TOWER_SYSTEMS", "fused", "text_tower"]
 
 
 def _inherited(config: RunConfig) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def _checked(settings: PretrainConfig) -> PretrainConfig:
 
 
 def _train_tower(run: Run, stage: Stage, settings: PretrainConfig) -> StageResult:
-    texts = run.tensors(TEXTS)["vectors"]
+    texts, _ = text_vectors(run)
     model, log = pretrain(
         everything(run), _checked(settings), run.config.seed, run.resume(stage), run.device, texts=texts
     )
@@ -69,36 +65,35 @@ def _tower(run: Run, weights: Mapping[str, Tensor], settings: PretrainConfig) ->
     return backbone_kind(settings.backbone).load(weights, _checked(settings).model).to(run.device)
 
 
-def text_tower(run: Run) -> BackboneRecommender:
-    """The trained text tower.
-
-    Raises:
-        ArtifactError: it is not trained, of other inputs, or damaged.
-    """
-    (stage,) = TEXT_TOWER.stages(run.config)
-    return BackboneRecommender(_tower(run, run.tensors(stage), _TOWER.of(run.config)), "Text tower")
-
-
 TEXT_TOWER = trained_system(
     "text-tower",
     "a sequence model over item texts",
     _TOWER,
     _train_tower,
     lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), TEXT_TOWER_TITLE),
-    encoder=lambda config, settings: config.encoder,
+    encoder=lambda config, settings: text_encoder(config),
     texts=True,
-    parents=lambda config: (TEXTS,),
+    parents=text_parents,
 )
 
 
-def _parts(run: Run) -> tuple[Backbone, SequenceBackbone]:
+def text_tower(run: Run) -> SequenceBackbone:
+    """The trained text tower.
+
+    Raises:
+        ArtifactError: it is not trained, of other inputs or items, or damaged.
+    """
     (stage,) = TEXT_TOWER.stages(run.config)
     tensors = run.tensors(stage)
     with run.content(stage):
         tower = _tower(run, tensors, _TOWER.of(run.config))
         if tower.n_items != run.dataset.n_items:
             raise ArtifactError(f"It knows {tower.n_items} items, and the data has {run.dataset.n_items}.")
-    return backbone(run, cf_in_use(run.config)), tower
+    return tower
+
+
+def _parts(run: Run) -> tuple[Backbone, SequenceBackbone]:
+    return backbone(run, cf_in_use(run.config)), text_tower(run)
 
 
 def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:

@@ -43,7 +43,7 @@ def trained_system(
     *,
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {},
     parents: Callable[[RunConfig], Sequence[StageKind]] = lambda config: (),
-    encoder: Callable[[RunConfig, C], EncoderConfig] | None = None,
+    encoder: Callable[[RunConfig, C], EncoderConfig | None] = lambda config, settings: None,
     llm: bool = False,
     texts: bool = False,
     titles: Callable[[RunConfig], bool] = lambda config: False,
@@ -59,7 +59,7 @@ def trained_system(
         load: makes the system from what `train` stored.
         more: what else of a run's configuration decides the result.
         parents: stages that it reads.
-        encoder: the sentence encoder that it needs, if it needs one.
+        encoder: the sentence encoder that it needs; none: it needs none.
         llm: whether it needs the run's language model.
         texts: whether it knows items by their texts alone, and so nothing where there are none.
         titles: whether it scores titles with the language model, which is slow.
@@ -68,7 +68,8 @@ def trained_system(
 
     def all_settings(config: RunConfig) -> Mapping[str, Any]:
         own = settings.of(config)
-        of_encoder = {} if encoder is None else {"encoder_name": encoder(config, own).name}
+        needed = encoder(config, own)
+        of_encoder = {} if needed is None else {"encoder_name": needed.name}
         return {**_deciding(own.model_dump(mode="json")), **more(config), **of_encoder}
 
     def inputs(config: RunConfig) -> Mapping[str, str]:
@@ -82,14 +83,14 @@ def trained_system(
                 f"{name} knows items by their texts, and none of the {run.dataset.n_items:,} items of {run.path} has one. "
                 "Prepare the data with titles (allmrec prepare table … --items)."
             )
-        if encoder is not None:
-            check_encoder(run, encoder(run.config, own))
+        if (needed := encoder(run.config, own)) is not None:
+            check_encoder(run, needed)
         if llm:
             check_language_model(run)
 
     def load_models(run: Run) -> None:
-        if encoder is not None:
-            try_encoder(run, encoder(run.config, settings.of(run.config)))
+        if (needed := encoder(run.config, settings.of(run.config))) is not None:
+            try_encoder(run, needed)
         if llm:
             try_language_model(run)
 

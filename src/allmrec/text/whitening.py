@@ -1,0 +1,77 @@
+"""Whitening: vectors that share a few large directions become vectors whose directions all count alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from allmrec.core.errors import ConfigError
+
+__all__ = ["Whitening"]
+
+# A direction's variance is taken for this share of the greatest one's at the least, so that rounding is not blown up.
+_FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """A map to the first principal components, each scaled to variance 1 (PCA whitening).
+
+        w(t) = (t - centre) · matrix
+
+    Hidden states of language models lie in a narrow cone (Ethayarajh, 2019), so that cosines between any two are high. For
+    sentence vectors whitening was proposed by Su et al. (2021), for text vectors of items by Zhang et al. (2024).
+
+    Attributes:
+        centre: mean of the vectors that it was fitted on.
+        matrix: one column a component, the one of the greatest variance first.
+    """
+
+    centre: Float[Tensor, " dim"]
+    matrix: Float[Tensor, "dim kept"]
+
+    @classmethod
+    def fit(
+        cls, vectors: Float[Tensor, "rows dim"], present: Bool[Tensor, " rows"], kept: int | None = None
+    ) -> Whitening:
+        """Fit it.
+
+        Args:
+            vectors: one a row.
+            present: which rows count.
+            kept: components that are kept; none: all.
+
+        Raises:
+            ConfigError: there are not so many components, or not more rows than that.
+        """
+        chosen, dim = vectors[present].double(), vectors.shape[1]
+        kept = dim if kept is None else kept
+        if not 0 < kept <= dim or len(chosen) <= kept:
+            raise ConfigError(
+                f"Whitening to {kept} dimensions: there are {len(chosen):,} vectors of length {dim}; expected at least that "
+                f"length, and more vectors than dimensions. Lower texts.whiten."
+            )
+        centre = chosen.mean(dim=0)
+        centred = chosen - centre
+        variances, directions = torch.linalg.eigh(centred.T @ centred / len(chosen))
+        variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]
+        scale = variances.clamp(min=max(_FLOOR * float(variances[0]), 1e-30)).rsqrt()
+        return cls(centre.float(), (directions * scale).float().contiguous())
+
+    def of(self, vectors: Float[Tensor, "rows dim"], present: Bool[Tensor, " rows"]) -> Float[Tensor, "rows kept"]:
+        """Vectors whitened; those that are not present become 0."""
+        found: Tensor = ((vectors.float() - self.centre) @ self.matrix) * present[:, None]
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """To be stored; see `from_tensors`."""
+        return {"centre": self.centre, "matrix": self.matrix}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Whitening:
+        """From what `tensors` gave."""
+        return cls(tensors["centre"], tensors["matrix"])
