@@ -11,7 +11,7 @@ from allmrec.cf import PretrainConfig, backbone_kind, pretrain
 from allmrec.cf.next_item import NextItemLoss
 from allmrec.cf.pretrain import SequenceTask
 from allmrec.cf.text_items import TextItems, of_texts, prepared, with_new_items
-from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.batching import SequenceBatch
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.testing.worlds import taste_world
@@ -51,14 +51,16 @@ def config(backbone: str = "sasrec", **training: object) -> PretrainConfig:
     )
 
 
-def test_prepared_vectors_are_centred_and_of_length_one(texts: torch.Tensor) -> None:
-    found, centre = prepared(texts)
-    torch.testing.assert_close(centre, texts[texts.abs().sum(1) > 0].mean(0))
+def test_prepared_vectors_are_whitened_and_of_length_one(texts: torch.Tensor) -> None:
+    found, whitening = prepared(texts)
+    present = texts.abs().sum(1) > 0
+    torch.testing.assert_close(whitening.centre, texts[present].mean(0))
     assert found[[0, 5]].abs().sum() == 0
-    rest = torch.cat([found[1:5], found[6:]])
-    torch.testing.assert_close(rest.norm(dim=1), torch.ones(len(rest)))
-    assert rest.mean(dim=0).norm() < 0.2
-    assert prepared(torch.zeros(3, 4))[0].abs().sum() == 0
+    torch.testing.assert_close(found[present].norm(dim=1), torch.ones(int(present.sum())))
+    again, _ = prepared(texts[[3, 0, 7]], whitening)
+    torch.testing.assert_close(again, found[[3, 0, 7]])
+    with pytest.raises(DataError, match="No item has a text"):
+        prepared(torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "nextitnet"])

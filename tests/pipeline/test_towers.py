@@ -10,6 +10,7 @@ from tests.support.tiny_world import TinyWorld
 
 from allmrec.baselines.fusion import LateFusion
 from allmrec.cf.fused import FusedBackbone
+from allmrec.cf.text_items import TextItems
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data import read_table
 from allmrec.data.batching import SequenceBatch
@@ -135,3 +136,15 @@ def test_a_run_without_the_language_model_shows_the_rest(run: Run, tmp_path: Pat
     report = evaluate_catalogue(small, log=said.append)
     assert list(report.by_name) == ["Popularity", "SASRec"]
     assert "A-LLMRec itself is not trained" in said[0]
+
+
+def test_stage_1_and_2_stand_on_a_cf_model_over_texts(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    config = load_recipe(str(tiny_world.recipe), SMALL | {"pretrain.model.items": "texts"})
+    run = Run.create(tmp_path / "run", read_table(tiny_world.interactions, tiny_world.items), config)
+    told: list[str] = []
+    run.train(told.append)
+    trained = [line.split(":")[0] for line in told if ": done" in line]
+    assert trained[:2] == ["texts", "pretrain"]
+    found = run.backbone()
+    assert isinstance(getattr(found, "item_emb", None), TextItems)
+    assert len(run.recommender().recommend(user="u3", k=3)) == 3

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.cf.whitening import Whitening
 from allmrec.core.errors import ConfigError
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 # Where a backbone keeps the vectors of texts.
-TEXT_TABLES = ("item_emb.vectors", "item_emb.centre")
+TEXT_TABLES = ("item_emb.vectors", "item_emb.centre", "item_emb.matrix")
 
 ItemSource = Literal["ids", "texts"]
 ITEM_SOURCE = (
@@ -41,23 +42,26 @@ B = TypeVar("B", bound=SequenceBackbone)
 
 
 def prepared(
-    vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"] | None = None
-) -> tuple[Float[Tensor, "rows texts"], Float[Tensor, " texts"]]:
-    """Text vectors as a model reads them: a centre taken out, each of length 1, those of items without a text 0.
+    vectors: Float[Tensor, "rows texts"], whitening: Whitening | None = None
+) -> tuple[Float[Tensor, "rows kept"], Whitening]:
+    """Text vectors as a model reads them: whitened, each of length 1, those of items without a text 0.
 
     Vectors of a sentence encoder or a language model share a few large directions, which say nothing of an item.
 
     Args:
         vectors: zeros where there is no text.
-        centre: that of the catalogue; none: the mean of these.
+        whitening: that of the catalogue; none: fitted on these.
 
     Returns:
-        The vectors, and the centre.
+        The vectors, and the whitening.
+
+    Raises:
+        DataError: no item has a text.
     """
     present = vectors.abs().sum(dim=1) > 0
-    if centre is None:
-        centre = vectors[present].mean(dim=0) if bool(present.any()) else vectors.new_zeros(vectors.shape[1])
-    return F.normalize((vectors - centre) * present[:, None], dim=1), centre
+    if whitening is None:
+        whitening = Whitening.fit(vectors, present)
+    return F.normalize(whitening.of(vectors, present), dim=1), whitening
 
 
 class TextItems(nn.Module):
@@ -69,20 +73,22 @@ class TextItems(nn.Module):
 
     Args:
         vectors: t, one row an item number, row 0 the padding's; see `prepared`.
-        centre: what was taken out of them.
+        whitening: what they were whitened by.
         dim: length of the vectors that come out.
         dropout: between the layers.
     """
 
     vectors: Tensor
     centre: Tensor
+    matrix: Tensor
 
     def __init__(
-        self, vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"], dim: int, dropout: float = 0.1
+        self, vectors: Float[Tensor, "rows kept"], whitening: Whitening, dim: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors.clone())
-        self.register_buffer("centre", centre.clone())
+        self.register_buffer("centre", whitening.centre.clone())
+        self.register_buffer("matrix", whitening.matrix.clone())
         self.network = nn.Sequential(
             nn.Linear(vectors.shape[1], 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
         )
@@ -94,7 +100,7 @@ class TextItems(nn.Module):
         """The same with items behind the others, from the untouched vectors of their texts."""
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
-        new, _ = prepared(vectors.to(self.vectors), self.centre)
+        new, _ = prepared(vectors.to(self.vectors), Whitening(self.centre, self.matrix))
         other.register_buffer("vectors", torch.cat([self.vectors, new]))
         other._kept = other._place = None
         return other
@@ -185,8 +191,10 @@ def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tens
     def made() -> B:
         model = kind(n_items, config)
         if config.items == "texts":
-            shape = (n_items + 1, row_count(arrays, TEXT_TABLES[1], name))
-            model.item_emb = TextItems(torch.zeros(shape), torch.zeros(shape[1]), model.dim)
+            texts, matrix = row_count(arrays, TEXT_TABLES[1], name), arrays.get(TEXT_TABLES[2])
+            kept = 0 if matrix is None or matrix.ndim != 2 else matrix.shape[1]
+            none = Whitening(torch.zeros(texts), torch.zeros(texts, kept))
+            model.item_emb = TextItems(torch.zeros(n_items + 1, kept), none, model.dim)
         return model
 
     return with_parameters(made, arrays, f"{name} of {config!r}")

@@ -31,7 +31,7 @@ from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
 from allmrec.stages.cf import cf_in_use, everything
 from allmrec.stages.frozen import encoder_parts, language_model, sentence_encoder
-from allmrec.stages.texts import item_texts, text_encoder, text_parents, title_similarity
+from allmrec.stages.texts import TEXTS, item_texts, text_encoder, title_similarity
 from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
@@ -76,7 +76,7 @@ def _fusion_parts(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
 
 def _fusion_parents(config: RunConfig) -> tuple[StageKind, ...]:
     tower = TEXT_TOWER.stages(config) if _FUSION.of(config).text_tower else ()
-    return (cf_in_use(config), *text_parents(config), *tower)
+    return (cf_in_use(config), TEXTS, *tower)
 
 
 def _fusion_parts_llm(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
@@ -253,7 +253,7 @@ BASELINES = (
         lambda run, weights, settings: TextSimilarity(title_similarity(run, settings.max_history)),
         encoder=_text_encoder,
         texts=True,
-        parents=text_parents,
+        parents=lambda config: (TEXTS,),
     ),
     trained_system(
         "bm25",

@@ -19,7 +19,7 @@ from allmrec.pipeline.run import Run
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything
-from allmrec.stages.texts import text_encoder, text_parents, text_vectors
+from allmrec.stages.texts import TEXTS, text_encoder, text_vectors
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
@@ -73,7 +73,7 @@ TEXT_TOWER = trained_system(
     lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), TEXT_TOWER_TITLE),
     encoder=lambda config, settings: text_encoder(config),
     texts=True,
-    parents=text_parents,
+    parents=lambda config: (TEXTS,),
 )
 
 
