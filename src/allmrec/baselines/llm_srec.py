@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -67,7 +68,12 @@ class LLMSRecConfig(SampleConfig):
         description="Size of projected CF vectors at the start: that of a token embedding (ours), or as Xavier's "
         "initialisation leaves them (the program's).",
     )
-    temperature: float = Field(1.0, gt=0, description="What dot products are divided by in the retrieval loss.")
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot",
+        description="Scores are dot products (paper), or cosines (ours): vectors have length 1, as in the distillation, so that "
+        "large rates do no harm. Give cosines a temperature, such as 0.07.",
+    )
+    temperature: float = Field(1.0, gt=0, description="What scores are divided by in the retrieval loss.")
     distillation_weight: float = Field(1.0, ge=0, description="Weight of the distillation.")
     uniformity_weight: float = Field(1.0, ge=0, description="Weight of the uniformity of both sides.")
     validation_items: int = Field(
@@ -235,13 +241,11 @@ class LLMSRec(nn.Module):
 
     def encode_users(self, histories: Sequence[Int[np.ndarray, " _length"]]) -> Float[Tensor, "users dim"]:
         """x_u of each history, with gradients to what is trained."""
-        found: Tensor = self.user_head(self.user_states(histories))
-        return found
+        return self._vectors(self.user_head(self.user_states(histories)))
 
     def encode_items(self, items: Int[np.ndarray, " items"]) -> Float[Tensor, "items dim"]:
         """v_i of each item, with gradients to what is trained."""
-        found: Tensor = self.item_head(self.item_states(items))
-        return found
+        return self._vectors(self.item_head(self.item_states(items)))
 
     def user_states(self, histories: Sequence[Int[np.ndarray, " _length"]]) -> Float[Tensor, "users hidden"]:
         """The language model's hidden state at [UserOut] behind each history."""
@@ -256,6 +260,9 @@ class LLMSRec(nn.Module):
         """Take mean and deviation of the heads' inputs from some histories and items, with the weights as they are."""
         self.user_head.standardise(self.user_states(histories))
         self.item_head.standardise(self.item_states(items))
+
+    def _vectors(self, projected: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
+        return F.normalize(projected, dim=1) if self.config.similarity == "cosine" else projected
 
     def _items_from(self, first: int) -> Float[Tensor, "items dim"]:
         """v of all items from one number on, some at a time."""
