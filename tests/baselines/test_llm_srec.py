@@ -284,9 +284,7 @@ def test_what_is_stored_gives_it_back(
 def test_seeds_decide_the_weights(split: Split, backbone: Backbone, lm: TransformersLM) -> None:
     config = CONFIG.model_copy(update={"samples_per_epoch": 16})
     titles = split.dataset.catalogue.titles
-    first, same, other = (
-        train_llm_srec(split, lm, backbone, titles, config, seed)[0].tensors() for seed in (1, 1, 2)
-    )
+    first, same, other = (train_llm_srec(split, lm, backbone, titles, config, seed)[0].tensors() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not torch.equal(first["table"], other["table"])
 
@@ -351,9 +349,7 @@ class Tastes:
         return self._items[torch.from_numpy(batch.histories)].mean(dim=1)
 
 
-@pytest.mark.parametrize(
-    ("compete", "scores"), [("own", {}), ("batch", {"similarity": "cosine", "temperature": 0.1})]
-)
+@pytest.mark.parametrize(("compete", "scores"), [("own", {}), ("batch", {"similarity": "cosine", "temperature": 0.1})])
 def test_collaboration_that_only_the_cf_model_shows_comes_through(compete: str, scores: dict[str, object]) -> None:
     """Titles say nothing here, so what is right has come through the slots of a random language model."""
     split = leave_one_out(taste_world(users=48, tastes=4, items_per_taste=8, length=7))
