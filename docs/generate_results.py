@@ -318,6 +318,16 @@ _TITLE_CELLS = {
 }  # fmt: skip
 
 
+_LLM_SREC = """\
+## LLM-SRec
+
+A small run on MovieTweetings: SmolLM2-135M, the first {layers} of its 30 layers, {samples} samples (each user's last training item, {epochs}
+times), histories of {history} items, {users} test users, one seed: `{command}`, on {device}, {date}. Training took {seconds:,.0f} s beside
+other jobs, evaluation of all three rows {evaluated:,.0f} CPU seconds. [baselines.md](baselines.md#llm-srec) says what is the paper's and what is
+ours. It says nothing of LLM-SRec with a language model and a training of the paper's size.
+"""
+
+
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
@@ -364,6 +374,8 @@ def page() -> str:
         parts += [_PARTS, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
     if found := _read("movietweetings-best"):
         parts += [_BEST, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
+    if found := _read("llm-srec"):
+        parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):
         parts += [_MOREC, _table(_system_rows(found["rows"])), _notes(found["rows"]), _table(_cost_rows(found["rows"]))]
     if found := _read("beauty"):
@@ -681,6 +693,42 @@ def _each_rows(each: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             cells += [_figure(row["figures"][group]["Hit@1"]) for row in (alone, ours)]
             cells.append(_figure(ours["differences"]["backbone"][group]["Hit@1"], "+"))
         rows.append(cells)
+    return rows
+
+
+def _srec_sizes(found: Mapping[str, Any]) -> dict[str, Any]:
+    own = found["config"]["systems"]["llm-srec"]
+    epochs, users = own["training"]["epochs"], found["data_users"]
+    return {
+        "layers": own["layers"],
+        "epochs": epochs,
+        "samples": f"{epochs * users:,}",
+        "history": own["max_history"],
+        "users": f"{found['candidates'][0]['users']:,}",
+        "command": found["command"],
+        "device": found["device"],
+        "date": found["date"][:10],
+        "seconds": found["log"]["seconds"],
+        "evaluated": found["evaluation_cpu_seconds"],
+    }
+
+
+def _srec_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    rows = [
+        [
+            "system",
+            "Hit@1 of 20",
+            "less the CF model",
+            "NDCG@10, whole catalogue",
+            "Hit@10, whole catalogue",
+            "NDCG@10 less",
+        ]
+    ]
+    for few, whole in zip(found["candidates"], found["catalogue"], strict=True):
+        less = [part["less"].get(metric) for part, metric in ((few, "Hit@1"), (whole, "NDCG@10"))]
+        shown = ["" if value is None else _figure(value, "+") for value in less]
+        row = [few["system"], _figure(few["metrics"]["Hit@1"]), shown[0]]
+        rows.append([*row, _figure(whole["metrics"]["NDCG@10"]), _figure(whole["metrics"]["Hit@10"]), shown[1]])
     return rows
 
 

@@ -18,7 +18,7 @@ from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.pieces import Block, ItemSlot, Piece, Text, Title, UserSlot
 from allmrec.prompting.template import PromptTemplate
 
-__all__ = ["PlaceKind", "PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt"]
+__all__ = ["PlaceKind", "PromptBudget", "PromptBuilder", "TitleTokens", "TokenisedPrompt", "tokenised"]
 
 
 class PromptBudget(Config):
@@ -225,6 +225,11 @@ class PromptBuilder:
         return _Layout(self._lm.prefix_ids, self._words, self.titles, self.block_limit).built(
             self.template.pieces(history, candidates), candidates, dropped, self.budget.user_before_bos
         )
+
+
+def tokenised(pieces: Sequence[Piece], lm: LanguageModel, titles: TitleTokens) -> TokenisedPrompt:
+    """Pieces one after the other behind the language model's own prefix, whatever their length; no list of candidates."""
+    return _Layout(lm.prefix_ids, lm.tokenize, titles, 0).built(pieces, (), 0, user_before_bos=False)
 
 
 class _Layout:

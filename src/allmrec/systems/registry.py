@@ -24,6 +24,7 @@ from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.store.stages import SYSTEMS_FOLDER
 from allmrec.systems.baselines import BASELINES, TRAINED_BASELINES
 from allmrec.systems.kinds import AbsentError, System, SystemKind, stages_of
+from allmrec.systems.llm_srec import LLM_SREC
 from allmrec.systems.own import OWN
 from allmrec.systems.towers import TOWER_SYSTEMS
 from allmrec.systems.trained import CF_SYSTEMS
@@ -45,7 +46,18 @@ __all__ = [
 SYSTEMS: Registry[SystemKind] = Registry(
     "allmrec.systems",
     SystemKind,
-    {kind.name: kind for kind in (*OWN, *VARIANT_SYSTEMS, *TOWER_SYSTEMS, *BASELINES, *CF_SYSTEMS, *TRAINED_BASELINES)},
+    {
+        kind.name: kind
+        for kind in (
+            *OWN,
+            *VARIANT_SYSTEMS,
+            *TOWER_SYSTEMS,
+            *BASELINES,
+            *CF_SYSTEMS,
+            *TRAINED_BASELINES,
+            LLM_SREC,
+        )
+    },
 )
 
 
