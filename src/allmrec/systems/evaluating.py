@@ -34,6 +34,7 @@ __all__ = [
     "evaluate_systems",
     "keep_report",
     "run_protocol",
+    "training_costs",
 ]
 
 
@@ -199,7 +200,7 @@ def evaluate_systems(
         git_commit=git_commit,
     )
     results = [
-        replace(result, key=key, costs=_costs(run, system))
+        replace(result, key=key, costs=training_costs(run, system))
         for result, (key, system) in zip(report.systems, systems.items(), strict=True)
     ]
     return replace(report, systems=tuple(results), made_of=stage_keys(systems.values()))
@@ -216,7 +217,7 @@ def _pairs(run: Run, systems: Mapping[str, System]) -> list[Pair]:
     return [Pair(title, system.ranker.name, against.ranker.name)]
 
 
-def _costs(run: Run, system: System) -> dict[str, float]:
+def training_costs(run: Run, system: System) -> dict[str, float]:
     """What was spent on all that a system is made of; what the run does not know is left out."""
     records = [stage_record(run.path, stage) for stage in system.stages]
     found: dict[str, float] = {}

@@ -1,0 +1,155 @@
+"""An experiment's report in Markdown, and its tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from allmrec.core.visible import visible
+from allmrec.evaluation.intervals import Estimate
+from allmrec.experiments.found import Experiment
+from allmrec.experiments.joined import HOW
+from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.plan import Plan
+from allmrec.experiments.tables import ClaimResult, Row, Section
+
+__all__ = ["claim_words", "cost_rows", "figure_rows", "headings", "markdown", "shown", "show_tables"]
+
+_COSTS = ("training", "trained parameters", "users/s", "peak memory")
+
+
+def shown(estimate: Estimate | None, sign: str = "") -> str:
+    """As `0.523 [0.508, 0.538]`; a `+` as sign for differences."""
+    if estimate is None:
+        return ""
+    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+
+
+def headings(section: Section) -> list[str]:
+    """Of a section's table: for each group ours, the difference to the reference, and theirs."""
+    found = ["system", "users", "seeds"]
+    for group in section.groups:
+        found.append(f"Hit@1, {group}")
+        if section.reference is not None:
+            found.append(f"less {section.reference.title}, {group}")
+        if section.theirs:
+            found.append(f"theirs ({section.theirs}), {group}")
+    return [*found, "NDCG@10"]
+
+
+def figure_rows(plan: Plan, section: Section) -> list[list[str]]:
+    """A section's table in words, best first."""
+    first = section.groups[0]
+
+    def value(row: Row) -> float:
+        figure = row.figure("Hit@1", first)
+        return -1.0 if figure is None else figure.value
+
+    rows = []
+    for row in sorted(section.rows, key=value, reverse=True):
+        cells = [row.title, f"{int(row.users(first).sum()):,}", str(len(row.cells))]
+        for group in section.groups:
+            cells.append(shown(row.figure("Hit@1", group)))
+            if section.reference is not None:
+                cells.append("" if row is section.reference else shown(row.less(section.reference, "Hit@1", group), "+"))
+            if section.theirs:
+                theirs = section.paper(plan, row, group)
+                cells.append("" if theirs is None else f"{theirs:.4f}")
+        rows.append([*cells, shown(row.figure("NDCG@10", first))])
+    return rows
+
+
+def cost_rows(section: Section) -> list[list[str]]:
+    """What each row cost, mean over seeds."""
+    found = []
+    for row in section.rows:
+        seconds, parameters = row.cost("train_seconds"), row.cost("trained_parameters")
+        speed, memory = row.cost("users_per_second"), row.cost("peak_memory")
+        found.append(
+            [
+                row.title,
+                "" if seconds is None else f"{seconds:,.0f} s",
+                "" if parameters is None else f"{parameters:,.0f}",
+                "" if speed is None else f"{speed:,.3g}",
+                "" if memory is None else f"{memory / 2**30:.2f} GiB",
+            ]
+        )
+    return found
+
+
+def claim_words(result: ClaimResult) -> str:
+    """What became of a claim, in a sentence."""
+    claim = result.claim
+    times = "" if claim.times == 1 else f"{claim.times:g} times "
+    seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
+    equal = f"; equal means within {claim.margin:g}" if claim.says == "equal" else ""
+    return (
+        f"{claim.text}: {result.verdict}. {claim.better} less {times}{claim.than}, {claim.metric}, {claim.group}: "
+        f"{shown(result.difference, '+')} ({result.users:,} users, {seeds}{equal})."
+    )
+
+
+def markdown(found: Experiment) -> str:
+    """The whole report as Markdown."""
+    return "\n".join(_lines(found)).rstrip() + "\n"
+
+
+def _lines(found: Experiment) -> Iterator[str]:
+    plan = found.record.plan
+    yield f"# {_cell(plan.title)}\n"
+    if plan.about:
+        yield f"{_cell(plan.about)}\n"
+    yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
+    for section in found.sections:
+        yield f"## {section.data}, {section.scenario}\n"
+        yield from _table(headings(section), figure_rows(plan, section))
+        if section.theirs:
+            yield f"*theirs*: {THEIRS}; the set there nearest in size is {section.theirs}.\n"
+        for claim in section.claims:
+            yield f"- {_cell(claim_words(claim))}"
+        yield "\n### What it cost\n"
+        yield from _table(["system", *_COSTS], cost_rows(section))
+        yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := _note(row)))
+        yield ""
+    if found.failed:
+        yield "## What failed\n"
+        yield from _table(["cell", "why"], [[cell.words, str(why["message"])] for cell, why in found.failed.items()])
+    yield "## How it was measured\n"
+    yield f"Command: `{found.record.command}`  \nCommit: {found.record.commit or 'not known'}\n"
+    rows = [[one.cell.words, str(one.about["device"]), str(one.about["date"]), str(one.about["commit"] or "not known")] for one in found.done]
+    yield from _table(["cell", "device", "date", "commit"], rows)
+
+
+def _note(row: Row) -> str:
+    return "; ".join(dict.fromkeys(str(cell.about["note"]) for cell in row.cells if cell.about["note"]))
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(map(_cell, heads)) + " |"
+    yield "|" + "---|" * len(heads)
+    yield from ("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+    yield ""
+
+
+def _cell(text: str) -> str:
+    """A text that is no markup and stays in its cell."""
+    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def show_tables(found: Experiment, console: Console) -> None:
+    """The tables on a terminal."""
+    plan = found.record.plan
+    for section in found.sections:
+        table = Table(title=Text(f"{section.data}, {section.scenario}"))
+        for head in headings(section):
+            table.add_column(Text(head))
+        for row in figure_rows(plan, section):
+            table.add_row(*(Text(visible(cell)) for cell in row))
+        console.print(table)
+        for claim in section.claims:
+            console.print(Text(visible(claim_words(claim))))
+    for cell, why in found.failed.items():
+        console.print(Text(visible(f"{cell.words} failed: {why['message']}", lines=True)))
