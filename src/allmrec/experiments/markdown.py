@@ -28,38 +28,34 @@ def shown(estimate: Estimate | None, sign: str = "") -> str:
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
 
 
-def headings(section: Section) -> list[str]:
-    """Of a section's table: for each group ours, the difference to the reference, and theirs."""
-    found = ["system", "users", "seeds"]
-    for group in section.groups:
-        found.append(f"Hit@1, {group}")
-        if section.reference is not None:
-            found.append(f"less {section.reference.title}, {group}")
-        if section.theirs:
-            found.append(f"theirs ({section.theirs}), {group}")
-    return [*found, "NDCG@10"]
+def headings(plan: Plan, section: Section, group: str) -> list[str]:
+    """Of a section's table of a group of users: ours, the difference to the reference, and theirs."""
+    found = ["system", "users", "seeds", "Hit@1"]
+    if section.reference is not None:
+        found.append(f"less {section.reference.title}")
+    if _has_theirs(plan, section, group):
+        found.append(f"theirs, {section.theirs}")
+    return [*found, "NDCG@10", "MRR"]
 
 
-def figure_rows(plan: Plan, section: Section) -> list[list[str]]:
-    """A section's table in words, best first."""
-    first = section.groups[0]
-
-    def value(row: Row) -> float:
-        figure = row.figure("Hit@1", first)
-        return -1.0 if figure is None else figure.value
-
+def figure_rows(plan: Plan, section: Section, group: str) -> list[list[str]]:
+    """A section's table of a group in words, best first; systems that were asked about nobody of it are left out."""
+    figures = {row.row: row.figure("Hit@1", group) for row in section.rows}
+    there = [(figure.value, row) for row in section.rows if (figure := figures[row.row]) is not None]
     rows = []
-    for row in sorted(section.rows, key=value, reverse=True):
-        cells = [row.title, f"{int(row.users(first).sum()):,}", str(len(row.cells))]
-        for group in section.groups:
-            cells.append(shown(row.figure("Hit@1", group)))
-            if section.reference is not None:
-                cells.append("" if row is section.reference else shown(row.less(section.reference, "Hit@1", group), "+"))
-            if section.theirs:
-                theirs = section.paper(plan, row, group)
-                cells.append("" if theirs is None else f"{theirs:.4f}")
-        rows.append([*cells, shown(row.figure("NDCG@10", first))])
+    for _, row in sorted(there, key=lambda pair: -pair[0]):
+        cells = [row.title, f"{int(row.users(group).sum()):,}", str(len(row.cells)), shown(figures[row.row])]
+        if section.reference is not None:
+            cells.append("" if row is section.reference else shown(row.less(section.reference, "Hit@1", group), "+"))
+        if _has_theirs(plan, section, group):
+            theirs = section.paper(plan, row, group)
+            cells.append("" if theirs is None else f"{theirs:.4f}")
+        rows.append([*cells, shown(row.figure("NDCG@10", group)), shown(row.figure("MRR", group))])
     return rows
+
+
+def _has_theirs(plan: Plan, section: Section, group: str) -> bool:
+    return any(section.paper(plan, row, group) is not None for row in section.rows)
 
 
 def cost_rows(section: Section) -> list[list[str]]:
@@ -105,12 +101,15 @@ def _lines(found: Experiment) -> Iterator[str]:
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
     for section in found.sections:
         yield f"## {section.data}, {section.scenario}\n"
-        yield from _table(headings(section), figure_rows(plan, section))
-        if section.theirs:
-            yield f"*theirs*: {THEIRS}; the set there nearest in size is {section.theirs}.\n"
+        for group in section.groups:
+            if rows := figure_rows(plan, section, group):
+                yield f"### {section.data}, {section.scenario}: {group}\n"
+                yield from _table(headings(plan, section, group), rows)
+        if any(_has_theirs(plan, section, group) for group in section.groups):
+            yield f"*theirs*: {THEIRS}; of the paper's sets {section.theirs} stands beside.\n"
         for claim in section.claims:
             yield f"- {_cell(claim_words(claim))}"
-        yield "\n### What it cost\n"
+        yield f"\n### {section.data}, {section.scenario}: what it cost\n"
         yield from _table(["system", *_COSTS], cost_rows(section))
         yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := _note(row)))
         yield ""
@@ -143,12 +142,13 @@ def show_tables(found: Experiment, console: Console) -> None:
     """The tables on a terminal."""
     plan = found.record.plan
     for section in found.sections:
-        table = Table(title=Text(f"{section.data}, {section.scenario}"))
-        for head in headings(section):
-            table.add_column(Text(head))
-        for row in figure_rows(plan, section):
-            table.add_row(*(Text(visible(cell)) for cell in row))
-        console.print(table)
+        for group in section.groups:
+            table = Table(title=Text(f"{section.data}, {section.scenario}: {group}"))
+            for head in headings(plan, section, group):
+                table.add_column(Text(head))
+            for row in figure_rows(plan, section, group):
+                table.add_row(*(Text(visible(cell)) for cell in row))
+            console.print(table)
         for claim in section.claims:
             console.print(Text(visible(claim_words(claim))))
     for cell, why in found.failed.items():
