@@ -16,9 +16,9 @@ from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.plan import Plan
 from allmrec.experiments.tables import ClaimResult, Row, Section
 
-__all__ = ["claim_words", "cost_rows", "figure_rows", "headings", "markdown", "shown", "show_tables"]
+__all__ = ["COSTS", "claim_words", "cost_rows", "figure_rows", "has_theirs", "headings", "markdown", "note_of", "show_tables", "shown"]
 
-_COSTS = ("training", "trained parameters", "users/s", "peak memory")
+COSTS = ("training", "trained parameters", "users/s", "peak memory")
 
 
 def shown(estimate: Estimate | None, sign: str = "") -> str:
@@ -33,7 +33,7 @@ def headings(plan: Plan, section: Section, group: str) -> list[str]:
     found = ["system", "users", "seeds", "Hit@1"]
     if section.reference is not None:
         found.append(f"less {section.reference.title}")
-    if _has_theirs(plan, section, group):
+    if has_theirs(plan, section, group):
         found.append(f"theirs, {section.theirs}")
     return [*found, "NDCG@10", "MRR"]
 
@@ -47,14 +47,15 @@ def figure_rows(plan: Plan, section: Section, group: str) -> list[list[str]]:
         cells = [row.title, f"{int(row.users(group).sum()):,}", str(len(row.cells)), shown(figures[row.row])]
         if section.reference is not None:
             cells.append("" if row is section.reference else shown(row.less(section.reference, "Hit@1", group), "+"))
-        if _has_theirs(plan, section, group):
+        if has_theirs(plan, section, group):
             theirs = section.paper(plan, row, group)
             cells.append("" if theirs is None else f"{theirs:.4f}")
         rows.append([*cells, shown(row.figure("NDCG@10", group)), shown(row.figure("MRR", group))])
     return rows
 
 
-def _has_theirs(plan: Plan, section: Section, group: str) -> bool:
+def has_theirs(plan: Plan, section: Section, group: str) -> bool:
+    """Whether the paper has a figure of any row."""
     return any(section.paper(plan, row, group) is not None for row in section.rows)
 
 
@@ -105,13 +106,13 @@ def _lines(found: Experiment) -> Iterator[str]:
             if rows := figure_rows(plan, section, group):
                 yield f"### {section.data}, {section.scenario}: {group}\n"
                 yield from _table(headings(plan, section, group), rows)
-        if any(_has_theirs(plan, section, group) for group in section.groups):
+        if any(has_theirs(plan, section, group) for group in section.groups):
             yield f"*theirs*: {THEIRS}; of the paper's sets {section.theirs} stands beside.\n"
         for claim in section.claims:
             yield f"- {_cell(claim_words(claim))}"
         yield f"\n### {section.data}, {section.scenario}: what it cost\n"
-        yield from _table(["system", *_COSTS], cost_rows(section))
-        yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := _note(row)))
+        yield from _table(["system", *COSTS], cost_rows(section))
+        yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
         yield ""
     if found.failed:
         yield "## What failed\n"
@@ -122,7 +123,8 @@ def _lines(found: Experiment) -> Iterator[str]:
     yield from _table(["cell", "device", "date", "commit"], rows)
 
 
-def _note(row: Row) -> str:
+def note_of(row: Row) -> str:
+    """What a reader must know of a system."""
     return "; ".join(dict.fromkeys(str(cell.about["note"]) for cell in row.cells if cell.about["note"]))
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from allmrec.core.artifacts import atomic_write
 from allmrec.experiments.found import read_experiment
+from allmrec.experiments.html import page
 from allmrec.experiments.markdown import markdown, show_tables
 
 __all__ = ["write_report"]
@@ -25,4 +26,5 @@ def write_report(folder: Path, console: Console) -> list[Path]:
     found = read_experiment(folder)
     show_tables(found, console)
     atomic_write(folder / "report.md", markdown(found))
-    return [folder / "report.md"]
+    atomic_write(folder / "report.html", page(found))
+    return [folder / "report.md", folder / "report.html"]
