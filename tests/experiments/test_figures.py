@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from allmrec.data.provenance import Summary
-from allmrec.evaluation.intervals import Estimate, bootstrap_mean
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.seeding import numpy_generator
+from allmrec.data.provenance import Summary
+from allmrec.evaluation.intervals import Estimate, bootstrap_mean
 from allmrec.experiments.cells import Cell
 from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
@@ -77,7 +77,9 @@ def row(ranks: dict[int, list[int]], groups: dict[str, list[bool]] | None = None
     n = len(next(iter(ranks.values())))
     masks = {name: np.array(mask) for name, mask in (groups or {"all users": [True] * n}).items()}
     cells = [
-        CellResult(Cell("d", "s", seed, "base", "x"), {"costs": {}, "users_per_second": 2.0}, np.array(own, dtype=np.int16))
+        CellResult(
+            Cell("d", "s", seed, "base", "x"), {"costs": {}, "users_per_second": 2.0}, np.array(own, dtype=np.int16)
+        )
         for seed, own in ranks.items()
     ]
     return Row("x", "X", cells, AskedUsers(np.arange(n), np.arange(1, n + 1), masks))
@@ -111,7 +113,15 @@ def test_the_papers_figures_stand_beside_the_nearest_set() -> None:
     assert paper_figure("table6", "A-LLMRec", "K=128", "Video Games") == 0.1608
     assert paper_figure("table1", "SASRec", "all users", "Nowhere") is None
     assert paper_sets("table5") == ["Movies and TV", "Video Games", "Beauty"]
-    size = Summary(users=9000, items=6000, interactions=60000, average_length=6.5, density=0.1, items_without_title=0, items_without_description=0)
+    size = Summary(
+        users=9000,
+        items=6000,
+        interactions=60000,
+        average_length=6.5,
+        density=0.1,
+        items_without_title=0,
+        items_without_description=0,
+    )
     assert nearest_set(size, paper_sets("table1")) == "Beauty"
     with pytest.raises(ConfigError, match="no figures of 'table99'"):
         paper_sets("table99")
@@ -124,4 +134,6 @@ def test_a_plan_of_the_package_names_figures_that_the_paper_has(name: str) -> No
         groups = {"cold items", "warm items", "all users", *plan.paper.scenarios.values()}
         for of in plan.paper.rows.values():
             sets = paper_sets(plan.paper.table)
-            assert any(paper_figure(plan.paper.table, of, group, data) is not None for group in groups for data in sets), of
+            assert any(
+                paper_figure(plan.paper.table, of, group, data) is not None for group in groups for data in sets
+            ), of

@@ -156,7 +156,9 @@ def crowd() -> InteractionDataset:
     """Two dozen users of one taste each, eight of whom have three interactions."""
     data = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
     lengths = {name: 3 if number % 3 == 0 else 6 for number, name in enumerate(data.users)}
-    sequences = {name: [data.items.id(int(i)) for i in data.sequence(n)][: lengths[name]] for n, name in enumerate(data.users)}
+    sequences = {
+        name: [data.items.id(int(i)) for i in data.sequence(n)][: lengths[name]] for n, name in enumerate(data.users)
+    }
     titles = {name: f"Item {number}" for number, name in enumerate(data.items)}
     return InteractionDataset.from_sequences(sequences, titles=titles, items=list(data.items))
 
@@ -177,7 +179,9 @@ def trained(folder: Path, data: InteractionDataset, recipe: Path) -> dict[str, t
     train_systems(run, SYSTEMS, lambda line: None)
     stages = {stage.label: stage for system in SYSTEMS for stage in needed_stages(run, system).values()}
     return {
-        f"{label}/{name}": tensor for label, stage in stages.items() for name, tensor in read_stage(run.path, stage).items()
+        f"{label}/{name}": tensor
+        for label, stage in stages.items()
+        for name, tensor in read_stage(run.path, stage).items()
     }
 
 
@@ -194,7 +198,9 @@ def test_no_training_depends_on_a_test_item(config: ScenarioConfig, tiny_world: 
     data = crowd()
     tested = data.lengths >= 3
     twin = with_other_items(data, data.offsets[1:][tested] - 1)
-    first, second = (trained(tmp_path / n, training_data(config, one, 0), tiny_world.recipe) for n, one in (("a", data), ("b", twin)))
+    first, second = (
+        trained(tmp_path / n, training_data(config, one, 0), tiny_world.recipe) for n, one in (("a", data), ("b", twin))
+    )
     assert first.keys() == second.keys()
     assert len({name.partition("/")[0] for name in first}) >= 7
     different = [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]

@@ -29,7 +29,9 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command("experiment", help="Measure a plan: every cell a job that goes on after a kill; then tables and a report.")
+    @app.command(
+        "experiment", help="Measure a plan: every cell a job that goes on after a kill; then tables and a report."
+    )
     def experiment(
         plan: Annotated[
             str | None, typer.Argument(help="A plan's name (--list), or a TOML file. None: the plan of the folder.")
@@ -37,7 +39,9 @@ def register(app: typer.Typer) -> None:
         output: Annotated[Path | None, typer.Option("-o", "--output", help="The experiment's folder.")] = None,
         data: Annotated[
             list[Path] | None,
-            typer.Option("--data", help="Prepared data, instead of the plan's; repeatable. Its folder's name is its name."),
+            typer.Option(
+                "--data", help="Prepared data, instead of the plan's; repeatable. Its folder's name is its name."
+            ),
         ] = None,
         recipe: Annotated[str | None, typer.Option("--recipe", help="A recipe instead of the plan's.")] = None,
         change: Annotated[
@@ -64,12 +68,16 @@ def register(app: typer.Typer) -> None:
             CONSOLE.print(plan_text(plan), markup=False, highlight=False, soft_wrap=True, end="")
             return
         if output is None:
-            raise ConfigError("Where to? Give the experiment's folder: -o experiments/NAME. Plans: allmrec experiment --list")
+            raise ConfigError(
+                "Where to? Give the experiment's folder: -o experiments/NAME. Plans: allmrec experiment --list"
+            )
         changes = _changes(data, recipe, change, seeds, users, title_users)
         folder = output.resolve()
         if plan is None:
             if not (output / FILE).is_file():
-                raise ConfigError(f"{output} is no experiment yet. Name a plan: {', '.join(plan_names())}, or a TOML file.")
+                raise ConfigError(
+                    f"{output} is no experiment yet. Name a plan: {', '.join(plan_names())}, or a TOML file."
+                )
             if changes or systems:
                 raise ConfigError(f"Name the plan too: {output} goes on as it is only where nothing is changed.")
             wanted = Record.read(output).plan
@@ -94,7 +102,9 @@ def _changes(
     if data:
         names = [path.resolve().name for path in data]
         if len(set(names)) < len(names):
-            raise ConfigError(f"Two data folders have the same name ({', '.join(names)}), and that is how they are called.")
+            raise ConfigError(
+                f"Two data folders have the same name ({', '.join(names)}), and that is how they are called."
+            )
         for path in data:
             recover(path)
             if not (path / "manifest.json").is_file():
@@ -117,7 +127,8 @@ def _changes(
 
 
 def _measure(plan: Plan, folder: Path, jobs: int, device: str, report_only: bool) -> None:
-    """Do what is not done, then write the tables."""
+    """Do what is not done, then write the tables; status 1 where a cell failed."""
+    failed = []
     command = shlex.join(["allmrec", *sys.argv[1:]])
     if not report_only:
         check_free(folder)
@@ -128,9 +139,13 @@ def _measure(plan: Plan, folder: Path, jobs: int, device: str, report_only: bool
             Record(plan, places, {one.cell.id: one.key for one in cells}, command, code_commit()).write(folder)
             done = len(cells) - len(waiting)
             announce(f"{len(cells)} cells, {done} done already")
-            run_cells(folder, waiting, done, announce, jobs, device)
+            failed = run_cells(folder, waiting, done, announce, jobs, device)
     written = write_report(folder, CONSOLE)
     announce(f"Written: {', '.join(map(str, written))}")
+    if failed:
+        again = f"allmrec experiment -o {folder}"
+        announce(f"{len(failed)} cells failed, see {folder / 'logs'}; the report says why. To try these again: {again}")
+        raise typer.Exit(1)
 
 
 def _show_plans() -> None:
@@ -139,4 +154,6 @@ def _show_plans() -> None:
         plan = load_plan(name)
         table.add_row(name, plan.title, plan_costs(name).cells, plan_costs(name).measured)
     CONSOLE.print(table)
-    announce("cells: for each data set. measured: minutes of runs that were timed, on what is named; a plan that nobody timed says so.")
+    announce(
+        "cells: for each data set. measured: minutes of runs that were timed, on what is named; a plan that nobody timed says so."
+    )

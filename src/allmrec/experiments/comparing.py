@@ -109,7 +109,9 @@ def _side(path: Path) -> _Side:
     """An experiment's folder, a run's folder, or a report's file."""
     if (path / FILE).is_file():
         found = read_experiment(path)
-        rows = {(f"{section.data}, {section.scenario}", row.row): row for section in found.sections for row in section.rows}
+        rows = {
+            (f"{section.data}, {section.scenario}", row.row): row for section in found.sections for row in section.rows
+        }
         settings = {one.cell.id: one.about["config"] for one in found.done}
         return _Side(path, rows, None, settings)
     file = path / "report.json" if path.is_dir() else path
@@ -145,7 +147,9 @@ def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference
     if old is None or new is None:
         return
     if old.protocol_hash != new.protocol_hash:
-        raise ConfigError(f"{first.path} and {second.path} are of different users or candidates, so figures do not compare.")
+        raise ConfigError(
+            f"{first.path} and {second.path} are of different users or candidates, so figures do not compare."
+        )
     earlier = {system.key or system.name: system for system in old.systems}
     for system in new.systems:
         before = earlier.get(system.key or system.name)

@@ -40,6 +40,7 @@ def plan_costs(name: str) -> PlanCosts:
     runs = json.loads((resources.files("allmrec.experiments") / "measured.json").read_text("utf-8"))["runs"]
     found = [run for run in runs if run["plan"] == name]
     words = [
-        f"{run['cells']} cells, {run['minutes']} minutes: {run['what']} ({run['device']}, {run['date']})" for run in found
+        f"{run['cells']} cells, {run['minutes']} minutes: {run['what']} ({run['device']}, {run['date']})"
+        for run in found
     ]
     return PlanCosts(cells, "; ".join(words) or "not measured")

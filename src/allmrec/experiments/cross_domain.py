@@ -79,7 +79,9 @@ def across(run: Run, system: str, target: InteractionDataset) -> System:
             ]
         )
         stages = opened.system.stages
-        return System(Behind(model, opened.system.ranker.name, run.dataset.n_items), opened.system.titles, stages=stages)
+        return System(
+            Behind(model, opened.system.ranker.name, run.dataset.n_items), opened.system.titles, stages=stages
+        )
     (found,) = open_systems(run, [system]).values()
     ranker = _by_text(run, system, found.ranker, target)
     return System(ranker, found.titles, found.note, stages=found.stages)

@@ -38,7 +38,9 @@ def page(found: Experiment) -> str:
     """The whole page."""
     loader = PackageLoader("allmrec.experiments", "templates")
     # Titles come from files of strangers: whatever the template shows is text, unless `plots` drew it.
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     record = found.record
     return environment.get_template("report.html").render(
         plan=record.plan,
@@ -60,17 +62,16 @@ def page(found: Experiment) -> str:
 def _section(found: Experiment, section: Section) -> dict[str, Any]:
     """What the template shows of a section."""
     plan = found.record.plan
-    tables = []
-    for group in section.groups:
-        if rows := figure_rows(plan, section, group):
-            tables.append(
-                {
-                    "group": group,
-                    "heads": headings(plan, section, group),
-                    "rows": rows,
-                    "drawing": plots.dots(list(_dots(found, section, group)), f"Hit@1, {group}"),
-                }
-            )
+    tables = [
+        {
+            "group": group,
+            "heads": headings(plan, section, group),
+            "rows": rows,
+            "drawing": plots.dots(list(_dots(found, section, group)), f"Hit@1, {group}"),
+        }
+        for group in section.groups
+        if (rows := figure_rows(plan, section, group))
+    ]
     asked = other_data(plan, section.data, plan.scenarios[section.scenario]) or section.data
     dataset = found.datasets.get(asked)
     return {
@@ -129,7 +130,9 @@ def _curves(section: Section) -> Iterator[Figure]:
                 for name, values in columns.items():
                     if name in ("step", "epoch"):
                         continue
-                    pairs = [(x, y) for x, y in zip(columns["step"], values, strict=True) if x is not None and y is not None]
+                    pairs = [
+                        (x, y) for x, y in zip(columns["step"], values, strict=True) if x is not None and y is not None
+                    ]
                     if len(pairs) > 1:
                         line = plots.Line(f"seed {cell.cell.seed}", *zip(*pairs, strict=True))
                         drawn.setdefault(f"{variant}{label}: {name}", {})[cell.about["made_of"][label], name] = line
@@ -144,4 +147,6 @@ def _histogram(row: Row) -> Markup:
     shares = [float(np.mean(ranks == rank)) for rank in range(1, last + 1)]
     missed = float(np.mean((ranks == MISS) | (ranks > last)))
     names = [*map(str, range(1, last + 1)), "missed"]
-    return plots.histogram([*shares, missed] if missed else shares, f"Ranks by {row.title}", names if missed else names[:-1])
+    return plots.histogram(
+        [*shares, missed] if missed else shares, f"Ranks by {row.title}", names if missed else names[:-1]
+    )

@@ -1,6 +1,6 @@
 """One cell in a process of its own: `python -m allmrec.experiments.job FOLDER CELL KEY DEVICE`. The command starts it.
 
-    work/CELL-KEY/    the cell's run while it is not done; a killed cell goes on there
+work/CELL-KEY/    the cell's run while it is not done; a killed cell goes on there
 """
 
 from __future__ import annotations
@@ -104,7 +104,11 @@ def _asked(
         system, asked, evaluate = opened.system, opened.recommender, evaluate_recommenders
         note = f"retrieves from {run.dataset.n_items:,} items"
     else:
-        system = next(iter(open_systems(run, [cell.system]).values())) if target is None else across(run, cell.system, target)
+        system = (
+            next(iter(open_systems(run, [cell.system]).values()))
+            if target is None
+            else across(run, cell.system, target)
+        )
         asked, evaluate = system.ranker, evaluate_rankers
     limit = plan.title_users
     few = system.titles and limit is not None and limit < len(asking.protocol)

@@ -16,7 +16,18 @@ from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.plan import Plan
 from allmrec.experiments.tables import ClaimResult, Row, Section
 
-__all__ = ["COSTS", "claim_words", "cost_rows", "figure_rows", "has_theirs", "headings", "markdown", "note_of", "show_tables", "shown"]
+__all__ = [
+    "COSTS",
+    "claim_words",
+    "cost_rows",
+    "figure_rows",
+    "has_theirs",
+    "headings",
+    "markdown",
+    "note_of",
+    "show_tables",
+    "shown",
+]
 
 COSTS = ("training", "trained parameters", "users/s", "peak memory")
 
@@ -119,7 +130,10 @@ def _lines(found: Experiment) -> Iterator[str]:
         yield from _table(["cell", "why"], [[cell.words, str(why["message"])] for cell, why in found.failed.items()])
     yield "## How it was measured\n"
     yield f"Command: `{found.record.command}`  \nCommit: {found.record.commit or 'not known'}\n"
-    rows = [[one.cell.words, str(one.about["device"]), str(one.about["date"]), str(one.about["commit"] or "not known")] for one in found.done]
+    rows = [
+        [one.cell.words, str(one.about["device"]), str(one.about["date"]), str(one.about["commit"] or "not known")]
+        for one in found.done
+    ]
     yield from _table(["cell", "device", "date", "commit"], rows)
 
 

@@ -48,7 +48,11 @@ def nearest_set(summary: Summary, sets: Collection[str]) -> str:
 
     def distance(name: str) -> float:
         theirs = _paper()["sets"][name]
-        pairs = ((summary.users, theirs["users"]), (summary.items, theirs["items"]), (summary.average_length, theirs["average_length"]))
+        pairs = (
+            (summary.users, theirs["users"]),
+            (summary.items, theirs["items"]),
+            (summary.average_length, theirs["average_length"]),
+        )
         return sum(abs(math.log(max(ours, 1) / their)) for ours, their in pairs)
 
     return min(sets, key=distance)

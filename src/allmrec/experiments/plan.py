@@ -17,7 +17,18 @@ from allmrec.data.prepare_config import PrepareConfig
 from allmrec.experiments.scenario_config import CrossDomainConfig, ScenarioConfig, StandardConfig
 from allmrec.systems.registry import system_kind
 
-__all__ = ["BASE", "Claim", "DataConfig", "PaperRows", "Plan", "VariantConfig", "load_plan", "only", "plan_names", "plan_text"]
+__all__ = [
+    "BASE",
+    "Claim",
+    "DataConfig",
+    "PaperRows",
+    "Plan",
+    "VariantConfig",
+    "load_plan",
+    "only",
+    "plan_names",
+    "plan_text",
+]
 
 BASE = "base"
 """The variant that changes nothing."""
@@ -30,12 +41,16 @@ class DataConfig(Config):
     """A data set: one that `allmrec prepare` wrote, or raw files that are prepared on the way."""
 
     path: str | None = Field(None, description="Folder of prepared data, from the plan's own folder.")
-    source: str | None = Field(None, description="How raw files are read: a source of `allmrec prepare`, such as table.")
+    source: str | None = Field(
+        None, description="How raw files are read: a source of `allmrec prepare`, such as table."
+    )
     options: dict[str, Any] = Field({}, description="That source's options; paths from the plan's own folder.")
     prepare: PrepareConfig = Field(PrepareConfig(), description="Which interactions and items remain.")
     recipe: str | None = Field(None, description="Another recipe than the plan's.")
     changes: dict[str, Any] = Field({}, description="Changed fields of the recipe, such as `tune.training.epochs`.")
-    nearest: str | None = Field(None, description="The paper's set whose figures stand beside; none: the one nearest in size.")
+    nearest: str | None = Field(
+        None, description="The paper's set whose figures stand beside; none: the one nearest in size."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -93,7 +108,9 @@ class Plan(Config):
     variants: dict[str, VariantConfig] = Field({}, description="By name.")
     ask: Literal["candidates", "catalogue"] = Field("candidates", description="What the target is ranked among.")
     users: int | None = Field(1000, ge=1, description="Test users, drawn once for all cells; none: all.")
-    title_users: int | None = Field(None, ge=1, description="Fewer for systems that score titles, which is slow; none: the same.")
+    title_users: int | None = Field(
+        None, ge=1, description="Fewer for systems that score titles, which is slow; none: the same."
+    )
     candidates: int = Field(20, ge=2, description="Of each user, the target included.")
     reference: str = Field("backbone", description="The row that others are compared with.")
     paper: PaperRows | None = None
@@ -113,7 +130,9 @@ class Plan(Config):
                 system_kind(system)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
-        rows = {name for claim in self.claims for name in (claim.better, claim.than)} | set(self.paper.rows if self.paper else ())
+        rows = {name for claim in self.claims for name in (claim.better, claim.than)} | set(
+            self.paper.rows if self.paper else ()
+        )
         if unknown := sorted(row for row in rows if self.row(row) not in self.asked):
             raise ValueError(f"claims or the paper's rows are of {', '.join(unknown)}, which the plan does not ask")
         return self
@@ -157,7 +176,9 @@ class Plan(Config):
                 if scenario.to is not None and scenario.to not in self.data:
                     raise ConfigError(f"Scenario {name} goes to {scenario.to!r}; data are {', '.join(self.data)}.")
                 if len(self.data) < 2:
-                    raise ConfigError(f"Scenario {name} needs two data sets, the one trained on first: --data A --data B")
+                    raise ConfigError(
+                        f"Scenario {name} needs two data sets, the one trained on first: --data A --data B"
+                    )
 
 
 def _whole(value: Any, folder: Path) -> Any:

@@ -63,7 +63,9 @@ class _Axis:
 
     def at(self, value: float) -> float:
         """Where a value lies."""
-        low, high, value = (math.log10(v) for v in (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
+        low, high, value = (
+            (math.log10(v) for v in (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
+        )
         return self.start + (value - low) / ((high - low) or 1.0) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
@@ -94,7 +96,11 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
         y, kind = 12 + _STEP * number + _STEP / 2, "marked" if row.marked else "own"
         low, high, middle = axis.at(row.ours.low), axis.at(row.ours.high), axis.at(row.ours.value)
         said = f"{row.name}: {row.ours.value:.3f} [{row.ours.low:.3f}, {row.ours.high:.3f}]"
-        parts.append(Markup('<text x="{}" y="{:.1f}" class="name" text-anchor="end">{}</text>').format(_LEFT - 10, y + 4, _short(row.name)))
+        parts.append(
+            Markup('<text x="{}" y="{:.1f}" class="name" text-anchor="end">{}</text>').format(
+                _LEFT - 10, y + 4, _short(row.name)
+            )
+        )
         parts.append(
             Markup(
                 '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" '
@@ -104,11 +110,17 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
         if row.theirs is not None:
             x = axis.at(row.theirs)
             place = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y:.1f} {x:.1f},{y + 6:.1f} {x - 6:.1f},{y:.1f}"
-            parts.append(Markup('<g class="theirs"><title>theirs: {:.4f}</title><polygon points="{}"/></g>').format(row.theirs, place))
+            parts.append(
+                Markup('<g class="theirs"><title>theirs: {:.4f}</title><polygon points="{}"/></g>').format(
+                    row.theirs, place
+                )
+            )
     return _svg(parts, _WIDTH, bottom + 44, label)
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str, logarithmic: bool = False, diagonal: bool = False) -> Markup:
+def scatter(
+    points: Sequence[Point], x_label: str, y_label: str, logarithmic: bool = False, diagonal: bool = False
+) -> Markup:
     """Points with intervals in both directions and their names beside them.
 
     Args:
@@ -149,7 +161,9 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, logarithmic: bo
                 x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), x, y,
             )
         )  # fmt: skip
-        parts.append(Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(x + 9, text, _short(point.name)))
+        parts.append(
+            Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(x + 9, text, _short(point.name))
+        )
     return _svg(parts, _WIDTH, 424, f"{y_label} against {x_label}")
 
 
@@ -168,12 +182,14 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
             end += 12
         taken.append(end)
         parts.append(
-            Markup('<g class="line line{}"><title>{}</title><polyline points="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="3"/></g>').format(
-                number % 6, line.name, places, x_axis.at(line.x[-1]), y_axis.at(line.y[-1])
-            )
+            Markup(
+                '<g class="line line{}"><title>{}</title><polyline points="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="3"/></g>'
+            ).format(number % 6, line.name, places, x_axis.at(line.x[-1]), y_axis.at(line.y[-1]))
         )
         parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(x_axis.at(line.x[-1]) + 7, end, _short(line.name, 18))
+            Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(
+                x_axis.at(line.x[-1]) + 7, end, _short(line.name, 18)
+            )
         )
     return _svg(parts, 440, 244, f"{y_label} by {x_label}")
 
@@ -192,13 +208,15 @@ def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Mark
     for number, (share, name) in enumerate(zip(shares, names, strict=True)):
         x, y = 42 + step * number, axis.at(share)
         parts.append(
-            Markup('<g class="bar"><title>{}: {:.1%}</title><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>').format(
-                name, share, x, y, step * 0.8, 120 - y
-            )
+            Markup(
+                '<g class="bar"><title>{}: {:.1%}</title><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>'
+            ).format(name, share, x, y, step * 0.8, 120 - y)
         )
         if name in ("1", "5", "10", "15", "missed") or (number == len(shares) - 1 and len(shares) > 2):
             parts.append(
-                Markup('<text x="{:.1f}" y="136" class="tick" text-anchor="middle">{}</text>').format(x + step * 0.4, name)
+                Markup('<text x="{:.1f}" y="136" class="tick" text-anchor="middle">{}</text>').format(
+                    x + step * 0.4, name
+                )
             )
     return _svg(parts, 350, 144, label)
 
@@ -213,7 +231,11 @@ def _grid(axis: _Axis, top: float, bottom: float, label: str) -> Markup:
         for value in axis.ticks()
     ]
     middle = (axis.start + axis.end) / 2
-    parts.append(Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(middle, bottom + 36, label))
+    parts.append(
+        Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
+            middle, bottom + 36, label
+        )
+    )
     return Markup("").join(parts)
 
 

@@ -81,10 +81,14 @@ class Record:
         data, keys = about.get("data"), about.get("keys")
         fits = isinstance(data, dict) and isinstance(keys, dict)
         if about.get("kind") != _KIND or about.get("format") != _FORMAT or not fits:
-            raise ArtifactError(f"{path} is no experiment of format {_FORMAT}; expected what `allmrec experiment` wrote.")
+            raise ArtifactError(
+                f"{path} is no experiment of format {_FORMAT}; expected what `allmrec experiment` wrote."
+            )
         try:
             plan = parse_config(Plan, about["plan"], str(path))
         except (ConfigError, KeyError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again.") from error
+            raise ArtifactError(
+                f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again."
+            ) from error
         places = {name: Path(place) for name, place in about["data"].items()}
         return cls(plan, places, about["keys"], str(about.get("command")), about.get("commit"))

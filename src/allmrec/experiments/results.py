@@ -1,9 +1,9 @@
 """What cells found, on disk: a small JSON file and a compressed file of ranks a cell.
 
-    cells/CELL.json         what was asked of whom, by what, at which cost, when and where
-    cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`)
-    cells/CELL.failed.json  what went wrong, until the cell is done
-    protocols/HASH.npz      whom cells asked: users, targets, groups
+cells/CELL.json         what was asked of whom, by what, at which cost, when and where
+cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`)
+cells/CELL.failed.json  what went wrong, until the cell is done
+protocols/HASH.npz      whom cells asked: users, targets, groups
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class Results:
             asked = Asked(**about["protocol"])
             ranks = read_ranks(self._ranks(cell), asked)[cell.system]
         except (KeyError, TypeError) as error:
-            raise ArtifactError(f"The results of {cell.id} are damaged ({error}); remove them to measure again.") from error
+            raise ArtifactError(
+                f"The results of {cell.id} are damaged ({error}); remove them to measure again."
+            ) from error
         return CellResult(cell, about, ranks)
 
     def asked(self, protocol_hash: str) -> AskedUsers:
@@ -143,7 +145,9 @@ class Results:
                 groups = {name.removeprefix("group "): stored[name] for name in stored if name.startswith("group ")}
                 return AskedUsers(stored["users"], stored["targets"], groups)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ArtifactError(f"{path} says not whom cells asked ({error}); remove `cells` and measure again.") from error
+            raise ArtifactError(
+                f"{path} says not whom cells asked ({error}); remove `cells` and measure again."
+            ) from error
 
     def fail(self, cell: Cell, about: Mapping[str, Any]) -> None:
         """Keep why a cell is not done."""
@@ -167,7 +171,11 @@ class Results:
 
 def curve(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """A learning curve by columns, at most sixty points, rounded; none where a record lacks a value."""
-    chosen = [records[int(place)] for place in np.unique(np.linspace(0, len(records) - 1, _POINTS).astype(int))] if records else []
+    chosen = (
+        [records[int(place)] for place in np.unique(np.linspace(0, len(records) - 1, _POINTS).astype(int))]
+        if records
+        else []
+    )
     names = dict.fromkeys(name for record in chosen for name in record)
     values = {name: [record.get(name) for record in chosen] for name in names}
     return {name: [round(v, 5) if isinstance(v, float) else v for v in column] for name, column in values.items()}

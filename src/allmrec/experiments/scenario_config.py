@@ -29,7 +29,10 @@ class ColdItemsConfig(Config):
 
     kind: Literal["cold-items"] = "cold-items"
     share: float = Field(
-        0.35, gt=0, le=0.5, description="Part of the catalogue, by training interactions, that is cold; as much is warm."
+        0.35,
+        gt=0,
+        le=0.5,
+        description="Part of the catalogue, by training interactions, that is cold; as much is warm.",
     )
     more: int | None = Field(
         1000,

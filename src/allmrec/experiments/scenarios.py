@@ -114,7 +114,9 @@ def training_data(config: ScenarioConfig, dataset: InteractionDataset, seed: int
                     "removes them; prepare the data without `--core`."
                 )
             if cold.all():
-                raise DataError(f"Everybody has exactly {config.interactions} interactions, so nobody is left to train.")
+                raise DataError(
+                    f"Everybody has exactly {config.interactions} interactions, so nobody is left to train."
+                )
             return _only(dataset, np.flatnonzero(~cold))
         case FewShotConfig():
             able = np.flatnonzero(dataset.lengths >= 3)

@@ -131,13 +131,22 @@ def run_cells(
 
 def _started(folder: Path, one: Waiting, jobs: int, device: str) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, "ALLMREC_PROGRESS": os.environ.get("ALLMREC_PROGRESS", "1")}
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        **os.environ,
+        "ALLMREC_PROGRESS": os.environ.get("ALLMREC_PROGRESS", "1"),
+    }
     words = [sys.executable, "-m", "allmrec.experiments.job", str(folder), one.cell.id, one.key, device]
     Results(folder).forget_failure(one.cell)
     with (folder / "logs" / f"{one.cell.id}.log").open("ab") as file:
         # A group of its own: Ctrl-C reaches this process, which then stops it in peace.
         return subprocess.Popen(  # noqa: S603  # this program itself
-            words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
 
 
@@ -161,4 +170,3 @@ def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-

@@ -1,7 +1,7 @@
 """Stages that cells of an experiment share: each is trained by whoever needs it first, and then linked into all runs.
 
-    stages/KEY/             a stage's folder as a run has it, and `fingerprints.json` of the frozen models behind it
-    stages/.KEY.lock        held by the cell that is training it
+stages/KEY/             a stage's folder as a run has it, and `fingerprints.json` of the frozen models behind it
+stages/.KEY.lock        held by the cell that is training it
 """
 
 from __future__ import annotations
@@ -53,13 +53,9 @@ class StageStore:
         Raises:
             ConfigError, ModelNotFoundError, DataError, DivergedError: as `train_systems`.
         """
-        trained = []
-        for name in systems:
-            of, kinds = system_kind(name).job(run)
-            for kind in in_order(of.config, kinds):
-                if self._bring(of, kind, log):
-                    trained.append(of.stage(kind).label)
-        return trained
+        jobs = [system_kind(name).job(run) for name in systems]
+        wanted = [(of, kind) for of, kinds in jobs for kind in in_order(of.config, kinds)]
+        return [of.stage(kind).label for of, kind in wanted if self._bring(of, kind, log)]
 
     def _bring(self, run: Run, kind: StageKind, log: Log) -> bool:
         """One stage whose parents are there; whether it was trained now."""

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from allmrec.data.provenance import Summary
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.rank_files import MISS, NOT_ASKED
@@ -17,7 +18,6 @@ from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
 from allmrec.experiments.plan import BASE, Claim, Plan
 from allmrec.experiments.results import AskedUsers, CellResult
-from allmrec.data.provenance import Summary
 
 __all__ = ["METRICS", "ClaimResult", "Row", "Section", "sections_of"]
 
@@ -49,7 +49,9 @@ class Row:
 
     def values(self, metric: str) -> Float64[np.ndarray, "seeds users"]:
         """Each seed's and user's value; nothing useful where the user was not asked."""
-        rows = [np.where(cell.ranks == MISS, np.inf, np.maximum(cell.ranks, 1).astype(np.float64)) for cell in self.cells]
+        rows = [
+            np.where(cell.ranks == MISS, np.inf, np.maximum(cell.ranks, 1).astype(np.float64)) for cell in self.cells
+        ]
         return np.stack([metric_values(ranks)[metric] for ranks in rows])
 
     def users(self, group: str) -> Bool[np.ndarray, " users"]:
@@ -126,7 +128,9 @@ class Section:
         return paper_figure(plan.paper.table, plan.paper.rows[row.row], self.theirs_group[group], self.theirs)
 
 
-def sections_of(plan: Plan, done: Iterable[tuple[CellResult, AskedUsers]], summaries: Mapping[str, Summary]) -> list[Section]:
+def sections_of(
+    plan: Plan, done: Iterable[tuple[CellResult, AskedUsers]], summaries: Mapping[str, Summary]
+) -> list[Section]:
     """Tables of an experiment, in the plan's order; sections of which nothing is done are left out.
 
     Args:
@@ -138,12 +142,12 @@ def sections_of(plan: Plan, done: Iterable[tuple[CellResult, AskedUsers]], summa
     for result, asked in done:
         place = found.setdefault((result.cell.data, result.cell.scenario), {})
         place.setdefault(result.cell.row, []).append((result, asked))
-    sections = []
-    for data in plan.data:
-        for scenario in plan.scenarios:
-            if rows := found.get((data, scenario)):
-                sections.append(_section(plan, data, scenario, rows, summaries))
-    return sections
+    return [
+        _section(plan, data, scenario, rows, summaries)
+        for data in plan.data
+        for scenario in plan.scenarios
+        if (rows := found.get((data, scenario)))
+    ]
 
 
 def _section(
@@ -205,4 +209,3 @@ def verdict(claim: Claim, difference: Estimate) -> Verdict:
     if -margin <= difference.low and difference.high <= margin:
         return "holds"
     return "does not hold" if difference.low > margin or difference.high < -margin else "not shown"
-
