@@ -13,9 +13,11 @@ from allmrec.cli.main import _VERBS
 VERBS = [
     "align",
     "attention",
+    "compare",
     "demo",
     "doctor",
     "evaluate",
+    "experiment",
     "import-backbone",
     "prepare",
     "pretrain",

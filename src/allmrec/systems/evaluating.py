@@ -34,6 +34,7 @@ __all__ = [
     "evaluate_systems",
     "keep_report",
     "run_protocol",
+    "training_costs",
 ]
 
 
@@ -228,7 +229,7 @@ def evaluate_systems(
 def _with_costs(run: Run, report: Report, systems: Mapping[str, System]) -> Report:
     """The report with each system's name for commands, what its training took, and what all were made of."""
     results = [
-        replace(result, key=key, costs=_costs(run, system))
+        replace(result, key=key, costs=training_costs(run, system))
         for result, (key, system) in zip(report.systems, systems.items(), strict=True)
     ]
     return replace(report, systems=tuple(results), made_of=stage_keys(systems.values()))
@@ -245,7 +246,7 @@ def _pairs(run: Run, systems: Mapping[str, System]) -> list[Pair]:
     return [Pair(title, system.ranker.name, against.ranker.name)]
 
 
-def _costs(run: Run, system: System) -> dict[str, float]:
+def training_costs(run: Run, system: System) -> dict[str, float]:
     """What was spent on all that a system is made of; what the run does not know is left out."""
     records = [stage_record(run.path, stage) for stage in system.stages]
     found: dict[str, float] = {}

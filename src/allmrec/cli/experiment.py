@@ -1,0 +1,159 @@
+"""`allmrec experiment`: a plan's cells as resumable jobs, then tables and a report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from allmrec.cli.options import CONSOLE, DeviceOption, announce, chosen_device
+from allmrec.core.artifacts import recover
+from allmrec.core.errors import ConfigError
+from allmrec.core.locking import held
+from allmrec.experiments.costs import plan_costs
+from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_text
+from allmrec.experiments.provenance import code_commit
+from allmrec.experiments.record import FILE, Record, check_free
+from allmrec.experiments.results import Results
+from allmrec.experiments.scheduler import all_cells, data_folders, run_cells
+from allmrec.experiments.writing import write_report
+from allmrec.recipes.files import parse_changes
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command(
+        "experiment", help="Measure a plan: every cell a job that goes on after a kill; then tables and a report."
+    )
+    def experiment(
+        plan: Annotated[
+            str | None, typer.Argument(help="A plan's name (--list), or a TOML file. None: the plan of the folder.")
+        ] = None,
+        output: Annotated[Path | None, typer.Option("-o", "--output", help="The experiment's folder.")] = None,
+        data: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--data", help="Prepared data, instead of the plan's; repeatable. Its folder's name is its name."
+            ),
+        ] = None,
+        recipe: Annotated[str | None, typer.Option("--recipe", help="A recipe instead of the plan's.")] = None,
+        change: Annotated[
+            list[str] | None, typer.Option("--set", help="Change a field of the recipe; repeatable.")
+        ] = None,
+        systems: Annotated[str | None, typer.Option(help="Some of the plan's systems, by their rows.")] = None,
+        seeds: Annotated[str | None, typer.Option(help='Seeds instead of the plan\'s: "0,1,2".')] = None,
+        users: Annotated[int | None, typer.Option(min=0, help="Test users instead of the plan's; 0: all.")] = None,
+        title_users: Annotated[
+            int | None, typer.Option("--title-users", min=1, help="Fewer users for systems that score titles.")
+        ] = None,
+        jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time, each a process of its own.")] = 1,
+        device: DeviceOption = "auto",
+        listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
+        show: Annotated[bool, typer.Option("--show", help="Print the plan as TOML, to change it.")] = False,
+        report_only: Annotated[
+            bool, typer.Option("--report", help="Measure nothing; write tables and report of what is done.")
+        ] = False,
+    ) -> None:
+        if listed:
+            _show_plans()
+            return
+        if show and plan is not None:
+            CONSOLE.print(plan_text(plan), markup=False, highlight=False, soft_wrap=True, end="")
+            return
+        if output is None:
+            raise ConfigError(
+                "Where to? Give the experiment's folder: -o experiments/NAME. Plans: allmrec experiment --list"
+            )
+        changes = _changes(data, recipe, change, seeds, users, title_users)
+        folder = output.resolve()
+        if plan is None:
+            if not (output / FILE).is_file():
+                raise ConfigError(
+                    f"{output} is no experiment yet. Name a plan: {', '.join(plan_names())}, or a TOML file."
+                )
+            if changes or systems:
+                raise ConfigError(f"Name the plan too: {output} goes on as it is only where nothing is changed.")
+            wanted = Record.read(output).plan
+        else:
+            wanted = load_plan(plan, changes)
+            if systems is not None:
+                wanted = only(wanted, [name.strip() for name in systems.split(",")])
+        wanted.check_measurable()
+        _measure(wanted, folder, jobs, chosen_device(device), report_only)
+
+
+def _changes(
+    data: list[Path] | None,
+    recipe: str | None,
+    change: list[str] | None,
+    seeds: str | None,
+    users: int | None,
+    title_users: int | None,
+) -> dict[str, Any]:
+    """What the options change of a plan."""
+    found: dict[str, Any] = {}
+    if data:
+        names = [path.resolve().name for path in data]
+        if len(set(names)) < len(names):
+            raise ConfigError(
+                f"Two data folders have the same name ({', '.join(names)}), and that is how they are called."
+            )
+        for path in data:
+            recover(path)
+            if not (path / "manifest.json").is_file():
+                raise ConfigError(f"{path} is no prepared data. Make some: allmrec prepare … -o {path}")
+        found["data"] = {name: {"path": str(path.resolve())} for name, path in zip(names, data, strict=True)}
+    if recipe is not None:
+        found["recipe"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+    if change:
+        found["changes"] = parse_changes(change)
+    if seeds is not None:
+        try:
+            found["seeds"] = [int(seed) for seed in seeds.split(",")]
+        except ValueError:
+            raise ConfigError(f"--seeds is {seeds!r}; expected whole numbers with commas between: 0,1,2.") from None
+    if users is not None:
+        found["users"] = users or None
+    if title_users is not None:
+        found["title_users"] = title_users
+    return found
+
+
+def _measure(plan: Plan, folder: Path, jobs: int, device: str, report_only: bool) -> None:
+    """Do what is not done, then write the tables; status 1 where a cell failed."""
+    failed = []
+    command = shlex.join(["allmrec", *sys.argv[1:]])
+    if not report_only:
+        check_free(folder)
+        with held(folder):
+            places = data_folders(plan, folder, announce)
+            results, cells = Results(folder), all_cells(plan, places)
+            waiting = [one for one in cells if results.key(one.cell) != one.key]
+            Record(plan, places, {one.cell.id: one.key for one in cells}, command, code_commit()).write(folder)
+            done = len(cells) - len(waiting)
+            announce(f"{len(cells)} cells, {done} done already")
+            failed = run_cells(folder, waiting, done, announce, jobs, device)
+    written = write_report(folder, CONSOLE)
+    announce(f"Written: {', '.join(map(str, written))}")
+    if failed:
+        again = f"allmrec experiment -o {folder}"
+        announce(f"{len(failed)} cells failed, see {folder / 'logs'}; the report says why. To try these again: {again}")
+        raise typer.Exit(1)
+
+
+def _show_plans() -> None:
+    table = Table("plan", "what", "cells", "measured")
+    for name in plan_names():
+        plan = load_plan(name)
+        table.add_row(name, plan.title, plan_costs(name).cells, plan_costs(name).measured)
+    CONSOLE.print(table)
+    announce(
+        "cells: for each data set. measured: minutes of runs that were timed, on what is named; a plan that nobody timed says so."
+    )

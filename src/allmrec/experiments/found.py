@@ -1,0 +1,66 @@
+"""Everything a report shows, read from an experiment's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from allmrec.core.errors import AllmrecError
+from allmrec.data.interactions import InteractionDataset
+from allmrec.experiments.cells import Cell, cells_of
+from allmrec.experiments.record import Record
+from allmrec.experiments.results import CellResult, Results
+from allmrec.experiments.tables import Section, sections_of
+
+__all__ = ["Experiment", "read_experiment"]
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """An experiment with what was found.
+
+    Attributes:
+        folder: where it stands.
+        record: its plan, data and command.
+        sections: its tables.
+        done: cells that are done.
+        failed: what went wrong, by cell.
+        waiting: cells that were not tried.
+        datasets: the data, where it can be read still.
+    """
+
+    folder: Path
+    record: Record
+    sections: tuple[Section, ...]
+    done: tuple[CellResult, ...]
+    failed: Mapping[Cell, Mapping[str, Any]]
+    waiting: tuple[Cell, ...]
+    datasets: Mapping[str, InteractionDataset]
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment; results of cells that the plan has changed since are left out, and count as waiting.
+
+    Raises:
+        ArtifactError: the folder is no experiment, or damaged.
+    """
+    record, results = Record.read(folder), Results(folder)
+    datasets = {}
+    for name, path in record.data.items():
+        try:
+            datasets[name] = InteractionDataset.load(path)
+        except AllmrecError:
+            continue  # figures stay without the data; titles do not
+    done, failed, waiting = [], {}, []
+    for cell in cells_of(record.plan):
+        if results.key(cell) == record.keys.get(cell.id) and (found := results.read(cell)) is not None:
+            done.append(found)
+        elif (failure := results.failure(cell)) is not None:
+            failed[cell] = failure
+        else:
+            waiting.append(cell)
+    summaries = {name: data.summary() for name, data in datasets.items()}
+    sections = sections_of(record.plan, [(one, results.asked(one.protocol)) for one in done], summaries)
+    return Experiment(folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)

@@ -1,0 +1,152 @@
+"""An experiment's report as one HTML page that needs no network: `templates/report.html` filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from allmrec.evaluation.intervals import Estimate
+from allmrec.evaluation.rank_files import MISS
+from allmrec.experiments import plots
+from allmrec.experiments.cells import other_data
+from allmrec.experiments.examples import examples_of
+from allmrec.experiments.found import Experiment
+from allmrec.experiments.joined import HOW
+from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, note_of, shown
+from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.tables import Row, Section
+
+__all__ = ["page"]
+
+_CURVES = 12
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with what it says."""
+
+    caption: str
+    drawing: Markup
+
+
+def page(found: Experiment) -> str:
+    """The whole page."""
+    loader = PackageLoader("allmrec.experiments", "templates")
+    # Titles come from files of strangers: whatever the template shows is text, unless `plots` drew it.
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    record = found.record
+    return environment.get_template("report.html").render(
+        plan=record.plan,
+        record=record,
+        found=found,
+        how=HOW,
+        theirs=THEIRS,
+        counts={"done": len(found.done), "failed": len(found.failed), "waiting": len(found.waiting)},
+        sections=[_section(found, section) for section in found.sections],
+        costs=COSTS,
+        failed=[(cell.words, why) for cell, why in found.failed.items()],
+        waiting=[cell.words for cell in found.waiting],
+        devices=sorted({str(one.about["device"]) for one in found.done}),
+        dates=sorted({str(one.about["date"])[:10] for one in found.done}),
+        cells=[(one.cell.words, one.about) for one in found.done],
+    )
+
+
+def _section(found: Experiment, section: Section) -> dict[str, Any]:
+    """What the template shows of a section."""
+    plan = found.record.plan
+    tables = [
+        {
+            "group": group,
+            "heads": headings(plan, section, group),
+            "rows": rows,
+            "drawing": plots.dots(list(_dots(found, section, group)), f"Hit@1, {group}"),
+        }
+        for group in section.groups
+        if (rows := figure_rows(plan, section, group))
+    ]
+    asked = other_data(plan, section.data, plan.scenarios[section.scenario]) or section.data
+    dataset = found.datasets.get(asked)
+    return {
+        "title": f"{section.data}, {section.scenario}",
+        "id": f"{section.data}-{section.scenario}",
+        "tables": tables,
+        "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",
+        "claims": [
+            {"result": result, "shown": shown(result.difference, "+"), "class": result.verdict.replace(" ", "-")}
+            for result in section.claims
+        ],
+        "costs": cost_rows(section),
+        "notes": [(row.title, note) for row in section.rows if (note := note_of(row))],
+        "figures": list(_figures(section)),
+        "curves": list(_curves(section)),
+        "histograms": [Figure(row.title, _histogram(row)) for row in section.rows if row.answered.any()],
+        "examples": None if dataset is None else examples_of(section, dataset),
+    }
+
+
+def _dots(found: Experiment, section: Section, group: str) -> Iterator[plots.Dot]:
+    figures = [(row.figure("Hit@1", group), row) for row in section.rows]
+    there = [(figure, row) for figure, row in figures if figure is not None]
+    for figure, row in sorted(there, key=lambda pair: -pair[0].value):
+        yield plots.Dot(row.title, figure, section.paper(found.record.plan, row, group), row is section.reference)
+
+
+def _figures(section: Section) -> Iterator[Figure]:
+    """Cold against warm, and quality against cost."""
+    if {"cold items", "warm items"} <= set(section.groups):
+        points = [
+            plots.Point(row.title, warm, cold, row is section.reference)
+            for row in section.rows
+            if (warm := row.figure("Hit@1", "warm items")) and (cold := row.figure("Hit@1", "cold items"))
+        ]
+        if points:
+            drawing = plots.scatter(points, "Hit@1, warm items", "Hit@1, cold items", diagonal=True)
+            yield Figure("Cold items against warm items; on the line a system is as good at both.", drawing)
+    points = []
+    for row in section.rows:
+        speed, figure = row.cost("users_per_second"), row.figure("Hit@1", section.groups[0])
+        if speed and np.isfinite(speed) and figure is not None:
+            points.append(plots.Point(row.title, Estimate(speed, speed, speed), figure, row is section.reference))
+    if points:
+        drawing = plots.scatter(points, "users a second (logarithmic)", f"Hit@1, {section.groups[0]}", logarithmic=True)
+        yield Figure("Quality against cost: further right answers faster, further up answers better.", drawing)
+
+
+def _curves(section: Section) -> Iterator[Figure]:
+    """Learning curves of each stage, one line a seed; stages that systems share are drawn once."""
+    drawn: dict[str, dict[tuple[str, str], plots.Line]] = {}
+    for row in section.rows:
+        for cell in row.cells:
+            for label, columns in cell.about["curves"].items():
+                variant = "" if cell.cell.variant == "base" else f"{cell.cell.variant}: "
+                for name, values in columns.items():
+                    if name in ("step", "epoch"):
+                        continue
+                    pairs = [
+                        (x, y) for x, y in zip(columns["step"], values, strict=True) if x is not None and y is not None
+                    ]
+                    if len(pairs) > 1:
+                        line = plots.Line(f"seed {cell.cell.seed}", *zip(*pairs, strict=True))
+                        drawn.setdefault(f"{variant}{label}: {name}", {})[cell.about["made_of"][label], name] = line
+    for caption, found in list(drawn.items())[:_CURVES]:
+        yield Figure(caption, plots.lines(list(found.values())[:6], "step", caption.rpartition(": ")[2]))
+
+
+def _histogram(row: Row) -> Markup:
+    """How often the target came first, second and so on; of all seeds together."""
+    ranks = np.concatenate([cell.ranks[row.answered] for cell in row.cells])
+    last = min(20, max(2, int(ranks.max())))
+    shares = [float(np.mean(ranks == rank)) for rank in range(1, last + 1)]
+    missed = float(np.mean((ranks == MISS) | (ranks > last)))
+    names = [*map(str, range(1, last + 1)), "missed"]
+    return plots.histogram(
+        [*shares, missed] if missed else shares, f"Ranks by {row.title}", names if missed else names[:-1]
+    )

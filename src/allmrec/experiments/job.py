@@ -1,0 +1,188 @@
+"""One cell in a process of its own: `python -m allmrec.experiments.job FOLDER CELL KEY DEVICE`. The command starts it.
+
+work/CELL-KEY/    the cell's run while it is not done; a killed cell goes on there
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from allmrec.cf.registry import backbone_kind
+from allmrec.core.artifacts import read_json, versions
+from allmrec.core.errors import AllmrecError
+from allmrec.core.memory import peak_memory
+from allmrec.data.interactions import InteractionDataset
+from allmrec.evaluation import Report, evaluate_rankers, evaluate_recommenders
+from allmrec.evaluation.rank_files import placed
+from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data
+from allmrec.experiments.cross_domain import across
+from allmrec.experiments.plan import Plan
+from allmrec.experiments.provenance import device_name
+from allmrec.experiments.record import Record
+from allmrec.experiments.results import Results, curve
+from allmrec.experiments.scenarios import Renumbered, Situation, situation
+from allmrec.experiments.stage_store import StageStore
+from allmrec.pipeline.run import Run
+from allmrec.systems.evaluating import training_costs
+from allmrec.systems.keeping import partial_results
+from allmrec.systems.kinds import System
+from allmrec.systems.recommending import open_recommender
+from allmrec.systems.registry import open_systems
+
+__all__ = ["do_cell", "main"]
+
+
+def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
+    """Train what a cell needs and others have not trained, ask it, and keep what it answered.
+
+    Args:
+        folder: the experiment's.
+        cell, key: which.
+        device: where.
+
+    Raises:
+        AllmrecError: the cell cannot be done; nothing of it is kept but what is finished.
+    """
+    started = time.monotonic()
+    record = Record.read(folder)
+    plan = record.plan
+    scenario = plan.scenarios[cell.scenario]
+    named = other_data(plan, cell.data, scenario)
+    target = None if named is None else InteractionDataset.load(record.data[named])
+    dataset = InteractionDataset.load(record.data[cell.data])
+    place = situation(scenario, dataset, cell.seed, plan.users, plan.candidates, target)
+    work = folder / "work" / f"{cell.id}-{key[:12]}"
+    for old in (folder / "work").glob(f"{cell.id}-*"):
+        if old != work:
+            shutil.rmtree(old)
+    run = Run.create(work, place.train, cell_config(plan, cell), device)
+    StageStore(folder / "stages").train(run, [cell.system], partial(print, flush=True))
+    system, report = _asked(run, plan, cell, place, target)
+    (found,) = report.systems
+    about: dict[str, Any] = {
+        "cell": cell.__dict__,
+        "name": found.name,
+        "note": found.note,
+        "users": found.n_users,
+        "users_per_second": found.users_per_second,
+        "costs": training_costs(run, system),
+        "peak_memory": peak_memory(),
+        "seconds": round(time.monotonic() - started, 1),
+        "made_of": {stage.label: stage.key for stage in system.stages},
+        "curves": _curves(run, system),
+        "config": run.config.model_dump(mode="json"),
+        "device": device_name(run.device),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": record.command,
+        "commit": record.commit,
+        "versions": versions(),
+    }
+    protocol, groups = place.asking.protocol, place.asking.groups
+    Results(folder).write(cell, key, about, protocol, groups, placed(protocol, found.users, found.ranks))
+    shutil.rmtree(work)
+
+
+def _asked(
+    run: Run, plan: Plan, cell: Cell, place: Situation, target: InteractionDataset | None
+) -> tuple[System, Report]:
+    """The system, and its ranks on the scenario's users."""
+    asking, note = place.asking, ""
+    evaluate: Any
+    if plan.ask == "catalogue":
+        opened = open_recommender(run, cell.system, partial(print, flush=True))
+        system, asked, evaluate = opened.system, opened.recommender, evaluate_recommenders
+        note = f"retrieves from {run.dataset.n_items:,} items"
+    else:
+        system = (
+            next(iter(open_systems(run, [cell.system]).values()))
+            if target is None
+            else across(run, cell.system, target)
+        )
+        asked, evaluate = system.ranker, evaluate_rankers
+    limit = plan.title_users
+    few = system.titles and limit is not None and limit < len(asking.protocol)
+    if few:
+        note = "; ".join(part for part in (note, f"reads titles: the first {limit} users") if part)
+
+    def noted() -> str:
+        own = system.note() if callable(system.note) else system.note
+        return "; ".join(part for part in (own, note) if part)
+
+    name = asked.name
+    own = Renumbered(asked, place.known) if target is None else asked
+    report = evaluate(
+        [own],
+        asking.protocol,
+        asking.split,
+        {name: limit} if few else {},
+        reference=backbone_kind(run.config.pretrain.backbone).title,
+        notes={name: noted},
+        kept=partial_results(run, asking.protocol, {name: system}, f"{plan.ask} {cell.scenario}"),
+        device=run.device,
+    )
+    return system, report
+
+
+def _curves(run: Run, system: System) -> dict[str, Any]:
+    """Learning curves of what a system is made of, by stage."""
+    found = {}
+    for stage in system.stages:
+        log = read_json(run.path / stage.place / "log.json")
+        if log.get("records"):
+            found[stage.label] = curve(log["records"])
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Do the cell that the command line names; what goes wrong is kept beside its results."""
+    # Whoever started this may have been started with Ctrl-C ignored, as a job in the background is.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    folder, name, key, device = Path(arguments[0]), *arguments[1:]
+    cell = {cell.id: cell for cell in cells_of(Record.read(folder).plan)}[name]
+    try:
+        do_cell(folder, cell, key, device)
+    except AllmrecError as error:
+        print(f"error: {error}", flush=True)
+        _fail(folder, cell, str(error), "")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # a fault of ours or of a library: one cell must not take the others with it
+        traceback.print_exc()
+        _fail(folder, cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return 1
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process, with what it has kept, when the one that started it is gone: the next call does the cell again."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+    os._exit(1)
+
+
+def _fail(folder: Path, cell: Cell, message: str, trace: str) -> None:
+    about: Mapping[str, Any] = {
+        "message": message,
+        "traceback": trace,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    Results(folder).fail(cell, about)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

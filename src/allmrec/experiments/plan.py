@@ -1,0 +1,261 @@
+"""A plan: data sets, systems, scenarios, seeds and changes of settings, read from a TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from allmrec.core.config import Config, parse_config
+from allmrec.core.errors import ConfigError
+from allmrec.data.prepare_config import PrepareConfig
+from allmrec.experiments.scenario_config import CrossDomainConfig, ScenarioConfig, StandardConfig
+from allmrec.systems.registry import system_kind
+
+__all__ = [
+    "BASE",
+    "Claim",
+    "DataConfig",
+    "PaperRows",
+    "Plan",
+    "VariantConfig",
+    "load_plan",
+    "only",
+    "plan_names",
+    "plan_text",
+]
+
+BASE = "base"
+"""The variant that changes nothing."""
+
+# Names become names of files.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class DataConfig(Config):
+    """A data set: one that `allmrec prepare` wrote, or raw files that are prepared on the way."""
+
+    path: str | None = Field(None, description="Folder of prepared data, from the plan's own folder.")
+    source: str | None = Field(
+        None, description="How raw files are read: a source of `allmrec prepare`, such as table."
+    )
+    options: dict[str, Any] = Field({}, description="That source's options; paths from the plan's own folder.")
+    prepare: PrepareConfig = Field(PrepareConfig(), description="Which interactions and items remain.")
+    recipe: str | None = Field(None, description="Another recipe than the plan's.")
+    changes: dict[str, Any] = Field({}, description="Changed fields of the recipe, such as `tune.training.epochs`.")
+    nearest: str | None = Field(
+        None, description="The paper's set whose figures stand beside; none: the one nearest in size."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.source is None):
+            raise ValueError("a data set has either a path of prepared data, or a source with its options")
+        return self
+
+
+class VariantConfig(Config):
+    """The plan's recipe with some fields changed."""
+
+    changes: dict[str, Any] = Field({}, description="Fields and their values.")
+    systems: tuple[str, ...] | None = Field(None, description="Systems asked of it; none: the plan's.")
+    title: str = Field("", description="What stands behind a system's name in tables; empty: the variant's name.")
+
+
+class Claim(Config):
+    """A comparison that the paper claims, or you do.
+
+    Rows are named `SYSTEM`, or `VARIANT/SYSTEM`.
+    """
+
+    text: str = Field(description="The claim in words.")
+    better: str = Field(description="The row that is said to be better.")
+    than: str = Field(description="The row that it is compared with.")
+    group: str = Field("all users", description="Users whom it is about.")
+    scenario: str | None = Field(None, description="Scenario that it is about; none: every one.")
+    metric: str = Field("Hit@1", description="Figure that it is about.")
+    says: Literal["above", "equal"] = Field(
+        "above", description="above: better than `times` the other. equal: no further away than `margin`."
+    )
+    times: float = Field(1.0, gt=0, description="How many times as good.")
+    margin: float = Field(0.02, gt=0, description="What still counts as equal.")
+
+
+class PaperRows(Config):
+    """Where the paper's figures for a plan's rows are."""
+
+    table: str = Field(description="Table of `paper.json`.")
+    rows: dict[str, str] = Field(description="The paper's name of each row.")
+    scenarios: dict[str, str] = Field({}, description="The paper's group for a scenario of this plan, e.g. K=256.")
+
+
+class Plan(Config):
+    """What is measured. Cells are all combinations of data sets, scenarios, seeds, and systems of variants."""
+
+    title: str = Field(description="Heading of the report.")
+    about: str = Field("", description="What it answers, in a sentence or two.")
+    recipe: str = Field("cpu", description="A recipe's name, or a TOML file from the plan's own folder.")
+    changes: dict[str, Any] = Field({}, description="Changed fields of the recipe.")
+    systems: tuple[str, ...] = Field((), description="What is trained and asked, with the recipe as it is.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Seeds of training.")
+    data: dict[str, DataConfig] = Field({}, description="Data sets by name.")
+    scenarios: dict[str, ScenarioConfig] = Field({"standard": StandardConfig()}, min_length=1, description="By name.")
+    variants: dict[str, VariantConfig] = Field({}, description="By name.")
+    ask: Literal["candidates", "catalogue"] = Field("candidates", description="What the target is ranked among.")
+    users: int | None = Field(1000, ge=1, description="Test users, drawn once for all cells; none: all.")
+    title_users: int | None = Field(
+        None, ge=1, description="Fewer for systems that score titles, which is slow; none: the same."
+    )
+    candidates: int = Field(20, ge=2, description="Of each user, the target included.")
+    reference: str = Field("backbone", description="The row that others are compared with.")
+    paper: PaperRows | None = None
+    claims: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in (*self.data, *self.scenarios, *self.variants):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} names something; expected letters, digits, '-' and '_'")
+        if BASE in self.variants:
+            raise ValueError(f"a variant is called {BASE!r}, which is the recipe as it is")
+        if not self.asked:
+            raise ValueError("no systems are named; expected `systems`, or variants with systems")
+        for _, system in self.asked:
+            try:
+                system_kind(system)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        rows = {name for claim in self.claims for name in (claim.better, claim.than)} | set(
+            self.paper.rows if self.paper else ()
+        )
+        if unknown := sorted(row for row in rows if self.row(row) not in self.asked):
+            raise ValueError(f"claims or the paper's rows are of {', '.join(unknown)}, which the plan does not ask")
+        return self
+
+    @property
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """Variants and systems, in order."""
+        found = [(BASE, system) for system in self.systems]
+        for name, variant in self.variants.items():
+            found += [(name, system) for system in (self.systems if variant.systems is None else variant.systems)]
+        return tuple(dict.fromkeys(found))
+
+    def row(self, name: str) -> tuple[str, str]:
+        """The variant and the system that a row's name means."""
+        variant, slash, system = name.rpartition("/")
+        return (variant, system) if slash else (BASE, system)
+
+    def with_whole_paths(self, folder: Path) -> Plan:
+        """The same plan with paths that do not depend on where it is read.
+
+        Args:
+            folder: where the plan's paths lead from.
+        """
+        sets = {}
+        for name, data in self.data.items():
+            options = {key: _whole(value, folder) for key, value in data.options.items()}
+            path, recipe = (data.path and _whole(data.path, folder)), (data.recipe and _whole(data.recipe, folder))
+            sets[name] = data.model_copy(update={"path": path, "options": options, "recipe": recipe})
+        return self.model_copy(update={"data": sets, "recipe": _whole(self.recipe, folder)})
+
+    def check_measurable(self) -> None:
+        """Refuse a plan that cannot be measured as it stands.
+
+        Raises:
+            ConfigError: there is no data, or a cross-domain scenario has no second set.
+        """
+        if not self.data:
+            raise ConfigError(f"The plan {self.title!r} names no data. Give prepared data: --data FOLDER")
+        for name, scenario in self.scenarios.items():
+            if isinstance(scenario, CrossDomainConfig):
+                if scenario.to is not None and scenario.to not in self.data:
+                    raise ConfigError(f"Scenario {name} goes to {scenario.to!r}; data are {', '.join(self.data)}.")
+                if len(self.data) < 2:
+                    raise ConfigError(
+                        f"Scenario {name} needs two data sets, the one trained on first: --data A --data B"
+                    )
+
+
+def _whole(value: Any, folder: Path) -> Any:
+    """A path that leads somewhere from a folder, whole; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    path = folder / Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
+
+
+def plan_names() -> list[str]:
+    """Plans that come with the package."""
+    folder = resources.files("allmrec.experiments") / "plans"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def plan_text(name: str) -> str:
+    """A plan of the package as it stands in its file.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in plan_names():
+        raise ConfigError(f"There is no plan {name!r}; plans of the package are {', '.join(plan_names())}.")
+    return (resources.files("allmrec.experiments") / "plans" / f"{name}.toml").read_text("utf-8")
+
+
+def load_plan(plan: str, changes: Mapping[str, Any] | None = None) -> Plan:
+    """A plan of the package by its name, or from a TOML file.
+
+    Args:
+        plan: the name or the path.
+        changes: fields of the plan with other values; `changes` are added to the plan's own.
+
+    Raises:
+        ConfigError: no such plan, or a field that is unknown or wrong.
+    """
+    if plan in plan_names():
+        folder = Path()
+    elif Path(plan).is_file():
+        folder = Path(plan).parent
+    else:
+        raise ConfigError(f"There is no plan {plan!r}: neither a file nor one of {', '.join(plan_names())}.")
+    try:
+        values = tomllib.loads(plan_text(plan) if plan in plan_names() else Path(plan).read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The plan {plan} is no TOML: {error}.") from None
+    parse_config(Plan, values, f"The plan {plan}")
+    given = dict(changes or {})
+    more = given.pop("changes", {})
+    if more:
+        given["changes"] = {**values.get("changes", {}), **more}
+    own = parse_config(Plan, {**values, **given}, f"The plan {plan}")
+    return own.with_whole_paths(folder)
+
+
+def only(plan: Plan, rows: list[str]) -> Plan:
+    """A plan with some of its rows; claims and the paper's figures of others go.
+
+    Raises:
+        ConfigError: the plan has no such row.
+    """
+    wanted = [plan.row(name) for name in rows]
+    if missing := [name for name, row in zip(rows, wanted, strict=True) if row not in plan.asked]:
+        known = ", ".join(system if variant == BASE else f"{variant}/{system}" for variant, system in plan.asked)
+        raise ConfigError(f"The plan has no {', '.join(missing)}; its rows are {known}.")
+    variants = {
+        name: variant.model_copy(update={"systems": tuple(system for own, system in wanted if own == name)})
+        for name, variant in plan.variants.items()
+        if any(own == name for own, _ in wanted)
+    }
+    changed: dict[str, Any] = {
+        "systems": tuple(system for own, system in plan.asked if own == BASE and (own, system) in wanted),
+        "variants": variants,
+        "claims": tuple(c for c in plan.claims if plan.row(c.better) in wanted and plan.row(c.than) in wanted),
+    }
+    if plan.paper is not None:
+        of_rows = {name: row for name, row in plan.paper.rows.items() if plan.row(name) in wanted}
+        changed["paper"] = plan.paper.model_copy(update={"rows": of_rows})
+    return plan.model_copy(update=changed)

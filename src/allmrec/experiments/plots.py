@@ -1,0 +1,266 @@
+"""Small figures as inline SVG. Colours are classes that the page's style sheet gives (Okabe and Ito's, light and dark); text is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from allmrec.evaluation.intervals import Estimate
+
+__all__ = ["Dot", "Line", "Point", "dots", "histogram", "lines", "scatter"]
+
+_LEFT, _WIDTH, _STEP = 210, 760, 26
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row of a figure of dots.
+
+    Attributes:
+        name: what stands at its left.
+        ours: with its interval.
+        theirs: the paper's; none: there is none.
+        marked: whether it is the one that others are compared with.
+    """
+
+    name: str
+    ours: Estimate
+    theirs: float | None = None
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a scatter plot: two figures with their intervals, which may be nothing wide."""
+
+    name: str
+    x: Estimate
+    y: Estimate
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A learning curve."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Values to places; logarithmic or not."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value lies."""
+        low, high, value = (
+            (math.log10(v) for v in (self.low, self.high, value)) if self.logarithmic else (self.low, self.high, value)
+        )
+        return self.start + (value - low) / ((high - low) or 1.0) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round values."""
+        if self.logarithmic:
+            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            step = max(1, (last - first) // 6)
+            return [10.0**n for n in range(first, last + 1, step) if self.low <= 10.0**n <= self.high]
+        span = self.high - self.low
+        size = 10 ** math.floor(math.log10(span / 4)) if span > 0 else 1.0
+        size *= next(factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
+        first = math.ceil(self.low / size - 1e-9)
+        return [n * size for n in range(first, math.floor(self.high / size + 1e-9) + 1)]
+
+
+def dots(rows: Sequence[Dot], label: str) -> Markup:
+    """Figures with intervals, one a row; the paper's as hollow diamonds.
+
+    Args:
+        rows: in order.
+        label: of the axis.
+    """
+    values = [v for row in rows for v in (row.ours.low, row.ours.high, row.theirs) if v is not None]
+    axis = _Axis(min(0.0, *values), max(0.05, *values) * 1.04, _LEFT, _WIDTH - 20)
+    bottom = 12 + _STEP * len(rows)
+    parts = [_grid(axis, 6, bottom, label)]
+    for number, row in enumerate(rows):
+        y, kind = 12 + _STEP * number + _STEP / 2, "marked" if row.marked else "own"
+        low, high, middle = axis.at(row.ours.low), axis.at(row.ours.high), axis.at(row.ours.value)
+        said = f"{row.name}: {row.ours.value:.3f} [{row.ours.low:.3f}, {row.ours.high:.3f}]"
+        parts.append(
+            Markup('<text x="{}" y="{:.1f}" class="name" text-anchor="end">{}</text>').format(
+                _LEFT - 10, y + 4, _short(row.name)
+            )
+        )
+        parts.append(
+            Markup(
+                '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" '
+                'r="5"/></g>'
+            ).format(kind, said, low, high, y, y, middle, y)
+        )
+        if row.theirs is not None:
+            x = axis.at(row.theirs)
+            place = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y:.1f} {x:.1f},{y + 6:.1f} {x - 6:.1f},{y:.1f}"
+            parts.append(
+                Markup('<g class="theirs"><title>theirs: {:.4f}</title><polygon points="{}"/></g>').format(
+                    row.theirs, place
+                )
+            )
+    return _svg(parts, _WIDTH, bottom + 44, label)
+
+
+def scatter(
+    points: Sequence[Point], x_label: str, y_label: str, logarithmic: bool = False, diagonal: bool = False
+) -> Markup:
+    """Points with intervals in both directions and their names beside them.
+
+    Args:
+        points: what to draw.
+        x_label, y_label: of the axes.
+        logarithmic: whether the x axis is.
+        diagonal: whether to draw where both are equal.
+    """
+    low_x, high_x = min(p.x.low for p in points), max(p.x.high for p in points)
+    low_y, high_y = min(0.0, *(p.y.low for p in points)), max(0.05, *(p.y.high for p in points)) * 1.05
+    if logarithmic:
+        low_x, high_x = low_x / 1.6, high_x * 4
+    else:
+        low_x, high_x = min(0.0, low_x), max(0.05, high_x) * 1.25
+    x_axis = _Axis(low_x, high_x, 70, _WIDTH - 20, logarithmic)
+    y_axis = _Axis(low_y, high_y, 380, 14)
+    parts = [_grid(x_axis, 14, 380, x_label), _side(y_axis, 70, _WIDTH - 20, y_label)]
+    if diagonal:
+        end = min(high_x, high_y)
+        parts.append(
+            Markup('<line class="diagonal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+                x_axis.at(max(low_x, low_y)), y_axis.at(max(low_x, low_y)), x_axis.at(end), y_axis.at(end)
+            )
+        )
+    taken: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda p: -p.y.value):
+        x, y = x_axis.at(point.x.value), y_axis.at(point.y.value)
+        text = y + 4
+        while any(abs(text - other) < 13 and abs(x - place) < 150 for place, other in taken):
+            text += 13
+        taken.append((x, text))
+        parts.append(
+            Markup(
+                '<g class="{}"><title>{}: {:.3g}, {:.3g}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><line x1="{:.1f}" '
+                'x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" r="5"/></g>'
+            ).format(
+                "marked" if point.marked else "own", point.name, point.x.value, point.y.value,
+                x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), x, y,
+            )
+        )  # fmt: skip
+        parts.append(
+            Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(x + 9, text, _short(point.name))
+        )
+    return _svg(parts, _WIDTH, 424, f"{y_label} against {x_label}")
+
+
+def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
+    """Learning curves; each has a colour and a dash of its own, and its name at its end."""
+    xs, ys = [v for line in curves for v in line.x], [v for line in curves for v in line.y]
+    low, high = min(ys), max(ys)
+    room = (high - low) * 0.06 or 0.05
+    x_axis, y_axis = _Axis(0.0, max(xs) * 1.35, 62, 430), _Axis(low - room, high + room, 200, 12)
+    parts = [_grid(x_axis, 12, 200, x_label), _side(y_axis, 62, 430, y_label)]
+    taken: list[float] = []
+    for number, line in enumerate(curves):
+        places = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
+        end = y_axis.at(line.y[-1]) + 4
+        while any(abs(end - other) < 12 for other in taken):
+            end += 12
+        taken.append(end)
+        parts.append(
+            Markup(
+                '<g class="line line{}"><title>{}</title><polyline points="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="3"/></g>'
+            ).format(number % 6, line.name, places, x_axis.at(line.x[-1]), y_axis.at(line.y[-1]))
+        )
+        parts.append(
+            Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(
+                x_axis.at(line.x[-1]) + 7, end, _short(line.name, 18)
+            )
+        )
+    return _svg(parts, 440, 244, f"{y_label} by {x_label}")
+
+
+def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Markup:
+    """Bars of shares that are 1 together.
+
+    Args:
+        shares: one a bar.
+        label: what they are of.
+        names: one a bar.
+    """
+    top = max(0.1, *shares) * 1.1
+    axis, step = _Axis(0.0, top, 120, 8), 300 / len(shares)
+    parts = [_side(axis, 40, 345, "")]
+    for number, (share, name) in enumerate(zip(shares, names, strict=True)):
+        x, y = 42 + step * number, axis.at(share)
+        parts.append(
+            Markup(
+                '<g class="bar"><title>{}: {:.1%}</title><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>'
+            ).format(name, share, x, y, step * 0.8, 120 - y)
+        )
+        if name in ("1", "5", "10", "15", "missed") or (number == len(shares) - 1 and len(shares) > 2):
+            parts.append(
+                Markup('<text x="{:.1f}" y="136" class="tick" text-anchor="middle">{}</text>').format(
+                    x + step * 0.4, name
+                )
+            )
+    return _svg(parts, 350, 144, label)
+
+
+def _grid(axis: _Axis, top: float, bottom: float, label: str) -> Markup:
+    """Vertical lines with their values below, and what they are of."""
+    parts = [
+        Markup(
+            '<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/><text class="tick" x="{0:.1f}" y="{3:.1f}" '
+            'text-anchor="middle">{4}</text>'
+        ).format(axis.at(value), top, bottom, bottom + 16, _number(value))
+        for value in axis.ticks()
+    ]
+    middle = (axis.start + axis.end) / 2
+    parts.append(
+        Markup('<text class="axis" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
+            middle, bottom + 36, label
+        )
+    )
+    return Markup("").join(parts)
+
+
+def _side(axis: _Axis, left: float, right: float, label: str) -> Markup:
+    """Horizontal lines with their values at the left."""
+    parts = [
+        Markup(
+            '<line class="grid" x1="{0:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{2:.1f}"/><text class="tick" x="{3:.1f}" y="{4:.1f}" '
+            'text-anchor="end">{5}</text>'
+        ).format(left, right, axis.at(value), left - 6, axis.at(value) + 4, _number(value))
+        for value in axis.ticks()
+    ]
+    middle = (axis.start + axis.end) / 2
+    turned = Markup('<text class="axis" transform="translate(14 {:.1f}) rotate(-90)" text-anchor="middle">{}</text>')
+    return Markup("").join([*parts, turned.format(middle, label)])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _short(name: str, length: int = 30) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _svg(parts: Sequence[Markup], width: float, height: float, label: str) -> Markup:
+    start = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}" style="--wide:{:.0f}px">')
+    return start.format(width, height, escape(label), width) + Markup("").join(parts) + Markup("</svg>")

@@ -1,0 +1,94 @@
+"""An experiment's own file, `experiment.json`: the plan as it was understood, its data, how it was called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.config import parse_config
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.locking import LOCK_NAME
+from allmrec.experiments.plan import Plan
+
+__all__ = ["FILE", "Record", "check_free"]
+
+FILE = "experiment.json"
+_KIND, _FORMAT = "allmrec experiment", 1
+
+
+# What stands there before the record does, if the command was killed early on.
+_EARLY = ("data", LOCK_NAME)
+
+
+def check_free(folder: Path) -> None:
+    """Make sure that an experiment may be written here; nothing is written.
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder. Give another place with -o.")
+    strange = folder.exists() and any(e.name not in _EARLY and e.suffix != ".tmp" for e in folder.iterdir())
+    if strange and not (folder / FILE).is_file():
+        raise ConfigError(f"{folder} exists and is no experiment. Give another folder with -o.")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an experiment is.
+
+    Attributes:
+        plan: the plan.
+        data: folder of each prepared data set.
+        keys: of each cell by its name; results of other keys belong to a plan of before.
+        command: how it was called.
+        commit: of the code; none where it is not known.
+    """
+
+    plan: Plan
+    data: Mapping[str, Path]
+    keys: Mapping[str, str]
+    command: str
+    commit: str | None
+
+    def write(self, folder: Path) -> None:
+        """Keep it."""
+        write_json(
+            folder / FILE,
+            {
+                "kind": _KIND,
+                "format": _FORMAT,
+                "plan": self.plan.model_dump(mode="json"),
+                "data": {name: str(place) for name, place in self.data.items()},
+                "keys": dict(self.keys),
+                "command": self.command,
+                "commit": self.commit,
+            },
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            ArtifactError: the folder is no experiment, or damaged.
+        """
+        path = folder / FILE
+        about = read_json(path)
+        data, keys = about.get("data"), about.get("keys")
+        fits = isinstance(data, dict) and isinstance(keys, dict)
+        if about.get("kind") != _KIND or about.get("format") != _FORMAT or not fits:
+            raise ArtifactError(
+                f"{path} is no experiment of format {_FORMAT}; expected what `allmrec experiment` wrote."
+            )
+        try:
+            plan = parse_config(Plan, about["plan"], str(path))
+        except (ConfigError, KeyError) as error:
+            raise ArtifactError(
+                f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again."
+            ) from error
+        places = {name: Path(place) for name, place in about["data"].items()}
+        return cls(plan, places, about["keys"], str(about.get("command")), about.get("commit"))

@@ -1,0 +1,183 @@
+"""Cells as jobs: done once, shared stages, a kill, a failure; and systems asked about another data set."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.cli.conftest import call, fails
+from tiny_world import TinyWorld
+
+from allmrec.core.errors import ConfigError
+from allmrec.data.interactions import InteractionDataset
+from allmrec.experiments.cells import cells_of
+from allmrec.experiments.cross_domain import across
+from allmrec.experiments.found import read_experiment
+from allmrec.experiments.plan import load_plan
+from allmrec.experiments.record import Record
+from allmrec.experiments.results import Results
+from allmrec.experiments.scenario_config import CrossDomainConfig
+from allmrec.experiments.scenarios import situation
+from allmrec.experiments.stage_store import StageStore
+from allmrec.pipeline.run import Run
+from allmrec.recipes.files import load_recipe
+from allmrec.stages.cf import PRETRAIN
+from allmrec.systems.registry import train_systems
+from allmrec.testing.worlds import title_world
+
+PLAN = """
+title = "Mine"
+recipe = "{recipe}"
+systems = {systems}
+users = 20
+{more}
+
+[data.shop]
+source = "table"
+options = {{ interactions = "{interactions}", items = "{items}" }}
+"""
+
+
+def write_plan(folder: Path, world: TinyWorld, systems: str, more: str = "") -> Path:
+    path = folder / "plan.toml"
+    text = PLAN.format(
+        recipe=world.recipe, systems=systems, more=more, interactions=world.interactions, items=world.items
+    )
+    path.write_text(text)
+    return path
+
+
+def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan, folder = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]'), tmp_path / "out"
+    made = call("experiment", plan, "-o", folder)
+    assert made.exit_code == 0, made.output
+    assert "2 cells, 0 done already" in made.stdout
+    assert (folder / "report.html").is_file()
+    assert not list((folder / "work").iterdir())
+    found = read_experiment(folder)
+    assert [one.about["name"] for one in found.done] == ["Popularity", "ItemKNN"]
+    assert all(one.about["peak_memory"] > 1e7 for one in found.done)
+    times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    write_plan(
+        tmp_path, tiny_world, '["popularity", "item-knn"]', 'changes = { "systems.item-knn" = { neighbours = 3 } }'
+    )
+    again = call("experiment", plan, "-o", folder)
+    assert "2 cells, 1 done already" in again.stdout
+    changed = {path.name for path in (folder / "cells").iterdir() if path.stat().st_mtime_ns != times[path.name]}
+    assert {name.rpartition(".")[0] for name in changed} == {"shop.standard.0.base.item-knn"}
+    # Without a plan the folder's own goes on.
+    assert "2 cells, 2 done already" in call("experiment", "-o", folder).stdout
+
+
+def test_a_killed_experiment_goes_on(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan, folder = write_plan(tmp_path, tiny_world, '["popularity", "backbone"]'), tmp_path / "out"
+    words = [sys.executable, "-c", "from allmrec.cli import main; main()", "experiment", str(plan), "-o", str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        first, deadline = folder / "cells" / "shop.standard.0.base.popularity.json", time.monotonic() + 300
+        while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert first.is_file()
+        os.kill(process.pid, signal.SIGKILL)
+    written = first.stat().st_mtime_ns
+    assert not (folder / "cells" / "shop.standard.0.base.backbone.json").is_file()
+    time.sleep(1.5)  # the cell that was begun sees that whoever started it is gone
+    again = call("experiment", plan, "-o", folder)
+    assert again.exit_code == 0, again.output
+    assert "2 cells, 1 done already" in again.stdout
+    assert first.stat().st_mtime_ns == written
+    assert len(read_experiment(folder).done) == 2
+
+
+def test_a_cell_that_fails_is_named_and_the_others_are_done(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, tiny_world, '["llm-only", "popularity"]', 'changes = { "llm.name" = "/nowhere/model" }')
+    made = call("experiment", plan, "-o", tmp_path / "out")
+    assert made.exit_code == 1
+    assert "1 cells failed" in made.stdout
+    found = read_experiment(tmp_path / "out")
+    assert [one.cell.system for one in found.done] == ["popularity"]
+    ((cell, why),) = found.failed.items()
+    assert cell.system == "llm-only"
+    assert "/nowhere/model" in why["message"]
+    assert "/nowhere/model" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    assert "Where to?" in fails("experiment", "table1")
+    assert "names no data" in fails("experiment", "table1", "-o", tmp_path / "x")
+    assert "is no experiment yet" in fails("experiment", "-o", tmp_path / "x")
+    assert "is no prepared data" in fails("experiment", "table1", "--data", tmp_path, "-o", tmp_path / "x")
+    assert "expected whole numbers" in fails("experiment", "table1", "--seeds", "a", "-o", tmp_path / "x")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    plan = write_plan(tmp_path, tiny_world, '["popularity"]')
+    assert "exists and is no experiment" in fails("experiment", plan, "-o", tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    assert "has neither experiment.json" in fails("compare", tmp_path, tmp_path)
+
+
+def test_the_list_and_a_plan_as_it_stands() -> None:
+    listed = call("experiment", "--list").stdout
+    assert "Table 4 and Figure 1" in listed
+    assert "not measured" in listed or "minutes" in listed
+    assert 'kind = "cold-items"' in call("experiment", "table4", "--show").stdout
+
+
+def test_a_stage_is_trained_once_for_all_runs(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    data, config = InteractionDataset.load(workplace / "data"), load_recipe(str(tiny_world.recipe))
+    store, said = StageStore(tmp_path / "stages"), []
+    first = Run.create(tmp_path / "first", data, config)
+    assert store.train(first, ["backbone"], said.append) == ["pretrain", "reference"]
+    # Another answer's settings: no stage is another one.
+    second = Run.create(tmp_path / "second", data, config.changed({"answer.batch_size": 2}))
+    assert store.train(second, ["backbone"], said.append) == []
+    assert second.path.joinpath("pretrain", "weights.safetensors").samefile(
+        first.path / "pretrain" / "weights.safetensors"
+    )
+    assert "pretrain: shared with other cells" in said
+    # What is damaged here is trained again, and the damage goes nowhere.
+    (key,) = {path.name for path in (tmp_path / "stages").iterdir() if path.name == second.stage(PRETRAIN).key}
+    broken = tmp_path / "stages" / key / "weights.safetensors"
+    broken.unlink()
+    broken.write_bytes(b"no weights")
+    third = Run.create(tmp_path / "third", data, config)
+    assert store.train(third, ["backbone"], said.append) == ["pretrain"]
+    assert not third.folder.damaged(third.stage(PRETRAIN))
+    assert key in store
+
+
+def test_systems_asked_about_another_data_set(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    """They rank its items by its numbers, and the same titles in other places are ranked alike."""
+    own, other = InteractionDataset.load(workplace / "data"), title_world(users=12, length=4)
+    changes = {
+        "systems.text-tower": {"training": {"epochs": 1, "batch_size": 16}},
+        "systems.tallrec": {"training": {"epochs": 1, "batch_size": 8}, "samples_per_epoch": 8},
+    }
+    run = Run.create(tmp_path / "run", own, load_recipe(str(tiny_world.recipe), changes))
+    systems = ["allmrec-select-sbert", "text-similarity", "text-tower", "llm-only", "tallrec"]
+    train_systems(run, systems, lambda line: None)
+    asking = situation(CrossDomainConfig(), own, 0, users=6, candidates=5, other=other).asking
+    queries, candidates = asking.protocol.queries(asking.split), list(asking.protocol.candidates)
+    for name in systems:
+        found = across(run, name, other).ranker.rank(queries, candidates)
+        for ranking, items in zip(found, candidates, strict=True):
+            assert sorted(ranking.items.tolist()) == sorted(items.tolist()), name
+            assert np.isfinite(ranking.scores).all()
+    similar = across(run, "text-similarity", other).ranker.rank(queries, candidates)
+    tower = across(run, "text-tower", other).ranker.rank(queries, candidates)
+    assert any(a.items.tolist() != b.items.tolist() for a, b in zip(similar, tower, strict=True))
+    with pytest.raises(ConfigError, match="backbone cannot be asked about items of another data set"):
+        across(run, "backbone", other)
+
+
+def test_the_record_says_what_was_measured(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan = load_plan(str(write_plan(tmp_path, tiny_world, '["popularity"]')))
+    record = Record(plan, {"shop": tmp_path}, {"shop.standard.0.base.popularity": "key"}, "allmrec experiment", None)
+    record.write(tmp_path / "out")
+    assert Record.read(tmp_path / "out") == record
+    assert Results(tmp_path / "out").key(cells_of(plan)[0]) is None

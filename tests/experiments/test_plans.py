@@ -1,0 +1,148 @@
+"""Plans, the cells that they come to, and which cells a change makes anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_world import TinyWorld
+
+from allmrec.core.errors import ConfigError, DataError
+from allmrec.experiments.cells import Prepared, cells_of
+from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_text
+from allmrec.testing.worlds import taste_world
+
+DATA = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
+
+
+def plan_of(world: TinyWorld, **changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "title": "Mine",
+        "recipe": str(world.recipe),
+        "systems": ["popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"],
+        "data": {"a": {"path": "somewhere"}},
+    }
+    return Plan.model_validate({**values, **changes})
+
+
+def keys(plan: Plan) -> dict[str, str]:
+    prepared = Prepared(plan, dict.fromkeys(plan.data, DATA))
+    return {cell.id: prepared.key(cell) for cell in prepared.cells}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Systems whose cells must be measured again."""
+    assert before.keys() == after.keys()
+    return {name.rpartition(".")[2] for name in before if before[name] != after[name]}
+
+
+def test_cells_are_all_combinations(tiny_world: TinyWorld) -> None:
+    plan = plan_of(
+        tiny_world, systems=["backbone"], seeds=[0, 1], variants={"gru": {"changes": {"pretrain.backbone": "gru4rec"}}},
+        scenarios={"standard": {"kind": "standard"}, "few": {"kind": "few-shot", "users": 8}},
+    )  # fmt: skip
+    assert [cell.id for cell in cells_of(plan)] == [
+        f"a.{scenario}.{seed}.{variant}.backbone"
+        for scenario in ("standard", "few")
+        for seed in (0, 1)
+        for variant in ("base", "gru")
+    ]
+    assert len(set(keys(plan).values())) == 8
+
+
+def test_across_domains_goes_from_each_set_to_the_next(tiny_world: TinyWorld) -> None:
+    plan = plan_of(
+        tiny_world, systems=["text-similarity"], scenarios={"across": {"kind": "cross-domain"}},
+        data={name: {"path": name} for name in "abc"},
+    )  # fmt: skip
+    assert [cell.data for cell in cells_of(plan)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "systems"),
+    [
+        ({}, set()),
+        ({"title": "Other words", "claims": [{"text": "x", "better": "backbone", "than": "popularity"}]}, set()),
+        ({"changes": {"systems.item-knn": {"neighbours": 5}}}, {"item-knn"}),
+        ({"changes": {"tune.training.learning_rate": 0.5}}, {"allmrec-select", "mlp-llm"}),
+        ({"changes": {"align.joint_dim": 4}}, {"allmrec-select"}),
+        ({"changes": {"answer.batch_size": 3}}, {"allmrec-select", "mlp-llm"}),
+        ({"users": 7}, {"popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"}),
+        ({"seeds": [5]}, None),
+    ],
+)
+def test_a_change_makes_only_those_cells_anew_whose_figures_it_may_change(
+    changes: dict[str, Any], systems: set[str] | None, tiny_world: TinyWorld
+) -> None:
+    before, after = keys(plan_of(tiny_world)), keys(plan_of(tiny_world, **changes))
+    if systems is None:
+        assert not before.keys() & after.keys()
+    else:
+        assert changed(before, after) == systems
+
+
+def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -> None:
+    plan = plan_of(tiny_world, seeds=[0, 1], variants={"wide": {"changes": {"tune.prompt.projection.hidden": 16}}})
+    prepared = Prepared(plan, {"a": DATA})
+    by_id = {cell.id: prepared.stages(cell) for cell in prepared.cells}
+    own, wide = by_id["a.standard.0.base.allmrec-select"], by_id["a.standard.0.wide.allmrec-select"]
+    assert by_id["a.standard.0.base.backbone"] < own
+    assert len(own - wide) == 1  # stage 2 alone
+    assert not own & by_id["a.standard.1.base.backbone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "is no TOML"),
+        ('title = "x"\nsystms = ["backbone"]', "systms: no such field; did you mean systems"),
+        ('title = "x"', "no systems are named"),
+        ('title = "x"\nsystems = ["sasrecc"]', "There is no system 'sasrecc'"),
+        ('title = "x"\nsystems = ["backbone"]\nseeds = []', "seeds"),
+        ('title = "x"\nsystems = ["backbone"]\n[data.a]\n', "either a path of prepared data, or a source"),
+        ('title = "x"\nsystems = ["backbone"]\n[data."a/b"]\npath = "x"', "'a/b' names something"),
+        ('title = "x"\nsystems = ["backbone"]\n[scenarios.s]\nkind = "cold"', "does not match any of the expected tags"),
+        ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "ease"\nthan = "backbone"', "claims or the paper's rows are of ease"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_refused_in_words(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_plan(str(tmp_path / "plan.toml"))
+
+
+def test_a_plan_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="no plan 'table99': neither a file nor one of"):
+        load_plan("table99")
+    with pytest.raises(ConfigError, match="no plan"):
+        plan_text("table99")
+
+
+def test_a_plan_without_data_cannot_be_measured(tiny_world: TinyWorld) -> None:
+    with pytest.raises(ConfigError, match="names no data"):
+        load_plan("table1").check_measurable()
+    with pytest.raises(ConfigError, match="needs two data sets"):
+        load_plan("table7", {"data": {"a": {"path": "x"}}}).check_measurable()
+
+
+def test_a_cell_that_cannot_be_names_itself(tiny_world: TinyWorld) -> None:
+    wrong = plan_of(tiny_world, scenarios={"few": {"kind": "few-shot", "users": 500}})
+    with pytest.raises(DataError, match="popularity on a, few, seed 0: 500 users are to train and 24 have"):
+        keys(wrong)
+    with pytest.raises(ConfigError, match=r"on a, standard, seed 0: .*tune\.epochs"):
+        keys(plan_of(tiny_world, changes={"tune.epochs": 3}))
+
+
+def test_some_rows_of_a_plan() -> None:
+    plan = load_plan("table11")
+    found = only(plan, ["backbone", "allmrec", "gru4rec/backbone"])
+    assert found.asked == (("base", "backbone"), ("base", "allmrec"), ("gru4rec", "backbone"))
+    assert [claim.better for claim in found.claims] == ["allmrec"]
+    with pytest.raises(ConfigError, match="The plan has no ease; its rows are backbone, allmrec, nextitnet/backbone"):
+        only(plan, ["ease"])
+
+
+def test_every_result_of_the_paper_has_a_plan() -> None:
+    wanted = {"table1", "table4", "table5", "table6", "table7", "tables8-9", "table10", "table11"}
+    assert wanted <= set(plan_names())

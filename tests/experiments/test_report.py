@@ -1,0 +1,281 @@
+"""The page: figures as text, titles as text, a size that a mail takes; looked at in a browser where there is one."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allmrec.data.interactions import InteractionDataset
+from allmrec.evaluation.rank_files import placed
+from allmrec.experiments.cells import cells_of
+from allmrec.experiments.comparing import compared
+from allmrec.experiments.found import read_experiment
+from allmrec.experiments.html import page
+from allmrec.experiments.markdown import markdown
+from allmrec.experiments.plan import Plan
+from allmrec.experiments.record import Record
+from allmrec.experiments.results import Results
+from allmrec.experiments.scenarios import situation
+from allmrec.testing.worlds import taste_world
+
+EVIL = '<script>document.title="evil"</script> & "quoted" | a\\b'
+SYSTEMS = ("popularity", "backbone", "allmrec", "allmrec-sbert")
+
+
+def data() -> InteractionDataset:
+    """A world in which every title is markup."""
+    made = taste_world(users=60, tastes=3, items_per_taste=12, length=6)
+    sequences = {name: [made.items.id(int(i)) for i in made.sequence(n)] for n, name in enumerate(made.users)}
+    return InteractionDataset.from_sequences(sequences, titles={name: f"{EVIL} {name}" for name in made.items})
+
+
+def write_experiment(folder: Path, shift: int = 0) -> Path:
+    """An experiment whose ranks were drawn, and nothing trained: what stands behind the page is tested elsewhere."""
+    made = data()
+    made.save(folder / "data" / "shop")
+    plan = Plan.model_validate(
+        {
+            "title": f"Cold {EVIL}",
+            "systems": SYSTEMS,
+            "seeds": [0, 1],
+            "users": 50,
+            "data": {"shop": {"path": str(folder / "data" / "shop")}},
+            "scenarios": {"cold-items": {"kind": "cold-items"}},
+            "paper": {"table": "table4", "rows": {"backbone": "SASRec", "allmrec": "A-LLMRec"}},
+            "claims": [
+                {"text": "better", "better": "allmrec", "than": "popularity"},
+                {"text": "worse", "better": "popularity", "than": "allmrec"},
+                {"text": "open", "better": "allmrec", "than": "allmrec-sbert", "group": "cold items"},
+            ],
+        }
+    )
+    cells, results = cells_of(plan), Results(folder)
+    Record(
+        plan, {"shop": folder / "data" / "shop"}, {cell.id: "k" for cell in cells}, "allmrec experiment", "abc"
+    ).write(folder)
+    names = {"popularity": "Popularity", "backbone": "SASRec", "allmrec": "A-LLMRec", "allmrec-sbert": f"A {EVIL}"}
+    for cell in cells[:-1]:
+        asking = situation(plan.scenarios[cell.scenario], made, cell.seed, plan.users, plan.candidates).asking
+        best = 20 - 4 * SYSTEMS.index(cell.system) - shift
+        ranks = np.random.default_rng(cell.seed + shift).integers(1, best, len(asking.protocol))
+        about: dict[str, Any] = {
+            "name": names[cell.system], "note": EVIL, "users_per_second": 10.0 ** SYSTEMS.index(cell.system), "seconds": 60.0,
+            "costs": {"train_seconds": 12.0, "trained_parameters": 5e6}, "peak_memory": 2**30, "config": {"seed": shift},
+            "made_of": {"pretrain": f"key {cell.seed}"}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": "abc",
+            "command": "allmrec experiment", "curves": {"pretrain": {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5 + cell.seed]}},
+        }  # fmt: skip
+        results.write(
+            cell, "k", about, asking.protocol, asking.groups, placed(asking.protocol, asking.protocol.users, ranks)
+        )
+    results.fail(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_experiment(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="module")
+def html_page(experiment: Path) -> str:
+    return page(read_experiment(experiment))
+
+
+class Tags(html.parser.HTMLParser):
+    """Counts tags, and looks whether each is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_small_and_needs_no_network(html_page: str) -> None:
+    tags = Tags()
+    tags.feed(html_page)
+    assert tags.open == []
+    assert len(html_page.encode()) < 2_000_000
+    assert tags.count["script"] == 1
+    assert not {"link", "img", "iframe", "object"} & tags.count.keys()
+    assert not re.search(r"(https?:)?//[a-z]", html_page.replace("doi.org", ""))
+
+
+def test_titles_and_messages_are_text(html_page: str, experiment: Path) -> None:
+    assert EVIL not in html_page
+    assert html_page.count("&lt;script&gt;") > 10
+    written = markdown(read_experiment(experiment))
+    assert "<script>" not in written
+    assert all(
+        line.count(" | ") == 6 + 1 for line in written.splitlines() if line.startswith("| A-LLMRec |") and "[" in line
+    )
+
+
+def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:
+    found = read_experiment(experiment)
+    (section,) = found.sections
+    row = {row.row: row for row in section.rows}["allmrec"]
+    figure = row.figure("Hit@1", "cold items")
+    assert figure is not None
+    assert f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" in html_page
+    assert {claim.claim.text: claim.verdict for claim in section.claims}["better"] == "holds"
+    assert {claim.claim.text: claim.verdict for claim in section.claims}["worse"] == "does not hold"
+    assert "0.1190" in html_page  # SASRec on cold items of Beauty, the paper's set that is nearest
+    assert "theirs, other data and a model fifty times the size" in html_page
+    assert "Out of luck" in html_page
+    assert "Traceback: …" in html_page
+
+
+def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path)
+    record = Record.read(folder)
+    keys = {
+        name: "other" if ".0.base.allmrec" in name and "sbert" not in name else key for name, key in record.keys.items()
+    }
+    Record(record.plan, record.data, keys, record.command, record.commit).write(folder)
+    found = read_experiment(folder)
+    assert [cell.id for cell in found.waiting] == ["shop.cold-items.0.base.allmrec"]
+    assert len(found.done) == 6
+
+
+def test_two_experiments_are_compared_user_by_user(experiment: Path, tmp_path: Path) -> None:
+    other = write_experiment(tmp_path, shift=3)
+    found, settings = compared(experiment, other)
+    first = next(one for one in found if one.name == "SASRec" and one.where.endswith("all users"))
+    assert first.difference.value == pytest.approx(first.second.value - first.first.value)
+    assert first.users == 50
+    assert settings == {"seed": (0, 3)}
+    same, nothing = compared(experiment, experiment)
+    assert {one.difference.value for one in same} == {0.0}
+    assert nothing == {}
+
+
+# --- in a browser ---
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if found is None:
+        message = "there is no Chromium: install Debian's package `chromium` to see the page in a browser"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def asked(browser: str, place: Path, *options: str) -> str:
+    done = subprocess.run(
+        [browser, *FLAGS, f"--user-data-dir={place.parent / 'profile'}", *options, place.as_uri()],
+        capture_output=True, text=True, check=False, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pixels(path: Path) -> np.ndarray:
+    """A PNG's rows of pixels; of the kinds that the browser writes."""
+    content, at, body = path.read_bytes(), 8, b""
+    width, height, depth, kind = struct.unpack(">IIBB", content[16:26])
+    assert depth == 8
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        if content[at + 4 : at + 8] == b"IDAT":
+            body += content[at + 8 : at + 8 + length]
+        at += 12 + length
+    channels = {2: 3, 6: 4}[kind]
+    raw = np.frombuffer(zlib.decompress(body), dtype=np.uint8).reshape(height, 1 + width * channels)
+    rows, above = np.zeros((height, width * channels), dtype=np.uint8), np.zeros(width * channels, dtype=np.int64)
+    for number, (how, line) in enumerate(zip(raw[:, 0], raw[:, 1:].astype(np.int64), strict=True)):
+        line = line.copy()
+        if how == 2:
+            line = line + above
+        elif how in (1, 3, 4):
+            for place in range(len(line)):
+                left = line[place - channels] if place >= channels else 0
+                corner = above[place - channels] if place >= channels else 0
+                up = above[place]
+                if how == 1:
+                    line[place] += left
+                elif how == 3:
+                    line[place] += (left + up) // 2
+                else:
+                    estimate = left + up - corner
+                    near = [abs(estimate - left), abs(estimate - up), abs(estimate - corner)]
+                    line[place] += (left, up, corner)[near.index(min(near))]
+                line[place] %= 256
+        above = line % 256
+        rows[number] = above
+    return rows.reshape(height, width, channels)[:, :, :3]
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+@pytest.mark.parametrize(("scheme", "paper"), [("light", (255, 255, 255)), ("dark", (20, 24, 31))])
+def test_the_page_in_a_browser(
+    browser: str, html_page: str, tmp_path: Path, width: int, scheme: str, paper: tuple[int, int, int]
+) -> None:
+    """It has its colours in light and dark, shows ink, and is no wider than the window."""
+    place = tmp_path / "report.html"
+    probe = (
+        "<script>document.body.dataset.wide = document.documentElement.scrollWidth - window.innerWidth;"
+        "document.body.dataset.svg = [...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().width > 100).length;"
+        "</script></body>"
+    )
+    place.write_text(html_page.replace("</body>", probe), encoding="utf-8")
+    setting = f"--blink-settings=preferredColorScheme={'0' if scheme == 'dark' else '1'}"
+    shot = tmp_path / "page.png"
+    dumped = asked(browser, place, setting, f"--window-size={width},700", "--dump-dom")
+    assert int(re.findall(r'data-wide="(-?\d+)"', dumped)[0]) <= 0
+    assert int(re.findall(r'data-svg="(\d+)"', dumped)[0]) >= 5
+    asked(browser, place, setting, f"--window-size={width},700", f"--screenshot={shot}")
+    seen = pixels(shot)
+    assert seen.shape[1] == width
+    assert tuple(seen[2, 2]) == paper
+    different = (np.abs(seen.astype(int) - np.array(paper)).sum(axis=2) > 90).mean()
+    assert 0.01 < different < 0.5
+
+
+def test_tables_sort_and_titles_run_nothing(browser: str, html_page: str, tmp_path: Path) -> None:
+    place = tmp_path / "report.html"
+    probe = """<script>
+      const table = document.querySelectorAll("table.sortable")[1];
+      const column = () => [...table.tBodies[0].rows].map(row => parseFloat(row.children[3].textContent));
+      const head = table.querySelectorAll("th")[3];
+      head.click(); document.body.dataset.down = column().join(" ");
+      head.click(); document.body.dataset.up = column().join(" ");
+    </script></body>"""
+    place.write_text(html_page.replace("</body>", probe), encoding="utf-8")
+    dumped = asked(browser, place, "--dump-dom")
+    down, up = ([float(v) for v in re.findall(rf'data-{name}="([^"]*)"', dumped)[0].split()] for name in ("down", "up"))
+    assert len(down) == 4
+    assert len(set(down)) > 2
+    assert down == sorted(down, reverse=True)
+    assert up == sorted(down)
+    assert "<title>evil</title>" not in dumped
