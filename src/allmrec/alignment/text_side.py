@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,7 +36,7 @@ class TextSide:
         untouched: Callable[[], SentenceEncoder],
     ) -> None:
         self._alignment, self._encoder, self._template = alignment.eval(), encoder, template
-        self._untouched = untouched
+        self._untouched = cache(untouched)
 
     @torch.no_grad()
     def vectors(
