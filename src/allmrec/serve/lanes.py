@@ -100,20 +100,23 @@ class Lane:
         """Seconds until a job that came now would be done, by how long jobs took lately."""
         return (len(self._jobs) + self._running + 1) * self._seconds
 
-    def submit(self, key: Hashable, run: Callable[[list[Any]], Sequence[Any]], payload: Any) -> Future[Done]:
+    def submit(
+        self, key: Hashable, run: Callable[[list[Any]], Sequence[Any]], payload: Any, force: bool = False
+    ) -> Future[Done]:
         """Hand a job over; jobs of one key may be computed together.
 
         Args:
             key: what can share a pass.
             run: computes payloads; a result each, in their order.
             payload: what to compute.
+            force: whether to wait however many do.
 
         Raises:
             QueueFullError: as many wait as may.
         """
         job = _Job(key, run, payload)
         with self._changed:
-            if self._stopping or len(self._jobs) >= self._max_queue:
+            if self._stopping or (len(self._jobs) >= self._max_queue and not force):
                 raise QueueFullError(self.name, len(self._jobs), max(1.0, self.expected_wait()))
             self._jobs.append(job)
             self._changed.notify_all()

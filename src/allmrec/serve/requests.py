@@ -20,6 +20,7 @@ __all__ = [
     "ReloadIn",
     "RerankIn",
     "SimilarIn",
+    "checked_id",
 ]
 
 _LONGEST_ID = 512
@@ -27,7 +28,7 @@ _LONGEST_TEXT = 20_000
 _SECONDS = 253_402_300_799  # the end of the year 9999
 
 
-def _id(value: str | int) -> str:
+def checked_id(value: str | int) -> str:
     text = str(value)
     if not text or len(text) > _LONGEST_ID:
         raise ValueError(f"an id has 1 to {_LONGEST_ID} characters; found {len(text)}")
@@ -44,7 +45,7 @@ def _text(value: str) -> str:
 
 IdText: TypeAlias = Annotated[
     Annotated[StrictStr, Field(max_length=_LONGEST_ID)] | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)],
-    AfterValidator(_id),
+    AfterValidator(checked_id),
 ]
 Text: TypeAlias = Annotated[StrictStr, Field(max_length=_LONGEST_TEXT), AfterValidator(_text)]
 Ids: TypeAlias = Annotated[list[IdText], Field(max_length=10_000)]
