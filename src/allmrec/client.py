@@ -53,7 +53,9 @@ class _Base:
             self._headers["X-Allmrec-Version"] = version
 
     def _unreached(self, error: Exception) -> ServerError:
-        return ServerError(f"{self._url} was not reached ({type(error).__name__}: {error}). Is `allmrec serve` running there?")
+        return ServerError(
+            f"{self._url} was not reached ({type(error).__name__}: {error}). Is `allmrec serve` running there?"
+        )
 
 
 def _httpx() -> Any:
@@ -71,7 +73,9 @@ def _body(requests: Sequence[Request], server: Mapping[str, Any]) -> dict[str, A
     rows = []
     for request in requests:
         row = {name: getattr(request, name) for name in _OF_LIBRARY if getattr(request, name) is not None}
-        rows.append({name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} | dict(server))
+        rows.append(
+            {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} | dict(server)
+        )
     return {"requests": rows}
 
 
@@ -166,7 +170,9 @@ class Client(_Base):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -232,7 +238,12 @@ class Client(_Base):
         return self._call("GET", "/v1/model")
 
     def explain(
-        self, item_id: str | None = None, *, user: str | None = None, history: Sequence[str] | None = None, about: str = "reason"
+        self,
+        item_id: str | None = None,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        about: str = "reason",
     ) -> Iterator[str]:
         """What the language model says, piece by piece as it is decoded; see `ALLMRec.explain`."""
         body = _question(item_id, user, history, about)
@@ -336,7 +347,12 @@ class AsyncClient(_Base):
         return await self._call("GET", "/v1/model")
 
     async def explain(
-        self, item_id: str | None = None, *, user: str | None = None, history: Sequence[str] | None = None, about: str = "reason"
+        self,
+        item_id: str | None = None,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        about: str = "reason",
     ) -> AsyncIterator[str]:
         """See `Client.explain`."""
         body = _question(item_id, user, history, about)
@@ -362,9 +378,7 @@ class AsyncClient(_Base):
             raise self._unreached(error) from error
 
 
-def _question(
-    item_id: str | None, user: str | None, history: Sequence[str] | None, about: str
-) -> dict[str, Any]:
+def _question(item_id: str | None, user: str | None, history: Sequence[str] | None, about: str) -> dict[str, Any]:
     given = {"item_id": item_id, "user": user, "history": None if history is None else list(history), "about": about}
     return {name: value for name, value in given.items() if value is not None}
 

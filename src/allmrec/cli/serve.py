@@ -18,7 +18,9 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command("serve", help="Serve a trained run: an HTTP API and a page. Ctrl-C or SIGTERM ends it, SIGHUP reloads.")
+    @app.command(
+        "serve", help="Serve a trained run: an HTTP API and a page. Ctrl-C or SIGTERM ends it, SIGHUP reloads."
+    )
     def serve(
         run: RunArgument,
         host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
@@ -26,7 +28,9 @@ def register(app: typer.Typer) -> None:
         workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the models.")] = 1,
         database: Annotated[
             str | None,
-            typer.Option(help="Where events and items are kept, as a URL: postgresql://… Default: SQLite in the run's folder."),
+            typer.Option(
+                help="Where events and items are kept, as a URL: postgresql://… Default: SQLite in the run's folder."
+            ),
         ] = None,
         system: Annotated[
             list[str] | None, typer.Option("--system", help="A system to offer beside the usual ones; repeatable.")
@@ -36,16 +40,17 @@ def register(app: typer.Typer) -> None:
         ] = None,
         beside: Annotated[Path | None, typer.Option(help="A second run, which answers a share of the users.")] = None,
         share: Annotated[float, typer.Option(min=0, max=1, help="Share of the users whom --beside answers.")] = 0.0,
-        keys: Annotated[Path | None, typer.Option(help="File of hashed API keys; with it every request needs one.")] = None,
+        keys: Annotated[
+            Path | None, typer.Option(help="File of hashed API keys; with it every request needs one.")
+        ] = None,
         new_key: Annotated[
-            str | None, typer.Option(help="Make an API key of this name, print it once, put its hash into --keys, and end.")
+            str | None,
+            typer.Option(help="Make an API key of this name, print it once, put its hash into --keys, and end."),
         ] = None,
         role: Annotated[
             list[str] | None, typer.Option("--role", help="What --new-key may do: read, write, admin; repeatable.")
         ] = None,
-        open_to_all: Annotated[
-            bool, typer.Option("--open", help="Listen beyond this machine without keys.")
-        ] = False,
+        open_to_all: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
         allow_host: Annotated[
             list[str] | None, typer.Option("--allow-host", help="A name that the server answers under; repeatable.")
         ] = None,
@@ -62,7 +67,9 @@ def register(app: typer.Typer) -> None:
         log_users: Annotated[bool, typer.Option("--log-users", help="Let log lines name users.")] = False,
         export: Annotated[
             Path | None,
-            typer.Option(help="Write the run's data with all events and items as tables for `prepare` into a folder, and end."),
+            typer.Option(
+                help="Write the run's data with all events and items as tables for `prepare` into a folder, and end."
+            ),
         ] = None,
         device: DeviceOption = "auto",
     ) -> None:

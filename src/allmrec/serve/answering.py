@@ -25,8 +25,9 @@ from allmrec.serve.whom import Whom, resolved, whom
 
 __all__ = ["Taken", "answered", "check_limits", "first_that_answers", "gathered", "timings"]
 
-# Share of the time that an answer may take that is kept for the systems that take over.
-_KEPT = 0.15
+# What is kept of the time that an answer may take for the systems that take over: this share, and so many seconds where half
+# of the time is as much.
+_KEPT, _KEPT_SECONDS = 0.15, 0.1
 
 
 @dataclass
@@ -157,7 +158,7 @@ async def first_that_answers(
         left = until - time.monotonic()
         is_last = place == len(order) - 1
         # Whoever takes over from a system that took too long has its own share of the time, and a little at least.
-        seconds = left if is_last and not place else left * (1 - _KEPT)
+        seconds = left if is_last else left - max(_KEPT * left, min(_KEPT_SECONDS, left / 2))
         if is_last and place:
             seconds = max(left, 1.0)
         try:

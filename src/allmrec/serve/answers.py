@@ -25,7 +25,9 @@ class Part(BaseModel):
     part: str = Field(description="behaviour, text, popularity or language model.")
     system: str = Field(description="Which system says so.")
     score: float | None = Field(description="Its own score; null: it does not know the item.")
-    place: int | None = Field(description="The item's place by that score among all that may be recommended; null: not known.")
+    place: int | None = Field(
+        description="The item's place by that score among all that may be recommended; null: not known."
+    )
     of: int = Field(description="How many may be recommended.")
 
 
@@ -74,7 +76,13 @@ class Answer(_Out):
                 "system": "backbone",
                 "part": "cf",
                 "items": [
-                    {"item_id": "181", "title": "Return of the Jedi (1983)", "categories": ["Action"], "score": 3.2, "added": False}
+                    {
+                        "item_id": "181",
+                        "title": "Return of the Jedi (1983)",
+                        "categories": ["Action"],
+                        "score": 3.2,
+                        "added": False,
+                    }
                 ],
                 "skipped": [],
                 "fallbacks": [{"system": "allmrec", "reason": "deadline", "detail": "No answer within 200 ms."}],
@@ -161,7 +169,9 @@ class Events(_Out):
 
     stored: int
     repeated: int = Field(description="Events whose key was known.")
-    unknown_items: list[str] = Field(description="Items that the catalogue does not hold; their events count once it does.")
+    unknown_items: list[str] = Field(
+        description="Items that the catalogue does not hold; their events count once it does."
+    )
 
 
 class Interaction(BaseModel):

@@ -71,7 +71,11 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
     # The last that is added is the first that a request meets.
     if config.cors:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(config.cors), allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(config.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
         )
     app.add_middleware(Guard, service=service)
     return app
@@ -88,6 +92,7 @@ async def _loaded(service: Service, failed: Callable[[AllmrecError], None] | Non
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, LateError):
-        error = HTTPException(429, f"{error} Ask again later, give more time (deadline_ms), or let a cheaper system answer.")
+        error = HTTPException(
+            429, f"{error} Ask again later, give more time (deadline_ms), or let a cheaper system answer."
+        )
     return problem_of(error, request.url.path, request_id_of(request))
-

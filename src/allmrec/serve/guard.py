@@ -92,7 +92,8 @@ class Guard:
         host = headers.get("host", "").rpartition("]")[0].lstrip("[") or headers.get("host", "").partition(":")[0]
         if config.allowed_hosts and host.lower() not in config.allowed_hosts:
             raise RefusedError(
-                "The server does not answer under this host's name. Name it when the server is started: --allow-host NAME.", 421
+                "The server does not answer under this host's name. Name it when the server is started: --allow-host NAME.",
+                421,
             )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > config.max_body:

@@ -38,9 +38,7 @@ class Holder:
         try_out: answers a request with a version before it takes over; raises where that fails.
     """
 
-    def __init__(
-        self, config: ServeConfig, state: State, metrics: Metrics, try_out: Callable[[Served], None]
-    ) -> None:
+    def __init__(self, config: ServeConfig, state: State, metrics: Metrics, try_out: Callable[[Served], None]) -> None:
         self._config, self._state, self._metrics, self._try_out = config, state, metrics, try_out
         self._loaded: dict[str, Served] = {}
         self._current: dict[str, Served] = {}
@@ -183,7 +181,9 @@ class Holder:
         """Rows and vectors of items; each is encoded once a version, unless it is only passing through."""
         speaker = self._loaded.get(served.label, served).speaker or served.speaker
         if speaker is None:
-            raise ConfigError("Nothing that reads texts is served here, so new items cannot be taken up. Train A-LLMRec.")
+            raise ConfigError(
+                "Nothing that reads texts is served here, so new items cannot be taken up. Train A-LLMRec."
+            )
         kept = self._kept.setdefault((served.label, served.version), {})
         missing = [item for item in dict.fromkeys(items) if item not in kept]
         fresh: dict[StoredItem, _Row] = {}

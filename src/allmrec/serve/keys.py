@@ -79,7 +79,9 @@ def add_key(path: Path, name: str, roles: Sequence[Role]) -> str:
     """
     known = list(_read(path).keys) if path.exists() else []
     if any(key.name == name for key in known):
-        raise ConfigError(f"{path} has a key named {name!r} already. Give another name, or remove that one from the file.")
+        raise ConfigError(
+            f"{path} has a key named {name!r} already. Give another name, or remove that one from the file."
+        )
     key = secrets.token_urlsafe(32)
     known.append(parse_config(_Key, {"name": name, "roles": tuple(roles), "sha256": _hashed(key)}, "The key"))
     write_json(path, {"keys": [one.model_dump(mode="json") for one in known]})
@@ -89,7 +91,9 @@ def add_key(path: Path, name: str, roles: Sequence[Role]) -> str:
 
 def _read(path: Path) -> _KeyFile:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; expected a file of keys. Make one: allmrec serve RUN --keys {path} --new-key NAME")
+        raise ConfigError(
+            f"{path} does not exist; expected a file of keys. Make one: allmrec serve RUN --keys {path} --new-key NAME"
+        )
     return parse_config(_KeyFile, read_json(path), str(path))
 
 

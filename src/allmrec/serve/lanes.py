@@ -29,7 +29,9 @@ class QueueFullError(AllmrecError):
 
     def __init__(self, lane: str, waiting: int, seconds: float) -> None:
         self.seconds = seconds
-        super().__init__(f"{waiting} requests wait for the {lane} already, as many as may. Ask again in {seconds:.0f} s.")
+        super().__init__(
+            f"{waiting} requests wait for the {lane} already, as many as may. Ask again in {seconds:.0f} s."
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,12 @@ class Lane:
     """
 
     def __init__(
-        self, name: str, window: float, max_batch: int, max_queue: int, observe: Callable[[str, int], None] = lambda n, s: None
+        self,
+        name: str,
+        window: float,
+        max_batch: int,
+        max_queue: int,
+        observe: Callable[[str, int], None] = lambda n, s: None,
     ) -> None:
         self.name = name
         self._window, self._max_batch, self._max_queue, self._observe = window, max_batch, max_queue, observe

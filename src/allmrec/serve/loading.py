@@ -97,4 +97,3 @@ def _part(run: Run, name: str, slow: bool) -> str:
     if name in ("towers", "popularity"):
         return name
     return "cf" if name == "backbone" else "baseline"
-

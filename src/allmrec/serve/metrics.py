@@ -20,14 +20,19 @@ class Metrics:
         many = {"registry": self.registry}
         live = {"registry": self.registry, "multiprocess_mode": "livesum"}
         self.requests = Counter("allmrec_requests_total", "Requests by route and status", ("route", "status"), **many)
-        self.seconds = Histogram(
-            "allmrec_request_seconds", "Latency by route", ("route",), buckets=_SECONDS, **many
-        )
+        self.seconds = Histogram("allmrec_request_seconds", "Latency by route", ("route",), buckets=_SECONDS, **many)
         self.answers = Histogram(
-            "allmrec_answer_seconds", "Latency of a recommendation by the part that answered", ("part",), buckets=_SECONDS, **many
+            "allmrec_answer_seconds",
+            "Latency of a recommendation by the part that answered",
+            ("part",),
+            buckets=_SECONDS,
+            **many,
         )
         self.fallbacks = Counter(
-            "allmrec_fallbacks_total", "Times that a cheaper system took over, by the one that did not and why", ("system", "reason"), **many
+            "allmrec_fallbacks_total",
+            "Times that a cheaper system took over, by the one that did not and why",
+            ("system", "reason"),
+            **many,
         )
         self.batch = Histogram(
             "allmrec_batch_size", "Requests computed together", ("lane",), buckets=(1, 2, 4, 8, 16, 32, 64, 128), **many

@@ -41,7 +41,9 @@ def parts_of(
             columns.append([_part(_WORDS[one.part], one.title, scores, item, len(able)) for item in items])
     similar = _by_texts(served, request, able)
     if similar is not None:
-        columns.append([_part("text", "similarity of texts to the history's", similar, item, len(able)) for item in items])
+        columns.append(
+            [_part("text", "similarity of texts to the history's", similar, item, len(able)) for item in items]
+        )
     if offer.slow:
         own = {item: one.score for item, one in zip(items, found, strict=True)}
         columns.append([_own(offer, own[item], place, len(items)) for place, item in enumerate(items, start=1)])

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    Tag,
+    model_validator,
+)
 
 __all__ = [
     "EventIn",
@@ -58,19 +68,25 @@ class _In(BaseModel):
 class _About(_In):
     """Whom a request is about."""
 
-    user: IdText | None = Field(None, description="A user of the training data, or of events; the whole history is used.")
+    user: IdText | None = Field(
+        None, description="A user of the training data, or of events; the whole history is used."
+    )
     history: Ids | None = Field(None, description="Item ids, oldest first; may be empty.")
     system: Annotated[StrictStr, Field(max_length=100)] | None = Field(
         None, description="Which system answers; none: the server's own. `GET /v1/model` lists them."
     )
     fallback: bool = Field(
-        True, description="Whether a cheaper system takes over where the asked one cannot answer; the answer says which and why."
+        True,
+        description="Whether a cheaper system takes over where the asked one cannot answer; the answer says which and why.",
     )
     unknown: Literal["skip", "fail"] = Field(
         "skip", description="Ids that the catalogue does not hold: leave them out and name them in the answer, or fail."
     )
     deadline_ms: float | None = Field(
-        None, gt=0, le=600_000, description="How long the answer may take, in milliseconds; behind it a cheaper system takes over."
+        None,
+        gt=0,
+        le=600_000,
+        description="How long the answer may take, in milliseconds; behind it a cheaper system takes over.",
     )
 
     @model_validator(mode="after")
@@ -89,7 +105,10 @@ class RecommendOne(_About):
 
     k: int = Field(10, ge=1, le=1_000_000, description="How many items.")
     candidates: int | None = Field(
-        None, ge=1, le=1_000_000, description="How many items are retrieved for the ranker; at least k. None: the run's number."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="How many items are retrieved for the ranker; at least k. None: the run's number.",
     )
     allow: Annotated[list[IdText], Field(max_length=100_000)] | None = Field(
         None, description="Items that alone may come."
@@ -142,7 +161,11 @@ class RerankIn(BaseModel):
         json_schema_extra={
             "examples": [
                 {"query": ["50", "181"], "documents": ["172", "1", "Toy Story (1995)"], "top_n": 2},
-                {"model": "allmrec", "query": "Star Wars (1977)\nReturn of the Jedi (1983)", "documents": ["Alien (1979)", "Heat (1995)"]},
+                {
+                    "model": "allmrec",
+                    "query": "Star Wars (1977)\nReturn of the Jedi (1983)",
+                    "documents": ["Alien (1979)", "Heat (1995)"],
+                },
             ]
         },
     )
@@ -177,7 +200,9 @@ class ExplainIn(_In):
     """What the language model is asked to say."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user": "42", "item_id": "50", "about": "reason"}, {"user": "42", "about": "profile"}]}
+        json_schema_extra={
+            "examples": [{"user": "42", "item_id": "50", "about": "reason"}, {"user": "42", "about": "profile"}]
+        }
     )
 
     user: IdText | None = Field(None, description="Whom for.")
@@ -209,7 +234,9 @@ class EventsIn(_In):
     """Interactions at run time."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"events": [{"user_id": "42", "item_id": "50", "time": 893286638, "key": "order-7-1"}]}]}
+        json_schema_extra={
+            "examples": [{"events": [{"user_id": "42", "item_id": "50", "time": 893286638, "key": "order-7-1"}]}]
+        }
     )
 
     events: list[EventIn] = Field(min_length=1, max_length=100_000, description="All are stored, or none.")
@@ -218,7 +245,9 @@ class EventsIn(_In):
 class ItemText(_In):
     """What is known of an item."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Alien (1979)", "categories": ["Horror", "Sci-Fi"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"title": "Alien (1979)", "categories": ["Horror", "Sci-Fi"]}]}
+    )
 
     title: Text | None = Field(None, description="Its title.")
     description: Text | None = Field(None, description="Its description.")
@@ -237,7 +266,9 @@ class ItemsIn(_In):
     """New items."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [{"item_id": "new-1", "title": "Alien (1979)", "categories": ["Horror"]}]}]}
+        json_schema_extra={
+            "examples": [{"items": [{"item_id": "new-1", "title": "Alien (1979)", "categories": ["Horror"]}]}]
+        }
     )
 
     items: list[ItemIn] = Field(min_length=1, max_length=100_000, description="All are taken up, or none.")

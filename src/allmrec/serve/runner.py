@@ -38,7 +38,9 @@ def bound(config: ServeConfig) -> socket.socket:
         made.bind((config.host, config.port))
     except OSError as error:
         made.close()
-        raise ConfigError(f"Cannot listen at {config.host}:{config.port} ({error.strerror}). Give another --port.") from None
+        raise ConfigError(
+            f"Cannot listen at {config.host}:{config.port} ({error.strerror}). Give another --port."
+        ) from None
     made.listen(2048)
     return made
 
@@ -65,7 +67,9 @@ def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: 
 
 def serve_here(config: ServeConfig, listening: socket.socket) -> None:
     """Serve in this process; raises what `serve` raises."""
-    from allmrec.serve.app import make_app  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
+    from allmrec.serve.app import (
+        make_app,
+    )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
     from allmrec.serve.protocol import PacedProtocol
 
     failed: list[AllmrecError] = []

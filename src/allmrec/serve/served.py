@@ -124,9 +124,7 @@ class Served:
         found = (offer.recommender for offer in self.offers.values() if isinstance(offer.recommender, ALLMRec))
         return next(found, None)
 
-    def with_items(
-        self, rows: Sequence[NewItem], vectors: NewVectors | None, withdrawn: Sequence[str] = ()
-    ) -> Served:
+    def with_items(self, rows: Sequence[NewItem], vectors: NewVectors | None, withdrawn: Sequence[str] = ()) -> Served:
         """The same version, as it was loaded, with new items.
 
         Args:
@@ -141,9 +139,7 @@ class Served:
             if not rows:
                 offers[name] = offer
             elif isinstance(model, ALLMRec) and vectors is not None:
-                offers[name] = replace(
-                    offer, recommender=model.with_new_items(rows, *vectors), n_known=dataset.n_items
-                )
+                offers[name] = replace(offer, recommender=model.with_new_items(rows, *vectors), n_known=dataset.n_items)
             else:
                 offers[name] = replace(offer, recommender=model.with_dataset(dataset))
         numbers = sorted(number for name in withdrawn if (number := dataset.items.get(name)) is not None)
@@ -225,7 +221,8 @@ class Served:
             "version": self.version,
             "default_system": self.default,
             "systems": [
-                {"name": o.name, "title": o.title, "part": o.part, "asks_language_model": o.slow} for o in self.offers.values()
+                {"name": o.name, "title": o.title, "part": o.part, "asks_language_model": o.slow}
+                for o in self.offers.values()
             ],
             "fallbacks": list(self.chain),
             "users": data.n_users,
@@ -250,4 +247,3 @@ def joined_vectors(vectors: Float32[np.ndarray, "known dim"], rows: int) -> Floa
     found[: len(vectors)] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
     found[0] = 0
     return found
-

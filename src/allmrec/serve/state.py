@@ -282,9 +282,7 @@ def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
                 "only to write the same event again."
             )
         if before is event:
-            new.append(
-                {"key": event.key, "user_id": event.user_id, "item_id": event.item_id, "time": event.time}
-            )
+            new.append({"key": event.key, "user_id": event.user_id, "item_id": event.item_id, "time": event.time})
     if new:
         connection.execute(sql.insert(_EVENTS), new)
     return Written(len(new), len(events) - len(new))

@@ -72,7 +72,9 @@ def whom(
     skipped = tuple(dict.fromkeys(name for name in ids if name not in data.items))
     reason = None
     if not known:
-        reason = _EMPTY if not ids else ("unknown_items", f"The catalogue holds none of the history's {len(ids)} items.")
+        reason = (
+            _EMPTY if not ids else ("unknown_items", f"The catalogue holds none of the history's {len(ids)} items.")
+        )
     return Whom(_query(known, number), skipped, reason)
 
 

@@ -73,13 +73,20 @@ async def similar(request: Request, asked: SimilarIn, version: Version = None) -
     served = service.holder.pick(version, asked.item_id)
     number = await asyncio.to_thread(served.dataset.items.number, asked.item_id)
     found = await service.call(service.fast, lambda: _similar(served, number, asked))
-    return versioned({"request_id": request_id_of(request), "version": served.version, "item_id": asked.item_id, **found})
+    return versioned(
+        {"request_id": request_id_of(request), "version": served.version, "item_id": asked.item_id, **found}
+    )
 
 
 @ROUTER.post(
     "/v1/explain",
     response_class=StreamingResponse,
-    responses={200: {"description": "Server-sent events: start, piece (`text`), then end or error.", "content": {"text/event-stream": {}}}},
+    responses={
+        200: {
+            "description": "Server-sent events: start, piece (`text`), then end or error.",
+            "content": {"text/event-stream": {}},
+        }
+    },
 )
 async def explain(request: Request, asked: ExplainIn, version: Version = None) -> Any:
     """Let the language model speak of an item or a user; server-sent events come while it decodes.
@@ -97,10 +104,14 @@ async def explain(request: Request, asked: ExplainIn, version: Version = None) -
 def _similar(served: Served, number: int, asked: SimilarIn) -> dict[str, Any]:
     by = asked.by or next(iter(served.vectors), None)
     if by is None or by not in served.vectors:
-        raise ConfigError(f"No vectors of the kind {by or 'joint'} are served; served are {', '.join(served.vectors) or 'none'}.")
+        raise ConfigError(
+            f"No vectors of the kind {by or 'joint'} are served; served are {', '.join(served.vectors) or 'none'}."
+        )
     vectors = served.vectors[by]
     if not vectors[number].any():
-        raise UnknownIdError(f"{asked.item_id!r} has no vector of the kind {by}: that model does not know it. Ask by joint.")
+        raise UnknownIdError(
+            f"{asked.item_id!r} has no vector of the kind {by}: that model does not know it. Ask by joint."
+        )
     cosines = vectors @ vectors[number]
     cosines[[0, number, *served.withdrawn.tolist()]] = -np.inf
     order = [int(n) for n in np.argsort(-cosines, kind="stable")[: asked.k] if np.isfinite(cosines[n])]

@@ -15,7 +15,9 @@ __all__ = ["Version", "service_of", "versioned"]
 Version: TypeAlias = Annotated[
     str | None,
     Header(
-        alias="X-Allmrec-Version", max_length=200, description="Which version is to answer, by label or by version; none: by share."
+        alias="X-Allmrec-Version",
+        max_length=200,
+        description="Which version is to answer, by label or by version; none: by share.",
     ),
 ]
 

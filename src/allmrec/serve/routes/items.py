@@ -20,16 +20,18 @@ from allmrec.serve.state import StoredItem
 
 __all__ = ["ROUTER"]
 
-ROUTER = APIRouter(responses={**PROBLEMS, 409: PROBLEMS[422] | {"description": "An item that came with the run"}}, tags=["items"])
-ItemId = Annotated[
-    str, Path(min_length=1, max_length=512, description="The item's id."), AfterValidator(checked_id)
-]
+ROUTER = APIRouter(
+    responses={**PROBLEMS, 409: PROBLEMS[422] | {"description": "An item that came with the run"}}, tags=["items"]
+)
+ItemId = Annotated[str, Path(min_length=1, max_length=512, description="The item's id."), AfterValidator(checked_id)]
 
 
 @ROUTER.get("/v1/items", response_model=ItemList)
 async def search(
     request: Request,
-    query: Annotated[str, Query(max_length=500, description="Words that the title holds, or an id; empty: every item.")] = "",
+    query: Annotated[
+        str, Query(max_length=500, description="Words that the title holds, or an id; empty: every item.")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[int, Query(ge=0, le=10**12, description="The `after` of the last answer.")] = 0,
     version: Version = None,
@@ -52,7 +54,9 @@ async def put_items(request: Request, asked: ItemsIn) -> Any:
     """
     service = service_of(request)
     if len(asked.items) > service.config.max_rows:
-        raise ConfigError(f"{len(asked.items)} items in one call; this server takes {service.config.max_rows} at the most.")
+        raise ConfigError(
+            f"{len(asked.items)} items in one call; this server takes {service.config.max_rows} at the most."
+        )
     ids = [item.item_id for item in asked.items]
     if len(set(ids)) < len(ids):
         twice = next(name for place, name in enumerate(ids) if name in ids[:place])
@@ -163,5 +167,3 @@ def _item(served: Served, number: int) -> dict[str, Any]:
         "added": number > served.n_trained,
         "available": number not in served.withdrawn,
     }
-
-

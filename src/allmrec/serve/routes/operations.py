@@ -55,7 +55,9 @@ async def model(request: Request) -> Any:
     await service.known([])
     versions = [await service.call(service.fast, one.about) for one in service.holder.versions.values()]
     config = service.config
-    limits = {name: getattr(config, name) for name in ("max_k", "max_requests", "max_rows", "max_documents", "max_body")}
+    limits = {
+        name: getattr(config, name) for name in ("max_k", "max_requests", "max_rows", "max_documents", "max_body")
+    }
     body = {
         "request_id": request_id_of(request),
         "version": versions[0]["version"],

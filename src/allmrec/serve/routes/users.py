@@ -29,9 +29,12 @@ async def events(request: Request, asked: EventsIn) -> Any:
     """
     service = service_of(request)
     if len(asked.events) > service.config.max_rows:
-        raise ConfigError(f"{len(asked.events)} events in one call; this server takes {service.config.max_rows} at the most.")
+        raise ConfigError(
+            f"{len(asked.events)} events in one call; this server takes {service.config.max_rows} at the most."
+        )
     rows = [
-        Event(one.user_id, one.item_id, now() if one.time is None else one.time, one.key or new_key()) for one in asked.events
+        Event(one.user_id, one.item_id, now() if one.time is None else one.time, one.key or new_key())
+        for one in asked.events
     ]
     await service.known([])
     written = await asyncio.to_thread(service.state.write_events, rows)
