@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allmrec.client import AsyncClient, Client
     from allmrec.core.callbacks import Callback
     from allmrec.data import InteractionDataset
     from allmrec.data.build import read_movielens, read_table
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLMRec",
+    "AsyncClient",
     "Callback",
+    "Client",
     "InteractionDataset",
     "Recommendations",
     "Report",
@@ -36,7 +39,9 @@ __all__ = [
 
 _HOMES = {
     "ALLMRec": "allmrec.export.pretrained:TrainedALLMRec",
+    "AsyncClient": "allmrec.client",
     "Callback": "allmrec.core.callbacks",
+    "Client": "allmrec.client",
     "InteractionDataset": "allmrec.data",
     "Recommendations": "allmrec.recommend.request",
     "Report": "allmrec.evaluation",

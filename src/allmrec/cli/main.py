@@ -38,6 +38,7 @@ _VERBS = {
     "compare": ("compare", "Compare two runs or experiments, user by user."),
     "recommend": ("recommend", "Recommend from the whole catalogue, by title."),
     "attention": ("attention", "Draw where the answer attends, before and after training."),
+    "serve": ("serve", "Serve a trained run: an HTTP API and a page."),
     "demo": ("demo", "Train, evaluate and recommend on MovieLens-100K."),
     "doctor": ("doctor", "Show what is installed and which models can be reached."),
 }

@@ -9,7 +9,8 @@
     ├── MissingExtraError   an optional package is not installed
     ├── DivergedError       training came to a loss or weights that are no number, or absurd
     ├── NoSpaceError        a file could not be written because the disk is full
-    └── RunInUseError       another process is training the run
+    ├── RunInUseError       another process is training the run
+    └── ServerError         a server could not be reached, is busy, or refuses the key that it was given
 
 Beside it stands `AllmrecWarning`: something was not as it should be, and the work goes on.
 
@@ -31,6 +32,7 @@ __all__ = [
     "ModelNotFoundError",
     "NoSpaceError",
     "RunInUseError",
+    "ServerError",
     "UnknownIdError",
 ]
 
@@ -106,6 +108,20 @@ class NoSpaceError(AllmrecError):
 
 class RunInUseError(AllmrecError):
     """Another process is training the run."""
+
+
+class ServerError(AllmrecError):
+    """A server could not be reached, is busy, cannot write what it was given, or refuses the key that it was given.
+
+    Args:
+        message: what was found and what to do.
+        status: of the answer, as in HTTP; 0: there was none.
+        retry_after: seconds after which to ask again, where the server named them.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: float | None = None) -> None:
+        self.status, self.retry_after = status, retry_after
+        super().__init__(message)
 
 
 class AllmrecWarning(UserWarning):

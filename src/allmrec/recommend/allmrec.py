@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,7 +28,12 @@ from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import RetrieveConfig, make_retriever
 
-__all__ = ["ALLMRec", "NewItem", "with_items"]
+__all__ = ["ALLMRec", "NewItem", "NewVectors", "with_items"]
+
+
+# What the encoder makes of new items: joint text vectors, which of them have a text, and untouched vectors of titles with which
+# of them have one, where those are read.
+NewVectors: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]
 
 
 class NewItem(Config):
@@ -74,7 +81,8 @@ class ALLMRec(Recommender):
         super().__init__(
             dataset, self._answers, make_retriever(prompted, self._retrieve, towers), candidates, prompt_candidates
         )
-        self._text_side = text_side
+        # The encoder is loaded when the first new items come, and stays.
+        self._text_side = None if text_side is None else cache(text_side)
         self.added: tuple[NewItem, ...] = ()
         self.added_texts: list[tuple[Tensor, Tensor]] = []
 
@@ -126,21 +134,48 @@ class ALLMRec(Recommender):
             ConfigError: an item without an id, with an unknown field or of a known id; or this model came without
                 its sentence encoder. Then none is added.
         """
+        rows = self.checked_items(items)
+        if rows:
+            self.take_up(rows, *self.vectors_of(rows))
+
+    def checked_items(self, items: Sequence[Mapping[str, Any]]) -> list[NewItem]:
+        """New items as `add_items` takes them; raises what it raises."""
         if self._text_side is None:
             raise ConfigError("New items need the sentence encoder, and this model was put together without one.")
         rows = [parse_config(NewItem, item, f"new item {place}") for place, item in enumerate(items, start=1)]
-        if not rows:
-            return
         ids = [row.item_id for row in rows]
         known = [i for i in ids if i in self._dataset.items] + [i for i, n in Counter(ids).items() if n > 1]
         if known:
             raise ConfigError(f"{len(known)} of the new items are there already or given twice, e.g. {known[0]!r}.")
+        return rows
+
+    def vectors_of(self, rows: Sequence[NewItem]) -> NewVectors:
+        """What `take_up` needs of new items beside themselves: the encoder reads their texts.
+
+        Raises:
+            ConfigError: this model came without its sentence encoder.
+        """
+        if self._text_side is None:
+            raise ConfigError("New items need the sentence encoder, and this model was put together without one.")
         titles, descriptions = [row.title or None for row in rows], [row.description or None for row in rows]
         side = self._text_side()
         parts = titles, descriptions, [row.categories for row in rows]
         q, has_text = side.vectors(*parts)
         reads = self._prompted.config.pointer.reads_texts or self._towers is not None
-        self.take_up(rows, q, has_text, side.untouched_vectors(*parts) if reads else None)
+        return q, has_text, side.untouched_vectors(*parts) if reads else None
+
+    def with_new_items(
+        self,
+        rows: Sequence[NewItem],
+        q: Float[Tensor, "new joint"],
+        has_text: Bool[Tensor, " new"],
+        texts: tuple[Float[Tensor, "new dim"], Bool[Tensor, " new"]] | None = None,
+    ) -> Self:
+        """The same model with new items, as `take_up` takes them; this one stays as it is, weights are shared."""
+        other = copy.copy(self)
+        other.added_texts = list(self.added_texts)
+        other.take_up(rows, q, has_text, texts)
+        return other
 
     def take_up(
         self,

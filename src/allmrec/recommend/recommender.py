@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -59,6 +60,17 @@ class Recommender:
     def dataset(self) -> InteractionDataset:
         """Vocabularies, catalogue and known histories, new items included."""
         return self._dataset
+
+    def with_dataset(self, dataset: InteractionDataset) -> Recommender:
+        """The same recommender where more items stand behind those that it knows; this one stays as it is.
+
+        The new ones can be named in requests. What ranks does not know them, so they are no part of a history and are not
+        recommended. A-LLMRec takes items up by itself (`ALLMRec.add_items`).
+        """
+        other = copy.copy(self)
+        other._dataset = dataset
+        other._n_known = self._dataset.n_items if self._n_known is None else self._n_known
+        return other
 
     def top(
         self,

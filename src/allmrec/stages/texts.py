@@ -27,7 +27,7 @@ from allmrec.stages.frozen import (
 from allmrec.store.stages import Stage, StageResult
 from allmrec.text.bank import TextBank
 from allmrec.text.causal import CausalEncoder
-from allmrec.text.encoder import EncoderConfig
+from allmrec.text.encoder import EncoderConfig, TransformerEncoder
 from allmrec.text.similarity import TitleSimilarity
 
 __all__ = [
@@ -58,11 +58,20 @@ def _texts(config: RunConfig, catalogue: Catalogue) -> list[str | None]:
     return [text or None for text in catalogue.item_texts(config.item_text)]
 
 
-def _encoded(run: Run, texts: Sequence[str | None]) -> Vectors:
-    """Vectors of texts as their source gives them."""
+def _encoder(run: Run, stays: bool) -> TransformerEncoder:
+    """The sentence encoder as it comes; it may stay in memory for the next call."""
+    name = f"untouched encoder {run.config.encoder.name}"
+    found: TransformerEncoder = run.loaded[name] if name in run.loaded else untouched_encoder(run)
+    if stays:
+        run.loaded[name] = found
+    return found
+
+
+def _encoded(run: Run, texts: Sequence[str | None], stays: bool = False) -> Vectors:
+    """Vectors of texts as their source gives them; a sentence encoder stays loaded where others will follow."""
     if _by_llm(run.config):
         return CausalEncoder(language_model(run), run.config.texts.llm).vectors(texts)
-    bank = TextBank(untouched_encoder(run), texts, device=run.device)
+    bank = TextBank(_encoder(run, stays), texts, device=run.device)
     return bank.all_vectors(description="encode texts").cpu(), torch.from_numpy(bank.present)
 
 
@@ -146,7 +155,7 @@ def new_text_vectors(
         ArtifactError: as of `text_vectors`; or the model has other weights than the one that the run was trained with.
     """
     added = Catalogue.without_texts(0).extended(titles, descriptions, [tuple(each) for each in categories])
-    vectors, present = _encoded(run, _texts(run.config, added))
+    vectors, present = _encoded(run, _texts(run.config, added), stays=True)
     # Row 0 is the padding's.
     return vectors[1:], present[1:]
 

@@ -1,0 +1,143 @@
+"""`allmrec serve`: a trained run behind HTTP, with a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from allmrec.cli.options import DeviceOption, RunArgument, announce
+from allmrec.core.config import parse_config
+from allmrec.core.errors import ConfigError, MissingExtraError
+from allmrec.pipeline.run import Run
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command(
+        "serve", help="Serve a trained run: an HTTP API and a page. Ctrl-C or SIGTERM ends it, SIGHUP reloads."
+    )
+    def serve(
+        run: RunArgument,
+        host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+        port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
+        workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the models.")] = 1,
+        database: Annotated[
+            str | None,
+            typer.Option(
+                help="Where events and items are kept, as a URL: postgresql://… Default: SQLite in the run's folder."
+            ),
+        ] = None,
+        system: Annotated[
+            list[str] | None, typer.Option("--system", help="A system to offer beside the usual ones; repeatable.")
+        ] = None,
+        default_system: Annotated[
+            str | None, typer.Option(help="What answers unless a request says another; default: A-LLMRec.")
+        ] = None,
+        beside: Annotated[Path | None, typer.Option(help="A second run, which answers a share of the users.")] = None,
+        share: Annotated[float, typer.Option(min=0, max=1, help="Share of the users whom --beside answers.")] = 0.0,
+        keys: Annotated[
+            Path | None, typer.Option(help="File of hashed API keys; with it every request needs one.")
+        ] = None,
+        new_key: Annotated[
+            str | None,
+            typer.Option(help="Make an API key of this name, print it once, put its hash into --keys, and end."),
+        ] = None,
+        role: Annotated[
+            list[str] | None, typer.Option("--role", help="What --new-key may do: read, write, admin; repeatable.")
+        ] = None,
+        open_to_all: Annotated[bool, typer.Option("--open", help="Listen beyond this machine without keys.")] = False,
+        allow_host: Annotated[
+            list[str] | None, typer.Option("--allow-host", help="A name that the server answers under; repeatable.")
+        ] = None,
+        cors: Annotated[
+            list[str] | None, typer.Option("--cors", help="An origin whose pages may call the API; repeatable.")
+        ] = None,
+        window_ms: Annotated[
+            float, typer.Option(min=0, help="How long the language model waits for others to share a pass.")
+        ] = 5.0,
+        max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait at the most; more get 429.")] = 128,
+        deadline_ms: Annotated[
+            float, typer.Option(min=1, help="How long an answer may take before a cheaper system takes over.")
+        ] = 10_000,
+        log_users: Annotated[bool, typer.Option("--log-users", help="Let log lines name users.")] = False,
+        export: Annotated[
+            Path | None,
+            typer.Option(
+                help="Write the run's data with all events and items as tables for `prepare` into a folder, and end."
+            ),
+        ] = None,
+        device: DeviceOption = "auto",
+    ) -> None:
+        try:
+            from allmrec.serve.config import ServeConfig
+            from allmrec.serve.runner import serve as serve_run
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(error.name or "fastapi", "serve", "Serving") from error
+        if new_key is not None:
+            _make_key(keys, new_key, role or ["read"])
+            return
+        if role:
+            raise ConfigError("--role says what --new-key may do; give both.")
+        config = parse_config(
+            ServeConfig,
+            {
+                "run": run,
+                "host": host,
+                "port": port,
+                "workers": workers,
+                "database": database,
+                "systems": tuple(system or ()),
+                "default_system": default_system,
+                "beside": beside,
+                "share": share,
+                "keys": keys,
+                "open": open_to_all,
+                "hosts": tuple(allow_host or ()),
+                "cors": tuple(cors or ()),
+                "window_ms": window_ms,
+                "max_queue": max_queue,
+                "deadline_ms": deadline_ms,
+                "log_users": log_users,
+                "device": device,
+            },
+            "The server",
+        )
+        # A wrong folder is reported at once.
+        opened = Run.open(run, device)
+        if export is not None:
+            _export(opened, config.database_url, export)
+            return
+        serve_run(config, lambda address: announce(f"Listening at {address}. The page is there too. Ctrl-C ends it."))
+
+
+def _make_key(path: Path | None, name: str, roles: list[str]) -> None:
+    from allmrec.serve.keys import ROLES, add_key
+
+    if path is None:
+        raise ConfigError("--new-key needs --keys FILE, where the key's hash goes.")
+    wanted = [one for one in ROLES if one in roles]
+    if len(wanted) != len(set(roles)):
+        raise ConfigError(f"--role may be {', '.join(ROLES)}; found {', '.join(roles)}.")
+    announce(add_key(path, name, wanted))
+    announce(f"This key is shown once; {path} has its hash.")
+
+
+def _export(run: Run, url: str, folder: Path) -> None:
+    from allmrec.serve.export import export
+    from allmrec.serve.state import State
+
+    state = State(url)
+    done = export(run.dataset, state, folder)
+    state.close()
+    announce(
+        f"Wrote {done.from_data:,} interactions of the run's data, {done.from_events:,} events, and {done.added:,} items that came "
+        f"after training."
+    )
+    if done.unknown:
+        announce(f"{done.unknown:,} of the events name items that neither the data nor the added items hold.")
+    announce(f"Next: allmrec prepare table --interactions {done.interactions} --items {done.items} -o DATA")

@@ -1,0 +1,98 @@
+"""Puts the application together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib import metadata
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from allmrec.core.errors import AllmrecError
+from allmrec.serve import page
+from allmrec.serve.config import ServeConfig
+from allmrec.serve.guard import Guard
+from allmrec.serve.logs import log
+from allmrec.serve.problems import problem_of, request_id_of
+from allmrec.serve.routes import ask, items, operations, users
+from allmrec.serve.service import LateError, Service
+
+__all__ = ["make_app"]
+
+_ABOUT = """A trained run of allmrec behind HTTP.
+
+Every answer has a `request_id`, the `version` of the weights, timings, and which part answered. Errors are problem details
+(RFC 9457) with the words of the library's own errors.
+"""
+
+
+def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None = None) -> FastAPI:
+    """The application. It begins to load its models when it starts, and answers 503 until they are there.
+
+    Args:
+        config: its settings.
+        failed: takes the error where the models cannot be loaded.
+
+    Raises:
+        ConfigError: the database or the file of keys cannot be used.
+    """
+    service = Service(config)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with suppress(ValueError, RuntimeError, NotImplementedError):
+            # Only the main thread of a process can.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_in_background)
+        loading = asyncio.create_task(_loaded(service, failed))
+        yield
+        loading.cancel()
+        await service.stop()
+
+    app = FastAPI(
+        title="allmrec",
+        description=_ABOUT,
+        version=metadata.version("allmrec"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for module in (ask, users, items, operations, page):
+        app.include_router(module.ROUTER)
+    for kind in (AllmrecError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _problem)
+    # The last that is added is the first that a request meets.
+    if config.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(config.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    app.add_middleware(Guard, service=service)
+    return app
+
+
+async def _loaded(service: Service, failed: Callable[[AllmrecError], None] | None) -> None:
+    try:
+        await service.start()
+    except AllmrecError as error:
+        log("not loaded", logging.ERROR, reason=str(error))
+        if failed is not None:
+            failed(error)
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, LateError):
+        error = HTTPException(
+            429, f"{error} Ask again later, give more time (deadline_ms), or let a cheaper system answer."
+        )
+    return problem_of(error, request.url.path, request_id_of(request))

@@ -1,0 +1,155 @@
+"""What every request passes before any route: its id, host, key, size and pace; behind it, metrics and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from allmrec.core.errors import ServerError
+from allmrec.serve.keys import Role
+from allmrec.serve.logs import log
+from allmrec.serve.problems import RefusedError, problem_of
+from allmrec.serve.service import Service
+
+__all__ = ["Guard"]
+
+# What a request id from outside may look like; any other is replaced.
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What anybody may see: the page without any data, and whether the server lives.
+_PUBLIC = ("/health/", "/page/", "/openapi.json", "/docs")
+_WRITES = frozenset({"PUT", "PATCH", "DELETE"})
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+        app: the other.
+        service: settings, keys and metrics.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                return
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        start, status, begun = time.monotonic(), 500, False
+
+        async def answered(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            self._check(scope, headers)
+            await self._app(scope, self._paced(receive, headers), answered)
+        except Exception as error:
+            known = isinstance(error, ServerError)
+            if not known:
+                log("request failed", logging.ERROR, error, request_id=request_id, path=scope["path"])
+            if begun:
+                raise
+            await problem_of(error, scope["path"], request_id)(scope, receive, answered)
+        finally:
+            seconds = time.monotonic() - start
+            route = getattr(scope.get("route"), "path", "other")
+            metrics = self._service.metrics
+            metrics.requests.labels(route, str(status)).inc()
+            metrics.seconds.labels(route).observe(seconds)
+            fields = {"route": route, "path": scope["path"]} if self._service.config.log_users else {"route": route}
+            if not route.startswith(("/health", "/metrics")):
+                ms = round(1000 * seconds, 1)
+                log("request", request_id=request_id, method=scope["method"], status=status, ms=ms, **fields)
+
+    def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Refuse by host, key and size.
+
+        Raises:
+            RefusedError: why.
+        """
+        config, path = self._service.config, scope["path"]
+        host = headers.get("host", "").rpartition("]")[0].lstrip("[") or headers.get("host", "").partition(":")[0]
+        if config.allowed_hosts and host.lower() not in config.allowed_hosts:
+            raise RefusedError(
+                "The server does not answer under this host's name. Name it when the server is started: --allow-host NAME.",
+                421,
+            )
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > config.max_body:
+            raise RefusedError(
+                f"The body has {int(length):,} bytes; this server takes {config.max_body:,}. Send it in parts.", 413
+            )
+        if path == "/" or path.startswith(_PUBLIC) or scope["method"] == "OPTIONS":
+            return
+        self._check_key(scope["method"], path, headers)
+        if not self._service.holder.ready and path != "/metrics":
+            raise ServerError("The model is still being loaded. Ask again in a few seconds.", 503, 2.0)
+
+    def _check_key(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        keys, role = self._service.keys, _role(method, path)
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = key.strip() if scheme.lower() == "bearer" and key else headers.get("x-api-key")
+        if keys.may(given, role):
+            return
+        if not keys.asked:
+            raise RefusedError(
+                "This server was started without API keys, so nobody may do this over HTTP. Start it with --keys FILE; SIGHUP "
+                "reloads the run without a key.",
+                403,
+            )
+        if keys.name(given) is None:
+            raise RefusedError("An API key is needed, and none that is known came: Authorization: Bearer KEY.", 401)
+        raise RefusedError(f"This key may not do that: it lacks the role {role!r}.", 403)
+
+    def _paced(self, receive: Receive, headers: Mapping[str, str]) -> Receive:
+        """A body that is not longer, and takes no longer, than it may."""
+        config = self._service.config
+        until: float | None = None
+        size, ended = 0, False
+
+        async def received() -> Message:
+            nonlocal size, ended, until
+            if ended:
+                return await receive()
+            if until is None:
+                until = time.monotonic() + config.read_seconds
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                raise RefusedError(
+                    f"The body did not come within {config.read_seconds:g} s; {size:,} bytes of it did.", 408
+                ) from None
+            size += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if size > config.max_body:
+                raise RefusedError(f"The body has more than the {config.max_body:,} bytes that this server takes.", 413)
+            return message
+
+        return received
+
+
+def _role(method: str, path: str) -> Role:
+    if path.startswith("/admin"):
+        return "admin"
+    return "write" if method in _WRITES or path == "/v1/events" else "read"

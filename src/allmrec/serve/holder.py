@@ -1,0 +1,208 @@
+"""Which versions are served now, with which items; both change while requests are answered, and no request sees half a change."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.recommend.allmrec import NewItem, NewVectors
+from allmrec.serve.config import ServeConfig
+from allmrec.serve.loading import load
+from allmrec.serve.logs import log
+from allmrec.serve.metrics import Metrics
+from allmrec.serve.problems import RefusedError
+from allmrec.serve.served import Served
+from allmrec.serve.state import State, StoredItem
+
+__all__ = ["Holder"]
+
+# What the encoder made of one item: a row of each tensor of `NewVectors`.
+_Row: TypeAlias = NewVectors
+
+
+class Holder:
+    """Versions side by side by label, each as it was loaded and as it is served.
+
+    Args:
+        config: of the server.
+        state: has the items that came after training.
+        metrics: counts what is reloaded.
+        try_out: answers a request with a version before it takes over; raises where that fails.
+    """
+
+    def __init__(self, config: ServeConfig, state: State, metrics: Metrics, try_out: Callable[[Served], None]) -> None:
+        self._config, self._state, self._metrics, self._try_out = config, state, metrics, try_out
+        self._loaded: dict[str, Served] = {}
+        self._current: dict[str, Served] = {}
+        self._kept: dict[tuple[str, str], dict[StoredItem, _Row]] = {}
+        self._stored: tuple[tuple[StoredItem, ...], tuple[str, ...]] = ((), ())
+        self._seen = -1
+        self._changing = asyncio.Lock()
+        # The encoder works here, so that neither lane waits for it.
+        self._encoder = ThreadPoolExecutor(1, "allmrec encoder")
+
+    def close(self) -> None:
+        """End the thread."""
+        self._encoder.shutdown(wait=False)
+
+    @property
+    def versions(self) -> dict[str, Served]:
+        """By label."""
+        return dict(self._current)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a version is served."""
+        return "main" in self._current
+
+    def pick(self, wanted: str | None, whom: str) -> Served:
+        """The version that answers.
+
+        Args:
+            wanted: a label or a version that the request names; none: by share.
+            whom: what the share goes by, so that the same user meets the same version.
+
+        Raises:
+            ConfigError: there is no such version.
+        """
+        if wanted is not None:
+            for served in self._current.values():
+                if wanted in (served.label, served.version):
+                    return served
+            known = ", ".join(f"{one.label} ({one.version})" for one in self._current.values())
+            raise ConfigError(f"Version {wanted[:100]!r} is not served; served are {known}.")
+        if "beside" in self._current:
+            place = int.from_bytes(hashlib.sha256(whom.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+            if place < self._config.share:
+                return self._current["beside"]
+        return self._current["main"]
+
+    async def start(self, run: Path) -> None:
+        """Load what is served first; raises what `load` raises."""
+        await self._take(run, "main")
+        if self._config.beside is not None:
+            await self._take(self._config.beside, "beside")
+
+    async def reload(self, run: Path | None, label: str) -> tuple[Served, Served]:
+        """Load another version, try it, and let it take over: before and now.
+
+        Requests that are in hand end with the version that they began with.
+
+        Raises:
+            RefusedError: it cannot be used; what was served goes on.
+        """
+        if label not in self._current:
+            raise RefusedError(f"There is no version {label!r} to replace; served are {', '.join(self._current)}.", 422)
+        before = self._current[label]
+        path = run or before.run.path
+        try:
+            await self._take(path, label)
+        except Exception as error:
+            self._metrics.reloads.labels("refused").inc()
+            known = isinstance(error, AllmrecError)
+            words = str(error) if known else f"it fails with {type(error).__name__}"
+            log("reload refused", logging.ERROR, None if known else error, run=str(path), reason=words)
+            raise RefusedError(f"{path} was refused, and version {before.version} goes on: {words}", 409) from error
+        self._metrics.reloads.labels("taken").inc()
+        return before, self._current[label]
+
+    async def refresh(self, version: int) -> None:
+        """Know the items of the state where another process, or this one, changed them.
+
+        Args:
+            version: of the items, as the state says now.
+        """
+        if version <= self._seen:
+            return
+        async with self._changing:
+            if version <= self._seen:
+                return
+            await self._read()
+            made = {label: await self._with_items(base) for label, base in self._loaded.items()}
+            self._current.update(made)
+
+    async def encoded(self, served: Served, items: Sequence[StoredItem]) -> tuple[list[NewItem], NewVectors]:
+        """What the encoder makes of items that need not be stored.
+
+        Raises:
+            ConfigError: nothing is served that reads texts, or an item does not fit.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, served, tuple(items), True)
+
+    async def _take(self, run: Path, label: str) -> None:
+        async with self._changing:
+            base = await asyncio.to_thread(load, run, self._config, label)
+            if self._seen < 0:
+                try:
+                    await self._read()
+                except AllmrecError as error:
+                    # Served without them until the database is back, and that is logged.
+                    log("state not read", logging.ERROR, reason=str(error))
+            made = await self._with_items(base)
+            await asyncio.to_thread(self._try_out, made)
+            if (before := self._current.get(label)) is not None:
+                self._metrics.model.labels(label, before.version).set(0)
+            self._loaded[label], self._current[label] = base, made
+            self._kept = {key: rows for key, rows in self._kept.items() if key in self._versions()}
+            self._metrics.model.labels(label, made.version).set(1)
+            log("version taken", run=str(run), label=label, version=made.version, systems=list(made.offers))
+
+    def _versions(self) -> set[tuple[str, str]]:
+        return {(one.label, one.version) for one in self._loaded.values()}
+
+    async def _read(self) -> None:
+        items, withdrawn, version = await asyncio.to_thread(self._state.items)
+        self._stored, self._seen = (tuple(items), tuple(withdrawn)), version
+
+    async def _with_items(self, base: Served) -> Served:
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._made, base)
+
+    def _made(self, base: Served) -> Served:
+        items, withdrawn = self._stored
+        # What a later training knows by itself is no new item any more.
+        new = [item for item in items if item.item_id not in base.dataset.items]
+        if base.speaker is None:
+            rows = [NewItem.model_validate(vars(item)) for item in new]
+            return base.with_items(rows, None, withdrawn)
+        if not new:
+            return base.with_items((), None, withdrawn)
+        rows, vectors = self._encode(base, tuple(new), False)
+        return base.with_items(rows, vectors, withdrawn)
+
+    def _encode(self, served: Served, items: tuple[StoredItem, ...], passing: bool) -> tuple[list[NewItem], NewVectors]:
+        """Rows and vectors of items; each is encoded once a version, unless it is only passing through."""
+        speaker = self._loaded.get(served.label, served).speaker or served.speaker
+        if speaker is None:
+            raise ConfigError(
+                "Nothing that reads texts is served here, so new items cannot be taken up. Train A-LLMRec."
+            )
+        kept = self._kept.setdefault((served.label, served.version), {})
+        missing = [item for item in dict.fromkeys(items) if item not in kept]
+        fresh: dict[StoredItem, _Row] = {}
+        if missing:
+            rows = [NewItem.model_validate(vars(item)) for item in missing]
+            q, has_text, texts = speaker.vectors_of(rows)
+            for n, item in enumerate(missing):
+                one = slice(n, n + 1)
+                fresh[item] = (q[one], has_text[one], None if texts is None else (texts[0][one], texts[1][one]))
+        self._metrics.reused.labels("encoded").inc(len(missing))
+        self._metrics.reused.labels("kept").inc(len(items) - len(missing))
+        if not passing:
+            kept |= fresh
+            for item in [item for item in kept if item not in set(items)]:
+                del kept[item]
+        parts = [fresh[item] if item in fresh else kept[item] for item in items]
+        q, has_text = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        pairs = [part[2] for part in parts if part[2] is not None]
+        texts = None
+        if len(pairs) == len(parts):
+            texts = (torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs]))
+        return [NewItem.model_validate(vars(item)) for item in items], (q, has_text, texts)

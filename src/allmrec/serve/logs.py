@@ -1,0 +1,45 @@
+"""Log lines of the server as JSON objects, one a line. They name no user and no item unless that is asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+__all__ = ["LOGGER", "log", "log_as_json"]
+
+LOGGER = logging.getLogger("allmrec.serve")
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line; whatever a text holds, it is one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "process": record.process,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: Any) -> None:
+    """Log an event with fields."""
+    LOGGER.log(level, event, exc_info=exc_info, extra={"fields": fields})
+
+
+def log_as_json() -> None:
+    """Write the log to standard error as JSON, the library's and uvicorn's lines among it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json())
+    for name in ("allmrec", "uvicorn", "uvicorn.error"):
+        found = logging.getLogger(name)
+        found.handlers = [handler] if name != "uvicorn.error" else []
+        found.propagate = name == "uvicorn.error"
+        found.setLevel(logging.INFO if name == "allmrec" else logging.WARNING)

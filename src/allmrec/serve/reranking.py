@@ -1,0 +1,142 @@
+"""Reranking in the shape of Jina and Cohere: the query is a history, documents are items or texts of items that are new."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from allmrec.core.errors import ConfigError
+from allmrec.ranking import Query, Ranking
+from allmrec.serve.answering import first_that_answers, timings
+from allmrec.serve.requests import DocumentIn, RerankIn
+from allmrec.serve.served import Offer, Served
+from allmrec.serve.service import Service
+from allmrec.serve.state import Event, StoredItem
+from allmrec.serve.whom import Whom, whom
+
+__all__ = ["reranked"]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A document of the request: an item, or a text that is none."""
+
+    number: int | None
+    text: str
+
+
+async def reranked(
+    service: Service, served: Served, request: RerankIn, events: Mapping[str, Sequence[Event]], request_id: str
+) -> dict[str, Any]:
+    """The answer as JSON.
+
+    Raises:
+        ConfigError: too many documents, or new ones where nothing that reads texts is served.
+        QueueFullError: every queue is full.
+    """
+    start = time.monotonic()
+    if len(request.documents) > service.config.max_documents:
+        raise ConfigError(
+            f"{len(request.documents)} documents; this server ranks {service.config.max_documents} at a time."
+        )
+    offer = served.offers.get(request.model or "", served.offer(None))
+    about, documents = await asyncio.to_thread(_looked_up, served, request, events)
+    notes = []
+    version = served
+    if new := list(dict.fromkeys(one.text for one in documents if one.number is None)):
+        if served.speaker is None:
+            notes.append("Nothing that reads texts is served here, so documents that are no item stand last.")
+        else:
+            # They join the catalogue for this request alone.
+            stored = [StoredItem(f"\x00{place}", text, None, ()) for place, text in enumerate(new)]
+            rows, vectors = await service.holder.encoded(served, stored)
+            version = await service.call(service.slow, lambda: served.with_items(rows, vectors))
+            first = served.dataset.n_items + 1
+            documents = [
+                one if one.number is not None else _Document(first + new.index(one.text), one.text) for one in documents
+            ]
+    items = np.asarray(list(dict.fromkeys(one.number for one in documents if one.number is not None)), dtype=np.int64)
+    seconds = min(request.deadline_ms or service.config.deadline_ms, service.config.deadline_ms) / 1000
+
+    def job(of: Offer) -> tuple[Any, Callable[[list[Any]], Sequence[Any]], Any]:
+        one = version.offers[of.name]
+        return ("rerank", id(one)), lambda asked: [one.rank(*each) for each in asked], (about.query, items)
+
+    taken = await first_that_answers(service, served, offer, about, request.fallback, start + seconds, job)
+    results, unranked = _results(documents, taken.done.value)
+    if request.return_documents:
+        for result in results:
+            result["document"] = {"text": documents[result["index"]].text}
+    return {
+        "id": request_id,
+        "request_id": request_id,
+        "version": served.version,
+        "model": taken.offer.name,
+        "results": results[: request.top_n],
+        "usage": {"total_tokens": len(documents)},
+        "meta": {
+            "label": served.label,
+            "system": taken.offer.name,
+            "part": taken.offer.part,
+            "skipped": list(about.skipped),
+            "unranked": unranked,
+            "fallbacks": taken.fallbacks,
+            "notes": notes,
+            "timings": timings(taken.done, start),
+        },
+    }
+
+
+def _looked_up(
+    served: Served, request: RerankIn, events: Mapping[str, Sequence[Event]]
+) -> tuple[Whom, list[_Document]]:
+    return _about(served, request, events), [_document(served, one) for one in request.documents]
+
+
+def _about(served: Served, request: RerankIn, events: Mapping[str, Sequence[Event]]) -> Whom:
+    """The history that a query is, and the user's number where one is named who is known."""
+    lines = request.query.splitlines() if isinstance(request.query, str) else request.query
+    ids: list[str] = []
+    for line in lines:
+        # Templates of lists begin their lines with a dash or a star.
+        text = line.strip()
+        plain = text.lstrip("-*• ").strip()
+        if text:
+            number = _number(served, text) or _number(served, plain)
+            ids.append(plain or text if number is None else served.dataset.items.id(number))
+    found = whom(served, None, ids, events)
+    number = None if request.user is None else served.dataset.users.get(request.user)
+    return found if number is None else Whom(Query(found.query.history, number), found.skipped, found.reason)
+
+
+def _document(served: Served, given: str | DocumentIn) -> _Document:
+    if isinstance(given, DocumentIn) and given.id is not None:
+        number = served.dataset.items.get(given.id)
+        text = given.text or (None if number is None else served.dataset.catalogue.titles[number]) or given.id
+        return _Document(number, text)
+    text = given if isinstance(given, str) else given.text or ""
+    return _Document(_number(served, text.strip()), text)
+
+
+def _number(served: Served, text: str) -> int | None:
+    """The item whose id or title a text is."""
+    number = served.dataset.items.get(text)
+    return served.titles.get(text.casefold()) if number is None else number
+
+
+def _results(documents: Sequence[_Document], ranking: Ranking) -> tuple[list[dict[str, Any]], list[int]]:
+    """Documents, best first, and those that were not ranked."""
+    scores = dict(zip(ranking.items.tolist(), ranking.scores.astype(np.float64).tolist(), strict=True))
+    ranked = [n for n, one in enumerate(documents) if one.number in scores]
+    unranked = [n for n, one in enumerate(documents) if one.number not in scores]
+    logits = np.asarray([scores[documents[n].number or 0] for n in ranked])
+    weights = np.exp(logits - logits.max()) if len(logits) else logits
+    shares = dict(zip(ranked, (weights / weights.sum()).tolist() if len(logits) else [], strict=True))
+    order = sorted(ranked, key=lambda n: -scores[documents[n].number or 0])
+    found: list[dict[str, Any]] = [{"index": n, "relevance_score": shares[n]} for n in order]
+    return found + [{"index": n, "relevance_score": 0.0} for n in unranked], unranked

@@ -1,0 +1,169 @@
+"""Runs the server: in this process, or in several that share one socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.serve.config import ServeConfig
+from allmrec.serve.logs import log, log_as_json
+
+__all__ = ["bound", "serve", "serve_here"]
+
+# A process that ends by itself sooner than this has not served; after that many in a row the server gives up.
+_SOON, _TRIES = 20.0, 3
+
+
+def bound(config: ServeConfig) -> socket.socket:
+    """The socket that the server listens at.
+
+    Raises:
+        ConfigError: the address is taken, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((config.host, config.port))
+    except OSError as error:
+        made.close()
+        raise ConfigError(
+            f"Cannot listen at {config.host}:{config.port} ({error.strerror}). Give another --port."
+        ) from None
+    made.listen(2048)
+    return made
+
+
+def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        config: of the server.
+        started: takes the address once it is bound.
+
+    Raises:
+        AllmrecError: a model or the database cannot be used.
+    """
+    listening = bound(config)
+    host, port = listening.getsockname()[:2]
+    started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    with listening:
+        if config.workers == 1:
+            serve_here(config, listening)
+        else:
+            _supervise(config, listening)
+
+
+def serve_here(config: ServeConfig, listening: socket.socket) -> None:
+    """Serve in this process; raises what `serve` raises."""
+    from allmrec.serve.app import (
+        make_app,
+    )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
+    from allmrec.serve.protocol import PacedProtocol
+
+    failed: list[AllmrecError] = []
+
+    def fail(error: AllmrecError) -> None:
+        failed.append(error)
+        server.should_exit = True
+
+    log_as_json()
+    PacedProtocol.seconds = config.read_seconds
+    settings = uvicorn.Config(
+        make_app(config, fail),
+        http=PacedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
+        h11_max_incomplete_event_size=65_536,
+    )
+    server = uvicorn.Server(settings)
+    server.run(sockets=[listening])
+    if failed:
+        raise failed[0]
+
+
+def _supervise(config: ServeConfig, listening: socket.socket) -> None:
+    """Keep that many processes running; signals are handed on."""
+    from allmrec.serve.state import State
+
+    log_as_json()
+    state = State(config.database_url)
+    # What a worker that starts later is to serve, until a reload says otherwise.
+    state.serve_run(str(config.run.absolute()))
+    state.close()
+    listening.set_inheritable(True)
+    with tempfile.TemporaryDirectory(prefix="allmrec-metrics-") as folder:
+        environment = os.environ | {
+            "PROMETHEUS_MULTIPROC_DIR": folder,
+            "ALLMREC_SERVE_CONFIG": config.model_dump_json(),
+            "ALLMREC_SERVE_SOCKET": str(listening.fileno()),
+        }
+        _Workers(config.workers, environment, listening.fileno(), config.drain_seconds + 10).run(Path(folder))
+
+
+class _Workers:
+    def __init__(self, count: int, environment: dict[str, str], socket_number: int, seconds: float) -> None:
+        self._environment, self._socket, self._seconds = environment, socket_number, seconds
+        self._stopping = False
+        self._children = [self._start() for _ in range(count)]
+        self._failures = 0
+
+    def run(self, metrics: Path) -> None:
+        """Until a signal ends it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hand_on)
+        while not self._stopping:
+            time.sleep(0.2)
+            for place, (child, begun) in enumerate(self._children):
+                if child.poll() is None or self._stopping:
+                    continue
+                soon = time.monotonic() - begun < _SOON
+                self._failures = self._failures + 1 if soon else 0
+                log("worker ended", status=child.returncode, worker=child.pid)
+                for left in metrics.glob(f"gauge_live*_{child.pid}.db"):
+                    left.unlink(missing_ok=True)
+                if self._failures >= _TRIES:
+                    self._stop(signal.SIGTERM, None)
+                    self._wait()
+                    raise ConfigError("The workers end as soon as they start; the log above says why.")
+                self._children[place] = self._start()
+        self._wait()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], float]:
+        command = [sys.executable, "-m", "allmrec.serve.worker"]
+        child = subprocess.Popen(command, env=self._environment, pass_fds=(self._socket,))  # noqa: S603  # our own module
+        return child, time.monotonic()
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> None:
+        for child, _ in self._children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        self._hand_on(signal.SIGTERM, frame)
+
+    def _wait(self) -> None:
+        until = time.monotonic() + self._seconds
+        for child, _ in self._children:
+            try:
+                child.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()

@@ -1,0 +1,321 @@
+"""What a server must not lose: events and items, in SQLite or PostgreSQL. It knows no model.
+
+A write is acknowledged once the database has it on disk: SQLite with a write-ahead log and synchronous=FULL, PostgreSQL with
+its own synchronous commit.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
+
+__all__ = ["Event", "State", "StoredItem", "Written", "new_key", "now"]
+
+_BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
+_TABLES = sql.MetaData()
+_EVENTS = sql.Table(
+    "allmrec_events",
+    _TABLES,
+    sql.Column("seq", _BIG, primary_key=True, autoincrement=True),
+    sql.Column("key", sql.Text, nullable=False, unique=True),
+    sql.Column("user_id", sql.Text, nullable=False, index=True),
+    sql.Column("item_id", sql.Text, nullable=False),
+    sql.Column("time", sql.BigInteger, nullable=False),
+)
+_ITEMS = sql.Table(
+    "allmrec_items",
+    _TABLES,
+    sql.Column("item_id", sql.Text, primary_key=True),
+    sql.Column("place", sql.BigInteger, nullable=False),
+    sql.Column("title", sql.Text),
+    sql.Column("description", sql.Text),
+    sql.Column("categories", sql.JSON, nullable=False),
+)
+_WITHDRAWN = sql.Table("allmrec_withdrawn", _TABLES, sql.Column("item_id", sql.Text, primary_key=True))
+# The items' version rises with every change of them, so that each process sees that there was one; and which run is served.
+_ABOUT = sql.Table(
+    "allmrec_about",
+    _TABLES,
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("number", sql.BigInteger, nullable=False),
+    sql.Column("text", sql.Text),
+)
+
+# Values of one query; databases have a limit.
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Event:
+    """An interaction at run time.
+
+    Attributes:
+        user_id, item_id: who, with what.
+        time: Unix seconds.
+        key: makes a repeated write one event.
+    """
+
+    user_id: str
+    item_id: str
+    time: int
+    key: str
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item that came after training."""
+
+    item_id: str
+    title: str | None
+    description: str | None
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of events: how many are new, and how many were there already."""
+
+    stored: int
+    repeated: int
+
+
+class State:
+    """Events and items in a database.
+
+    Args:
+        url: as SQLAlchemy writes it, e.g. `sqlite:////var/lib/shop.sqlite3`, `postgresql+psycopg://user@host/name`.
+
+    Raises:
+        ConfigError: the URL cannot be read, or names another kind of database.
+        MissingExtraError: the driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ConfigError(
+                "The database's URL cannot be read; expected e.g. sqlite:////path/state.sqlite3 or "
+                "postgresql+psycopg://user:password@host/name."
+            ) from None
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.kind = parsed.get_backend_name()
+        if self.kind not in ("sqlite", "postgresql"):
+            raise ConfigError(f"The database is of the kind {self.kind}; the state is kept in sqlite or postgresql.")
+        self.shown = parsed.render_as_string(hide_password=True)
+        timeout = {"timeout": 10} if self.kind == "sqlite" else {"connect_timeout": 5}
+        if self.kind == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._engine = sql.create_engine(parsed, pool_pre_ping=True, pool_size=8, connect_args=timeout)
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise MissingExtraError("psycopg", "postgresql", "State in PostgreSQL") from error
+        if self.kind == "sqlite":
+            sql.event.listen(self._engine, "connect", _durable)
+        self._ready = False
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connected(self, writes: bool = False) -> Iterator[Connection]:
+        """A transaction; what goes wrong with the database is an error with words.
+
+        Raises:
+            ServerError: 503, or 507 where the disk is full.
+        """
+        try:
+            self._prepare()
+            with self._engine.connect() as connection:
+                if writes and self.kind == "sqlite":
+                    # Taken now: a lock that is asked for in the middle of a transaction may be refused at once.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+        except IntegrityError:
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            raise _in_words(error, self.shown, writes) from error
+
+    def _prepare(self) -> None:
+        """Make the tables where they are not there; once, when the database is first reached."""
+        if self._ready:
+            return
+        try:
+            _TABLES.create_all(self._engine)
+        except SQLAlchemyError:
+            # Another process makes them at the same time.
+            _TABLES.create_all(self._engine)
+        for name in ("items", "run"):
+            with suppress(IntegrityError), self._engine.begin() as connection:
+                connection.execute(sql.insert(_ABOUT), {"name": name, "number": 0})
+        self._ready = True
+
+    # --- events ---
+
+    def write_events(self, events: Sequence[Event]) -> Written:
+        """Store events; those whose key is known are not stored again.
+
+        Raises:
+            ConfigError: a key is known with another event.
+            ServerError: the database cannot take them; none is stored.
+        """
+        for attempt in (1, 2, 3):
+            try:
+                with self._connected(writes=True) as connection:
+                    return _insert_events(connection, events)
+            except IntegrityError:
+                # Another process stored one of the keys in between, and now it is known.
+                if attempt == 3:
+                    raise ServerError("Others store events of the same keys right now. Try again.", 503, 1.0) from None
+        raise AssertionError
+
+    def read(self, users: Sequence[str]) -> tuple[dict[str, list[Event]], int, tuple[int, str | None]]:
+        """What a request must know: its users' events in the order of their times, the items' version, which run is served.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, list[Event]] = {user: [] for user in users}
+        with self._connected() as connection:
+            about = {row.name: row for row in connection.execute(sql.select(_ABOUT))}
+            wanted = list(found)
+            for start in range(0, len(wanted), _AT_ONCE):
+                part = wanted[start : start + _AT_ONCE]
+                query = sql.select(_EVENTS).where(_EVENTS.c.user_id.in_(part)).order_by(_EVENTS.c.time, _EVENTS.c.seq)
+                for row in connection.execute(query):
+                    found[row.user_id].append(Event(row.user_id, row.item_id, row.time, row.key))
+        items, run = about.get("items"), about.get("run")
+        return found, 0 if items is None else items.number, (0, None) if run is None else (run.number, run.text)
+
+    def all_events(self) -> list[Event]:
+        """Every event, in the order of users and times."""
+        order = (_EVENTS.c.user_id, _EVENTS.c.time, _EVENTS.c.seq)
+        with self._connected() as connection:
+            rows = connection.execute(sql.select(_EVENTS).order_by(*order)).all()
+        return [Event(row.user_id, row.item_id, row.time, row.key) for row in rows]
+
+    # --- items ---
+
+    def items(self) -> tuple[list[StoredItem], list[str], int]:
+        """Items that came after training in the order in which they came, ids of withdrawn ones, and their version.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        with self._connected() as connection:
+            version = connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == "items")).scalar()
+            rows = connection.execute(sql.select(_ITEMS).order_by(_ITEMS.c.place, _ITEMS.c.item_id)).all()
+            withdrawn = connection.execute(sql.select(_WITHDRAWN.c.item_id)).scalars().all()
+        items = [StoredItem(row.item_id, row.title, row.description, tuple(row.categories)) for row in rows]
+        return items, sorted(withdrawn), version or 0
+
+    def write_items(self, items: Sequence[StoredItem]) -> None:
+        """Store items in the place of those of the same id; they are no longer withdrawn."""
+        with self._connected(writes=True) as connection:
+            version = _raise(connection, "items")
+            ids = [item.item_id for item in items]
+            for start in range(0, len(ids), _AT_ONCE):
+                part = ids[start : start + _AT_ONCE]
+                places = sql.select(_ITEMS.c.item_id, _ITEMS.c.place).where(_ITEMS.c.item_id.in_(part))
+                known = {row.item_id: row.place for row in connection.execute(places)}
+                connection.execute(sql.delete(_ITEMS).where(_ITEMS.c.item_id.in_(part)))
+                connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id.in_(part)))
+                rows = [
+                    {
+                        "item_id": item.item_id,
+                        "place": known.get(item.item_id, version * 1_000_000 + start + number),
+                        "title": item.title,
+                        "description": item.description,
+                        "categories": list(item.categories),
+                    }
+                    for number, item in enumerate(items[start : start + _AT_ONCE])
+                ]
+                connection.execute(sql.insert(_ITEMS), rows)
+
+    def remove_item(self, item_id: str) -> None:
+        """Forget an item that came after training."""
+        with self._connected(writes=True) as connection:
+            _raise(connection, "items")
+            connection.execute(sql.delete(_ITEMS).where(_ITEMS.c.item_id == item_id))
+            connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
+
+    def withdraw(self, item_id: str, withdrawn: bool) -> None:
+        """Say that an item is not recommended any more, or is again."""
+        with self._connected(writes=True) as connection:
+            _raise(connection, "items")
+            connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
+            if withdrawn:
+                connection.execute(sql.insert(_WITHDRAWN), {"item_id": item_id})
+
+    def serve_run(self, path: str) -> int:
+        """Say which run is served from now on; every process looks."""
+        with self._connected(writes=True) as connection:
+            return _raise(connection, "run", path)
+
+
+def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
+    known: dict[str, Event] = {}
+    keys = [event.key for event in events]
+    for start in range(0, len(keys), _AT_ONCE):
+        query = sql.select(_EVENTS).where(_EVENTS.c.key.in_(keys[start : start + _AT_ONCE]))
+        known |= {row.key: Event(row.user_id, row.item_id, row.time, row.key) for row in connection.execute(query)}
+    new: list[dict[str, Any]] = []
+    for event in events:
+        before = known.setdefault(event.key, event)
+        if (before.user_id, before.item_id) != (event.user_id, event.item_id):
+            raise ConfigError(
+                f"The key {event.key!r} belongs to another event already. Give each event a key of its own, and the same key "
+                "only to write the same event again."
+            )
+        if before is event:
+            new.append({"key": event.key, "user_id": event.user_id, "item_id": event.item_id, "time": event.time})
+    if new:
+        connection.execute(sql.insert(_EVENTS), new)
+    return Written(len(new), len(events) - len(new))
+
+
+def _raise(connection: Connection, name: str, text: str | None = None) -> int:
+    """A number of `_ABOUT` and one more; the row is held until the transaction ends."""
+    connection.execute(sql.update(_ABOUT).where(_ABOUT.c.name == name).values(number=_ABOUT.c.number + 1, text=text))
+    return int(connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == name)).scalar_one())
+
+
+def _durable(connection: Any, record: Any) -> None:
+    """Every commit is on disk before it is acknowledged, and readers never wait for a writer."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {line}")
+    cursor.close()
+
+
+def _in_words(error: Exception, where: str, writes: bool) -> ServerError:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    full = "full" in reason or "No space" in reason
+    what = "Nothing of this call is stored" if writes else "It cannot be read"
+    then = "Free some space, then send it again." if full else "Send it again once the database is back."
+    return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
+
+
+def new_key() -> str:
+    """A key for an event that came without one."""
+    return f"auto-{uuid.uuid4()}"
+
+
+def now() -> int:
+    """Unix seconds."""
+    return int(time.time())

@@ -1,0 +1,27 @@
+"""One of several server processes; `allmrec serve --workers` starts it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from allmrec.core.errors import AllmrecError
+from allmrec.serve.config import ServeConfig
+from allmrec.serve.runner import serve_here
+
+__all__: list[str] = []
+
+
+def _main() -> None:
+    config = ServeConfig.model_validate_json(os.environ["ALLMREC_SERVE_CONFIG"])
+    listening = socket.socket(fileno=int(os.environ["ALLMREC_SERVE_SOCKET"]))
+    try:
+        serve_here(config, listening)
+    except AllmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,332 @@
+"""What whoever runs a server relies on: keys, limits, hostile input, reloading, metrics, logs, a graceful end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from allmrec.cli.main import app
+from allmrec.core.errors import ConfigError
+from allmrec.library import Run
+from allmrec.serve.config import ServeConfig
+from allmrec.serve.keys import Keys, add_key
+from allmrec.serve.loading import version_of
+from tests.serve.conftest import Process, Served, train_tiny
+
+
+@pytest.fixture(scope="session")
+def other(run: Run) -> Run:
+    """The same data, trained for longer: another version."""
+    return train_tiny(run.path.parent, "other", epochs=3)
+
+
+def test_health_model_and_metrics(server: Served, run: Run) -> None:
+    assert server.ask("/health/live", None, "GET") == {"status": "live"}
+    assert server.ask("/health/ready", None, "GET")["versions"] == {"main": version_of(run.path)}
+    found = server.ask("/v1/model", None, "GET")["versions"][0]
+    assert [one["name"] for one in found["systems"]] == ["allmrec-select", "late-fusion", "backbone", "popularity"]
+    assert found["fallbacks"] == ["allmrec-select", "backbone", "popularity"]
+    server.ask("/v1/recommend", {"user": "nobody"})
+    text = server.http.get("/metrics").text
+    for line in (
+        'allmrec_requests_total{route="/v1/recommend",status="200"}',
+        'allmrec_request_seconds_bucket{le="0.01",route="/v1/recommend"}',
+        'allmrec_fallbacks_total{reason="unknown_user",system="allmrec-select"}',
+        'allmrec_batch_size_bucket{lane="language model",le="1.0"}',
+        'allmrec_answer_seconds_count{part="popularity"}',
+        'allmrec_queue_waiting{lane="cheap systems"} 0.0',
+        f'allmrec_model_loaded{{label="main",version="{version_of(run.path)}"}} 1.0',
+    ):
+        assert line in text
+    server.refused("/v1/report", None, 404, "GET")
+
+
+def test_keys_open_what_they_are_for(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    keys = {role: add_key(path, role, [role]) for role in ("read", "write", "admin")}
+    assert not any(key in path.read_text() for key in keys.values())
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(ConfigError, match="already"):
+        add_key(path, "read", ["read"])
+    event = {"events": [{"user_id": "zoe", "item_id": "i1"}]}
+    with fresh(keys=path) as server:
+        for role, key in [*keys.items(), ("none", "guess"), ("nothing", None)]:
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            found = {
+                "read": server.http.get("/v1/model", headers=headers).status_code,
+                "write": server.http.post("/v1/events", json=event, headers=headers).status_code,
+                "admin": server.http.post("/admin/reload", json={"run": "/nowhere"}, headers=headers).status_code,
+            }
+            if key in keys.values():
+                passed = {"read": 200, "write": 200, "admin": 409}
+                assert found == {one: passed[one] if one == role else 403 for one in found}
+            else:
+                assert set(found.values()) == {401}
+        assert server.http.get("/", headers={}).status_code == 200
+        assert server.http.get("/v1/model", headers={"X-API-Key": keys["read"]}).status_code == 200
+    assert not Keys(None).may(None, "admin")
+
+
+def test_without_keys_nobody_reloads_and_nobody_else_listens(server: Served) -> None:
+    assert "--keys" in server.refused("/admin/reload", {}, 403)["detail"]
+    with pytest.raises(ValueError, match="anybody may ask"):
+        ServeConfig(run=Path("run"), host="0.0.0.0")  # noqa: S104  # what is refused
+    answer = server.http.get("/v1/model", headers={"Host": "evil.example"})
+    assert answer.status_code == 421
+    answer = server.http.options(
+        "/v1/recommend", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    )
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_hostile_input_is_refused(server: Served) -> None:
+    post = server.http.post
+    headers = {"Content-Type": "application/json"}
+    deep = "[" * 100_000 + "]" * 100_000
+    cases: list[Any] = [
+        deep,
+        '{"user": ' + deep + "}",
+        '{"user": "\\ud800"}',
+        '{"user": "a\\u0000b"}',
+        '{"user": NaN}',
+        '{"user": 1e400}',
+        '{"user": ' + "9" * 5000 + "}",
+        '{"user": true}',
+        '{"user": "' + "a" * 100_000 + '"}',
+        '{"user": "u3", "diversity": Infinity}',
+        '{"user": "u3", "k": 99999999999999999999}',
+        '{"user": "u3", "surprise": 1}',
+        '{"history": [{}]}',
+        '{"history": "i1"}',
+        "null",
+        "",
+        "{",
+        b"\xff\xfe\x00",
+    ]
+    for case in cases:
+        for path in ("/v1/recommend", "/v1/events", "/v1/rerank", "/v1/explain", "/v1/similar"):
+            answer = post(path, content=case, headers=headers)
+            assert 400 <= answer.status_code < 500, (path, case[:60], answer.text[:300])
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert json.loads(answer.text)["detail"]
+    assert post("/v1/recommend", content='{"user": "u3"}', headers={"Content-Type": "text/plain"}).status_code in (
+        415,
+        422,
+    )
+    for path in ("/v1/items/%00", "/v1/users/%00/history", "/v1/items/" + "a" * 600):
+        assert server.http.get(path).status_code in (404, 422), path
+    server.refused("/nowhere", None, 404, "GET")
+    server.refused("/v1/recommend", None, 405, "DELETE")
+    # A header of a client's choice does not become a line of the log.
+    assert server.http.get("/health/live", headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_large_bodies_are_refused_before_they_are_read(server: Served) -> None:
+    answer = server.http.post("/v1/recommend", content=b"x" * 2_000_000, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+    def pieces() -> Any:
+        for _ in range(100):
+            yield b" " * 1_000_000
+
+    # Without a stated length, too; the connection may be closed while the rest is still being sent.
+    try:
+        answer = server.http.post("/v1/recommend", content=pieces(), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+    except httpx.TransportError:
+        pass
+    assert server.ask("/health/live", None, "GET")
+
+
+def test_slow_clients_are_not_waited_for(fresh: Callable[..., Any]) -> None:
+    with fresh(read_seconds=0.5) as server:
+        port = int(server.url.rpartition(":")[2])
+        for sent in (
+            b"POST /v1/rec",
+            b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
+        ):
+            with socket.create_connection(("127.0.0.1", port), 10) as slow:
+                slow.sendall(sent)
+                start = time.monotonic()
+                assert b" 408 " in slow.recv(200)
+                assert time.monotonic() - start < 8
+        assert server.ask("/v1/recommend", {"user": "u3", "k": 1})["items"]
+
+
+def test_reload_takes_the_new_version_without_a_dropped_request(
+    fresh: Callable[..., Any], run: Run, other: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    headers = {"Authorization": f"Bearer {add_key(path, 'all', ['read', 'write', 'admin'])}"}
+    with fresh(keys=path) as server:
+        server.ask("/v1/items", {"items": [{"item_id": "new", "title": "Item 9"}]}, "PUT", headers=headers)
+        stop, failures, seen = threading.Event(), [], set()
+
+        def ask() -> None:
+            with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
+                while not stop.is_set():
+                    answer = client.post("/v1/recommend", json={"user": "u3", "k": 2, "system": "backbone"})
+                    if answer.status_code != 200:
+                        failures.append(answer.text)
+                    else:
+                        seen.add(answer.json()["version"])
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for target in (other, run):
+                found = server.ask("/admin/reload", {"run": str(target.path)}, headers=headers)
+                assert found["version"] == version_of(target.path)
+            assert (
+                "was refused" in server.refused("/admin/reload", {"run": str(tmp_path)}, 409, headers=headers)["detail"]
+            )
+        finally:
+            time.sleep(0.3)
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert failures == []
+        assert seen == {version_of(run.path), version_of(other.path)}
+        # Items came along.
+        answer = server.ask("/v1/recommend", {"history": ["i1"], "allow": ["new"], "k": 1}, headers=headers)
+        assert [item["item_id"] for item in answer["items"]] == ["new"]
+
+
+def test_a_damaged_version_is_refused_and_the_old_one_stays(
+    fresh: Callable[..., Any], run: Run, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(run.path, broken, ignore=shutil.ignore_patterns("serve"))
+    weights = broken / "tune" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 0xFF
+    weights.write_bytes(content)
+    path = tmp_path / "keys.json"
+    headers = {"Authorization": f"Bearer {add_key(path, 'all', ['read', 'admin'])}"}
+    with fresh(keys=path) as server:
+        before = server.ask("/v1/recommend", {"user": "u3"}, headers=headers)
+        refused = server.refused("/admin/reload", {"run": str(broken)}, 409, headers=headers)
+        assert "weights.safetensors" in refused["detail"]
+        after = server.ask("/v1/recommend", {"user": "u3"}, headers=headers)
+        assert (after["version"], after["items"]) == (before["version"], before["items"])
+        assert 'allmrec_reloads_total{result="refused"} 1.0' in server.http.get("/metrics", headers=headers).text
+
+
+def test_two_versions_side_by_side(fresh: Callable[..., Any], run: Run, other: Run) -> None:
+    with fresh(beside=other.path, share=0.5) as server:
+        found = {
+            f"u{n}": server.ask("/v1/recommend", {"user": f"u{n}", "k": 1, "system": "backbone"})["label"]
+            for n in range(24)
+        }
+        assert set(found.values()) == {"main", "beside"}
+        again = {
+            user: server.ask("/v1/recommend", {"user": user, "k": 1, "system": "backbone"})["label"] for user in found
+        }
+        assert again == found
+        for label, path in (("main", run.path), ("beside", other.path)):
+            for wanted in (label, version_of(path)):
+                answer = server.http.post("/v1/recommend", json={"user": "u3"}, headers={"X-Allmrec-Version": wanted})
+                assert answer.json()["version"] == answer.headers["x-allmrec-version"] == version_of(path)
+        answer = server.http.post("/v1/recommend", json={"user": "u3"}, headers={"X-Allmrec-Version": "nope"})
+        assert answer.status_code == 422
+
+
+def test_logs_name_no_user(server: Served, caplog: pytest.LogCaptureFixture) -> None:
+    from allmrec.serve.logs import _Json
+
+    with caplog.at_level(logging.INFO, "allmrec.serve"):
+        answer = server.http.get("/v1/users/u3/history")
+    lines = [_Json().format(record) for record in caplog.records if record.name == "allmrec.serve"]
+    (line,) = [json.loads(line) for line in lines if '"request"' in line]
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert line["route"] == "/v1/users/{user_id:path}/history"
+    assert "u3" not in " ".join(lines)
+
+
+def test_the_command_serves_drains_and_ends(run: Run, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    database = f"sqlite:///{tmp_path}/state.sqlite3"
+    server = Process(
+        run.path, "--port", str(port), "--workers", "2", "--database", database, "--device", "cpu", log=tmp_path / "log"
+    )
+    try:
+        server.ready(url)
+        with httpx.Client(base_url=url, timeout=60) as client:
+            # Another process may take the next connection, and knows.
+            for n in range(4):
+                body = {"items": [{"item_id": f"new{n}", "title": f"Item {n}"}]}
+                answer = httpx.put(f"{url}/v1/items", json=body, timeout=60)
+                assert answer.status_code == 200, answer.text
+                found = httpx.post(
+                    f"{url}/v1/recommend", json={"history": ["i1"], "allow": [f"new{n}"]}, timeout=60
+                ).json()
+                assert [item["item_id"] for item in found["items"]] == [f"new{n}"]
+            assert "allmrec_requests_total" in client.get("/metrics").text
+        server.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 60
+        while server.log.read_text().count('"version taken"') < 4 and time.monotonic() < until:
+            assert httpx.post(f"{url}/v1/recommend", json={"user": "u3"}, timeout=60).status_code == 200
+        assert server.log.read_text().count('"version taken"') == 4
+        results: list[int] = []
+        asking = threading.Thread(
+            target=lambda: results.append(
+                httpx.post(f"{url}/v1/recommend", json={"user": "u3"}, timeout=60).status_code
+            )
+        )
+        asking.start()
+        time.sleep(0.02)
+        server.process.terminate()
+        asking.join()
+        assert server.process.wait(30) == 0
+        assert results == [200]
+    finally:
+        server.end()
+    assert not [line for line in server.log.read_text().splitlines() if line.startswith("{") and "traceback" in line]
+
+
+def test_the_command_makes_keys_exports_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    def call(*options: str) -> Any:
+        return CliRunner().invoke(app, ["serve", *options], env={"COLUMNS": "200"})
+
+    keys = tmp_path / "keys.json"
+    made = call(str(run.path), "--keys", str(keys), "--new-key", "shop", "--role", "write")
+    assert made.exit_code == 0
+    assert Keys(keys).may(made.output.split()[0], "write")
+    done = call(str(run.path), "--export", str(tmp_path / "out"), "--database", f"sqlite:///{tmp_path}/s.sqlite3")
+    assert done.exit_code == 0, done.output
+    assert "allmrec prepare table" in done.output
+    for options, words in (
+        ((str(tmp_path / "none"),), "none"),
+        ((str(run.path), "--host", "0.0.0.0"), "--open"),  # noqa: S104  # what is refused
+        ((str(run.path), "--database", "mysql://x/y"), "mysql"),
+        ((str(run.path), "--new-key", "x"), "--keys"),
+        ((str(run.path), "--keys", str(tmp_path / "none")), "does not exist"),
+        ((str(run.path), "--default-system", "magic"), "magic"),
+    ):
+        refused = call(*options, "--port", "0")
+        assert refused.exit_code == 1, refused.output
+        assert words in refused.output, refused.output
+
+
+def test_a_curl_script_gets_on(server: Served, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "serve.sh"
+    done = subprocess.run(["sh", str(script), server.url], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Item" in done.stdout

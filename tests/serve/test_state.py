@@ -1,0 +1,374 @@
+"""Events and items at run time: known at once, kept through kills, given back to the next training. On both databases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
+from allmrec.data.build import read_table
+from allmrec.library import Run
+from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
+from allmrec.serve.export import export
+from allmrec.serve.state import Event, State, StoredItem
+from tests.serve.conftest import Process
+
+
+def _postgresql() -> Path | None:
+    """The folder of PostgreSQL's programs, where they are installed."""
+    for place in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (place / "initdb").is_file():
+            return place
+    found = shutil.which("initdb")
+    return None if found is None else Path(found).parent
+
+
+class Postgres:
+    """A server of its own on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = _postgresql()
+        if programs is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail("PostgreSQL is missing: apt-get install postgresql")
+            pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+        self.programs, self.data = programs, folder / "pg"
+        # It refuses to run as root.
+        self.as_: list[str] = []
+        if os.geteuid() == 0:
+            name = next(n for n in ("postgres", "nobody") if _exists(n))
+            self.as_ = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups"]
+            self.data.mkdir()
+            shutil.chown(self.data, name)
+            for parent in self.data.parents:
+                with contextlib.suppress(PermissionError):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+                if parent == Path("/tmp"):  # noqa: S108  # where pytest's folders lie
+                    break
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._call("initdb", "-D", self.data, "-U", "allmrec", "--auth=trust", "-E", "UTF8", "--locale=C")
+        self.start()
+        self.url = f"postgresql://allmrec@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        self._call("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._call("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+    def _call(self, program: str, *options: Any) -> None:
+        command = [*self.as_, str(self.programs / program), *map(str, options)]
+        # A file and no pipe: the server that pg_ctl leaves behind would hold a pipe open.
+        with tempfile.TemporaryFile() as log:
+            done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+            log.seek(0)
+            said = log.read().decode()
+        assert done.returncode == 0, said
+
+
+def _exists(name: str) -> bool:
+    with contextlib.suppress(KeyError):
+        return bool(pwd.getpwnam(name))
+    return False
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    made = Postgres(tmp_path_factory.mktemp("postgres"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/own.sqlite3"
+    server: Postgres = request.getfixturevalue("postgres")
+    import sqlalchemy
+
+    name = f"t{abs(hash(str(tmp_path))) % 10**9}"
+    engine = sqlalchemy.create_engine(
+        server.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.url.replace("/postgres", f"/{name}")
+
+
+def test_keys_make_repeated_writes_one(url: str) -> None:
+    state = State(url)
+    first, second = Event("u", "a", 5, "k1"), Event("u", "b", 3, "k2")
+    assert vars(state.write_events([first, second, first])) == {"stored": 2, "repeated": 1}
+    assert vars(state.write_events([second])) == {"stored": 0, "repeated": 1}
+    # By time, and not by when they came.
+    assert state.read(["u", "v"])[0] == {"u": [second, first], "v": []}
+    with pytest.raises(ConfigError, match="belongs to another event"):
+        state.write_events([Event("u", "c", 9, "k3"), Event("w", "a", 5, "k1")])
+    assert len(state.all_events()) == 2
+    state.close()
+
+
+def test_items_are_replaced_withdrawn_and_forgotten(url: str) -> None:
+    state = State(url)
+    one, other = StoredItem("ä", "Äpfel \u202e", None, ("x", "y")), StoredItem("b", None, "text", ())
+    state.write_items([one, other])
+    state.withdraw("i1", True)
+    changed = StoredItem("ä", "Birnen", None, ())
+    state.write_items([changed])
+    items, withdrawn, version = state.items()
+    assert (items, withdrawn) == ([changed, other], ["i1"])
+    assert state.read([])[1] == version
+    state.remove_item("ä")
+    state.withdraw("i1", False)
+    assert state.items()[:2] == ([other], [])
+    assert state.items()[2] > version
+    state.close()
+
+
+def test_many_threads_write_and_nothing_is_lost(url: str) -> None:
+    state = State(url)
+
+    def write(worker: int) -> None:
+        for n in range(10):
+            state.write_events([Event("u", "a", n, f"{worker}-{n}"), Event("u", "a", n, f"shared-{n}")])
+            state.write_items([StoredItem(f"{worker}-{n}", "t", None, ())])
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(state.all_events()) == 50
+    assert len(state.items()[0]) == 40
+    assert state.items()[2] == 40
+    state.close()
+
+
+def test_other_databases_are_refused() -> None:
+    with pytest.raises((ConfigError, MissingExtraError)):
+        State("mysql://somewhere/else")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        State("nonsense")
+
+
+def test_events_are_known_to_the_next_request(fresh: Callable[..., Any], url: str) -> None:
+    with fresh(database=url) as server:
+        assert server.ask("/v1/recommend", {"user": "new"})["part"] == "popularity"
+        events = {"events": [{"user_id": "new", "item_id": f"i{n}", "key": f"k{n}"} for n in (1, 2, 3)]}
+        found = server.ask("/v1/events", events)
+        Events.model_validate(found, strict=True)
+        assert (found["stored"], found["repeated"]) == (3, 0)
+        assert server.ask("/v1/events", events)["repeated"] == 3
+        after = server.ask("/v1/recommend", {"user": "new", "k": 40, "system": "backbone"})
+        assert after["part"] == "cf"
+        assert not {"i1", "i2", "i3"} & {item["item_id"] for item in after["items"]}
+        same = server.ask("/v1/recommend", {"history": ["i1", "i2", "i3"], "k": 40, "system": "backbone"})
+        assert [item["score"] for item in after["items"]] == [item["score"] for item in same["items"]]
+        # Behind what training knows of a user.
+        server.ask(
+            "/v1/events", {"events": [{"user_id": "u3", "item_id": "i30"}, {"user_id": "u3", "item_id": "later"}]}
+        )
+        history = server.ask("/v1/users/u3/history", None, "GET")
+        History.model_validate(history, strict=True)
+        assert [step["item_id"] for step in history["interactions"][-2:]] == ["i30", "later"]
+        assert [step["source"] for step in history["interactions"]] == ["training"] * 6 + ["event"] * 2
+        server.refused("/v1/users/nobody/history", None, 404, "GET")
+        # An item that comes later makes its event count.
+        server.ask("/v1/items", {"items": [{"item_id": "later", "title": "Item 3"}]}, "PUT")
+        assert server.ask("/v1/users/u3/history", None, "GET")["interactions"][-1]["known"]
+
+
+def test_new_items_can_be_recommended_at_once(fresh: Callable[..., Any], run: Run) -> None:
+    with fresh() as server:
+        new = [{"item_id": f"new/{n}", "title": f"Item {n}", "categories": ["War"]} for n in range(3)]
+        found = server.ask("/v1/items", {"items": new}, "PUT")
+        ItemsChanged.model_validate(found, strict=True)
+        assert found["items"] == 39
+        request = {"history": ["i1", "i2"], "allow": ["new/1", "i4", "i5"], "k": 3}
+        answer = server.ask("/v1/recommend", request)
+        assert {item["item_id"] for item in answer["items"]} == {"new/1", "i4", "i5"}
+        # As the library's own model says once it took them up.
+        model = run.recommender()
+        model.add_items(new)
+        wanted = model.recommend(**request)
+        assert [(item["item_id"], item["score"]) for item in answer["items"]] == [
+            (one.item_id, one.score) for one in wanted
+        ]
+        listed = server.ask("/v1/items?query=item+1&limit=100", None, "GET")
+        ItemList.model_validate(listed, strict=True)
+        assert "new/1" in [item["item_id"] for item in listed["items"]]
+        assert server.ask("/v1/recommend", {"history": ["new/1", "i1"], "k": 1})["skipped"] == []
+        # What does not know it says so by leaving it out.
+        alone = server.ask("/v1/recommend", {**request, "system": "backbone"})
+        assert {item["item_id"] for item in alone["items"]} == {"i4", "i5"}
+        server.ask("/v1/items/new%2F1", {"title": "Another", "available": False}, "PATCH")
+        item = server.ask("/v1/items/new%2F1", None, "GET")
+        assert (item["title"], item["available"], item["added"]) == ("Another", False, True)
+        assert "new/1" not in [one["item_id"] for one in server.ask("/v1/recommend", request)["items"]]
+        server.ask("/v1/items/new%2F1", None, "DELETE")
+        server.refused("/v1/items/new%2F1", None, 404, "GET")
+        # Items of the training keep their texts, and can be withdrawn.
+        assert "train again" in server.refused("/v1/items/i4", {"title": "x"}, 409, "PUT")["detail"]
+        server.ask("/v1/items/i4", None, "DELETE")
+        assert [one["item_id"] for one in server.ask("/v1/recommend", {**request, "unknown": "skip"})["items"]] == [
+            "i5"
+        ]
+        server.ask("/v1/items/i4", {"available": True}, "PATCH")
+        assert server.ask("/v1/items/i4", None, "GET")["available"]
+        assert "twice" in server.refused("/v1/items", {"items": [new[0], new[0]]}, 422, "PUT")["detail"]
+
+
+def test_what_came_in_is_there_after_a_start_anew(fresh: Callable[..., Any]) -> None:
+    with fresh() as server:
+        server.ask("/v1/items", {"items": [{"item_id": "new", "title": "Item 40"}]}, "PUT")
+        server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "new"}]})
+        request = {"history": ["i1"], "allow": ["new"], "k": 1}
+        before = server.ask("/v1/recommend", request)["items"]
+    with fresh() as server:
+        assert server.ask("/v1/recommend", request)["items"] == before
+        assert server.ask("/v1/users/zoe/history", None, "GET")["length"] == 1
+
+
+def test_the_next_training_knows_it(run: Run, url: str, tmp_path: Path) -> None:
+    state = State(url)
+    state.write_items(
+        [StoredItem("new", 'A, "quoted"\ntitle', "text", ("War", "a|b")), StoredItem("i1", "other", None, ())]
+    )
+    state.write_events([Event("u3", "new", 1_700_000_000, "a"), Event("zoe", "i1", 7, "b"), Event("zoe", "i2", 9, "c")])
+    done = export(run.dataset, state, tmp_path / "out")
+    export(run.dataset, state, tmp_path / "out")
+    data = read_table(done.interactions, done.items)
+    assert data.n_interactions == run.dataset.n_interactions + 3
+    u3 = [data.items.id(int(item)) for item in data.sequence(data.users.number("u3"))]
+    old = [run.dataset.items.id(int(item)) for item in run.dataset.sequence(run.dataset.users.number("u3"))]
+    assert u3 == [*old, "new"]
+    assert [data.items.id(int(item)) for item in data.sequence(data.users.number("zoe"))] == ["i1", "i2"]
+    new = data.items.number("new")
+    assert data.catalogue.titles[new] == 'A, "quoted"\ntitle'
+    assert data.catalogue.categories[new] == ("War", "a|b")
+    assert data.catalogue.titles[data.items.number("i1")] == "Item 1"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").touch()
+    with pytest.raises(ConfigError, match="something else"):
+        export(run.dataset, state, tmp_path / "other")
+    state.close()
+
+
+def test_a_database_that_is_gone_is_named_and_comes_back(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    own = Postgres(tmp_path)
+    try:
+        with fresh(database=own.url) as server:
+            server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i1", "key": "a"}]})
+            own.stop()
+            answer = server.ask("/v1/recommend", {"user": "u3", "k": 2})
+            assert answer["part"] == "llm"
+            assert "without events" in answer["notes"][0]
+            refused = server.refused("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i2", "key": "b"}]}, 503)
+            assert "Nothing of this call is stored" in refused["detail"]
+            server.refused("/v1/users/zoe/history", None, 503, "GET")
+            own.start()
+            server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i2", "key": "b"}]})
+            assert server.ask("/v1/users/zoe/history", None, "GET")["length"] == 2
+            assert server.ask("/v1/recommend", {"user": "u3", "k": 2})["notes"] == []
+    finally:
+        with contextlib.suppress(AssertionError):
+            own.stop()
+
+
+def test_a_full_disk_is_named(url: str) -> None:
+    if not url.startswith("sqlite"):
+        pytest.skip("SQLite can be told how many pages it may have")
+    state = State(url)
+    state.write_events([Event("u", "a", 1, "first")])
+    with state._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    import sqlalchemy
+
+    @sqlalchemy.event.listens_for(state._engine, "checkout")
+    def limited(connection: Any, record: Any, proxy: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    with pytest.raises(ServerError, match="full") as raised:
+        for n in range(200):
+            state.write_events([Event("u" * 400, "a" * 400, 1, f"k{n}")])
+    assert raised.value.status == 507
+    assert state.read(["u"])[0]["u"][0].key == "first"
+    state.close()
+
+
+@pytest.mark.parametrize("kills", [3])
+def test_what_was_acknowledged_survives_kills(run: Run, tmp_path: Path, kills: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    lost = killed_while_writing(run.path, tmp_path, port, kills, seed=0)
+    assert lost == (set(), set())
+
+
+def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: int) -> tuple[set[str], set[str]]:
+    """Kill a server at random moments under writes; keys of acknowledged events, and ids of items, that it lost."""
+    url, rng = f"http://127.0.0.1:{port}", random.Random(seed)  # noqa: S311  # moments, no secrets
+    database = f"sqlite:///{folder}/state.sqlite3"
+    events: set[str] = set()
+    items: set[str] = set()
+    for round_ in range(kills):
+        server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
+        server.ready(url)
+        stop = threading.Event()
+
+        def write(name: str, stop: threading.Event = stop) -> None:
+            n = 0
+            with httpx.Client(base_url=url, timeout=10) as client:
+                while not stop.is_set():
+                    key = f"{name}-{n}"
+                    n += 1
+                    try:
+                        if name.startswith("items"):
+                            body = {"items": [{"item_id": key, "title": f"Item {n}"}]}
+                            if client.put("/v1/items", json=body).status_code == 200:
+                                items.add(key)
+                        else:
+                            body = {"events": [{"user_id": "zoe", "item_id": "i1", "key": key}]}
+                            if client.post("/v1/events", json=body).status_code == 200:
+                                events.add(key)
+                    except httpx.TransportError:
+                        return
+
+        threads = [threading.Thread(target=write, args=(f"{kind}-{round_}",)) for kind in ("a", "b", "items")]
+        for thread in threads:
+            thread.start()
+        time.sleep(rng.uniform(0.05, 1.5))
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        server.end()
+    state = State(database)
+    kept, known = {event.key for event in state.all_events()}, {item.item_id for item in state.items()[0]}
+    state.close()
+    # And it starts by itself.
+    server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
+    server.ready(url)
+    server.end()
+    assert events
+    return events - kept, items - known
