@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class CausalConfig(Config):
         return prompt
 
 
+@runtime_checkable
 class CausalModel(Protocol):
     """What is asked of a language model."""
 
