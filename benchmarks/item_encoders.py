@@ -209,7 +209,7 @@ def keep(part: str, about: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     encoders = table.get("encoders", {}) | {str(row["vectors"]).rsplit(" ", 1)[0]: dict(about)}
     cells = {"encoders": encoders, part: [*others, {**row, **measured_by("item_encoders")}]}
     write_result(TARGET, table | cells)
-    Console(width=140).print({name: value for name, value in row.items()})
+    Console(width=140).print(dict(row))
 
 
 def main() -> None:
