@@ -32,13 +32,13 @@ from allmrec.recommend.recommender import Recommender
 from allmrec.stages.align import joint_table
 from allmrec.stages.cf import backbone, cf_in_use, known_counts, train_counts
 from allmrec.stages.frozen import language_model
-from allmrec.stages.tune import ALLMREC_STAGES, allmrec_stages, prompted_ranker, stages_until
+from allmrec.stages.tune import ALLMREC_STAGES, TUNE, allmrec_stages, prompted_ranker, stages_until
 from allmrec.store.stages import Stage
 from allmrec.systems.asking import Candidates, Users, asked_protocol
 from allmrec.systems.evaluating import evaluate_systems, run_protocol
 from allmrec.systems.keeping import forget_results
 from allmrec.systems.recommending import recommender
-from allmrec.systems.registry import checked_settings, open_systems
+from allmrec.systems.registry import checked_settings, everything_of, open_systems
 
 __all__ = ["Run", "evaluate", "open_run", "train"]
 
@@ -49,6 +49,8 @@ class Run(core.Run):
 
     def train(self, log: Log = logger.info, until: str = "tune", callbacks: Sequence[Callback] = ()) -> None:
         """Train every stage of A-LLMRec up to `until` that is not there already, made of just these inputs.
+
+        Up to the last stage, the systems that the configuration's `beside` names are trained too.
 
         Args:
             log: takes a line about each stage.
@@ -62,7 +64,8 @@ class Run(core.Run):
             ArtifactError: a stage has another format.
         """
         with called_back(callbacks):
-            schedule.train([(self, stages_until(self.config, until))], log)
+            own = [(self, stages_until(self.config, until))]
+            schedule.train(everything_of(self) if until == TUNE.name else own, log)
 
     @overload
     def recommender(self) -> TrainedALLMRec: ...
@@ -141,7 +144,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     start: core.Run | Path | str | None = None,
 ) -> Run:
-    """Train every stage that is not in `output` already.
+    """Train every stage that is not in `output` already: A-LLMRec's, and those of the systems that `beside` names.
 
     Args:
         dataset: who interacted with what.
@@ -178,7 +181,7 @@ def train(
     if earlier is not None:
         run = continued(run, earlier, ALLMREC_STAGES)
     with progress_shown(progress):
-        schedule.check_models(run, allmrec_stages(run.config))
+        everything_of(run)
         run.keep()
         run.train(logger.info if here.is_main else logger.debug, callbacks=callbacks)
     return run
@@ -203,6 +206,7 @@ def evaluate(
     users: Users | None = None,
     candidates: Candidates | None = None,
     progress: bool | None = None,
+    order_test: bool | None = None,
 ) -> Report:
     """Rank users' test items among candidates with systems of the run.
 
@@ -216,12 +220,15 @@ def evaluate(
         candidates: how many candidates a user, drawn for this call; or the candidates themselves, item ids by user id, the
             same number for each; none: the run's frozen ones.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0.
+        order_test: whether to ask every system again with each history shuffled; none: as the run's configuration says.
 
     Raises:
         ConfigError: an unknown system, a user who has no test item, or candidates that do not fit.
         UnknownIdError: a user or an item that the data does not hold.
         ArtifactError: a stage that a system needs is missing, of other inputs, or damaged.
     """
+    if order_test is not None:
+        run = run.with_config(run.config.changed({"evaluation.order_test": order_test}))
     with progress_shown(progress):
         own = run_protocol(run)
         if users is None and not isinstance(candidates, Mapping):

@@ -88,7 +88,7 @@ def test_over_a_sample_it_is_learned_too() -> None:
         model = {"dim": 16, "max_history": 8, "dropout": 0.1}
         model["objective"] = {"loss": "softmax", "similarity": "cosine", "temperature": 0.1} | objective
         config = PretrainConfig.model_validate(
-            {"model": model, "validation_negatives": None, "training": {"epochs": 25, "learning_rate": 3e-3}}
+            {"model": model, "validation_negatives": "all", "training": {"epochs": 25, "learning_rate": 3e-3}}
         )
         figures.append(pretrain(split, config, 0)[1].best_value)
     assert figures[0] > 0.15, figures

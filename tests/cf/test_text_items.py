@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from allmrec.cf import PretrainConfig, backbone_kind, pretrain
-from allmrec.cf.text_items import TextItems, prepared, with_new_items
-from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.cf.next_item import NextItemLoss
+from allmrec.cf.pretrain import SequenceTask
+from allmrec.cf.text_items import TextItems, of_texts, prepared, with_new_items
+from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.data.batching import SequenceBatch
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.testing.worlds import taste_world
@@ -42,20 +45,22 @@ def config(backbone: str = "sasrec", **training: object) -> PretrainConfig:
         {
             "backbone": backbone,
             "model": MODEL | {"objective": SOFTMAX},
-            "validation_negatives": None,
+            "validation_negatives": "all",
             "training": wanted,
         }
     )
 
 
-def test_prepared_vectors_are_centred_and_of_length_one(texts: torch.Tensor) -> None:
-    found, centre = prepared(texts)
-    torch.testing.assert_close(centre, texts[texts.abs().sum(1) > 0].mean(0))
+def test_prepared_vectors_are_whitened_and_of_length_one(texts: torch.Tensor) -> None:
+    found, whitening = prepared(texts)
+    present = texts.abs().sum(1) > 0
+    torch.testing.assert_close(whitening.centre, texts[present].mean(0))
     assert found[[0, 5]].abs().sum() == 0
-    rest = torch.cat([found[1:5], found[6:]])
-    torch.testing.assert_close(rest.norm(dim=1), torch.ones(len(rest)))
-    assert rest.mean(dim=0).norm() < 0.2
-    assert prepared(torch.zeros(3, 4))[0].abs().sum() == 0
+    torch.testing.assert_close(found[present].norm(dim=1), torch.ones(int(present.sum())))
+    again, _ = prepared(texts[[3, 0, 7]], whitening)
+    torch.testing.assert_close(again, found[[3, 0, 7]])
+    with pytest.raises(DataError, match="No item has a text"):
+        prepared(torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "nextitnet"])
@@ -84,6 +89,36 @@ def test_vectors_that_are_kept_are_those_of_the_weights(texts: torch.Tensor) -> 
         assert items.weight is items.weight
         assert items.weight.requires_grad
     assert items.weight is not items.weight
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "nextitnet"])
+def test_a_sample_makes_the_vectors_that_it_looks_at(backbone: str, split: Split, texts: torch.Tensor) -> None:
+    """The loss and its gradients are those of a plain softmax over the sample, by vectors of the whole catalogue."""
+    model_settings = MODEL | {"objective": SOFTMAX | {"exact_below": 1, "sample": 20}, "dropout": 0.0}
+    settings = PretrainConfig.model_validate(
+        {"backbone": backbone, "model": model_settings, "validation_negatives": "all", "training": {"batch_size": 8}}
+    )
+    kind = backbone_kind(backbone)
+    model = of_texts(kind.build(split.dataset.n_items, split.dataset.n_users, settings.model), texts)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = SequenceTask(model, split, settings, seed=0).batches(0)[0]
+    assert batch.competing is not None
+    assert len(batch.competing) < split.dataset.n_items
+    whole = model.item_vectors()
+    states = model.position_vectors(torch.from_numpy(batch.histories), torch.from_numpy(batch.users))
+    targets = torch.from_numpy(batch.targets)
+    scores = states[targets != 0] @ whole[batch.competing].T + torch.from_numpy(batch.offsets)
+    wanted = F.cross_entropy(scores, torch.searchsorted(torch.from_numpy(batch.competing), targets[targets != 0]))
+    found = NextItemLoss(model).of(batch)
+    torch.testing.assert_close(found, wanted)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ours, theirs = (torch.autograd.grad(loss, parameters, allow_unused=True) for loss in (found, wanted))
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_what_texts_tell_is_learned(split: Split, texts: torch.Tensor) -> None:

@@ -148,7 +148,7 @@ def test_what_cannot_be_evaluated_is_refused(split: Split, oracle: Scored) -> No
         evaluate_rankers([oracle, oracle], protocol, split)
     with pytest.raises(ConfigError, match="'Orakel'; expected one of Oracle"):
         evaluate_rankers([oracle], protocol, split, {"Orakel": 5})
-    with pytest.raises(ConfigError, match="pair 'What' is of 'Orakel'; expected one of Oracle"):
+    with pytest.raises(ConfigError, match="pair of systems has 'Orakel'; expected one of Oracle"):
         evaluate_rankers([oracle], protocol, split, pairs=[Pair("What", "Oracle", "Orakel")])
     with pytest.raises(ConfigError, match="limited to 0 users"):
         evaluate_rankers([oracle], protocol, split, {"Oracle": 0})

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from tests.support.tiny_world import TinyWorld
 
+from allmrec.baselines.fusion import LateFusion
 from allmrec.cf.fused import FusedBackbone
-from allmrec.core.errors import ConfigError
+from allmrec.cf.text_items import TextItems
+from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data import read_table
 from allmrec.data.batching import SequenceBatch
-from allmrec.library import Run
+from allmrec.library import Run, evaluate
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.retrieve import BackboneRetriever
-from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run
+from allmrec.systems.evaluating import evaluate_catalogue
 from allmrec.systems.recommending import open_recommender, recommender
-from allmrec.systems.registry import train_systems
+from allmrec.systems.registry import checked_settings, everything_of, open_systems, train_systems
 from allmrec.systems.towers import fused
 
 SMALL = {
@@ -43,8 +45,10 @@ def test_they_are_trained_evaluated_and_retrieve(run: Run) -> None:
     told: list[str] = []
     train_systems(run, ["towers"], told.append)
     assert [line.split(":")[0] for line in told][-2:] == ["text-tower", "towers"]
-    report = evaluate_run(run, ["backbone", "text-tower", "towers"])
+    report = evaluate(run, ["backbone", "text-tower", "towers"], order_test=True)
     assert [system.name for system in report.systems] == ["SASRec", "Text tower", "Both towers"]
+    assert report.either[0].systems == ("SASRec", "Text tower")
+    assert all(system.order is not None and system.order.ranks != system.ranks for system in report.systems)
     catalogue = evaluate_catalogue(run, ["towers", "allmrec-select"])
     assert [system.name for system in catalogue.systems] == ["Both towers", "A-LLMRec (select)"]
     for name in ("allmrec-select", "llm-only"):
@@ -79,3 +83,68 @@ def test_towers_that_are_wanted_and_not_trained_are_named(tiny_world: TinyWorld,
     with pytest.raises(ConfigError, match=r"allmrec train RUN --system towers"):
         recommender(other)
     assert recommender(Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf"})))
+
+
+def test_what_a_run_trains_beside_is_trained_with_it(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """Late fusion reads the text tower too where it is told so, and what is cheap comes before the language model."""
+    beside = {"beside": ["late-fusion-llm", "towers"], "systems.late-fusion.text_tower": True}
+    config = checked_settings(load_recipe(str(tiny_world.recipe), SMALL | beside))
+    data = read_table(tiny_world.interactions, tiny_world.items)
+    run = Run.create(tmp_path / "run", data, config)
+    told: list[str] = []
+    run.train(told.append)
+    names = [line.split(":")[0] for line in told if ": done" in line]
+    assert names.index("towers") < names.index("align") < names.index("tune") < names.index("late-fusion-llm")
+    fusion = open_systems(run, ["late-fusion"])["late-fusion"].ranker
+    assert isinstance(fusion, LateFusion)
+    assert [name for name in fusion.weights if "Text tower" in name] == [
+        "Text tower",
+        "inverse popularity × Text tower",
+    ]
+    told.clear()
+    run.train(told.append)
+    assert all("there already" in line for line in told)
+    with pytest.raises(ConfigError, match=r"There is no system 'tower'"):
+        everything_of(Run(run.path, data, config.changed({"beside": ["tower"]})))
+
+
+def test_the_catalogues_rows_are_what_is_trained(run: Run) -> None:
+    train_systems(run, ["towers", "ease"], lambda text: None)
+    report = evaluate_catalogue(run)
+    assert list(report.by_name) == ["Popularity", "SASRec", "Text tower", "Both towers", "EASE", "A-LLMRec (select)"]
+    assert [system.key for system in report.systems][2:4] == ["text-tower", "towers"]
+    # A-LLMRec against what retrieves for it, and what both towers hit together.
+    (pair,) = report.pairs
+    assert (pair.system, pair.against) == ("A-LLMRec (select)", "Both towers")
+    (either,) = report.either
+    assert either.systems == ("SASRec", "Text tower")
+    hits = [report.by_name[name].rank_array() <= 10 for name in either.systems]
+    assert either.hits["Hit@10"].value == np.mean(hits[0] | hits[1])
+    by_cf = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf"}))
+    assert [pair.against for pair in evaluate_catalogue(by_cf, ["towers", "sasrec", "allmrec-select"]).pairs] == [
+        "SASRec"
+    ]
+    assert evaluate_catalogue(by_cf, ["towers", "allmrec-select"]).pairs == ()
+
+
+def test_a_run_without_the_language_model_shows_the_rest(run: Run, tmp_path: Path) -> None:
+    small = Run.create(tmp_path / "run", run.dataset, run.config)
+    said: list[str] = []
+    with pytest.raises(ArtifactError, match="has no stage 'pretrain'"):
+        evaluate_catalogue(small)
+    train_systems(small, ["sasrec"], lambda text: None)
+    report = evaluate_catalogue(small, log=said.append)
+    assert list(report.by_name) == ["Popularity", "SASRec"]
+    assert "A-LLMRec itself is not trained" in said[0]
+
+
+def test_stage_1_and_2_stand_on_a_cf_model_over_texts(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    config = load_recipe(str(tiny_world.recipe), SMALL | {"pretrain.model.items": "texts"})
+    run = Run.create(tmp_path / "run", read_table(tiny_world.interactions, tiny_world.items), config)
+    told: list[str] = []
+    run.train(told.append)
+    trained = [line.split(":")[0] for line in told if ": done" in line]
+    assert trained[:2] == ["texts", "pretrain"]
+    found = run.backbone()
+    assert isinstance(getattr(found, "item_emb", None), TextItems)
+    assert len(run.recommender().recommend(user="u3", k=3)) == 3

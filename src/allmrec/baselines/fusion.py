@@ -31,6 +31,9 @@ class FusionConfig(Config):
     """What the regression is fitted on."""
 
     max_history: int = Field(10, ge=1, description="Most recent items of the history whose titles are compared.")
+    text_tower: bool = Field(
+        False, description="Whether the text tower's score is a part too; it is trained where it is not there."
+    )
     validation_users: int = Field(
         500,
         ge=1,
@@ -54,7 +57,7 @@ class LateFusion:
         and c_i times each part's standardised score and times the standardised popularity
 
     n_i are training interactions. In a run the parts are the CF model and the similarity of titles by centred vectors
-    (`TitleSimilarity`); plain ones make a weaker fusion. The products let the weights move from collaboration to text as
+    (`TitleSimilarity`; plain ones make a weaker fusion), with `text_tower` the text tower too. The products let the weights move from collaboration to text as
     items get colder. The weights w maximise the conditional logistic likelihood (McFadden 1974), which is the logistic
     regression for one choice among several: softmax over a query's candidates of w · features. It is convex, so there
     is one answer.

@@ -41,8 +41,15 @@ class NextItemLoss(nn.Module):
 
     def of(self, batch: TrainingBatch) -> Float[Tensor, ""]:
         """The loss of a batch."""
-        with kept_items(self.backbone):
+        with kept_items(self.backbone, self._used(batch)):
             return self._of(batch)
+
+    def _used(self, batch: TrainingBatch) -> Int[Tensor, " items"] | None:
+        """The items that a batch looks at, ascending, padding among them; none where that is the whole catalogue."""
+        if batch.competing is None:
+            return None
+        used = np.union1d(np.append(batch.histories, 0), batch.competing)
+        return torch.as_tensor(used, device=next(self.backbone.parameters()).device)
 
     def _of(self, batch: TrainingBatch) -> Float[Tensor, ""]:
         device = next(self.backbone.parameters()).device

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
 from allmrec.cf.backbone import SequenceBackbone
@@ -45,10 +45,8 @@ class PretrainConfig(Config):
         description="Training positions of a long sequence: its last max_history (the paper's), or all of them.",
     )
     validation_users: int = Field(1000, ge=1, description="Users drawn for validation, at the most.")
-    validation_negatives: int | None = Field(
-        19,
-        ge=1,
-        description="Items that each validation item is ranked against, at the most; none: the whole catalogue.",
+    validation_negatives: PositiveInt | Literal["all"] = Field(
+        19, description="Items that each validation item is ranked against, at the most; all: the whole catalogue."
     )
     training: TrainingConfig = Field(
         TrainingConfig(
@@ -82,6 +80,11 @@ class PretrainConfig(Config):
         return value
 
 
+def validation_negatives(config: PretrainConfig) -> int | None:
+    """How many items each validation item is ranked against; none: all."""
+    return None if config.validation_negatives == "all" else config.validation_negatives
+
+
 class SequenceTask:
     """Next-item prediction at every position with sampled negatives, for `core.training.fit`.
 
@@ -113,7 +116,7 @@ class SequenceTask:
             self._competing = CompetingSampler(split.train_counts(), objective.sample)
         self._loss = NextItemLoss(backbone)
         self._validation = ValidationSample(
-            split, config.validation_users, config.validation_negatives, backbone.max_history, seed
+            split, config.validation_users, validation_negatives(config), backbone.max_history, seed
         )
 
     def batches(self, epoch: int) -> Sequence[TrainingBatch]:
@@ -236,7 +239,7 @@ def _checked(
 ) -> tuple[SequenceBackbone, TrainingLog]:
     """A backbone that came trained, with its validation figures as the only record."""
     backbone.eval()
-    sample = ValidationSample(split, config.validation_users, config.validation_negatives, backbone.max_history, seed)
+    sample = ValidationSample(split, config.validation_users, validation_negatives(config), backbone.max_history, seed)
     with torch.no_grad():
         figures = sample.figures(sample.user_vectors(backbone), backbone.item_vectors())
     record = {"step": 0.0, "epoch": 0.0, **figures}

@@ -102,6 +102,10 @@ class SASRec(SequenceBackbone):
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
         return self.objective.item_side(self.item_emb.weight)
 
+    def vectors_of(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """`E` of some items, without the rest of the catalogue."""
+        return self.objective.item_side(self.item_emb(items))
+
     def position_vectors(
         self, histories: Int[Tensor, "batch length"], users: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length d"]:

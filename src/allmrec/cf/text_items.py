@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone, row_count, with_parameters
+from allmrec.cf.whitening import Whitening
 from allmrec.core.errors import ConfigError
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 # Where a backbone keeps the vectors of texts.
-TEXT_TABLES = ("item_emb.vectors", "item_emb.centre")
+TEXT_TABLES = ("item_emb.vectors", "item_emb.centre", "item_emb.matrix")
 
 ItemSource = Literal["ids", "texts"]
 ITEM_SOURCE = (
@@ -41,23 +42,26 @@ B = TypeVar("B", bound=SequenceBackbone)
 
 
 def prepared(
-    vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"] | None = None
-) -> tuple[Float[Tensor, "rows texts"], Float[Tensor, " texts"]]:
-    """Text vectors as a model reads them: a centre taken out, each of length 1, those of items without a text 0.
+    vectors: Float[Tensor, "rows texts"], whitening: Whitening | None = None
+) -> tuple[Float[Tensor, "rows kept"], Whitening]:
+    """Text vectors as a model reads them: whitened, each of length 1, those of items without a text 0.
 
     Vectors of a sentence encoder or a language model share a few large directions, which say nothing of an item.
 
     Args:
         vectors: zeros where there is no text.
-        centre: that of the catalogue; none: the mean of these.
+        whitening: that of the catalogue; none: fitted on these.
 
     Returns:
-        The vectors, and the centre.
+        The vectors, and the whitening.
+
+    Raises:
+        DataError: no item has a text.
     """
     present = vectors.abs().sum(dim=1) > 0
-    if centre is None:
-        centre = vectors[present].mean(dim=0) if bool(present.any()) else vectors.new_zeros(vectors.shape[1])
-    return F.normalize((vectors - centre) * present[:, None], dim=1), centre
+    if whitening is None:
+        whitening = Whitening.fit(vectors, present)
+    return F.normalize(whitening.of(vectors, present), dim=1), whitening
 
 
 class TextItems(nn.Module):
@@ -69,64 +73,78 @@ class TextItems(nn.Module):
 
     Args:
         vectors: t, one row an item number, row 0 the padding's; see `prepared`.
-        centre: what was taken out of them.
+        whitening: what they were whitened by.
         dim: length of the vectors that come out.
         dropout: between the layers.
     """
 
     vectors: Tensor
     centre: Tensor
+    matrix: Tensor
 
     def __init__(
-        self, vectors: Float[Tensor, "rows texts"], centre: Float[Tensor, " texts"], dim: int, dropout: float = 0.1
+        self, vectors: Float[Tensor, "rows kept"], whitening: Whitening, dim: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
         self.register_buffer("vectors", vectors.clone())
-        self.register_buffer("centre", centre.clone())
+        self.register_buffer("centre", whitening.centre.clone())
+        self.register_buffer("matrix", whitening.matrix.clone())
         self.network = nn.Sequential(
             nn.Linear(vectors.shape[1], 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
         )
         self._kept: Tensor | None = None
+        # Where each item number stands in what is kept; none: at its own number.
+        self._place: Tensor | None = None
 
     def extended(self, vectors: Float[Tensor, "new texts"]) -> TextItems:
         """The same with items behind the others, from the untouched vectors of their texts."""
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
-        new, _ = prepared(vectors.to(self.vectors), self.centre)
+        new, _ = prepared(vectors.to(self.vectors), Whitening(self.centre, self.matrix))
         other.register_buffer("vectors", torch.cat([self.vectors, new]))
-        other._kept = None
+        other._kept = other._place = None
         return other
 
     @property
     def weight(self) -> Float[Tensor, "rows d"]:
         """Every item's vector; row 0 is zero."""
-        if self._kept is not None:
+        if self._kept is not None and self._place is None:
             return self._kept
-        found: Tensor = self.network(self.vectors)
-        found = found * (torch.arange(len(found), device=found.device) > 0)[:, None]
+        found = self._made(torch.arange(len(self.vectors), device=self.vectors.device))
         if not self.training and not torch.is_grad_enabled():
             self._kept = found
         return found
 
+    def _made(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items d"]:
+        found: Tensor = self.network(self.vectors[items])
+        return found * (items > 0)[:, None]
+
     def forward(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
-        """Vectors of some items."""
+        """Vectors of some items; within `kept` of some, of these alone."""
+        if self._kept is not None and self._place is not None:
+            return F.embedding(self._place[items], self._kept)
         return F.embedding(items, self.weight)
 
     def train(self, mode: bool = True) -> TextItems:
         """Forget vectors of earlier weights; see `torch.nn.Module.train`."""
-        self._kept = None
+        self._kept = self._place = None
         super().train(mode)
         return self
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Compute every vector once for the length of the block, gradients included."""
-        self._kept = None
-        self._kept = self.weight
+    def kept(self, items: Int[Tensor, " items"] | None = None) -> Iterator[None]:
+        """Compute vectors once for the length of the block, gradients included: of some items, ascending, or of all."""
+        self._kept = self._place = None
+        if items is None:
+            self._kept = self.weight
+        else:
+            self._place = torch.zeros(len(self.vectors), dtype=torch.long, device=items.device)
+            self._place[items] = torch.arange(len(items), device=items.device)
+            self._kept = self._made(items)
         try:
             yield
         finally:
-            self._kept = None
+            self._kept = self._place = None
 
 
 def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"]) -> B:
@@ -173,19 +191,21 @@ def loaded(kind: Callable[[int, Any], B], arrays: Mapping[str, np.ndarray | Tens
     def made() -> B:
         model = kind(n_items, config)
         if config.items == "texts":
-            shape = (n_items + 1, row_count(arrays, TEXT_TABLES[1], name))
-            model.item_emb = TextItems(torch.zeros(shape), torch.zeros(shape[1]), model.dim)
+            texts, matrix = row_count(arrays, TEXT_TABLES[1], name), arrays.get(TEXT_TABLES[2])
+            kept = 0 if matrix is None or matrix.ndim != 2 else matrix.shape[1]
+            none = Whitening(torch.zeros(texts), torch.zeros(texts, kept))
+            model.item_emb = TextItems(torch.zeros(n_items + 1, kept), none, model.dim)
         return model
 
     return with_parameters(made, arrays, f"{name} of {config!r}")
 
 
 @contextmanager
-def kept_items(backbone: SequenceBackbone) -> Iterator[None]:
-    """Where a backbone's items are made of texts, make them once for the length of the block."""
-    items = getattr(backbone, "item_emb", None)
-    if isinstance(items, TextItems):
-        with items.kept():
+def kept_items(backbone: SequenceBackbone, items: Int[Tensor, " items"] | None = None) -> Iterator[None]:
+    """Where a backbone's items are made of texts, make them once for the length of the block: some, ascending, or all."""
+    table = getattr(backbone, "item_emb", None)
+    if isinstance(table, TextItems):
+        with table.kept(items):
             yield
     else:
         yield

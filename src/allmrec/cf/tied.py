@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from allmrec.cf.backbone import SequenceBackbone
@@ -77,3 +77,7 @@ class TiedBackbone(SequenceBackbone, Generic[C]):
     def item_vectors(self) -> Float[Tensor, "rows d"]:
         """`E`, one row per item number (`items + 1` rows; row 0 pads)."""
         return self.objective.item_side(self.item_emb.weight)
+
+    def vectors_of(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """`E` of some items, without the rest of the catalogue."""
+        return self.objective.item_side(self.item_emb(items))

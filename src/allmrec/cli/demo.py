@@ -17,7 +17,7 @@ from allmrec.data.build import prepare_source
 from allmrec.library import Run
 from allmrec.recipes.files import load_recipe, parse_changes
 from allmrec.systems.evaluating import run_protocol
-from allmrec.systems.registry import checked_settings, train_systems
+from allmrec.systems.registry import checked_settings
 
 __all__ = ["register"]
 
@@ -45,8 +45,6 @@ def register(app: typer.Typer) -> None:
         config = checked_settings(load_recipe("demo", changes))
         run = Run.create(output, dataset, config, chosen_device(device))
         run.train(announce)
-        # The bar to be above, and what the language model adds to it.
-        train_systems(run, ["late-fusion", "late-fusion-llm"], announce)
         CONSOLE.rule("Evaluation")
         show_evaluation(run)
         CONSOLE.rule("One user")

@@ -31,17 +31,24 @@ def register(app: typer.Typer) -> None:
         systems: Annotated[
             str | None,
             typer.Option(
-                help=f"Some of: {', '.join(SYSTEMS)}. Default: all that the run has; with --catalogue popularity, the CF model "
-                "and A-LLMRec."
+                help=f"Some of: {', '.join(SYSTEMS)}. Default: all that the run has; with --catalogue what ranks without the "
+                "language model, and A-LLMRec."
             ),
         ] = None,
         catalogue: Annotated[
             bool, typer.Option("--catalogue", help="Rank the whole catalogue instead of the candidates.")
         ] = False,
+        order: Annotated[
+            bool,
+            typer.Option(
+                "--order",
+                help="Rank again with every history shuffled, and show what that costs each system; takes as long again.",
+            ),
+        ] = False,
         device: DeviceOption = "auto",
     ) -> None:
         opened = Run.open(run, chosen_device(device))
-        changes = {"users": users, "title_users": title_users}
+        changes = {"users": users, "title_users": title_users, "order_test": order or None}
         wanted = opened.config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
         opened = opened.with_config(opened.config.model_copy(update={"evaluation": wanted}))
         names = None if systems is None else [name.strip() for name in systems.split(",")]

@@ -15,16 +15,16 @@ from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.continuing import continued
 from allmrec.pipeline.run import Run
-from allmrec.pipeline.schedule import check_models, train
+from allmrec.pipeline.schedule import Job, check_models, train
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe, parse_changes, recipe_names
 from allmrec.stages.tune import ALLMREC_STAGES, stages_until
-from allmrec.systems.registry import SYSTEMS, check_trainable, checked_settings, train_systems
+from allmrec.systems.registry import SYSTEMS, check_trainable, checked_settings, everything_of, train_systems
 
 __all__ = ["register"]
 
 _HELP = {
-    "train": "Run every stage that is not there already: CF model, alignment, prompts.",
+    "train": "Run every stage that is not there already: CF model, alignment, prompts, and the systems that `beside` names.",
     "pretrain": "Train the collaborative-filtering model only.",
     "align": "Stage 1: align the CF item space with the text space.",
     "tune": "Stage 2: put users and items into the language model's token space.",
@@ -108,17 +108,19 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             run = Run.draft(output, data, config, place, save_every)
             if earlier is not None:
                 run = continued(run, earlier, ALLMREC_STAGES)
-        stages = stages_until(run.config, until)
+        jobs: list[Job] = [(run, stages_until(run.config, until))]
         if system:
             check_trainable(run, system)
+        elif verb == "train":
+            jobs = everything_of(run)
         else:
-            check_models(run, stages)
+            check_models(*jobs[0])
         run.keep()
         tell = announce if here.is_main else lambda text: None
         if system:
             train_systems(run, system, tell)
         else:
-            train([(run, stages)], tell)
+            train(jobs, tell)
         after = {"pretrain": "align", "align": "tune"}.get(until)
         tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
 

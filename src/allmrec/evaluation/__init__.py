@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from allmrec.evaluation.catalogue import CatalogueRecommender, evaluate_recommenders
+from allmrec.evaluation.either import Either
 from allmrec.evaluation.evaluator import evaluate_rankers
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import hit, metric_values, ndcg, reciprocal_rank, target_rank, target_ranks
+from allmrec.evaluation.order import OrderTest
 from allmrec.evaluation.protocol import EvaluationProtocol, draw_protocol
 from allmrec.evaluation.rendering import markdown, render, verdict
 from allmrec.evaluation.report import Pair, PairedDifference, Report, SystemResult
@@ -13,8 +15,10 @@ from allmrec.evaluation.scenarios import cold_and_warm_items, scenario_masks
 
 __all__ = [
     "CatalogueRecommender",
+    "Either",
     "Estimate",
     "EvaluationProtocol",
+    "OrderTest",
     "Pair",
     "PairedDifference",
     "Report",

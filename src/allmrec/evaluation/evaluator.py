@@ -17,9 +17,10 @@ from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.progress import progress_bar
 from allmrec.data.splitting import Split
 from allmrec.evaluation.metrics import target_ranks
+from allmrec.evaluation.order import compare_order, shuffled_histories, shuffled_name
 from allmrec.evaluation.partial import Found, PartialResults
 from allmrec.evaluation.protocol import EvaluationProtocol
-from allmrec.evaluation.report import Pair, Report, compare, compare_pairs, summarise
+from allmrec.evaluation.report import Pair, Report, compare, compare_either, compare_pairs, summarise
 from allmrec.ranking import Query, Ranker, Ranking
 
 __all__ = ["Evaluator", "Note", "evaluate_rankers"]
@@ -82,6 +83,8 @@ class Evaluator(ABC, Generic[S]):
         *,
         reference: str = "SASRec",
         pairs: Sequence[Pair] = (),
+        either: Sequence[tuple[str, str]] = (),
+        order_test: bool = False,
         notes: Mapping[str, Note] | None = None,
         kept: PartialResults | None = None,
         about: str = "",
@@ -103,6 +106,8 @@ class Evaluator(ABC, Generic[S]):
             users_limit: for systems too slow for all users, how many of the protocol's first to ask about, by name.
             reference: the system that others are compared with, where it is among them.
             pairs: two systems at a time whose difference is wanted too.
+            either: names of two systems at a time whose hits are wanted together.
+            order_test: ask every system again with each history shuffled, which takes as long again.
             notes: what a reader must know of a system, by name; a function is asked after the system has ranked.
             kept: where what was found is kept until the report is written; none: nowhere.
             about: what a reader must know of the users and candidates, for the report.
@@ -118,32 +123,31 @@ class Evaluator(ABC, Generic[S]):
             DataError: a system's answer holds an item that it may not hold, or an item twice, or is missing.
         """
         limits, remarks = dict(users_limit or {}), dict(notes or {})
-        _check_wishes([system.name for system in systems], limits, remarks, pairs, ks)
+        asked_together = [*((pair.system, pair.against) for pair in pairs), *either]
+        _check_wishes([system.name for system in systems], limits, remarks, asked_together, ks)
         queries = protocol.queries(split)
+        shuffled = shuffled_histories(queries, protocol.seed) if order_test else []
         k, size = self.places(ks), self.batch_size if batch_size is None else batch_size
         results = []
         for number, system in enumerate(systems, start=1):
             name = system.name
             n = min(len(protocol), limits.get(name, len(protocol)))
-            found = None if kept is None else kept.read(name, n)
-            if found is None or found.note is None:
-                doing = f"{self.doing} {name} ({number} of {len(systems)}, {protocol.part})"
-                found = self._ranks(system, protocol, queries[:n], size, k, doing, found, kept)
-                note = note() if callable(note := remarks.get(name, "")) else note
-                found = replace(found, note=note)
-                if kept is not None:
-                    kept.write(name, found)
-            results.append(
-                summarise(
-                    name,
-                    protocol.users[:n],
-                    found.ranks,
-                    protocol_hash=protocol.hash,
-                    seconds=found.seconds,
-                    ks=ks,
-                    note=found.note or "",
-                )
+            place = f"({number} of {len(systems)}, {protocol.part})"
+            found = self._found(name, place, system, protocol, queries[:n], size, k, remarks.get(name, ""), kept)
+            result = summarise(
+                name,
+                protocol.users[:n],
+                found.ranks,
+                protocol_hash=protocol.hash,
+                seconds=found.seconds,
+                ks=ks,
+                note=found.note or "",
             )
+            if order_test:
+                # After the note is taken, which may count a system's answers.
+                again = self._found(shuffled_name(name), place, system, protocol, shuffled[:n], size, k, "", kept)
+                result = replace(result, order=compare_order(found.ranks, again.ranks, protocol.hash, ks))
+            results.append(result)
         scenario, n_candidates = self.setting(protocol, split, k)
         return Report(
             systems=tuple(results),
@@ -161,23 +165,51 @@ class Evaluator(ABC, Generic[S]):
             command=command,
             git_commit=git_commit,
             pairs=compare_pairs(results, pairs, protocol.hash, ks),
+            either=compare_either(results, either, protocol.hash, ks),
         )
 
-    def _ranks(
+    def _found(
         self,
+        name: str,
+        place: str,
         system: S,
         protocol: EvaluationProtocol,
         queries: Sequence[Query],
         batch_size: int,
         k: int,
-        doing: str,
+        note: Note,
+        kept: PartialResults | None,
+    ) -> Found:
+        """A system's ranks, read where they are kept whole, else asked for.
+
+        Args:
+            name: under which they are kept, and what the progress bar says before `place`.
+            note: a function is asked after the system has ranked.
+        """
+        found = None if kept is None else kept.read(name, len(queries))
+        if found is None or found.note is None:
+            found = self._ranks(name, place, system, protocol, queries, batch_size, k, found, kept)
+            found = replace(found, note=note() if callable(note) else note)
+            if kept is not None:
+                kept.write(name, found)
+        return found
+
+    def _ranks(
+        self,
+        name: str,
+        place: str,
+        system: S,
+        protocol: EvaluationProtocol,
+        queries: Sequence[Query],
+        batch_size: int,
+        k: int,
         before: Found | None,
         kept: PartialResults | None,
     ) -> Found:
         """The target's rank for each query, infinity where it is missing, and the seconds that the system took.
 
         Args:
-            doing: what the progress bar says.
+            name, place: see `_found`.
             before: the first queries' ranks, where they are known.
             kept: takes what is known when time is up, and when the work is cut off.
         """
@@ -188,7 +220,7 @@ class Evaluator(ABC, Generic[S]):
         if before is not None and first:
             ranks[:first], seconds = before.ranks[:first], before.seconds * first / len(before.ranks)
         try:
-            with progress_bar(doing, len(queries), first) as bar:
+            with progress_bar(f"{self.doing} {name} {place}", len(queries), first) as bar:
                 for start in range(first, len(queries), batch_size):
                     batch = queries[start : start + batch_size]
                     given = self.given(protocol, batch, start)
@@ -201,10 +233,10 @@ class Evaluator(ABC, Generic[S]):
                     done = stop
                     bar.advance(len(batch), f"Hit@{k} {float(np.mean(ranks[:done] <= k)):.3f}")
                     if kept is not None and kept.due():
-                        kept.write(system.name, Found(ranks[:done], seconds))
+                        kept.write(name, Found(ranks[:done], seconds))
         except KeyboardInterrupt:
             if kept is not None:
-                kept.write(system.name, Found(ranks[:done], seconds))
+                kept.write(name, Found(ranks[:done], seconds))
             raise
         return Found(ranks, seconds)
 
@@ -251,7 +283,7 @@ def _check_wishes(
     names: Sequence[str],
     limits: Mapping[str, int],
     remarks: Mapping[str, Note],
-    pairs: Sequence[Pair],
+    together: Sequence[tuple[str, str]],
     ks: Sequence[int],
 ) -> None:
     """Refuse what cannot be evaluated, before anybody is asked."""
@@ -260,10 +292,10 @@ def _check_wishes(
     for name in (*limits, *remarks):
         if name not in names:
             raise ConfigError(f"A limit or note is for {name!r}; expected one of {', '.join(names)}.")
-    for pair in pairs:
-        for name in (pair.system, pair.against):
+    for two in together:
+        for name in two:
             if name not in names:
-                raise ConfigError(f"The pair {pair.title!r} is of {name!r}; expected one of {', '.join(names)}.")
+                raise ConfigError(f"A pair of systems has {name!r}; expected one of {', '.join(names)}.")
     if 1 not in ks:
         raise ConfigError(f"Metrics at {list(ks)} were asked for; 1 must be among them, for the verdict is on Hit@1.")
     for name, limit in limits.items():

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from allmrec.core.errors import DataError
+from allmrec.core.seeding import numpy_generator
 
-__all__ = ["Estimate", "bootstrap_mean", "paired_difference"]
+__all__ = ["Estimate", "bootstrap_generator", "bootstrap_mean", "paired_difference"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Estimate:
     def includes_zero(self) -> bool:
         """Whether 0 is in the interval; for a difference: whether neither side is shown to be better."""
         return self.low <= 0.0 <= self.high
+
+
+def bootstrap_generator(protocol_hash: str, metric: str) -> np.random.Generator:
+    """Where resamples of a protocol's users come from: the same for every system, so that intervals repeat exactly."""
+    return numpy_generator(0, "bootstrap", protocol_hash, metric)
 
 
 def bootstrap_mean(

@@ -7,8 +7,9 @@ from rich.console import Group
 from rich.table import Table
 
 from allmrec.core.visible import as_markdown, as_markdown_code, as_terminal
+from allmrec.evaluation.changes import changes
 from allmrec.evaluation.intervals import Estimate
-from allmrec.evaluation.report import Report, SystemResult, changes
+from allmrec.evaluation.report import Report, SystemResult
 
 __all__ = ["markdown", "render", "verdict"]
 
@@ -45,17 +46,16 @@ def render(report: Report, before: Report | None = None) -> Group:
         )
         if system.note:
             notes.append(as_terminal(f"  {system.name}: {system.note}"))
-    more = [_table(rows) for rows in (_cost_cells(report), _change_cells(before, report)) if len(rows) > 1]
-    pairs = [as_terminal(line) for line in _pair_lines(report, digits=3)]
-    return Group(quality, about, *more, *notes, *pairs)
+    more = [_table(rows) for rows in _more_cells(report, before, digits=3)]
+    said = [as_terminal(line) for line in (*_pair_lines(report, digits=3), *_either_lines(report, digits=3))]
+    return Group(quality, about, *more, *notes, *said)
 
 
 def markdown(report: Report, before: Report | None = None) -> str:
-    """The same for a document, with every interval, what it was measured on, the verdict, and each pair's difference."""
+    """The same for a document, with every interval, what it was measured on, the verdict, and what two systems show together."""
     lines = _ruled(_cells(report), last="---")
-    for rows in (_cost_cells(report), _change_cells(before, report)):
-        if len(rows) > 1:
-            lines += ["", *_ruled(rows)]
+    for rows in _more_cells(report, before):
+        lines += ["", *_ruled(rows)]
     about = [
         as_markdown(_title(report)) + ".",
         as_markdown(f"Device: {report.device}. Date: {report.date}. Commit: {report.git_commit or 'unknown'}."),
@@ -65,7 +65,7 @@ def markdown(report: Report, before: Report | None = None) -> str:
     ]
     if report.command:
         about.append(f"Command: {as_markdown_code(report.command)}")
-    said = "\n\n".join(as_markdown(line) for line in (verdict(report), *_pair_lines(report)))
+    said = "\n\n".join(as_markdown(line) for line in (verdict(report), *_pair_lines(report), *_either_lines(report)))
     return "\n".join([*lines, "", said, "", *about]) + "\n"
 
 
@@ -84,6 +84,23 @@ def _table(rows: list[list[str]]) -> Table:
     for row in rows[1:]:
         table.add_row(*map(as_terminal, row))
     return table
+
+
+def _more_cells(report: Report, before: Report | None, digits: int = 4) -> list[list[list[str]]]:
+    """The tables behind the first, of those that say something."""
+    tables = (_order_cells(report, digits), _cost_cells(report), _change_cells(before, report))
+    return [rows for rows in tables if len(rows) > 1]
+
+
+def _order_cells(report: Report, digits: int) -> list[list[str]]:
+    """What each system loses when histories are shuffled, of those that were asked."""
+    names = ["Hit@1", f"NDCG@{max(report.ks)}"] if max(report.ks) > 1 else ["Hit@1"]
+    rows = [["histories shuffled", *(f"{name}, shuffled less in order" for name in names)]]
+    for system in report.systems:
+        if system.order is not None:
+            found = [_figure(system.order.differences[name], True, digits) for name in names]
+            rows.append([system.name, *found])
+    return rows
 
 
 def _cost_cells(report: Report) -> list[list[str]]:
@@ -157,6 +174,19 @@ def _pair_lines(report: Report, digits: int = 4) -> list[str]:
         if more := by_metric.get(metric := f"NDCG@{max(report.ks)}"):
             said += f"; {metric} {_figure(more.estimate, True, digits)}"
         lines.append(f"{pair.title}: {said}.")
+    return lines
+
+
+def _either_lines(report: Report, digits: int = 4) -> list[str]:
+    """A sentence for each two systems whose hits are wanted together: at the largest k that there is."""
+    lines = []
+    for either in report.either:
+        name, users = f"Hit@{max(report.ks)}", f"{either.n_users:,} user{'s' if either.n_users != 1 else ''}"
+        lines.append(
+            f"{name} of {' or '.join(either.systems)}, whichever hits: {_figure(either.hits[name], digits=digits)}, "
+            f"{_figure(either.gains[name], True, digits)} on the better of the two, {users}: what choosing between both "
+            "for each user could reach."
+        )
     return lines
 
 

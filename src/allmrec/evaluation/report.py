@@ -14,20 +14,20 @@ from jaxtyping import Float64, Int, Int64
 from pydantic import TypeAdapter, ValidationError
 
 from allmrec.core.artifacts import atomic_write, content_hash, read_json
-from allmrec.core.errors import ArtifactError, ConfigError, DataError
-from allmrec.core.seeding import numpy_generator
+from allmrec.core.errors import ArtifactError, DataError
+from allmrec.evaluation.either import Either, hits_of_either
 from allmrec.evaluation.files import readable_json
-from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
+from allmrec.evaluation.intervals import Estimate, bootstrap_generator, bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values
+from allmrec.evaluation.order import OrderTest
 
 __all__ = [
-    "Change",
     "Pair",
     "PairedDifference",
     "Report",
     "SystemResult",
-    "changes",
     "compare",
+    "compare_either",
     "compare_pairs",
     "summarise",
 ]
@@ -49,6 +49,7 @@ class SystemResult:
         note: what a reader must know, such as why there are few users.
         key: the name that commands know it by; empty where it has none.
         costs: what its training took: `train_seconds`, `trained_parameters`, `peak_memory` (bytes), where they are known.
+        order: what it finds when histories are shuffled, where that was asked.
     """
 
     name: str
@@ -59,6 +60,7 @@ class SystemResult:
     note: str = ""
     key: str = ""
     costs: dict[str, float] = field(default_factory=dict)
+    order: OrderTest | None = None
 
     @property
     def n_users(self) -> int:
@@ -121,6 +123,7 @@ class Report:
         date: when, ISO 8601, UTC.
         made_of: what the systems were trained to, as keys of stages by name: reports of equal keys are of equal models.
         pairs: further differences of two systems that were asked for, answered.
+        either: what two systems hit together, of those that were asked for.
     """
 
     systems: tuple[SystemResult, ...]
@@ -139,6 +142,7 @@ class Report:
     git_commit: str | None = None
     made_of: dict[str, str] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
+    either: tuple[Either, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, SystemResult]:
@@ -190,7 +194,7 @@ def summarise(
         DataError: there are no users.
     """
     metrics = {
-        metric: bootstrap_mean(values, _generator(protocol_hash, metric))
+        metric: bootstrap_mean(values, bootstrap_generator(protocol_hash, metric))
         for metric, values in metric_values(ranks, ks).items()
     }
     listed = tuple(int(rank) if np.isfinite(rank) else None for rank in ranks)
@@ -221,6 +225,24 @@ def compare_pairs(
     return tuple(pair for pair in answered if pair.differences)
 
 
+def compare_either(
+    systems: Sequence[SystemResult],
+    wanted: Sequence[tuple[str, str]],
+    protocol_hash: str,
+    ks: Sequence[int] = (1, 5, 10),
+) -> tuple[Either, ...]:
+    """What two systems hit together, on the users that both were asked about; two that share none are left out."""
+    by_name = {system.name: system for system in systems}
+    found = []
+    for names in wanted:
+        first, second = (by_name[name] for name in names)
+        common, mine, theirs = np.intersect1d(first.user_array(), second.user_array(), True, True)
+        if len(common):
+            ranks = first.rank_array()[mine], second.rank_array()[theirs]
+            found.append(hits_of_either(names, *ranks, protocol_hash, ks))
+    return tuple(found)
+
+
 def _paired(
     system: SystemResult, against: SystemResult, protocol_hash: str, ks: Sequence[int]
 ) -> tuple[PairedDifference, ...]:
@@ -235,53 +257,10 @@ def _paired(
             against.name,
             metric,
             len(common),
-            paired_difference(values, theirs_by_metric[metric], _generator(protocol_hash, metric)),
+            paired_difference(values, theirs_by_metric[metric], bootstrap_generator(protocol_hash, metric)),
         )
         for metric, values in metric_values(system.rank_array()[mine], ks).items()
     )
-
-
-@dataclass(frozen=True)
-class Change:
-    """One system before and after something that it is made of was trained again.
-
-    Attributes:
-        before, after: its results; the name may have changed with the CF model.
-        difference: after less before in `metric`, over the users that both were asked about.
-    """
-
-    before: SystemResult
-    after: SystemResult
-    metric: str
-    n_users: int
-    difference: Estimate
-
-
-def changes(before: Report, after: Report, metric: str = "Hit@1") -> tuple[Change, ...]:
-    """What became of each system of two reports on the same protocol; those of only one are left out.
-
-    Raises:
-        ConfigError: the reports are of different users or candidates.
-    """
-    if before.protocol_hash != after.protocol_hash:
-        raise ConfigError("The two reports are of different users or candidates, so their figures do not compare.")
-    earlier = {system.key: system for system in before.systems if system.key}
-    found = []
-    for now in after.systems:
-        then = earlier.get(now.key)
-        if then is None:
-            continue
-        common, mine, theirs = np.intersect1d(now.user_array(), then.user_array(), True, True)
-        if len(common):
-            new = metric_values(now.rank_array()[mine], after.ks)[metric]
-            old = metric_values(then.rank_array()[theirs], after.ks)[metric]
-            estimate = paired_difference(new, old, _generator(after.protocol_hash, metric))
-            found.append(Change(then, now, metric, len(common), estimate))
-    return tuple(found)
-
-
-def _generator(protocol_hash: str, metric: str) -> np.random.Generator:
-    return numpy_generator(0, "bootstrap", protocol_hash, metric)
 
 
 def _content(value: dict[str, Any]) -> str:
@@ -299,26 +278,43 @@ def _check(report: Report) -> None:
         raise DataError(f"it has {len(report.systems)} systems and figures at {list(report.ks)}")
     names = set(metric_values(np.ones(1), report.ks))
     for system in report.systems:
-        if len(system.ranks) != len(system.users) or not system.users:
-            raise DataError(f"{system.name} has {len(system.ranks)} ranks for {system.n_users} users")
-        if len(set(system.users)) < len(system.users) or min(system.users) < 0:
-            raise DataError(f"{system.name} ranked a user twice, or one without a number")
-        if any(rank is not None and rank < 1 for rank in system.ranks) or set(system.metrics) != names:
-            raise DataError(f"{system.name} has a rank below 1, or other metrics than {', '.join(sorted(names))}")
-        numbers = [*system.costs.values(), system.seconds]
-        numbers += [number for found in system.metrics.values() for number in (found.value, found.low, found.high)]
-        if not all(np.isfinite(number) for number in numbers):
-            raise DataError(f"{system.name} has a figure that is no finite number")
+        _check_system(system, names)
     if len(report.by_name) < len(report.systems):
         raise DataError("two of its systems share a name")
     found = [*report.differences, *(difference for pair in report.pairs for difference in pair.differences)]
-    if any(
-        d.metric not in names or not np.isfinite((d.estimate.value, d.estimate.low, d.estimate.high)).all()
-        for d in found
-    ):
+    if not _finite([d.estimate for d in found]) or any(d.metric not in names for d in found):
         raise DataError("it has a difference that is no finite number, or of no metric of its own")
     if any("Hit@1" not in {difference.metric for difference in pair.differences} for pair in report.pairs):
         raise DataError("a pair of systems has no difference in Hit@1")
+    wanted = {f"Hit@{k}" for k in report.ks}
+    for either in report.either:
+        figures = [*either.hits.values(), *either.gains.values()]
+        if set(either.hits) != wanted or set(either.gains) != wanted or not _finite(figures):
+            raise DataError(f"what {' or '.join(either.systems)} hit together is no finite {', '.join(sorted(wanted))}")
+
+
+def _check_system(system: SystemResult, names: set[str]) -> None:
+    """The same for one system; `names` are those of the report's metrics."""
+    if len(system.ranks) != len(system.users) or not system.users:
+        raise DataError(f"{system.name} has {len(system.ranks)} ranks for {system.n_users} users")
+    if len(set(system.users)) < len(system.users) or min(system.users) < 0:
+        raise DataError(f"{system.name} ranked a user twice, or one without a number")
+    if any(rank is not None and rank < 1 for rank in system.ranks) or set(system.metrics) != names:
+        raise DataError(f"{system.name} has a rank below 1, or other metrics than {', '.join(sorted(names))}")
+    if not np.isfinite([*system.costs.values(), system.seconds]).all() or not _finite([*system.metrics.values()]):
+        raise DataError(f"{system.name} has a figure that is no finite number")
+    order = system.order
+    if order is not None and (
+        len(order.ranks) != len(system.users)
+        or any(rank is not None and rank < 1 for rank in order.ranks)
+        or set(order.differences) != names
+        or not _finite([*order.differences.values()])
+    ):
+        raise DataError(f"{system.name} has an order test that is of other users or metrics, or no finite number")
+
+
+def _finite(estimates: Sequence[Estimate]) -> bool:
+    return bool(np.isfinite([(one.value, one.low, one.high) for one in estimates]).all())
 
 
 def _parse(value: Any, where: str) -> Report:

@@ -66,6 +66,10 @@ class EvaluationConfig(Config):
         None, ge=1, description="The first so many of them for systems that score titles, which is slow; none: all."
     )
     candidates: int = Field(20, ge=2, description="Candidates a user, the target included.")
+    order_test: bool = Field(
+        False,
+        description="Ask every system again with each history shuffled, and report what that costs it; takes as long again.",
+    )
 
 
 class RunConfig(Config):
@@ -84,6 +88,9 @@ class RunConfig(Config):
         {},
         description="Settings of systems beside A-LLMRec, a group for each by its name. Each is checked by its own class; what "
         "is not given there is as in the run's own stages or as that class says.",
+    )
+    beside: tuple[str, ...] = Field(
+        (), description="Systems that `allmrec train` trains beside A-LLMRec where no --system is given, by name."
     )
     held_out_targets: int = Field(
         0, ge=0, description="Last training items of each user that CF does not train on, for stage 2 to learn from."

@@ -19,6 +19,7 @@ from allmrec.data.splitting import Split, leave_one_out
 from allmrec.pipeline.continuing import earlier_weights
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.recipes.config import RunConfig
+from allmrec.stages.texts import TEXTS, text_vectors
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = [
@@ -52,9 +53,15 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return config.pretrain.model_dump(mode="json")
 
 
+def _parents(config: RunConfig) -> tuple[StageKind, ...]:
+    """Vectors of texts where the CF model's items are made of them."""
+    return (TEXTS,) if getattr(config.pretrain.model, "items", "ids") == "texts" else ()
+
+
 def _train(run: Run, stage: Stage, kind: StageKind, split: Split) -> StageResult:
     earlier = earlier_weights(run, kind)
-    model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device, earlier)
+    texts = text_vectors(run)[0] if _parents(run.config) else None
+    model, log = pretrain(split, run.config.pretrain, run.config.seed, run.resume(stage), run.device, earlier, texts)
     return StageResult(model.state_dict(), log.as_json())
 
 
@@ -69,6 +76,7 @@ PRETRAIN: StageKind = StageKind(
     "pretrain",
     _settings,
     lambda run, stage: _train(run, stage, PRETRAIN, run.split),
+    parents=_parents,
     inputs=held_out_input,
     continuation=Continuation(cf_shape, lambda run: run.split.train_end),
 )
@@ -77,6 +85,7 @@ REFERENCE: StageKind = StageKind(
     "reference",
     _settings,
     lambda run, stage: _train(run, stage, REFERENCE, everything(run)),
+    parents=_parents,
     inputs=lambda config: {"held_out_targets": "0"},
     before=lambda config: (PRETRAIN,),
     continuation=Continuation(cf_shape, lambda run: everything(run).train_end),

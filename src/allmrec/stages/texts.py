@@ -1,4 +1,4 @@
-"""The stages `texts` and `whitening`: vectors of items' texts by what nobody tuned, and their similarity."""
+"""The stage `texts`: vectors of items' texts by what nobody tuned, and their similarity."""
 
 from __future__ import annotations
 
@@ -29,15 +29,12 @@ from allmrec.text.bank import TextBank
 from allmrec.text.causal import CausalEncoder
 from allmrec.text.encoder import EncoderConfig
 from allmrec.text.similarity import TitleSimilarity
-from allmrec.text.whitening import Whitening
 
 __all__ = [
     "TEXTS",
-    "WHITENING",
     "item_texts",
     "new_text_vectors",
     "text_encoder",
-    "text_parents",
     "text_vectors",
     "title_similarity",
 ]
@@ -125,49 +122,16 @@ TEXTS: StageKind = StageKind(
 )
 
 
-def _fit_whitening(run: Run, stage: Stage) -> StageResult:
-    vectors, present = _stored(run)
-    return StageResult(Whitening.fit(vectors, present, run.config.texts.whiten).tensors(), {})
-
-
-WHITENING: StageKind = StageKind(
-    "whitening",
-    lambda config: {"dimensions": config.texts.whiten},
-    _fit_whitening,
-    parents=lambda config: (TEXTS,),
-    seeded=False,
-)
-
-
-def text_parents(config: RunConfig) -> tuple[StageKind, ...]:
-    """The stages that make text vectors."""
-    return (TEXTS,) if config.texts.whiten is None else (TEXTS, WHITENING)
-
-
-def _stored(run: Run) -> Vectors:
-    tensors, rows = run.tensors(TEXTS), run.dataset.n_items + 1
-    with run.content(TEXTS):
-        found = expected(tensors, {"vectors": ("float", (rows, None)), "present": ("bool", (rows,))})
-    return found["vectors"], found["present"]
-
-
-def _whitened(run: Run, vectors: Vectors) -> Vectors:
-    """Vectors as they are read: whitened where that is asked for."""
-    if run.config.texts.whiten is None:
-        return vectors
-    tensors, dim = run.tensors(WHITENING), vectors[0].shape[1]
-    with run.content(WHITENING):
-        expected(tensors, {"centre": ("float", (dim,)), "matrix": ("float", (dim, run.config.texts.whiten))})
-    return Whitening.from_tensors(tensors).of(*vectors), vectors[1]
-
-
 def text_vectors(run: Run) -> Vectors:
     """The vector of each item's text by number, zeros where there is none, and which have one.
 
     Raises:
-        ArtifactError: a stage is not trained, of other inputs, or damaged.
+        ArtifactError: the stage is not trained, of other inputs, or damaged.
     """
-    return _whitened(run, _stored(run))
+    tensors, rows = run.tensors(TEXTS), run.dataset.n_items + 1
+    with run.content(TEXTS):
+        found = expected(tensors, {"vectors": ("float", (rows, None)), "present": ("bool", (rows,))})
+    return found["vectors"], found["present"]
 
 
 def new_text_vectors(
@@ -176,7 +140,7 @@ def new_text_vectors(
     descriptions: Sequence[str | None],
     categories: Sequence[Sequence[str]],
 ) -> Vectors:
-    """The same of items that are no part of the data, whitened as the run's own are.
+    """The same of items that are no part of the data.
 
     Raises:
         ArtifactError: as of `text_vectors`; or the model has other weights than the one that the run was trained with.
@@ -184,7 +148,7 @@ def new_text_vectors(
     added = Catalogue.without_texts(0).extended(titles, descriptions, [tuple(each) for each in categories])
     vectors, present = _encoded(run, _texts(run.config, added))
     # Row 0 is the padding's.
-    return _whitened(run, (vectors[1:], present[1:]))
+    return vectors[1:], present[1:]
 
 
 def title_similarity(run: Run, max_history: int = 10, centred: bool = False) -> TitleSimilarity:

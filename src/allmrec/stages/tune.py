@@ -16,7 +16,7 @@ from allmrec.recommend.tune import tune
 from allmrec.stages.align import ALIGN, align_shape, joint_table
 from allmrec.stages.cf import PRETRAIN, REFERENCE, backbone, cf_in_use, cf_shape, known_counts, train_counts
 from allmrec.stages.frozen import check_language_model, language_model, language_model_input
-from allmrec.stages.texts import TEXTS, WHITENING, text_parents, title_similarity
+from allmrec.stages.texts import TEXTS, title_similarity
 from allmrec.store.stages import Stage, StageResult
 
 __all__ = ["ALLMREC_STAGES", "TUNE", "allmrec_stages", "prompted_ranker", "stages_until"]
@@ -24,7 +24,7 @@ __all__ = ["ALLMREC_STAGES", "TUNE", "allmrec_stages", "prompted_ranker", "stage
 
 def _parents(config: RunConfig) -> Sequence[StageKind]:
     vectors = ALIGN if config.tune.items == "joint" else PRETRAIN
-    return (vectors, *text_parents(config)) if config.tune.prompt.pointer.reads_texts else (vectors,)
+    return (vectors, TEXTS) if config.tune.prompt.pointer.reads_texts else (vectors,)
 
 
 def _train(run: Run, stage: Stage) -> StageResult:
@@ -68,7 +68,7 @@ TUNE = StageKind(
 )
 
 # All that A-LLMRec can have, in order.
-ALLMREC_STAGES = (PRETRAIN, REFERENCE, ALIGN, TEXTS, WHITENING, TUNE)
+ALLMREC_STAGES = (PRETRAIN, REFERENCE, ALIGN, TEXTS, TUNE)
 
 
 def allmrec_stages(config: RunConfig) -> list[StageKind]:

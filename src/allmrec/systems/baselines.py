@@ -25,17 +25,18 @@ from allmrec.cf.registry import backbone_kind
 from allmrec.core.config import Config
 from allmrec.core.tensors import expected
 from allmrec.core.training import TrainingLog
-from allmrec.pipeline.run import Run
+from allmrec.pipeline.run import Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.recommend.samples import SampleConfig
 from allmrec.stages.cf import cf_in_use, everything
 from allmrec.stages.frozen import encoder_parts, language_model, sentence_encoder
-from allmrec.stages.texts import item_texts, text_encoder, text_parents, title_similarity
+from allmrec.stages.texts import TEXTS, item_texts, text_encoder, title_similarity
 from allmrec.stages.tune import TUNE
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.answers import answering, by_scores
 from allmrec.systems.kinds import Settings, SystemKind
+from allmrec.systems.towers import TEXT_TOWER, TEXT_TOWER_TITLE, text_tower
 from allmrec.systems.trained import logged, own_backbone, trained_system
 from allmrec.text.encoder import EncoderConfig
 
@@ -64,7 +65,18 @@ _FUSION = Settings("late-fusion", FusionConfig)
 
 def _fusion_parts(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
     cf = own_backbone(run)
-    return {cf.name: cf, "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True))}
+    parts: dict[str, Ranker] = {
+        cf.name: cf,
+        "text": TextSimilarity(title_similarity(run, settings.max_history, centred=True)),
+    }
+    if settings.text_tower:
+        parts[TEXT_TOWER_TITLE] = BackboneRecommender(text_tower(run), TEXT_TOWER_TITLE)
+    return parts
+
+
+def _fusion_parents(config: RunConfig) -> tuple[StageKind, ...]:
+    tower = TEXT_TOWER.stages(config) if _FUSION.of(config).text_tower else ()
+    return (cf_in_use(config), TEXTS, *tower)
 
 
 def _fusion_parts_llm(run: Run, settings: FusionConfig) -> dict[str, Ranker]:
@@ -229,7 +241,7 @@ _LATE_FUSION = trained_system(
         _rows(run, weights, "counts", "int"), _fusion_parts(run, settings)
     ),
     encoder=_text_encoder,
-    parents=lambda config: (cf_in_use(config), *text_parents(config)),
+    parents=_fusion_parents,
 )
 
 BASELINES = (
@@ -241,7 +253,7 @@ BASELINES = (
         lambda run, weights, settings: TextSimilarity(title_similarity(run, settings.max_history)),
         encoder=_text_encoder,
         texts=True,
-        parents=text_parents,
+        parents=lambda config: (TEXTS,),
     ),
     trained_system(
         "bm25",

@@ -20,12 +20,12 @@ from allmrec.evaluation import (
 )
 from allmrec.evaluation.evaluator import Note
 from allmrec.pipeline.run import Log, Run
-from allmrec.stages.tune import allmrec_stages
 from allmrec.store.stages import stage_record
 from allmrec.systems.keeping import forget_results, partial_results, stage_keys
 from allmrec.systems.kinds import System
-from allmrec.systems.recommending import allmrec_name, open_recommender
+from allmrec.systems.recommending import Opened, catalogue_systems, open_recommender, retrieve_by_towers
 from allmrec.systems.registry import open_systems, system_kind
+from allmrec.systems.towers import TEXT_TOWER_TITLE, TOWERS_TITLE
 
 __all__ = [
     "earlier_report",
@@ -48,7 +48,7 @@ def evaluate_catalogue(
 
     Args:
         run: a trained run.
-        systems: names of SYSTEMS; none: popularity, the CF model, and A-LLMRec as the run trained it.
+        systems: names of SYSTEMS; none: `catalogue_systems`.
         command, git_commit: for the report.
         log: takes a line where another system retrieves than might be expected.
 
@@ -56,9 +56,7 @@ def evaluate_catalogue(
         ConfigError: an unknown system, or one that this run cannot have.
         ArtifactError: a stage is missing, of other inputs, or damaged.
     """
-    if systems is None:
-        run.check(allmrec_stages(run.config))
-    names = ["popularity", "backbone", allmrec_name(run)] if systems is None else systems
+    names = catalogue_systems(run, log) if systems is None else systems
     protocol, evaluation = run_protocol(run), run.config.evaluation
     about = _left_out(run, protocol)
     if evaluation.users is not None:
@@ -74,20 +72,43 @@ def evaluate_catalogue(
             f"ranks {run.config.answer.retrieve.items} retrieved items" if system_kind(one.name).prompted else ""
         )
         notes[name] = partial(_note, one.system, retrieved, _limited(own))
-    opened_systems = {one.recommender.name: one.system for one in opened}
-    return evaluate_recommenders(
+    by_name = {one.recommender.name: one.system for one in opened}
+    report = evaluate_recommenders(
         [one.recommender for one in opened],
         protocol,
         run.split,
         limits,
+        pairs=_against_retrievers(run, opened),
+        either=_either(run, by_name),
+        order_test=evaluation.order_test,
         notes=notes,
-        kept=partial_results(run, protocol, opened_systems, "catalogue"),
+        kept=partial_results(run, protocol, by_name, "catalogue"),
         about=about,
-        reference=backbone_kind(run.config.pretrain.backbone).title,
+        reference=_reference(run),
         device=run.device,
         command=command,
         git_commit=git_commit,
     )
+    return _with_costs(run, report, {one.name: one.system for one in opened})
+
+
+def _reference(run: Run) -> str:
+    return backbone_kind(run.config.pretrain.backbone).title
+
+
+def _against_retrievers(run: Run, opened: Sequence[Opened]) -> list[Pair]:
+    """What each system that ranks retrieved items adds to their order, where what retrieves for it is in the table too."""
+    retriever = TOWERS_TITLE if retrieve_by_towers(run) else _reference(run)
+    if retriever not in [one.recommender.name for one in opened]:
+        return []
+    asked = [one.recommender.name for one in opened if system_kind(one.name).prompted]
+    return [Pair(f"What {name} adds to the order in which its items are retrieved", name, retriever) for name in asked]
+
+
+def _either(run: Run, by_name: Mapping[str, System]) -> list[tuple[str, str]]:
+    """The CF model and the text tower, where both are there."""
+    two = (_reference(run), TEXT_TOWER_TITLE)
+    return [two] if all(name in by_name for name in two) else []
 
 
 def run_protocol(run: Run) -> EvaluationProtocol:
@@ -184,20 +205,28 @@ def evaluate_systems(
         if limit is not None:
             limits[name] = limit
         notes[name] = partial(_note, system, _limited(limit))
+    by_name = {system.ranker.name: system for system in systems.values()}
     report = evaluate_rankers(
         [system.ranker for system in systems.values()],
         protocol,
         run.split,
         limits,
-        reference=backbone_kind(run.config.pretrain.backbone).title,
+        reference=_reference(run),
         pairs=_pairs(run, systems),
+        either=_either(run, by_name),
+        order_test=run.config.evaluation.order_test,
         notes=notes,
-        kept=partial_results(run, protocol, {system.ranker.name: system for system in systems.values()}),
+        kept=partial_results(run, protocol, by_name),
         about=about,
         device=run.device,
         command=command,
         git_commit=git_commit,
     )
+    return _with_costs(run, report, systems)
+
+
+def _with_costs(run: Run, report: Report, systems: Mapping[str, System]) -> Report:
+    """The report with each system's name for commands, what its training took, and what all were made of."""
     results = [
         replace(result, key=key, costs=_costs(run, system))
         for result, (key, system) in zip(report.systems, systems.items(), strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from allmrec.core.artifacts import versions
 from allmrec.evaluation import EvaluationProtocol
+from allmrec.evaluation.order import shuffled_name
 from allmrec.evaluation.partial import PartialResults
 from allmrec.pipeline.run import Run
 from allmrec.systems.kinds import System
@@ -30,12 +31,13 @@ def partial_results(
         kind: what they are asked for, such as "candidates" or "catalogue".
     """
     config = run.config.model_dump(mode="json")
-    for name in ("users", "title_users"):  # the protocol, and how many ranks there are, say the same
+    # The protocol, how many ranks there are, and the name under which they are kept, say the same.
+    for name in ("users", "title_users", "order_test"):
         config["evaluation"].pop(name, None)
-    made_of = {
-        name: json.dumps([kind, stage_keys([system]), config, run.device, versions()], sort_keys=True)
-        for name, system in systems.items()
-    }
+    made_of: dict[str, str] = {}
+    for name, system in systems.items():
+        said = json.dumps([kind, stage_keys([system]), config, run.device, versions()], sort_keys=True)
+        made_of |= {name: said, shuffled_name(name): said}
     whole = [name for name, system in systems.items() if callable(system.note)]
     return PartialResults(run.path / _FOLDER, protocol.hash, made_of, whole)
 

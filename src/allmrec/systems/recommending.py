@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from allmrec.cf.fused import FusedBackbone
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_tensors
 from allmrec.core.errors import ConfigError
@@ -19,12 +20,21 @@ from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
 from allmrec.stages.align import text_side
 from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows
-from allmrec.stages.tune import TUNE
+from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.systems.kinds import System
-from allmrec.systems.registry import open_systems, system_kind, trained_systems
-from allmrec.systems.towers import fused
+from allmrec.systems.registry import all_there, open_systems, system_kind, trained_systems
+from allmrec.systems.towers import TOWERS, fused
 
-__all__ = ["Opened", "allmrec", "allmrec_name", "known_items", "open_recommender", "recommender"]
+__all__ = [
+    "Opened",
+    "allmrec",
+    "allmrec_name",
+    "catalogue_systems",
+    "known_items",
+    "open_recommender",
+    "recommender",
+    "retrieve_by_towers",
+]
 
 M = TypeVar("M", bound=ALLMRec)
 
@@ -94,6 +104,27 @@ def allmrec_name(run: Run) -> str:
     return "allmrec-select" if run.method == "select" else "allmrec"
 
 
+def catalogue_systems(run: Run, log: Log = logger.info) -> list[str]:
+    """Names of what a run has that is worth ranking the whole catalogue with.
+
+    All that ranks without the language model, save the CF model that something was held out from, and A-LLMRec as the run
+    trained it.
+
+    Args:
+        run: the run.
+        log: takes a line about what is left out because it is not trained, or trained on other inputs.
+
+    Raises:
+        ArtifactError: nothing is trained, or a stage of A-LLMRec is damaged.
+    """
+    there = all_there(run, log)
+    names = [name for name in there if not system_kind(name).prompted and name != "backbone-held-out"]
+    if allmrec_name(run) in there:
+        run.check(allmrec_stages(run.config))
+        names.append(allmrec_name(run))
+    return names
+
+
 def allmrec(run: Run, make: Callable[..., M]) -> M:
     """A-LLMRec as this run trained it.
 
@@ -128,7 +159,7 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         config.answer.retrieve.items,
         config.tune.candidates if answers.scores_each else None,
         lambda: text_side(run),
-        fused(run) if config.answer.retrieve.by in ("auto", "towers") else None,
+        _towers(run),
     )
     if rows := _added(run):
         path, n = run.path / "published.safetensors", len(rows)
@@ -145,6 +176,15 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
             texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
             model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
     return model
+
+
+def retrieve_by_towers(run: Run) -> bool:
+    """Whether both towers retrieve for systems that rank few items: they are trained, and `answer.retrieve.by` lets them."""
+    return run.config.answer.retrieve.by in ("auto", "towers") and all(map(run.has, TOWERS.stages(run.config)))
+
+
+def _towers(run: Run) -> FusedBackbone | None:
+    return fused(run) if retrieve_by_towers(run) else None
 
 
 def _added(run: Run) -> list[NewItem]:
@@ -170,8 +210,8 @@ def _only_one(run: Run, log: Log) -> str:
 
 def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
     """By the run's CF model; where none is trained by popularity, and that is logged."""
-    in_use, by = cf_in_use(run.config), run.config.answer.retrieve.by
-    if by in ("auto", "towers") and (towers := fused(run)) is not None:
+    in_use = cf_in_use(run.config)
+    if (towers := _towers(run)) is not None:
         return BackboneRetriever(towers, run.config.answer.retrieve.approximate_above)
     if run.has(in_use):
         return BackboneRetriever(backbone(run, in_use), run.config.answer.retrieve.approximate_above)

@@ -20,7 +20,7 @@ from allmrec.pipeline.run import Log, Run
 from allmrec.pipeline.schedule import Job
 from allmrec.recipes.config import RunConfig
 from allmrec.stages.cf import PRETRAIN
-from allmrec.stages.tune import TUNE
+from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.store.stages import SYSTEMS_FOLDER
 from allmrec.systems.baselines import BASELINES, TRAINED_BASELINES
 from allmrec.systems.kinds import AbsentError, System, SystemKind, stages_of
@@ -31,8 +31,10 @@ from allmrec.systems.variants import VARIANT_SYSTEMS
 
 __all__ = [
     "SYSTEMS",
+    "all_there",
     "check_trainable",
     "checked_settings",
+    "everything_of",
     "open_systems",
     "system_kind",
     "train_systems",
@@ -86,6 +88,24 @@ def _as_given(given: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, A
         else whole[name]
         for name, value in given.items()
     }
+
+
+def everything_of(run: Run) -> list[Job]:
+    """A-LLMRec and what the run trains beside it (`beside`): what is cheap first, what asks the language model last.
+
+    Args:
+        run: the run, there or not yet.
+
+    Raises:
+        ConfigError: `beside` names an unknown system, or one that the run's configuration has no room for.
+        ModelNotFoundError, DataError: a model or a text that one of them needs is not there.
+    """
+    own: Job = (run, allmrec_stages(run.config))
+    names = run.config.beside
+    jobs = dict(zip(names, check_trainable(run, names), strict=True))
+    schedule.check_models(*own)
+    cheap = [job for name, job in jobs.items() if not system_kind(name).prompted]
+    return [job for job in (*cheap, own, *(job for job in jobs.values() if job not in cheap)) if job[1]]
 
 
 def check_trainable(run: Run, names: Sequence[str]) -> list[Job]:
@@ -145,7 +165,7 @@ def open_systems(run: Run, names: Sequence[str] | None, log: Log = logger.info) 
         system_kind(name)
     # The run's own CF model by its own name.
     named = [("backbone" if name == run.config.pretrain.backbone else name) for name in names or ()]
-    chosen = _all_there(run, log) if names is None else [name for name in SYSTEMS if name in named]
+    chosen = all_there(run, log) if names is None else [name for name in SYSTEMS if name in named]
     made_of = {name: stages_of(run, SYSTEMS[name]) for name in chosen}
     # Before a large language model is loaded for nothing.
     for stage in {stage.place: stage for stages in made_of.values() for stage in stages}.values():
@@ -173,7 +193,7 @@ def trained_systems(run: Run) -> tuple[list[str], list[str]]:
     return current, stale
 
 
-def _all_there(run: Run, log: Log) -> list[str]:
+def all_there(run: Run, log: Log) -> list[str]:
     """Names of the systems that a run has. Its own stand there as soon as stage 2 does, or nothing else."""
     others, stale = trained_systems(run)
     if stale:

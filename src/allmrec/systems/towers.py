@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from allmrec.cf.backbone import SequenceBackbone
+from allmrec.cf.backbone import Backbone, SequenceBackbone
 from allmrec.cf.fused import FusedBackbone, FusedConfig, fit_shares
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.tensors import expected
 from allmrec.pipeline.run import Run
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything
-from allmrec.stages.texts import text_encoder, text_parents, text_vectors
+from allmrec.stages.texts import TEXTS, text_encoder, text_vectors
 from allmrec.store.stages import Stage, StageResult
 from allmrec.systems.kinds import Settings
 from allmrec.systems.trained import logged, trained_system
 
-__all__ = ["TEXT_TOWER", "TOWERS", "TOWER_SYSTEMS", "fused"]
+__all__ = ["TEXT_TOWER", "TEXT_TOWER_TITLE", "TOWERS", "TOWERS_TITLE", "TOWER_SYSTEMS", "fused", "text_tower"]
 
 
 def _inherited(config: RunConfig) -> dict[str, Any]:
@@ -35,6 +36,10 @@ def _inherited(config: RunConfig) -> dict[str, Any]:
     values["model"]["items"] = "texts"
     return values
 
+
+# As they stand in tables.
+TEXT_TOWER_TITLE = "Text tower"
+TOWERS_TITLE = "Both towers"
 
 _TOWER = Settings("text-tower", PretrainConfig, _inherited)
 
@@ -65,16 +70,30 @@ TEXT_TOWER = trained_system(
     "a sequence model over item texts",
     _TOWER,
     _train_tower,
-    lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), "Text tower"),
+    lambda run, weights, settings: BackboneRecommender(_tower(run, weights, settings), TEXT_TOWER_TITLE),
     encoder=lambda config, settings: text_encoder(config),
     texts=True,
-    parents=text_parents,
+    parents=lambda config: (TEXTS,),
 )
 
 
-def _parts(run: Run) -> tuple[SequenceBackbone | Any, SequenceBackbone]:
+def text_tower(run: Run) -> SequenceBackbone:
+    """The trained text tower.
+
+    Raises:
+        ArtifactError: it is not trained, of other inputs or items, or damaged.
+    """
     (stage,) = TEXT_TOWER.stages(run.config)
-    return backbone(run, cf_in_use(run.config)), _tower(run, run.tensors(stage), _TOWER.of(run.config))
+    tensors = run.tensors(stage)
+    with run.content(stage):
+        tower = _tower(run, tensors, _TOWER.of(run.config))
+        if tower.n_items != run.dataset.n_items:
+            raise ArtifactError(f"It knows {tower.n_items} items, and the data has {run.dataset.n_items}.")
+    return tower
+
+
+def _parts(run: Run) -> tuple[Backbone, SequenceBackbone]:
+    return backbone(run, cf_in_use(run.config)), text_tower(run)
 
 
 def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:
@@ -82,8 +101,13 @@ def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:
     return StageResult({"weights": torch.tensor(weights)}, {"weights": list(weights), "ndcg@10 by share": figures})
 
 
+def _joined(parts: Sequence[Backbone], weights: Mapping[str, Tensor]) -> FusedBackbone:
+    expected(weights, {"weights": ("float", (2,))})
+    return FusedBackbone(parts, weights["weights"].tolist())
+
+
 def _load_towers(run: Run, weights: Mapping[str, Tensor], settings: FusedConfig) -> Ranker:
-    return BackboneRecommender(FusedBackbone(_parts(run), weights["weights"].tolist()), "Both towers")
+    return BackboneRecommender(_joined(_parts(run), weights), TOWERS_TITLE)
 
 
 TOWERS = trained_system(
@@ -100,8 +124,14 @@ TOWER_SYSTEMS = (TEXT_TOWER, TOWERS)
 
 
 def fused(run: Run) -> FusedBackbone | None:
-    """Both towers of a run; None where they are not trained."""
+    """Both towers of a run; None where they are not trained.
+
+    Raises:
+        ArtifactError: one of their stages is damaged, or of other items than the run's.
+    """
     (stage,) = TOWERS.stages(run.config)
     if not run.has(stage):
         return None
-    return FusedBackbone(_parts(run), run.tensors(stage)["weights"].tolist())
+    parts, weights = _parts(run), run.tensors(stage)
+    with run.content(stage):
+        return _joined(parts, weights)

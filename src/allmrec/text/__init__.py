@@ -1,4 +1,4 @@
-"""Texts to vectors: sentence encoders, wholly, partly or not tuned, and causal language models; whitening."""
+"""Texts to vectors: sentence encoders, wholly, partly or not tuned, and causal language models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from allmrec.text.loading import Parts, load_parts
 from allmrec.text.similarity import TitleSimilarity
 from allmrec.text.source import TextsConfig
 from allmrec.text.tokens import TokenisedTexts
-from allmrec.text.whitening import Whitening
 
 __all__ = [
     "CausalConfig",
@@ -23,7 +22,6 @@ __all__ = [
     "TitleSimilarity",
     "TokenisedTexts",
     "TransformerEncoder",
-    "Whitening",
     "load_encoder",
     "load_parts",
 ]

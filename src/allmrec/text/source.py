@@ -22,10 +22,4 @@ class TextsConfig(Config):
     of: Literal["title", "item_text"] = Field(
         "title", description="title: an item's title alone. item_text: title and description as `item_text` joins them."
     )
-    whiten: int | None = Field(
-        None,
-        ge=1,
-        description="Dimensions that the vectors are whitened to (PCA, fitted on the catalogue; after WhitenRec, Zhang et al., "
-        "2024); none: as they come.",
-    )
     llm: CausalConfig = CausalConfig()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import DataError
 
 __all__ = ["Whitening"]
 
@@ -24,7 +23,7 @@ class Whitening:
         w(t) = (t - centre) · matrix
 
     Hidden states of language models lie in a narrow cone (Ethayarajh, 2019), so that cosines between any two are high. For
-    sentence vectors whitening was proposed by Su et al. (2021), for text vectors of items by Zhang et al. (2024).
+    sentence vectors whitening was proposed by Su et al. (2021), for text vectors of items by Zhang et al. (2024, WhitenRec).
 
     Attributes:
         centre: mean of the vectors that it was fitted on.
@@ -43,18 +42,16 @@ class Whitening:
         Args:
             vectors: one a row.
             present: which rows count.
-            kept: components that are kept; none: all.
+            kept: components that are kept at the most; none: all. Never more than one for four vectors: as many components as
+                vectors would make all vectors alike far from one another.
 
         Raises:
-            ConfigError: there are not so many components, or not more rows than that.
+            DataError: no row counts.
         """
         chosen, dim = vectors[present].double(), vectors.shape[1]
-        kept = dim if kept is None else kept
-        if not 0 < kept <= dim or len(chosen) <= kept:
-            raise ConfigError(
-                f"Whitening to {kept} dimensions: there are {len(chosen):,} vectors of length {dim}; expected at least that "
-                f"length, and more vectors than dimensions. Lower texts.whiten."
-            )
+        if not len(chosen):
+            raise DataError("No item has a text, so there is nothing to whiten.")
+        kept = min(dim if kept is None else kept, dim, max(1, len(chosen) // 4))
         centre = chosen.mean(dim=0)
         centred = chosen - centre
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(chosen))
@@ -66,12 +63,3 @@ class Whitening:
         """Vectors whitened; those that are not present become 0."""
         found: Tensor = ((vectors.float() - self.centre) @ self.matrix) * present[:, None]
         return found
-
-    def tensors(self) -> dict[str, Tensor]:
-        """To be stored; see `from_tensors`."""
-        return {"centre": self.centre, "matrix": self.matrix}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Whitening:
-        """From what `tensors` gave."""
-        return cls(tensors["centre"], tensors["matrix"])
