@@ -145,7 +145,7 @@ TOWER = {
     "windows": "all",
     "validation_users": 5000,
     "validation_negatives": None,
-    "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 256, "epochs": 6},
+    "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 256, "epochs": 4},
 }  # fmt: skip
 
 WAYS = ("raw", "centred", "whitened")
