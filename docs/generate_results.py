@@ -13,6 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# The page's parts lie beside this file, however it is loaded.
+sys.path.append(str(Path(__file__).parent))
+import results_towers
+
 TARGET = Path(__file__).with_name("results.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 BACKBONES = {"sasrec": "-sasrec", "gru4rec": "-gru4rec", "nextitnet": "-nextitnet", "ncf": "-ncf"}
@@ -374,6 +378,8 @@ def page() -> str:
         parts += [_PARTS, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
     if found := _read("movietweetings-best"):
         parts += [_BEST, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
+    if found := _read("towers/table"):
+        parts += results_towers.section(found, _read("rectools"), _table, _figure)
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):

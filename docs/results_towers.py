@@ -1,0 +1,74 @@
+"""The results page's section on text beside behaviour; used by `generate_results.py`, computes no figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ROWS = {
+    "backbone": "CF model (SASRec)",
+    "text-tower": "text tower",
+    "towers": "both towers",
+    "either": "either right (bound)",
+}
+MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
+
+HEAD = """\
+## Text beside behaviour over the whole catalogue
+
+The recipe `cpu` as it ships, nothing tuned for a set: SASRec by a sampled or whole softmax of cosines, a text tower over whitened MiniLM
+vectors of titles, and both, weighted on validation ([baselines.md](baselines.md#text-beside-behaviour)). Every test user's item is ranked
+among all items that the user has not met, and among 20 candidates. One thread of an x86-64 CPU that other jobs shared, 2026-11-26:
+`python -m benchmarks.towers train DATA --seed SEED`, then `python -m benchmarks.towers table`; commits and settings are in
+[towers/](../benchmarks/results/towers). Figures are means over the seeds for each user, intervals over users; differences are paired with the
+CF model. Cold are users whose target is among the coldest 35 % of items. "Either right" is Hit@k of the union of the CF model's and the
+text tower's hits (EnsRec's Genie bound); its NDCG takes the better rank of the two.
+"""
+
+
+def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table: Any, figure: Any) -> list[str]:
+    """The section's parts.
+
+    Args:
+        found: `towers/table.json`.
+        rectools: `rectools.json`, where it was measured.
+        table: makes a table of rows of cells.
+        figure: makes text of a figure with its interval.
+    """
+    parts = [HEAD]
+    for name, of in found.items():
+        seeds = ", ".join(map(str, of["seeds"]))
+        minutes = ", ".join(f"{seconds / 60:.0f}" for seconds in of["cpu seconds"])
+        parts.append(
+            f"{name}: {of['users']:,} users ({of['cold users']:,} cold), {of['items']:,} items; seeds {seeds}; CPU minutes of "
+            f"training, both towers: {minutes}.\n"
+        )
+        rows: list[Sequence[str]] = [["", *MEASURES]]
+        for key, label in ROWS.items():
+            rows.append([label, *(figure(of["rows"][key]["figures"][measure]) for measure in MEASURES)])
+            if key == "towers":
+                less = of["rows"][key]["less"]
+                rows.append(["less the CF model", *(figure(less[measure], "+") for measure in MEASURES)])
+        parts.append(table(rows))
+    if rectools:
+        parts.append(
+            "**Beside RecTools.** Its SASRec by its own best loss, the softmax over the catalogue, and this project's CF model by the recipe "
+            "`cpu`, in one run: the same dims, blocks, heads and positions, the same training items, stopped on validation "
+            "(`python -m benchmarks.rectools_speed`).\n"
+        )
+        rows = [["set", "", "NDCG@10", "Hit@10", "CPU s", "epochs"]]
+        for name, of in rectools.items():
+            for key, label in (("rectools", "RecTools"), ("allmrec", "allmrec")):
+                one = of[key]
+                rows.append(
+                    [
+                        name,
+                        label,
+                        f"{one['ndcg@10']:.4f}",
+                        f"{one['hit@10']:.4f}",
+                        f"{one['cpu_seconds']:,.0f}",
+                        str(one["epochs"]),
+                    ]
+                )
+        parts.append(table(rows))
+    return parts
