@@ -153,7 +153,7 @@ def test_all_three_are_used_from_the_command_line(plugin: Path, tiny_world: Tiny
     assert "reference: there already" in done.stdout, "the run's own CF model is not trained twice"
     rows = {system["key"]: system["name"] for system in json.loads((run / "report.json").read_text())["systems"]}
     assert (rows["backbone"], rows["latest"]) == ("Mean of history", "Latest")
-    found = json.loads(done.stdout[done.stdout.rindex("[\n") :])
+    found = json.loads(done.stdout[done.stdout.rindex("\n{\n") :])["recommendations"]
     assert found[0]["item_id"] == "i12"
     assert {item["item_id"] for item in found[1:]} == {"i09", "i13"}
 

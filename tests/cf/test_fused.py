@@ -28,7 +28,11 @@ def test_scores_add_up() -> None:
     assert (fused.dim, fused.n_items, fused.max_history) == (10, 30, 5)
     with torch.no_grad():
         single = [part.user_vectors(BATCH) @ part.item_vectors().T for part in (one, two)]
-        torch.testing.assert_close(fused.user_vectors(BATCH) @ fused.item_vectors().T, 0.3 * single[0] + 2 * single[1])
+        scores = (fused.user_vectors(BATCH) @ fused.item_vectors().T)[:, 1:]
+    # To a number a user: each model's mean over the items is taken out.
+    added = (0.3 * single[0] + 2 * single[1])[:, 1:]
+    torch.testing.assert_close(scores[:2], (added - added.mean(dim=1, keepdim=True))[:2])
+    assert (scores[2] == 0).all(), "nothing is known of an empty history"
     with pytest.raises(ConfigError, match="2 models came with 1 weights"):
         FusedBackbone([one, two], [1.0])
 
@@ -43,11 +47,15 @@ def test_new_items_are_known_to_the_texts_alone() -> None:
     assert (fused.n_items, wider.n_items, len(items)) == (30, 31, 32)
     assert items[31, :4].abs().sum() == 0
     torch.testing.assert_close(items[31, 4:], items[4, 4:])
+    # So its score is the model's mean over the items that it knows.
+    torch.testing.assert_close(items[1:31, :4].mean(dim=0), torch.zeros(4))
     # The model of ids reads a history without the item that it does not know.
     with_new = SequenceBatch(np.array([-1]), np.array([[7, 31, 2]]))
     found = wider.user_vectors(with_new)
     with torch.no_grad():
         torch.testing.assert_close(found[:, :4], one.user_vectors(SequenceBatch(np.array([-1]), np.array([[7, 2]]))))
+    # Of one with nothing else in it, it has nothing to say.
+    assert (wider.user_vectors(SequenceBatch(np.array([-1]), np.array([[0, 31, 31]])))[:, :4] == 0).all()
 
 
 class Knows:

@@ -114,21 +114,38 @@ def test_json_is_all_that_is_printed_and_holds_nothing_seen(workplace: Path, tin
     rows = [line.split(",") for line in tiny_world.interactions.read_text().splitlines()[1:]]
     taken = [item for user, item, _ in rows if user == "u3"]
     by_user = call("recommend", workplace / "run", "--user", "u3", "--k", "4", "--json")
-    found = json.loads(by_user.stdout)
+    answer = json.loads(by_user.stdout)
+    found = answer["recommendations"]
+    assert (answer["answered_by"], answer["note"], answer["skipped"]) == ("A-LLMRec (select)", "", [])
     assert len(found) == 4
     assert not {entry["item_id"] for entry in found} & set(taken)
     assert [entry["score"] for entry in found] == sorted((entry["score"] for entry in found), reverse=True)
     assert all(set(entry) == {"item_id", "title", "score"} for entry in found)
     # A history of a user's items is that user.
     by_history = call("recommend", workplace / "run", "--history", ", ".join(taken), "--k", "4", "--json")
-    assert json.loads(by_history.stdout) == found
+    assert json.loads(by_history.stdout) == answer
 
 
 def test_more_than_is_left_gives_what_is_left(workplace: Path) -> None:
-    result = call("recommend", workplace / "run", "--history", "i1,i2", "--k", "1000", "--json")
-    assert len(json.loads(result.stdout)) == 34
-    result = call("recommend", workplace / "run", "--history", "i1,i2", "--k", "1000", "--seen", "--json")
-    assert len(json.loads(result.stdout)) == 36
+    for more, left in ((), 34), (("--seen",), 36):
+        result = call("recommend", workplace / "run", "--history", "i1,i2", "--k", "1000", "--json", *more)
+        answer = json.loads(result.stdout)
+        assert len(answer["recommendations"]) == left
+        assert answer["note"] == f"{left} of 1000 items: no other was found that may be recommended."
+
+
+def test_somebody_new_gets_popular_items_and_who_has_everything_a_word(workplace: Path, tiny_world: TinyWorld) -> None:
+    shown = call("recommend", workplace / "run", "--history", "", "--k", "3")
+    assert "Answered by Popularity. Nothing is known of a history, so the most popular items come." in " ".join(
+        shown.output.split()
+    )
+    unknown = call("recommend", workplace / "run", "--history", "nothing", "--k", "3", "--skip-unknown", "--json")
+    answer = json.loads(unknown.stdout)
+    assert (answer["answered_by"], answer["skipped"]) == ("Popularity", ["nothing"])
+    popular = call("recommend", workplace / "run", "--history", "", "--k", "3", "--json", "--system", "popularity")
+    assert json.loads(popular.stdout)["recommendations"] == answer["recommendations"]
+    everything = ",".join(InteractionDataset.load(workplace / "data").items.ids)
+    assert "No item is left to recommend" in call("recommend", workplace / "run", "--history", everything).stderr
 
 
 def test_options_of_their_own_name_the_common_changes(workplace: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
@@ -155,7 +172,7 @@ def test_explaining_streams_what_the_language_model_says(workplace: Path) -> Non
     said = call(*asked, "--explain", "--explained", "2", "--about", "reason")
     assert said.exit_code == 0, said.output
     assert "In the language model's words (reason" in said.output
-    rows = json.loads(call(*asked, "--explain", "--json").stdout)
+    rows = json.loads(call(*asked, "--explain", "--json").stdout)["recommendations"]
     assert ["genres" in row for row in rows] == [True, True, True, False]
     assert all(row["genres"] for row in rows[:3])
 
@@ -169,7 +186,7 @@ def test_what_is_said_of_the_user_is_streamed_and_marked(workplace: Path) -> Non
     assert "┏" in before
     assert found
     both = json.loads(call(*asked, "--explain", "--explained", "1", "--json").stdout)
-    assert list(both) == ["profile", "recommendations"]
+    assert list(both) == ["answered_by", "note", "skipped", "profile", "recommendations"]
     assert both["profile"]
     assert visible(both["profile"], lines=True).split() == after.split()
     assert ["genres" in row for row in both["recommendations"]] == [True, False]
@@ -216,7 +233,12 @@ def test_vectors_of_another_recommender_go_through_every_stage(workplace: Path, 
                        "imported", "--set", f"pretrain.model.vectors={vectors}")  # fmt: skip
     assert trained.exit_code == 0, trained.output
     assert "may have seen them" in " ".join(trained.stderr.split())
-    assert len(json.loads(call("recommend", workplace / "imported", "--history", "i1", "--json").stdout)) == 10
+    assert (
+        len(
+            json.loads(call("recommend", workplace / "imported", "--history", "i1", "--json").stdout)["recommendations"]
+        )
+        == 10
+    )
 
 
 @pytest.mark.parametrize("backbone", ["gru4rec", "nextitnet", "ncf"])
@@ -244,7 +266,8 @@ def test_other_systems_are_trained_evaluated_and_asked_by_name(copy: Path) -> No
     assert [system.key for system in report.systems] == ["backbone", "without-user", "item-knn"]
     assert "| trained parameters |" in (copy / "report-selected.md").read_text()
     by_name = json.loads(call("recommend", copy, "--user", "u3", "--system", "item-knn", "--json").stdout)
-    assert len({item["item_id"] for item in by_name}) == 10
+    assert by_name["answered_by"] == report.systems[2].name
+    assert len({item["item_id"] for item in by_name["recommendations"]}) == 10
     for option in ("--explain", "--profile"):
         spoken = call("recommend", copy, "--user", "u3", "--system", "item-knn", option)
         assert spoken.exit_code == 1

@@ -127,7 +127,7 @@ def test_every_title_is_shown_as_it_is(hostile: Path) -> None:
 def test_json_gives_titles_back(hostile: Path) -> None:
     printed = call("recommend", hostile / "run", "--user", "u0", "--k", 11, "--json").stdout
     nothing_hidden(printed)
-    titles = {row["title"] for row in json.loads(printed)}
+    titles = {row["title"] for row in json.loads(printed)["recommendations"]}
     assert titles <= {title for title in hostile_data().catalogue.titles if title}
 
 

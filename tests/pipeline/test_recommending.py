@@ -18,7 +18,7 @@ from allmrec.ranking import Query, Ranking
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.recommend.request import Request, resolve
-from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever
+from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever, WithNewItems
 from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run, run_protocol
 from allmrec.systems.recommending import known_items, recommender
 from allmrec.systems.registry import open_systems
@@ -52,7 +52,7 @@ def test_new_items_can_be_ranked_named_and_proposed_at_once(model: ALLMRec) -> N
     found = model.recommend(history=["new1", "i2"], k=20, candidates=20)
     assert len({item.item_id for item in found}) == 20
     assert "new1" not in {item.item_id for item in found}, "it was seen"
-    # Both ways propose in turn, and 38 candidates are all that there is: nothing new is left out.
+    # CF and joint vectors retrieve in turn, and 38 candidates are all that there is: nothing new is left out.
     everything = {item.item_id for item in model.recommend(history=["i2"], k=38, candidates=38)}
     assert {"new1", "new2", "new3"} <= everything
 
@@ -127,12 +127,54 @@ def test_unknown_items_are_counted_and_named_or_skipped(model: ALLMRec) -> None:
     assert found.items == model.recommend(history=["i1"]).items
 
 
-@pytest.mark.parametrize("by", ["cf", "joint", "both"])
+@pytest.mark.parametrize("by", ["cf", "auto"])
 def test_each_way_of_retrieval_proposes_unseen_items(run: Run, by: str) -> None:
     run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": by}))
-    found = {item.item_id for item in run.recommender().recommend(history=["i1", "i2"], k=10, candidates=10)}
+    model = run.recommender()
+    assert isinstance(model._retriever, BackboneRetriever)
+    found = {item.item_id for item in model.recommend(history=["i1", "i2"], k=10, candidates=10)}
     assert len(found) == 10
     assert not found & {"i1", "i2"}
+    # What the CF model does not know is found by joint vectors.
+    model.add_items(NEW)
+    assert isinstance(model._retriever, WithNewItems)
+    found = {item.item_id for item in model.recommend(history=["i1", "i2"], k=37, candidates=37)}
+    assert {"new1", "new2", "new3"} <= found
+
+
+def test_a_history_of_new_items_alone_is_found_by_text(model: ALLMRec) -> None:
+    """Its twin by title is nearest, and what the CF model makes of nothing is not asked for."""
+    model.add_items(NEW)
+    query = resolve(model.dataset, Request(history=["new1"])).query
+    found = model._retriever.retrieve([query], 3, [query.history], [None])[0]
+    joint = JointRetriever(model.ranker.joint.vectors().float().numpy(), 10, 10**6)
+    assert found.items.tolist() == joint.retrieve([query], 3, [query.history], [None])[0].items.tolist()
+    answer = model.recommend(history=["new1"], k=3)
+    assert (len(answer), answer.answered_by, answer.note) == (3, "A-LLMRec (select)", "")
+
+
+@pytest.mark.parametrize("name", ["popularity", "backbone", "llm-only", "allmrec", "allmrec-select"])
+def test_the_inputs_that_a_user_expects_an_answer_to(run: Run, name: str) -> None:
+    model, every = recommender(run, name), list(run.dataset.items.ids)
+    popular = [item.item_id for item in recommender(run, "popularity").recommend(history=[], k=4)]
+    counts = run.known_counts()
+    assert [counts[run.dataset.items.number(item)] for item in popular] == sorted(counts[1:], reverse=True)[:4]
+    new, one, most, all_of_it = model.recommend(
+        [
+            Request(history=[], k=4),
+            Request(history=["i7"], k=4),
+            Request(history=every[:-2], k=4),
+            Request(history=every, k=4),
+        ]
+    )
+    assert [item.item_id for item in new] == popular
+    assert new.answered_by == "Popularity"
+    assert (len(one), one.answered_by, one.note) == (4, model.name, "")
+    assert "i7" not in [item.item_id for item in one]
+    assert {item.item_id for item in most} == set(every[-2:])
+    assert most.note.startswith("2 of 4 items")
+    assert len(all_of_it) == 0
+    assert "No item is left" in all_of_it.note
 
 
 def test_an_approximate_index_proposes_too(run: Run) -> None:
@@ -184,10 +226,9 @@ WAYS = ("allmrec-select", "allmrec", "allmrec-select-sbert")
 def test_every_way_of_answering_honours_retrieval_and_rounds(
     run: Run, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "joint", "answer.retrieve.items": 25}))
+    run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf", "answer.retrieve.items": 25}))
     model = recommender(run, name)
     assert isinstance(model, ALLMRec)
-    joint = model.ranker.joint.vectors().float().numpy()
     asked: list[np.ndarray] = []
     rank = model._ranker.rank
 
@@ -198,11 +239,7 @@ def test_every_way_of_answering_honours_retrieval_and_rounds(
     monkeypatch.setattr(model._ranker, "rank", noting)
     scores = [item.score for item in model.recommend(history=["i1", "i2"], k=25)]
     query = resolve(run.dataset, Request(history=["i1", "i2"])).query
-    wanted = (
-        JointRetriever(joint, run.config.answer.retrieve.max_history, 10**6)
-        .retrieve([query], 25, [query.history], [None])[0]
-        .items
-    )
+    wanted = BackboneRetriever(run.backbone(in_use=True)).retrieve([query], 25, [query.history], [None])[0].items
     assert {int(item) for items in asked for item in items} == set(wanted.tolist())
     assert max(map(len, asked)) <= run.config.tune.candidates
     assert scores == sorted(scores, reverse=True)

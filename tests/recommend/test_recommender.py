@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from allmrec.baselines.popularity import Popularity
 from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.ranking import Query, Ranking, ranking_from_scores
 from allmrec.recommend.recommender import Recommender
@@ -126,3 +127,64 @@ def test_scores_are_in_order_at_any_k(k: int) -> None:
     scores = [item.score for item in model.recommend(history=[], k=k)]
     assert len(scores) == k
     assert scores == sorted(scores, reverse=True)
+
+
+def by_popularity(n_items: int) -> RankerRetriever:
+    """The lower its number, the more popular an item."""
+    return RankerRetriever(Popularity(np.array([0, *range(n_items, 0, -1)])), AllItems(n_items))
+
+
+@pytest.fixture
+def whole() -> Recommender:
+    """With an answer for those of whom nothing is known."""
+    return Recommender(WORLD, ByNumber(), AllItems(N), n_known=N - 5, popular=by_popularity)
+
+
+def test_somebody_new_gets_popular_items_and_the_answer_says_so(whole: Recommender) -> None:
+    requests = [
+        Request(history=[], k=2),
+        Request(history=ids(3), k=2),
+        Request(history=["x"], k=2, unknown="skip"),
+        Request(history=[], k=2, allow=ids(9, 8, 4), deny=ids(4)),
+        Request(history=ids(N), k=2),
+    ]
+    found = whole.recommend(requests)
+    assert [[item.item_id for item in answer] for answer in found] == [
+        ids(1, 2),
+        ids(N, N - 1),
+        ids(1, 2),
+        ids(8, 9),
+        ids(1, 2),  # the ranker does not know the one item of the history
+    ]
+    assert [answer.answered_by for answer in found] == ["Popularity", "By number", *["Popularity"] * 3]
+    note = "Nothing is known of a history, so the most popular items come."
+    assert [answer.note for answer in found] == [note, "", *[note] * 3]
+    assert found[2].skipped == ("x",)
+    assert whole.top([Query(np.array([], dtype=np.int64))], [np.array([2])], 2)[0].items.tolist() == [1, 3]
+
+
+def test_who_has_met_nearly_everything_gets_what_is_left_and_who_has_met_all_a_word(whole: Recommender) -> None:
+    everything = ids(*range(1, N + 1))
+    some, none, beyond = whole.recommend(
+        [Request(history=everything[:-2], k=5), Request(history=everything, k=5), Request(history=[], k=N + 3)]
+    )
+    assert [item.item_id for item in some] == ids(N, N - 1)
+    assert (some.answered_by, some.note) == ("By number", "2 of 5 items: no other was found that may be recommended.")
+    assert (len(none), none.answered_by) == (0, "")
+    assert none.note.startswith("No item is left to recommend")
+    assert len(beyond) == N
+    assert beyond.note.endswith(f"{N} of {N + 3} items: no other was found that may be recommended.")
+
+
+def test_what_the_system_leaves_unanswered_comes_as_it_was_retrieved() -> None:
+    class Silent(ByNumber):
+        def rank(self, queries: Sequence[Query], candidates: Sequence[np.ndarray]) -> list[Ranking]:
+            return [Ranking(items[:0], np.zeros(0, dtype=np.float32)) for items in candidates]
+
+    model = Recommender(WORLD, Silent(), by_popularity(N), candidates=4, popular=by_popularity)
+    found = model.recommend(history=ids(2), k=3)
+    assert [item.item_id for item in found] == ids(1, 3, 4)
+    assert found.answered_by == "retriever"
+    assert found.note == "By number named none of the items that were retrieved for it, so they come as retrieved."
+    # An evaluation counts it as what it is: no answer.
+    assert len(model.top([Query(np.array([2]))], [np.array([2])], 3)[0].items) == 0

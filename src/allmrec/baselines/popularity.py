@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from allmrec.data.splitting import Split
 from allmrec.ranking import Query, Ranking, ranking_from_scores
@@ -17,7 +17,7 @@ class Popularity:
     """Ranks by training interactions; equally popular candidates keep the order that they are given in.
 
     Args:
-        counts: training interactions by item number, padding included.
+        counts: training interactions by item number, padding included. Items that came later have none.
     """
 
     name = "Popularity"
@@ -32,4 +32,9 @@ class Popularity:
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Int[np.ndarray, " _candidates"]]) -> list[Ranking]:
         """Rank each query's candidates; who asks makes no difference."""
-        return [ranking_from_scores(items, self._counts[items]) for _, items in zip(queries, candidates, strict=True)]
+        return [ranking_from_scores(items, self._of(items)) for _, items in zip(queries, candidates, strict=True)]
+
+    def _of(self, items: Int[np.ndarray, " candidates"]) -> Float64[np.ndarray, " candidates"]:
+        known = items < len(self._counts)
+        counts: Float64[np.ndarray, " candidates"] = self._counts[items * known] * known
+        return counts

@@ -68,21 +68,27 @@ class FusedBackbone:
 
     @torch.no_grad()
     def item_vectors(self) -> Float[Tensor, "rows d"]:
-        """The models' item vectors behind one another."""
+        """The models' item vectors behind one another, each model's mean taken out.
+
+        That moves all scores of a user alike. An item that a model does not know gets that model's mean score, and neither
+        leads nor trails for it.
+        """
         rows = self.n_items + 1
-        tables = [part.item_vectors() for part in self.parts]
+        tables = [_centred(part.item_vectors()) for part in self.parts]
         return torch.cat([torch.cat([t, t.new_zeros(rows - len(t), t.shape[1])]) for t in tables], dim=1)
 
     @torch.no_grad()
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
-        """The models' user vectors behind one another, each times its weight."""
+        """The models' user vectors behind one another, each times its weight; 0 of a model that knows nothing of a history."""
         found = []
         for part, weight in zip(self.parts, self.weights, strict=True):
             histories = batch.histories
             if (histories > part.n_items).any():
                 known = [row[(row > 0) & (row <= part.n_items)] for row in histories]
                 histories = left_pad(known, histories.shape[1])
-            found.append(weight * part.user_vectors(SequenceBatch(batch.users, histories)))
+            vectors = weight * part.user_vectors(SequenceBatch(batch.users, histories))
+            # A model that knows nothing of a history has nothing to say of what comes next.
+            found.append(vectors * torch.from_numpy((histories != 0).any(axis=1)).to(vectors)[:, None])
         return torch.cat(found, dim=1)
 
     def with_new_items(self, vectors: Float[Tensor, "new texts"]) -> FusedBackbone:
@@ -94,6 +100,12 @@ class FusedBackbone:
             for part in self.parts
         ]
         return FusedBackbone(parts, self.weights)
+
+
+def _centred(table: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+    centred = table - table[1:].mean(dim=0)
+    centred[0] = 0
+    return centred
 
 
 @torch.no_grad()

@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
     def recommend(
         run: RunArgument,
         user: Annotated[str | None, typer.Option("--user", help="A user id of the data.")] = None,
-        history: Annotated[str | None, typer.Option("--history", help='Item ids, oldest first: "id,id,…"')] = None,
+        history: Annotated[
+            str | None, typer.Option("--history", help='Item ids, oldest first: "id,id,…"; "": none yet.')
+        ] = None,
         k: Annotated[int, typer.Option("--k", min=1, help="How many to recommend.")] = 10,
         candidates: Annotated[
             int | None,
@@ -66,7 +68,7 @@ def register(app: typer.Typer) -> None:
         device: DeviceOption = "auto",
     ) -> None:
         if (user is None) == (history is None):
-            raise ConfigError("Give either --user ID or --history ID,ID,…")
+            raise ConfigError("Give either --user ID or --history ID,ID,…; --history '' is for somebody new.")
         request = Request(
             history=None if history is None else _ids(history),
             user=user,
@@ -109,8 +111,9 @@ def register(app: typer.Typer) -> None:
             rows: list[dict[str, Any]] = [item._asdict() for item in found]
             for row, pieces in zip(rows, speeches, strict=False):
                 row[str(about)] = "".join(pieces)
-            printed = rows if of_user is None else {"profile": "".join(of_user), "recommendations": rows}
-            typer.echo(json_text(printed))
+            about_user = {} if of_user is None else {"profile": "".join(of_user)}
+            answer = {"answered_by": found.answered_by, "note": found.note, "skipped": list(found.skipped)}
+            typer.echo(json_text(answer | about_user | {"recommendations": rows}))
             return
         show_history(data, resolved.query.history.tolist())
         show_recommendations(found)
@@ -148,9 +151,11 @@ def show_history(data: InteractionDataset, items: list[int], latest: int = 5) ->
 
 
 def show_recommendations(found: Recommendations) -> None:
-    """Print recommendations as a table."""
+    """Print recommendations as a table, and what answered."""
     table = Table("", "title", "item", "score")
     for place, item in enumerate(found, start=1):
         title = as_terminal(item.title or "(no title)")
         table.add_row(str(place), title, as_terminal(item.item_id), f"{item.score:.3f}")
     CONSOLE.print(table)
+    by = f"Answered by {found.answered_by}. " if found.answered_by else ""
+    announce(visible(by + found.note).rstrip())

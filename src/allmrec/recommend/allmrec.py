@@ -26,7 +26,7 @@ from allmrec.recommend.explain import ExplainConfig, Explainer
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
-from allmrec.recommend.retrieve import RetrieveConfig, make_retriever
+from allmrec.recommend.retrieve import RetrieveConfig, Retriever, make_retriever
 
 __all__ = ["ALLMRec", "NewItem", "NewVectors", "with_items"]
 
@@ -62,6 +62,7 @@ class ALLMRec(Recommender):
         prompt_candidates: candidates in one prompt, where the ranker gives each of them a score; stage 2 is trained on 20.
         text_side: gives the text half of stage 1 when new items come; none: there can be none.
         towers: the CF model and the text tower as one, where they are trained.
+        popular: see `Recommender`.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class ALLMRec(Recommender):
         prompt_candidates: int | None = 20,
         text_side: Callable[[], TextSide] | None = None,
         towers: FusedBackbone | None = None,
+        popular: Callable[[int], Retriever] | None = None,
     ) -> None:
         self._prompted, self._ranker_of, self._retrieve = prompted, ranker_of, retrieve or RetrieveConfig()
         self._towers = towers
         self._answers = ranker_of(prompted)
-        super().__init__(
-            dataset, self._answers, make_retriever(prompted, self._retrieve, towers), candidates, prompt_candidates
-        )
+        retriever = make_retriever(prompted, self._retrieve, towers)
+        super().__init__(dataset, self._answers, retriever, candidates, prompt_candidates, popular=popular)
         # The encoder is loaded when the first new items come, and stays.
         self._text_side = None if text_side is None else cache(text_side)
         self.added: tuple[NewItem, ...] = ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, overload
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Int
@@ -19,6 +19,17 @@ from allmrec.recommend.rounds import rank_in_rounds
 __all__ = ["Recommender"]
 
 Items = Int[np.ndarray, " _items"]
+
+# What answers where it is not the system that was asked.
+POPULARITY, RETRIEVER = "Popularity", "retriever"
+
+
+class _Found(NamedTuple):
+    """What was found for a query: the ranking, what answered, and what was retrieved for it, at most as many."""
+
+    ranking: Ranking
+    by: str
+    retrieved: Ranking
 
 
 class Recommender:
@@ -35,6 +46,8 @@ class Recommender:
         prompt_candidates: how many the ranker can take at a time; more go in rounds (`rank_in_rounds`). None: any number.
         name: of the system in a table; None: the ranker's.
         n_known: items up to this number are known to the ranker, later ones are no part of a history; None: all.
+        popular: gives what finds the most popular of so many items, which answers where nothing is known of a history; None: the
+            recommender answers that too.
     """
 
     def __init__(
@@ -46,9 +59,11 @@ class Recommender:
         prompt_candidates: int | None = None,
         name: str | None = None,
         n_known: int | None = None,
+        popular: Callable[[int], Retriever] | None = None,
     ) -> None:
         self._dataset, self._ranker, self._retriever = dataset, ranker, retriever
         self._candidates, self._prompt_candidates, self._n_known = candidates, prompt_candidates, n_known
+        self._popular = popular
         self._name = name or ("" if ranker is None else ranker.name)
 
     @property
@@ -89,22 +104,64 @@ class Recommender:
             allow: for each, item numbers that alone may come, ascending; None: all.
             candidates: how many are retrieved; None: the recommender's own number, or `k` where that is larger.
         """
+        return [one.ranking for one in self._found(queries, exclude, k, allow, candidates)]
+
+    def _found(
+        self,
+        queries: Sequence[Query],
+        exclude: Sequence[Items],
+        k: int,
+        allow: Sequence[Items | None] | None,
+        candidates: int | None,
+    ) -> list[_Found]:
+        """See `top`; with what answered each."""
         if self._n_known is not None and self._n_known < self._dataset.n_items:
             queries = [Query(query.history[query.history <= self._n_known], query.user) for query in queries]
         only: Sequence[Items | None] = [None] * len(queries) if allow is None else allow
+        strangers = [number for number, query in enumerate(queries) if not len(query.history)]
+        if self._popular is None or not strangers:
+            return self._ranked(queries, exclude, k, only, candidates)
+        popular = self._popular(self._dataset.n_items).retrieve(
+            [queries[n] for n in strangers], k, [exclude[n] for n in strangers], [only[n] for n in strangers]
+        )
+        found = {n: _Found(ranking, POPULARITY, ranking) for n, ranking in zip(strangers, popular, strict=True)}
+        if others := [n for n in range(len(queries)) if n not in found]:
+            ranked = self._ranked(
+                [queries[n] for n in others],
+                [exclude[n] for n in others],
+                k,
+                [only[n] for n in others],
+                candidates,
+            )
+            found |= dict(zip(others, ranked, strict=True))
+        return [found[n] for n in range(len(queries))]
+
+    def _ranked(
+        self,
+        queries: Sequence[Query],
+        exclude: Sequence[Items],
+        k: int,
+        only: Sequence[Items | None],
+        candidates: int | None,
+    ) -> list[_Found]:
+        """Retrieved, and put in order."""
         count = max(k, self._candidates if candidates is None else candidates)
-        found = self._retriever.retrieve(queries, count, exclude, only)
+        retrieved = self._retriever.retrieve(queries, count, exclude, only)
+        rankings = list(retrieved)
         # Where nothing is left there is nothing to rank.
-        asked = [number for number, retrieved in enumerate(found) if len(retrieved.items)]
+        asked = [number for number, found in enumerate(retrieved) if len(found.items)]
         if self._ranker is not None and asked:
-            chosen, items = [queries[n] for n in asked], [found[n].items for n in asked]
+            chosen, items = [queries[n] for n in asked], [retrieved[n].items for n in asked]
             if self._prompt_candidates is None:
                 ranked = self._ranker.rank(chosen, items)
             else:
                 ranked = rank_in_rounds(self._ranker.rank, chosen, items, self._prompt_candidates)
             for number, ranking in zip(asked, ranked, strict=True):
-                found[number] = ranking
-        return [ranking.first(k) for ranking in found]
+                rankings[number] = ranking
+        return [
+            _Found(ranking.first(k), self._name, found.first(k))
+            for ranking, found in zip(rankings, retrieved, strict=True)
+        ]
 
     @overload
     def recommend(self, requests: Sequence[Request], /) -> list[Recommendations]: ...
@@ -146,18 +203,29 @@ class Recommender:
             groups.setdefault((one.k, one.candidates), []).append(number)
         for (k, candidates), numbers in groups.items():
             chosen = [requests[number] for number in numbers]
-            rankings = self.top(
+            found = self._found(
                 [one.query for one in chosen],
                 [one.exclude for one in chosen],
                 k,
                 [one.allow for one in chosen],
                 candidates,
             )
-            answers |= {n: self._named(one, r) for n, one, r in zip(numbers, chosen, rankings, strict=True)}
+            answers |= {n: self._named(one, f) for n, one, f in zip(numbers, chosen, found, strict=True)}
         return [answers[number] for number in range(len(requests))]
 
-    def _named(self, request: ResolvedRequest, ranking: Ranking) -> Recommendations:
+    def _named(self, request: ResolvedRequest, found: _Found) -> Recommendations:
+        ranking, by, notes = found.ranking, found.by, []
+        if by == POPULARITY != self._name:
+            notes.append("Nothing is known of a history, so the most popular items come.")
+        if not len(ranking.items) and len(found.retrieved.items):
+            ranking, by = found.retrieved, RETRIEVER
+            notes.append(f"{self._name} named none of the items that were retrieved for it, so they come as retrieved.")
+        if not len(ranking.items):
+            by = ""
+            notes.append("No item is left to recommend: the history and the lists of the request leave none.")
+        elif len(ranking.items) < request.k:
+            notes.append(f"{len(ranking.items)} of {request.k} items: no other was found that may be recommended.")
         numbers, titles = ranking.items.tolist(), self._dataset.catalogue.titles
         ids = map(self._dataset.items.id, numbers)
-        found = map(Recommendation, ids, [titles[number] for number in numbers], ranking.scores.tolist())
-        return Recommendations(tuple(found), request.skipped)
+        items = map(Recommendation, ids, [titles[number] for number in numbers], ranking.scores.tolist())
+        return Recommendations(tuple(items), request.skipped, by, " ".join(notes))

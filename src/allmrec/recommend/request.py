@@ -22,7 +22,8 @@ class Request:
     """One request for recommendations from the whole catalogue.
 
     Attributes:
-        history: item ids, oldest first, as text or whole numbers, in a list, array, tensor or series; may be empty. Or
+        history: item ids, oldest first, as text or whole numbers, in a list, array, tensor or series; where it is empty,
+            popular items come. Or
         user: a user id of the data set, text or a whole number; the whole history is used.
         k: how many items to recommend; fewer come back where fewer may be recommended.
         candidates: how many items are retrieved for the ranker, where that ranks few at a time; at least `k`. None: the
@@ -88,10 +89,15 @@ class Recommendations(Sequence[Recommendation]):
     Attributes:
         items: best first.
         skipped: unknown ids that were left out of the request.
+        answered_by: name of the system that put them in order, as in tables; "Popularity" where nothing is known of a history,
+            "retriever" where the system named none of the items that were retrieved for it; empty where there are none.
+        note: a sentence where the answer is another than was asked for: by popularity, fewer than `k` items, or none.
     """
 
     items: tuple[Recommendation, ...]
     skipped: tuple[str, ...] = ()
+    answered_by: str = ""
+    note: str = ""
 
     def __len__(self) -> int:
         """How many items there are."""

@@ -29,7 +29,7 @@ __all__ = [
     "RankerRetriever",
     "RetrieveConfig",
     "Retriever",
-    "TakingTurns",
+    "WithNewItems",
     "interleaved",
     "make_retriever",
 ]
@@ -46,14 +46,16 @@ _IN_A_PASS = 32
 class RetrieveConfig(Config):
     """How candidates are retrieved from the whole catalogue (ours; the paper ranks given candidates only)."""
 
-    by: Literal["auto", "towers", "cf", "joint", "both"] = Field(
+    by: Literal["auto", "towers", "cf"] = Field(
         "auto",
-        description="towers: the CF model's and the text tower's scores added (the system `towers`). cf: the CF model's scores. "
-        "joint: similarity of joint vectors to the history's. both: in turn from cf and joint. auto: towers where they are "
-        "trained; else both where items without a CF vector were added, else cf.",
+        description="towers: the CF model's and the text tower's scores added (the system `towers`). cf: the CF model's scores; "
+        "items that were added after training, which it does not know, are found by joint vectors. auto: towers where they are "
+        "trained, else cf.",
     )
     items: int = Field(20, ge=1, description="Items that are retrieved for ranking.")
-    max_history: int = Field(10, ge=1, description="Latest items of the history that joint vectors are compared with.")
+    max_history: int = Field(
+        10, ge=1, description="Latest items of the history that joint vectors of added items are compared with."
+    )
     approximate_above: int = Field(
         1_000_000, ge=1, description="Items above which an approximate index takes the place of the exact search."
     )
@@ -221,22 +223,31 @@ class JointRetriever(_VectorRetriever):
         return np.stack([self._vectors[items].sum(axis=0) / max(1, len(items)) for items in latest])
 
 
-class TakingTurns:
-    """Several retrievers in turn: the first of each, then the second of each. Their scores have no common scale.
+class WithNewItems:
+    """Retrieves by CF scores, and by joint vectors what came after the CF model was trained.
+
+    They take turns, the first of each, then the second of each, as their scores have no common scale. A history of which the CF
+    model knows nothing is compared by joint vectors alone.
 
     Args:
-        retrievers: whose turn it is, in order.
+        cf: by the CF model's scores.
+        joint: by joint vectors, those of new items included.
+        n_known: items up to this number are known to the CF model.
     """
 
-    def __init__(self, retrievers: Sequence[Retriever]) -> None:
-        self._retrievers = retrievers
+    def __init__(self, cf: Retriever, joint: Retriever, n_known: int) -> None:
+        self._cf, self._joint, self._n_known = cf, joint, n_known
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
     ) -> list[Ranking]:
         """See `Retriever`."""
-        lists = [retriever.retrieve(queries, count, exclude, allow) for retriever in self._retrievers]
-        return [_unscored(interleaved([one.items for one in found], count)) for found in zip(*lists, strict=True)]
+        by_cf, by_joint = (one.retrieve(queries, count, exclude, allow) for one in (self._cf, self._joint))
+        found = []
+        for query, cf, joint in zip(queries, by_cf, by_joint, strict=True):
+            new_alone = len(query.history) > 0 and not (query.history <= self._n_known).any()
+            found.append(joint if new_alone else _unscored(interleaved([cf.items, joint.items], count)))
+        return found
 
 
 def make_retriever(ranker: PromptedRanker, config: RetrieveConfig, towers: Backbone | None = None) -> Retriever:
@@ -250,20 +261,15 @@ def make_retriever(ranker: PromptedRanker, config: RetrieveConfig, towers: Backb
     Raises:
         ConfigError: `by` is towers, and there are none.
     """
-    joint, by = ranker.joint, config.by
-    if towers is not None and by in ("auto", "towers"):
+    if towers is not None and config.by in ("auto", "towers"):
         return BackboneRetriever(towers, config.approximate_above)
-    if by == "towers":
+    if config.by == "towers":
         raise ConfigError("answer.retrieve.by is towers, and they are not trained: allmrec train RUN --system towers")
-    if by == "auto":
-        by = "both" if bool((~joint.has_cf[1:]).any()) else "cf"
-    made: list[Retriever] = []
-    if by in ("cf", "both"):
-        made.append(BackboneRetriever(ranker.prior, config.approximate_above))
-    if by in ("joint", "both"):
-        vectors = joint.vectors().float().cpu().numpy()
-        made.append(JointRetriever(vectors, config.max_history, config.approximate_above))
-    return made[0] if len(made) == 1 else TakingTurns(made)
+    joint, cf = ranker.joint, BackboneRetriever(ranker.prior, config.approximate_above)
+    if bool(joint.has_cf[1:].all()):
+        return cf
+    vectors = joint.vectors().float().cpu().numpy()
+    return WithNewItems(cf, JointRetriever(vectors, config.max_history, config.approximate_above), ranker.prior.n_items)
 
 
 def interleaved(lists: Sequence[Items], count: int) -> Int64[np.ndarray, " found"]:

@@ -13,7 +13,7 @@ from allmrec.pipeline.run import Run
 from allmrec.recommend.answering import ConstrainedRecommender, GeneratingRecommender
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.resolve import TitleResolver, template_quotes
-from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows, everything
+from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows, known_counts
 from allmrec.stages.frozen import language_model
 from allmrec.stages.tune import allmrec_stages, prompted_ranker
 from allmrec.systems.answers import answering, by_scores, check_text_vectors, check_titles_learned
@@ -25,7 +25,7 @@ __all__ = ["OWN"]
 
 
 def _popularity(run: Run) -> System:
-    return System(Popularity.of(everything(run)))
+    return System(Popularity(known_counts(run)))
 
 
 def _held_out_backbone(run: Run) -> System:

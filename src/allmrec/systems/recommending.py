@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
+from allmrec.baselines.popularity import Popularity
 from allmrec.cf.fused import FusedBackbone
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_tensors
@@ -13,13 +15,13 @@ from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
 from allmrec.core.tensors import Shape, check_finite, content_of, expected
 from allmrec.data.interactions import InteractionDataset
-from allmrec.pipeline.run import Log, Run
+from allmrec.pipeline.run import Log, Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.recommend.allmrec import ALLMRec, NewItem, with_items
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
 from allmrec.stages.align import text_side
-from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows
+from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows, known_counts
 from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.systems.kinds import System
 from allmrec.systems.registry import all_there, open_systems, system_kind, trained_systems
@@ -95,6 +97,7 @@ def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) 
         config.tune.candidates if kind.prompted else None,
         system.ranker.name,
         n_items,
+        _popular(run),
     )
     return Opened(name, system, made)
 
@@ -138,6 +141,21 @@ def allmrec(run: Run, make: Callable[..., M]) -> M:
     return _assembled(run, open_systems(run, [allmrec_name(run)])[allmrec_name(run)], make)
 
 
+def allmrec_parts(run: Run) -> list[StageKind]:
+    """The stages that A-LLMRec recommends with, each once: its own, and the towers' where these retrieve for it."""
+    found = dict.fromkeys(allmrec_stages(run.config))
+
+    def visit(kind: StageKind) -> None:
+        for parent in kind.parents(run.config):
+            visit(parent)
+        found.setdefault(kind)
+
+    if retrieve_by_towers(run):
+        for kind in TOWERS.stages(run.config):
+            visit(kind)
+    return list(found)
+
+
 def known_items(run: Run) -> InteractionDataset:
     """The run's data with the items that were added before it was saved."""
     return with_items(run.dataset, _added(run))
@@ -160,6 +178,7 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         config.tune.candidates if answers.scores_each else None,
         lambda: text_side(run),
         _towers(run),
+        _popular(run),
     )
     if rows := _added(run):
         path, n = run.path / "published.safetensors", len(rows)
@@ -219,5 +238,14 @@ def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
         f"No CF model is trained in {run.path}: popularity retrieves what {whom} ranks. "
         f"For better candidates: allmrec train {run.path} --system {run.config.pretrain.backbone}"
     )
-    popularity = open_systems(run, ["popularity"])["popularity"].ranker
-    return RankerRetriever(popularity, AllItems(run.dataset.n_items, run.config.seed))
+    return _popular(run)(run.dataset.n_items)
+
+
+def _popular(run: Run) -> Callable[[int], Retriever]:
+    """Gives what finds the most popular of so many items, as the system `popularity` orders them; counted when first needed."""
+
+    @lru_cache(maxsize=1)
+    def of(n_items: int) -> Retriever:
+        return RankerRetriever(Popularity(known_counts(run)), AllItems(n_items, run.config.seed))
+
+    return of
