@@ -75,7 +75,12 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
             "command": "allmrec experiment", "curves": {"pretrain": {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5 + cell.seed]}},
         }  # fmt: skip
         results.write(
-            cell, "k", about, asking.protocol, asking.groups, placed(asking.protocol, asking.protocol.users, ranks)
+            cell,
+            "k",
+            about,
+            asking.protocol,
+            asking.groups,
+            placed(asking.protocol, asking.protocol.users.tolist(), ranks.tolist()),
         )
     results.fail(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
     return folder
@@ -126,9 +131,10 @@ def test_titles_and_messages_are_text(html_page: str, experiment: Path) -> None:
     assert html_page.count("&lt;script&gt;") > 10
     written = markdown(read_experiment(experiment))
     assert "<script>" not in written
-    assert all(
-        line.count(" | ") == 6 + 1 for line in written.splitlines() if line.startswith("| A-LLMRec |") and "[" in line
-    )
+    # A stroke in a name ends no cell: each row of a table has as many as its head.
+    for table in written.split("\n\n"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) <= 1
 
 
 def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_json, versions
 from allmrec.core.errors import AllmrecError
+from allmrec.core.log import shown_on_stderr
 from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, evaluate_rankers, evaluate_recommenders
@@ -152,7 +153,8 @@ def main(arguments: list[str]) -> int:
     folder, name, key, device = Path(arguments[0]), *arguments[1:]
     cell = {cell.id: cell for cell in cells_of(Record.read(folder).plan)}[name]
     try:
-        do_cell(folder, cell, key, device)
+        with shown_on_stderr():
+            do_cell(folder, cell, key, device)
     except AllmrecError as error:
         print(f"error: {error}", flush=True)
         _fail(folder, cell, str(error), "")
