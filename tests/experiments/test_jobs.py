@@ -65,7 +65,7 @@ def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: Tiny
     assert not list((folder / "work").iterdir())
     found = read_experiment(folder)
     assert [one.about["name"] for one in found.done] == ["Popularity", "ItemKNN"]
-    assert all(one.about["peak_memory"] > 1e7 for one in found.done)
+    assert all(one.about["costs"]["peak_memory"] > 1e7 for one in found.done)
     times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     write_plan(
         tmp_path, tiny_world, '["popularity", "item-knn"]', 'changes = { "systems.item-knn" = { neighbours = 3 } }'
