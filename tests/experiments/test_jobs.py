@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from tiny_world import TinyWorld
 
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
+from allmrec.evaluation.rank_files import MISS, NOT_ASKED
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.cross_domain import across
 from allmrec.experiments.found import read_experiment
-from allmrec.experiments.plan import load_plan
+from allmrec.experiments.job import do_cell
+from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.record import Record
-from allmrec.experiments.results import Results
+from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.scenarios import situation
 from allmrec.experiments.stage_store import StageStore
@@ -62,7 +65,7 @@ def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: Tiny
     assert not list((folder / "work").iterdir())
     found = read_experiment(folder)
     assert [one.about["name"] for one in found.done] == ["Popularity", "ItemKNN"]
-    assert all(one.about["peak_memory"] > 1e7 for one in found.done)
+    assert all(one.about["costs"]["peak_memory"] > 1e7 for one in found.done)
     times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     write_plan(
         tmp_path, tiny_world, '["popularity", "item-knn"]', 'changes = { "systems.item-knn" = { neighbours = 3 } }'
@@ -105,6 +108,47 @@ def test_a_cell_that_fails_is_named_and_the_others_are_done(tiny_world: TinyWorl
     assert cell.system == "llm-only"
     assert "/nowhere/model" in why["message"]
     assert "/nowhere/model" in (tmp_path / "out" / "report.html").read_text()
+
+
+def measured(folder: Path, world: TinyWorld, more: str, system: str, data: dict[str, Path]) -> CellResult:
+    """A single cell, measured in this process."""
+    values = {"title": "One", "recipe": str(world.recipe), "systems": [system], "users": 10}
+    sets = {name: {"path": str(path)} for name, path in data.items()}
+    plan = Plan.model_validate({**values, "data": sets, **tomllib.loads(more)})
+    (cell,) = cells_of(plan)
+    Record(plan, data, {cell.id: "0" * 64}, "allmrec experiment", None).write(folder)
+    do_cell(folder, cell, "0" * 64, "cpu")
+    (found,) = read_experiment(folder).done
+    return found
+
+
+def test_a_cell_over_the_whole_catalogue(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    """The most popular come first, whatever the scenario; a target below the tenth place is missed."""
+    found = measured(tmp_path, tiny_world, 'ask = "catalogue"', "popularity", {"shop": workplace / "data"})
+    assert found.about["note"] == "retrieves from 36 items"
+    assert set(np.unique(found.ranks)) <= {MISS, *range(1, 11)}
+    assert (found.ranks == MISS).any()
+
+
+def test_a_cell_of_few_users_and_of_titles(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    """Eight users train; of those who are asked, a system that reads titles is asked about three."""
+    more = 'title_users = 3\nscenarios.few = { kind = "few-shot", users = 8 }'
+    found = measured(tmp_path, tiny_world, more, "allmrec-sbert", {"shop": workplace / "data"})
+    assert (found.ranks != NOT_ASKED).sum() == 3
+    assert "reads titles: the first 3 users" in found.about["note"]
+    assert set(found.about["made_of"]) >= {"pretrain", "align", "tune"}
+    assert found.about["costs"]["trained_parameters"] > 0
+
+
+def test_a_cell_across_domains(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    title_world(users=12, length=4).save(tmp_path / "other")
+    data = {"shop": workplace / "data", "other": tmp_path / "other"}
+    found = measured(
+        tmp_path / "out", tiny_world, 'scenarios.across = { kind = "cross-domain" }', "text-similarity", data
+    )
+    assert found.cell.data == "shop"
+    assert len(found.ranks) == 10
+    assert "other/" not in (tmp_path / "out" / "cells" / f"{found.cell.id}.json").read_text()
 
 
 def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:

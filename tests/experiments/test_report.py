@@ -66,16 +66,21 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
     names = {"popularity": "Popularity", "backbone": "SASRec", "allmrec": "A-LLMRec", "allmrec-sbert": f"A {EVIL}"}
     for cell in cells[:-1]:
         asking = situation(plan.scenarios[cell.scenario], made, cell.seed, plan.users, plan.candidates).asking
-        best = 20 - 4 * SYSTEMS.index(cell.system) - shift
+        best = (20, 14, 5, 9)[SYSTEMS.index(cell.system)] - shift
         ranks = np.random.default_rng(cell.seed + shift).integers(1, best, len(asking.protocol))
         about: dict[str, Any] = {
             "name": names[cell.system], "note": EVIL, "users_per_second": 10.0 ** SYSTEMS.index(cell.system), "seconds": 60.0,
-            "costs": {"train_seconds": 12.0, "trained_parameters": 5e6}, "peak_memory": 2**30, "config": {"seed": shift},
+            "costs": {"train_seconds": 12.0, "trained_parameters": 5e6, "peak_memory": 2.0**30}, "config": {"seed": shift},
             "made_of": {"pretrain": f"key {cell.seed}"}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": "abc",
             "command": "allmrec experiment", "curves": {"pretrain": {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5 + cell.seed]}},
         }  # fmt: skip
         results.write(
-            cell, "k", about, asking.protocol, asking.groups, placed(asking.protocol, asking.protocol.users, ranks)
+            cell,
+            "k",
+            about,
+            asking.protocol,
+            asking.groups,
+            placed(asking.protocol, asking.protocol.users.tolist(), ranks.tolist()),
         )
     results.fail(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
     return folder
@@ -126,9 +131,10 @@ def test_titles_and_messages_are_text(html_page: str, experiment: Path) -> None:
     assert html_page.count("&lt;script&gt;") > 10
     written = markdown(read_experiment(experiment))
     assert "<script>" not in written
-    assert all(
-        line.count(" | ") == 6 + 1 for line in written.splitlines() if line.startswith("| A-LLMRec |") and "[" in line
-    )
+    # A stroke in a name ends no cell: each row of a table has as many as its head.
+    for table in written.split("\n\n"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) <= 1
 
 
 def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:

@@ -130,9 +130,8 @@ def _curves(section: Section) -> Iterator[Figure]:
                 for name, values in columns.items():
                     if name in ("step", "epoch"):
                         continue
-                    pairs = [
-                        (x, y) for x, y in zip(columns["step"], values, strict=True) if x is not None and y is not None
-                    ]
+                    places = zip(columns["step"], values, strict=True)
+                    pairs = [(float(x), float(y)) for x, y in places if x is not None and y is not None]
                     if len(pairs) > 1:
                         line = plots.Line(f"seed {cell.cell.seed}", *zip(*pairs, strict=True))
                         drawn.setdefault(f"{variant}{label}: {name}", {})[cell.about["made_of"][label], name] = line

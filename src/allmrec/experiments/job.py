@@ -18,9 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_json, versions
 from allmrec.core.errors import AllmrecError
+from allmrec.core.log import shown_on_stderr
 from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation import Report, evaluate_rankers, evaluate_recommenders
@@ -41,6 +44,9 @@ from allmrec.systems.recommending import open_recommender
 from allmrec.systems.registry import open_systems
 
 __all__ = ["do_cell", "main"]
+
+# Seconds.
+_PATIENCE = 60
 
 
 def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
@@ -76,8 +82,10 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
         "note": found.note,
         "users": found.n_users,
         "users_per_second": found.users_per_second,
-        "costs": training_costs(run, system),
-        "peak_memory": peak_memory(),
+        # Stages that another cell trained had their peak in its process.
+        "costs": (costs := training_costs(run, system))
+        | {"peak_memory": max(costs.get("peak_memory", 0.0), float(peak_memory() or 0))},
+        "process_memory": peak_memory(),
         "seconds": round(time.monotonic() - started, 1),
         "made_of": {stage.label: stage.key for stage in system.stages},
         "curves": _curves(run, system),
@@ -152,7 +160,17 @@ def main(arguments: list[str]) -> int:
     folder, name, key, device = Path(arguments[0]), *arguments[1:]
     cell = {cell.id: cell for cell in cells_of(Record.read(folder).plan)}[name]
     try:
-        do_cell(folder, cell, key, device)
+        # One that was begun by a command that was killed may take a moment to end.
+        with shown_on_stderr(), FileLock(folder / "logs" / f".{cell.id}.lock", timeout=_PATIENCE):
+            do_cell(folder, cell, key, device)
+    except Timeout:
+        _fail(
+            folder,
+            cell,
+            "Another process is measuring this cell. Wait until it is done, or end it; then try again.",
+            "",
+        )
+        return 1
     except AllmrecError as error:
         print(f"error: {error}", flush=True)
         _fail(folder, cell, str(error), "")

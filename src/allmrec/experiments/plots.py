@@ -12,7 +12,7 @@ from allmrec.evaluation.intervals import Estimate
 
 __all__ = ["Dot", "Line", "Point", "dots", "histogram", "lines", "scatter"]
 
-_LEFT, _WIDTH, _STEP = 210, 760, 26
+_LEFT, _WIDTH, _STEP = 210.0, 760.0, 26.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
     """
     values = [v for row in rows for v in (row.ours.low, row.ours.high, row.theirs) if v is not None]
     axis = _Axis(min(0.0, *values), max(0.05, *values) * 1.04, _LEFT, _WIDTH - 20)
-    bottom = 12 + _STEP * len(rows)
-    parts = [_grid(axis, 6, bottom, label)]
+    bottom = 12.0 + _STEP * len(rows)
+    parts = [_grid(axis, 6.0, bottom, label)]
     for number, row in enumerate(rows):
         y, kind = 12 + _STEP * number + _STEP / 2, "marked" if row.marked else "own"
         low, high, middle = axis.at(row.ours.low), axis.at(row.ours.high), axis.at(row.ours.value)
@@ -135,9 +135,9 @@ def scatter(
         low_x, high_x = low_x / 1.6, high_x * 4
     else:
         low_x, high_x = min(0.0, low_x), max(0.05, high_x) * 1.25
-    x_axis = _Axis(low_x, high_x, 70, _WIDTH - 20, logarithmic)
-    y_axis = _Axis(low_y, high_y, 380, 14)
-    parts = [_grid(x_axis, 14, 380, x_label), _side(y_axis, 70, _WIDTH - 20, y_label)]
+    x_axis = _Axis(low_x, high_x, 70.0, _WIDTH - 20, logarithmic)
+    y_axis = _Axis(low_y, high_y, 380.0, 14.0)
+    parts = [_grid(x_axis, 14.0, 380.0, x_label), _side(y_axis, 70.0, _WIDTH - 20, y_label)]
     if diagonal:
         end = min(high_x, high_y)
         parts.append(
@@ -146,11 +146,11 @@ def scatter(
             )
         )
     taken: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: -p.y.value):
+    for point in sorted(points, key=lambda p: p.y.value):
         x, y = x_axis.at(point.x.value), y_axis.at(point.y.value)
-        text = y + 4
+        text = y - 8
         while any(abs(text - other) < 13 and abs(x - place) < 150 for place, other in taken):
-            text += 13
+            text -= 13
         taken.append((x, text))
         parts.append(
             Markup(
@@ -164,7 +164,7 @@ def scatter(
         parts.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(x + 9, text, _short(point.name))
         )
-    return _svg(parts, _WIDTH, 424, f"{y_label} against {x_label}")
+    return _svg(parts, _WIDTH, 424.0, f"{y_label} against {x_label}")
 
 
 def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
@@ -172,8 +172,8 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
     xs, ys = [v for line in curves for v in line.x], [v for line in curves for v in line.y]
     low, high = min(ys), max(ys)
     room = (high - low) * 0.06 or 0.05
-    x_axis, y_axis = _Axis(0.0, max(xs) * 1.35, 62, 430), _Axis(low - room, high + room, 200, 12)
-    parts = [_grid(x_axis, 12, 200, x_label), _side(y_axis, 62, 430, y_label)]
+    x_axis, y_axis = _Axis(0.0, max(xs) * 1.35, 62.0, 430.0), _Axis(low - room, high + room, 200.0, 12.0)
+    parts = [_grid(x_axis, 12.0, 200.0, x_label), _side(y_axis, 62.0, 430.0, y_label)]
     taken: list[float] = []
     for number, line in enumerate(curves):
         places = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
@@ -191,7 +191,7 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
                 x_axis.at(line.x[-1]) + 7, end, _short(line.name, 18)
             )
         )
-    return _svg(parts, 440, 244, f"{y_label} by {x_label}")
+    return _svg(parts, 440.0, 244.0, f"{y_label} by {x_label}")
 
 
 def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Markup:
@@ -203,8 +203,8 @@ def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Mark
         names: one a bar.
     """
     top = max(0.1, *shares) * 1.1
-    axis, step = _Axis(0.0, top, 120, 8), 300 / len(shares)
-    parts = [_side(axis, 40, 345, "")]
+    axis, step = _Axis(0.0, top, 120.0, 8.0), 300 / len(shares)
+    parts = [_side(axis, 40.0, 345.0, "")]
     for number, (share, name) in enumerate(zip(shares, names, strict=True)):
         x, y = 42 + step * number, axis.at(share)
         parts.append(
@@ -218,7 +218,7 @@ def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Mark
                     x + step * 0.4, name
                 )
             )
-    return _svg(parts, 350, 144, label)
+    return _svg(parts, 350.0, 144.0, label)
 
 
 def _grid(axis: _Axis, top: float, bottom: float, label: str) -> Markup:

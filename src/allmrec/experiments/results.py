@@ -96,7 +96,7 @@ class Results:
 
         Args:
             cell, key: which.
-            about: system, note, users_per_second, costs, peak_memory, curves, config, device, date, commit, command, versions.
+            about: name, note, users_per_second, costs, made_of, curves, config, device, date, commit, command, versions.
             protocol, groups: who was asked.
             ranks: one a user of the protocol.
         """

@@ -74,7 +74,7 @@ class Row:
         return joined_mean(own - times * others, f"{metric} {group}")
 
     def cost(self, name: str) -> float | None:
-        """A cost, mean over seeds: a key of `costs`, or `users_per_second`, `peak_memory`; none where it is not known."""
+        """A cost, mean over seeds: a key of `costs`, or `users_per_second`; none where it is not known."""
         found = [cell.about["costs"].get(name, cell.about.get(name)) for cell in self.cells]
         known = [float(value) for value in found if value is not None]
         return sum(known) / len(known) if known else None

@@ -1,0 +1,1 @@
+"""The page of a report, with its style sheet and script."""
