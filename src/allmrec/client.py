@@ -100,10 +100,11 @@ def _answers(body: Mapping[str, Any]) -> list[ServedRecommendations]:
     ]
 
 
-def _checked(answer: httpx.Response) -> Any:
+def _checked(answer: httpx.Response) -> dict[str, Any]:
     """The body of an answer, or the error that it is."""
     if answer.status_code < 400:
-        return answer.json()
+        body: dict[str, Any] = answer.json()
+        return body
     raise _error(answer)
 
 
@@ -257,7 +258,7 @@ class Client(_Base):
         except httpx.TransportError as error:
             raise self._unreached(error) from error
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         httpx = _httpx()
         try:
             return _checked(self._client.request(method, path, json=body))
@@ -370,7 +371,7 @@ class AsyncClient(_Base):
         except httpx.TransportError as error:
             raise self._unreached(error) from error
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         httpx = _httpx()
         try:
             return _checked(await self._client.request(method, path, json=body))

