@@ -64,8 +64,7 @@ async def clients(
     found: list[Any] = []
 
     async def one() -> None:
-        for n in numbers:
-            found.append(await ask(client, {"user": users[n % len(users)], "k": 10, **fields}))
+        found.extend([await ask(client, {"user": users[n % len(users)], "k": 10, **fields}) for n in numbers])
 
     start = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(count)))
