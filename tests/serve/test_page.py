@@ -68,7 +68,7 @@ def test_a_history_is_built_by_keyboard_and_recommendations_follow(browser: Any,
     first = page.locator("#lists > section").first
     assert "A-LLMRec" in first.locator("h3").inner_text()
     assert "did not answer" not in first.inner_text()
-    assert [one for one in page.locator("#lists h3").all_inner_texts()][1:] == ["SASRec alone", "Late fusion alone"]
+    assert page.locator("#lists h3").all_inner_texts()[1:] == ["SASRec alone", "Late fusion alone"]
     first.locator("summary").first.click()
     assert "behaviour" in first.locator(".parts").first.inner_text()
     first.locator(".speak").first.click()

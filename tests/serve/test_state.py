@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -307,9 +308,12 @@ def test_a_full_disk_is_named(url: str) -> None:
     def limited(connection: Any, record: Any, proxy: Any) -> None:
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    with pytest.raises(ServerError, match="full") as raised:
+    def fill() -> None:
         for n in range(200):
             state.write_events([Event("u" * 400, "a" * 400, 1, f"k{n}")])
+
+    with pytest.raises(ServerError, match="full") as raised:
+        fill()
     assert raised.value.status == 507
     assert state.read(["u"])[0]["u"][0].key == "first"
     state.close()
@@ -320,12 +324,23 @@ def test_what_was_acknowledged_survives_kills(run: Run, tmp_path: Path, kills: i
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    lost = killed_while_writing(run.path, tmp_path, port, kills, seed=0)
-    assert lost == (set(), set())
+    found = killed_while_writing(run.path, tmp_path, port, kills, seed=0)
+    assert found.events
+    assert (found.lost_events, found.lost_items) == (set(), set())
 
 
-def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: int) -> tuple[set[str], set[str]]:
-    """Kill a server at random moments under writes; keys of acknowledged events, and ids of items, that it lost."""
+@dataclass(frozen=True)
+class Kept:
+    """How many writes a server acknowledged, and which of them it lost."""
+
+    events: int
+    items: int
+    lost_events: set[str]
+    lost_items: set[str]
+
+
+def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: int) -> Kept:
+    """Kill a server at random moments under writes, and look for what it acknowledged; at the end it starts by itself."""
     url, rng = f"http://127.0.0.1:{port}", random.Random(seed)  # noqa: S311  # moments, no secrets
     database = f"sqlite:///{folder}/state.sqlite3"
     events: set[str] = set()
@@ -370,5 +385,4 @@ def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: i
     server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
     server.ready(url)
     server.end()
-    assert events
-    return events - kept, items - known
+    return Kept(len(events), len(items), events - kept, items - known)

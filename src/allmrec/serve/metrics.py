@@ -17,33 +17,55 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        many = {"registry": self.registry}
-        live = {"registry": self.registry, "multiprocess_mode": "livesum"}
-        self.requests = Counter("allmrec_requests_total", "Requests by route and status", ("route", "status"), **many)
-        self.seconds = Histogram("allmrec_request_seconds", "Latency by route", ("route",), buckets=_SECONDS, **many)
+        many = self.registry
+        self.requests = Counter(
+            "allmrec_requests_total", "Requests by route and status", ("route", "status"), registry=many
+        )
+        self.seconds = Histogram(
+            "allmrec_request_seconds", "Latency by route", ("route",), buckets=_SECONDS, registry=many
+        )
         self.answers = Histogram(
             "allmrec_answer_seconds",
             "Latency of a recommendation by the part that answered",
             ("part",),
             buckets=_SECONDS,
-            **many,
+            registry=many,
         )
         self.fallbacks = Counter(
             "allmrec_fallbacks_total",
             "Times that a cheaper system took over, by the one that did not and why",
             ("system", "reason"),
-            **many,
+            registry=many,
         )
         self.batch = Histogram(
-            "allmrec_batch_size", "Requests computed together", ("lane",), buckets=(1, 2, 4, 8, 16, 32, 64, 128), **many
+            "allmrec_batch_size",
+            "Requests computed together",
+            ("lane",),
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=many,
         )
-        self.waiting = Gauge("allmrec_queue_waiting", "Requests that wait", ("lane",), **live)
+        self.waiting = Gauge(
+            "allmrec_queue_waiting", "Requests that wait", ("lane",), registry=many, multiprocess_mode="livesum"
+        )
         self.reused = Counter(
-            "allmrec_new_item_vectors_total", "Vectors of new items, encoded or taken from those kept", ("how",), **many
+            "allmrec_new_item_vectors_total",
+            "Vectors of new items, encoded or taken from those kept",
+            ("how",),
+            registry=many,
         )
-        self.model = Gauge("allmrec_model_loaded", "1 for each version that is served", ("label", "version"), **live)
-        self.reloads = Counter("allmrec_reloads_total", "Versions that took over or were refused", ("result",), **many)
-        self.state_errors = Counter("allmrec_state_errors_total", "Times that the database failed", ("what",), **many)
+        self.model = Gauge(
+            "allmrec_model_loaded",
+            "1 for each version that is served",
+            ("label", "version"),
+            registry=many,
+            multiprocess_mode="livesum",
+        )
+        self.reloads = Counter(
+            "allmrec_reloads_total", "Versions that took over or were refused", ("result",), registry=many
+        )
+        self.state_errors = Counter(
+            "allmrec_state_errors_total", "Times that the database failed", ("what",), registry=many
+        )
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -24,7 +24,7 @@ class PacedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._in_hand():
             self._end()
         elif self._timer is None:
             # Bytes came, and no request of them is in hand: a head that has only begun.
@@ -33,6 +33,11 @@ class PacedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
         super().connection_lost(exc)
+
+    def _in_hand(self) -> bool:
+        """Whether a request is being answered."""
+        cycle: Any = self.cycle  # None until the first request, which uvicorn's own annotation does not say
+        return cycle is not None and not cycle.response_complete
 
     def _begin(self) -> None:
         self._timer = self.loop.call_later(self.seconds, self._give_up)
@@ -44,6 +49,6 @@ class PacedProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._timer = None
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if not self.transport.is_closing() and not self._in_hand():
             self.transport.write(_TOO_SLOW)
             self.transport.close()

@@ -81,7 +81,9 @@ async def report(request: Request) -> Any:
     return Response(json.dumps(body), media_type="application/json", headers={"X-Allmrec-Version": served.version})
 
 
-@ROUTER.post("/admin/reload", response_model=Reloaded, responses={s: PROBLEMS[422] for s in (409, 422)}, tags=["admin"])
+@ROUTER.post(
+    "/admin/reload", response_model=Reloaded, responses=dict.fromkeys((409, 422), PROBLEMS[422]), tags=["admin"]
+)
 async def reload(request: Request, asked: ReloadIn) -> Any:
     """Let a newly trained run take over, or refuse it; no request is dropped, and what is in hand ends as it began."""
     service = service_of(request)

@@ -1,0 +1,174 @@
+"""What both clients send, and what they make of what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from allmrec.core import errors
+from allmrec.core.errors import AllmrecError, ConfigError, MissingExtraError, ServerError
+from allmrec.recommend.request import Recommendation, Recommendations, Request
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = [
+    "Base",
+    "ServedRecommendations",
+    "answers_of",
+    "body_of",
+    "checked",
+    "error_of",
+    "httpx_module",
+    "one_request",
+    "question_of",
+    "quoted",
+    "said",
+]
+
+# Fields of a library's request; the others are the server's.
+_OF_LIBRARY = ("history", "user", "k", "candidates", "allow", "deny", "exclude_seen", "unknown")
+_OF_SERVER = ("system", "fallback", "deadline_ms", "categories", "diversity")
+
+
+@dataclass(frozen=True)
+class ServedRecommendations(Recommendations):
+    """The answer to one request, and how the server came to it.
+
+    Attributes:
+        system, part: which system answered, and what kind of thing it is: llm, towers, cf, popularity, or baseline.
+        version: of the weights.
+        fallbacks: systems that were to answer and did not: `system`, `reason`, `detail`.
+        notes: what else was not as usual.
+        request_id: of the answer; the server's log lines have it too.
+    """
+
+    system: str = ""
+    part: str = ""
+    version: str = ""
+    fallbacks: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    request_id: str = ""
+
+
+class Base:
+    """What both clients say and understand."""
+
+    def __init__(self, url: str, key: str | None, version: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if version is not None:
+            self._headers["X-Allmrec-Version"] = version
+
+    def unreached(self, error: Exception) -> ServerError:
+        """What is raised where no answer came."""
+        return ServerError(
+            f"{self._url} was not reached ({type(error).__name__}: {error}). Is `allmrec serve` running there?"
+        )
+
+
+def httpx_module() -> Any:
+    """The package that speaks HTTP.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import httpx
+    except ImportError as error:
+        raise MissingExtraError("httpx", "serve", "The client of a server") from error
+    return httpx
+
+
+def body_of(requests: Sequence[Request], server: Mapping[str, Any]) -> dict[str, Any]:
+    """Requests as the server takes them; `server` has the fields that only it knows.
+
+    Raises:
+        ConfigError: a field that nobody knows.
+    """
+    unknown = [name for name in server if name not in _OF_SERVER]
+    if unknown:
+        raise ConfigError(f"A request has no field {unknown[0]!r}; known are {', '.join((*_OF_LIBRARY, *_OF_SERVER))}.")
+    rows = []
+    for request in requests:
+        row = {name: getattr(request, name) for name in _OF_LIBRARY if getattr(request, name) is not None}
+        rows.append(
+            {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} | dict(server)
+        )
+    return {"requests": rows}
+
+
+def one_request(fields: Mapping[str, Any]) -> tuple[list[Request], dict[str, Any]]:
+    """A single request from its fields, and the fields that only the server knows."""
+    of_server = {name: value for name, value in fields.items() if name not in _OF_LIBRARY}
+    return [Request(**{name: value for name, value in fields.items() if name in _OF_LIBRARY})], of_server
+
+
+def answers_of(body: Mapping[str, Any]) -> list[ServedRecommendations]:
+    """The answers in a body."""
+    return [
+        ServedRecommendations(
+            tuple(Recommendation(item["item_id"], item["title"], item["score"]) for item in one["items"]),
+            tuple(one["skipped"]),
+            one["system"],
+            one["part"],
+            one["version"],
+            tuple(one["fallbacks"]),
+            tuple(one["notes"]),
+            one["request_id"],
+        )
+        for one in body["answers"]
+    ]
+
+
+def checked(answer: httpx.Response) -> dict[str, Any]:
+    """The body of an answer, or the error that it is."""
+    if answer.status_code < 400:
+        body: dict[str, Any] = answer.json()
+        return body
+    raise error_of(answer)
+
+
+def error_of(answer: httpx.Response) -> AllmrecError:
+    """The library's error that an answer is."""
+    try:
+        problem = answer.json()
+        name, detail = str(problem["type"]).rpartition(":")[2], str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        name, detail = "ServerError", f"The server answered {answer.status_code} without a word that is known."
+    kind = getattr(errors, name, ServerError) if name in errors.__all__ else ServerError
+    seconds = answer.headers.get("Retry-After", "")
+    if not issubclass(kind, AllmrecError) or kind is ServerError:
+        return ServerError(detail, answer.status_code, float(seconds) if seconds.isdigit() else None)
+    # The words are whole already; some kinds would put their own around them.
+    error = kind.__new__(kind)
+    Exception.__init__(error, detail)
+    return error
+
+
+def said(lines: Iterable[str]) -> Iterator[str]:
+    """Pieces of server-sent events, line by line."""
+    name = ""
+    for line in lines:
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            data = json.loads(line.removeprefix("data: "))
+            if name == "error":
+                raise ServerError(str(data["detail"]), 200)
+            if name == "piece":
+                yield str(data["text"])
+
+
+def question_of(item_id: str | None, user: str | None, history: Sequence[str] | None, about: str) -> dict[str, Any]:
+    """A question to the language model, as the server takes it."""
+    given = {"item_id": item_id, "user": user, "history": None if history is None else list(history), "about": about}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def quoted(name: str) -> str:
+    """An id as a part of a path."""
+    return quote(str(name), safe="")
