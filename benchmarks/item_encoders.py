@@ -3,11 +3,12 @@
     python -m benchmarks.item_encoders encode DATA FOLDER --encoder all-MiniLM-L6-v2
     python -m benchmarks.item_encoders encode DATA FOLDER --llm smollm2-135m-instruct --layers 8 14 20 26 30
     python -m benchmarks.item_encoders neighbours DATA FOLDER
-    python -m benchmarks.item_encoders tower DATA FOLDER --vectors NAME --as whitened [--whiten 256]
+    python -m benchmarks.item_encoders tower DATA FOLDER --vectors NAME [--whiten 256]
 
 DATA is a folder that `allmrec prepare` wrote. `encode` computes each vector once and keeps it in FOLDER, `neighbours` ranks the whole
 catalogue for validation users by cosine to the last item of the history alone, and `tower` trains the text tower for a few epochs and
 measures it on the same users. One thread; CPU seconds. The last two add their rows to benchmarks/results/item-encoders.json.
+The tower whitens what it reads; rows of towers that say `centred` were measured before it did, at the commit that they name.
 
 All layers of a language model come from one pass: what `hidden(layers=n)` gives is the state behind layer n under the final norm,
 and that this is so is checked on eight texts before. Both ways of pooling come from the same pass too.
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.validation import ValidationSample
+from allmrec.cf.whitening import Whitening
 from allmrec.core.artifacts import read_json, read_tensors, write_json, write_tensors
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
@@ -36,7 +38,6 @@ from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.text.bank import TextBank
 from allmrec.text.causal import CausalConfig, CausalEncoder
 from allmrec.text.encoder import EncoderConfig, load_encoder
-from allmrec.text.whitening import Whitening
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, read_table, write_result
 
@@ -144,7 +145,7 @@ TOWER = {
     },
     "windows": "all",
     "validation_users": 5000,
-    "validation_negatives": None,
+    "validation_negatives": "all",
     "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 256, "epochs": 4},
 }  # fmt: skip
 
@@ -186,19 +187,17 @@ def tower(arguments: argparse.Namespace) -> None:
     """A text tower over one kind of vectors."""
     vectors, about = stored(arguments.folder)[arguments.vectors]
     split = leave_one_out(InteractionDataset.load(arguments.data))
-    # The tower takes the catalogue's mean out by itself.
-    texts = changed(vectors.float(), "whitened", arguments.whiten) if arguments.way == "whitened" else vectors.float()
+    # The tower whitens by itself, to as many dimensions as come.
+    texts = vectors.float() if arguments.whiten is None else changed(vectors.float(), "whitened", arguments.whiten)
     started = time.process_time()
     _, log = pretrain(split, PretrainConfig.model_validate(TOWER), arguments.seed, device="cpu", texts=texts)
-    kept = {"dimensions": arguments.whiten or vectors.shape[1]} if arguments.way == "whitened" else {}
+    kept = {"dimensions": arguments.whiten or vectors.shape[1]}
     figures = {
         "validation": [round(record["validation/ndcg@10"], 6) for record in log.records],
         "ndcg@10": log.best_value,
         "training_cpu_seconds": time.process_time() - started,
     }
-    keep(
-        "towers", about, {"vectors": arguments.vectors, "as": arguments.way, **kept, "seed": arguments.seed, **figures}
-    )
+    keep("towers", about, {"vectors": arguments.vectors, "as": "whitened", **kept, "seed": arguments.seed, **figures})
 
 
 def keep(part: str, about: Mapping[str, Any], row: Mapping[str, Any]) -> None:
@@ -223,7 +222,6 @@ def main() -> None:
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--name", help="of the file of vectors; none: the model's")
     parser.add_argument("--vectors", help="for tower: file and kind of the vectors, as neighbours prints them")
-    parser.add_argument("--as", dest="way", choices=WAYS[1:], default="centred")
     parser.add_argument("--whiten", type=int, help="dimensions that are kept; none: all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
