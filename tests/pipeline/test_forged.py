@@ -32,10 +32,11 @@ from allmrec.systems.registry import train_systems
 @pytest.fixture(scope="module")
 def trained(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = read_table(tiny_world.interactions, tiny_world.items)
-    config = load_recipe(str(tiny_world.recipe), {"evaluation.title_users": 2, "evaluation.users": 4})
+    few = {"evaluation.title_users": 2, "evaluation.users": 4, "systems.text-tower.training.epochs": 1}
+    config = load_recipe(str(tiny_world.recipe), few)
     run = Run.create(tmp_path_factory.mktemp("run") / "run", data, config)
     run.train(lambda line: None)
-    train_systems(run, ["late-fusion", "item-knn", "ease", "text-similarity"], lambda line: None)
+    train_systems(run, ["late-fusion", "item-knn", "ease", "text-similarity", "towers"], lambda line: None)
     return run
 
 
@@ -100,6 +101,8 @@ FILES = {
     "systems/late-fusion/weights": "late-fusion",
     "systems/item-knn/weights": "item-knn",
     "systems/ease/weights": "ease",
+    "systems/text-tower/weights": "towers",
+    "systems/towers/weights": "towers",
 }
 
 

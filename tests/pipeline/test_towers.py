@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.support.tiny_world import TinyWorld
 
+import allmrec
 from allmrec.baselines.fusion import LateFusion
 from allmrec.cf.fused import FusedBackbone
 from allmrec.cf.text_items import TextItems
@@ -16,6 +19,7 @@ from allmrec.data import read_table
 from allmrec.data.batching import SequenceBatch
 from allmrec.library import Run, evaluate
 from allmrec.recipes.files import load_recipe
+from allmrec.recommend.request import Request
 from allmrec.recommend.retrieve import BackboneRetriever
 from allmrec.systems.evaluating import evaluate_catalogue
 from allmrec.systems.recommending import open_recommender, recommender
@@ -148,3 +152,69 @@ def test_stage_1_and_2_stand_on_a_cf_model_over_texts(tiny_world: TinyWorld, tmp
     found = run.backbone()
     assert isinstance(getattr(found, "item_emb", None), TextItems)
     assert len(run.recommender().recommend(user="u3", k=3)) == 3
+
+
+def test_a_saved_recommender_retrieves_by_both_towers(run: Run, tmp_path: Path) -> None:
+    train_systems(run, ["towers"], lambda text: None)
+    model = run.recommender()
+    model.save_pretrained(tmp_path / "model")
+    loaded = allmrec.ALLMRec.from_pretrained(tmp_path / "model")
+    for one in (model, loaded):
+        assert isinstance(one._retriever, BackboneRetriever)
+        assert isinstance(one._retriever._backbone, FusedBackbone)
+    requests = [Request(history=history, k=8) for history in (["i1", "i2"], ["i7"], [])]
+    assert loaded.recommend(requests) == model.recommend(requests)
+    # By itself too, and what popularity counts came along.
+    saved = Run.open(tmp_path / "model")
+    for name in ("towers", "text-tower", "popularity"):
+        assert recommender(saved, name).recommend(requests) == recommender(run, name).recommend(requests)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".safetensors", ".parquet", ".md"}, "nothing is pickled"
+    assert not (tmp_path / "model" / "systems" / "ease").exists(), "what does not retrieve stays behind"
+
+
+def test_what_is_added_to_a_saved_recommender_is_found_by_its_text(run: Run, tmp_path: Path) -> None:
+    train_systems(run, ["towers"], lambda text: None)
+    run.recommender().save_pretrained(tmp_path / "model")
+    first, loaded = run.recommender(), allmrec.ALLMRec.from_pretrained(tmp_path / "model")
+    for model in (first, loaded):
+        model.add_items([{"item_id": "new", "title": run.dataset.catalogue.titles[3]}, {"item_id": "untitled"}])
+    requests = [
+        Request(history=history, k=30, exclude_seen=False) for history in (["i3", "new"], ["new"], ["untitled"])
+    ]
+    answers = first.recommend(requests)
+    assert all("new" in [row.item_id for row in answer] for answer in answers[:2])
+    assert loaded.recommend(requests) == answers
+    loaded.save_pretrained(tmp_path / "again")
+    again = allmrec.ALLMRec.from_pretrained(tmp_path / "again")
+    again._text_side = None  # it may be asked for nothing
+    assert again.recommend(requests) == answers
+    # The text tower gives the new item its twin's vector; of a history of it alone the CF model says nothing.
+    towers = again._retriever._backbone  # type: ignore[union-attr]
+    d, new, twin = towers.parts[0].dim, run.dataset.n_items + 1, run.dataset.items.number("i3")
+    items = towers.item_vectors()
+    torch.testing.assert_close(items[new, d:], items[3, d:])
+    x = towers.user_vectors(SequenceBatch(np.array([-1, -1]), np.array([[new], [twin]])))
+    assert (x[0, :d] == 0).all()
+    assert (x[1, :d] != 0).any()
+
+
+def test_without_towers_that_retrieve_none_are_saved(run: Run, tmp_path: Path) -> None:
+    train_systems(run, ["towers"], lambda text: None)
+    by_cf = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.by": "cf"}))
+    by_cf.recommender().save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model" / "systems").exists()
+    loaded = allmrec.ALLMRec.from_pretrained(tmp_path / "model")
+    assert loaded.recommend(history=["i1"]) == by_cf.recommender().recommend(history=["i1"])
+
+
+def test_added_items_of_other_vectors_than_the_tower_reads_are_named(run: Run, tmp_path: Path) -> None:
+    train_systems(run, ["towers"], lambda text: None)
+    model = run.recommender()
+    model.add_items([{"item_id": "new", "title": "Item 5"}])
+    model.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / "published.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"added_titles": tensors["added_titles"][:, :-1].contiguous()}, path)
+    with pytest.raises(ArtifactError, match=r"published\.safetensors does not fit"):
+        allmrec.ALLMRec.from_pretrained(tmp_path / "model")

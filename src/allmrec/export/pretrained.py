@@ -22,9 +22,8 @@ from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import ALLMRec
 from allmrec.stages.cf import known_counts, train_counts
 from allmrec.stages.frozen import encoder_fingerprint, language_model
-from allmrec.stages.tune import allmrec_stages
 from allmrec.store.stages import stage_files
-from allmrec.systems.recommending import allmrec
+from allmrec.systems.recommending import allmrec, allmrec_parts
 
 __all__ = ["TrainedALLMRec"]
 
@@ -56,7 +55,7 @@ class TrainedALLMRec(ALLMRec):
         Of each stage the files that its manifest lists are copied and nothing else that lies there; links are not followed.
 
         The frozen language model and sentence encoder are named with a fingerprint and not copied. Items that were added
-        after training are included.
+        after training are included, and so are both towers with their vectors of texts, where they retrieve.
 
         Args:
             folder: where to; an older such folder is replaced.
@@ -67,7 +66,7 @@ class TrainedALLMRec(ALLMRec):
             ArtifactError: a stage of the run is missing or damaged.
         """
         folder, run = Path(folder), self.run
-        stages = allmrec_stages(run.config)
+        stages = allmrec_parts(run)
         run.check(stages)
         if folder.resolve() == run.path.resolve():
             raise ConfigError(f"{folder} is the run itself; give another folder.")
@@ -79,9 +78,12 @@ class TrainedALLMRec(ALLMRec):
         added = self.added
         with atomic_directory(folder) as new:
             for kind in stages:
-                (new / kind.name).mkdir()
-                for path in stage_files(run.path, run.stage(kind)):
-                    shutil.copyfile(path, new / kind.name / path.name)
+                # A variant's own stages become those of the folder; what one system alone needs stays under its name.
+                stage = run.stage(kind)
+                place = new / replace(stage, system=kind.system).place
+                place.mkdir(parents=True)
+                for path in stage_files(run.path, stage):
+                    shutil.copyfile(path, place / path.name)
             data.save(new / "data")
             counts = {"train_counts": train_counts(run), "known_counts": known_counts(run)}
             tensors = {name: torch.from_numpy(values.copy()) for name, values in counts.items()}
