@@ -106,6 +106,7 @@ def _asked(
 ) -> tuple[System, Report]:
     """The system, and its ranks on the scenario's users."""
     asking, note = place.asking, ""
+    asked: Any
     evaluate: Any
     if plan.ask == "catalogue":
         opened = open_recommender(run, cell.system, partial(print, flush=True))

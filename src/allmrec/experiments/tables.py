@@ -45,7 +45,8 @@ class Row:
     @cached_property
     def answered(self) -> Bool[np.ndarray, " users"]:
         """Users whom every seed was asked about."""
-        return np.all([cell.ranks != NOT_ASKED for cell in self.cells], axis=0)
+        found: Bool[np.ndarray, " users"] = np.all([cell.ranks != NOT_ASKED for cell in self.cells], axis=0)
+        return found
 
     def values(self, metric: str) -> Float64[np.ndarray, "seeds users"]:
         """Each seed's and user's value; nothing useful where the user was not asked."""
@@ -56,7 +57,8 @@ class Row:
 
     def users(self, group: str) -> Bool[np.ndarray, " users"]:
         """Users of a group whom every seed was asked about."""
-        return self.asked.groups[group] & self.answered
+        found: Bool[np.ndarray, " users"] = self.asked.groups[group] & self.answered
+        return found
 
     def figure(self, metric: str, group: str) -> Estimate | None:
         """A figure; none where nobody of the group was asked."""
