@@ -21,7 +21,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run, train
 from allmrec.serve.app import make_app
 from allmrec.serve.config import ServeConfig
-from allmrec.serve.protocol import PacedProtocol
+from allmrec.serve.protocol import paced
 from allmrec.serve.runner import bound
 from allmrec.serve.service import Service
 from allmrec.systems.registry import train_systems
@@ -69,12 +69,16 @@ class Served:
         self.config = config
         self.socket = bound(config)
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        PacedProtocol.seconds = config.read_seconds
         self.failed: list[Exception] = []
         self.app = make_app(config, self.failed.append)
         self.service: Service = self.app.state.service
         settings = uvicorn.Config(
-            self.app, http=PacedProtocol, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=10
+            self.app,
+            http=paced(config.read_seconds),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            timeout_graceful_shutdown=10,
         )
         self.server = uvicorn.Server(settings)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve([self.socket])), daemon=True)

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from allmrec.core.errors import ServerError
@@ -65,7 +66,7 @@ class Guard:
             self._check(scope, headers)
             await self._app(scope, self._paced(receive, headers), answered)
         except Exception as error:
-            known = isinstance(error, ServerError)
+            known = isinstance(error, ServerError | HTTPException)
             if not known:
                 log("request failed", logging.ERROR, error, request_id=request_id, path=scope["path"])
             if begun:
@@ -137,13 +138,16 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
             except TimeoutError:
-                raise RefusedError(
-                    f"The body did not come within {config.read_seconds:g} s; {size:,} bytes of it did.", 408
+                # Of a kind that a framework passes on which reads a body for a route.
+                raise HTTPException(
+                    408, f"The body did not come within {config.read_seconds:g} s; {size:,} bytes of it did."
                 ) from None
             size += len(message.get("body", b""))
             ended = not message.get("more_body", False)
             if size > config.max_body:
-                raise RefusedError(f"The body has more than the {config.max_body:,} bytes that this server takes.", 413)
+                raise HTTPException(
+                    413, f"The body has more than the {config.max_body:,} bytes that this server takes."
+                )
             return message
 
         return received

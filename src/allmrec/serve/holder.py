@@ -129,13 +129,20 @@ class Holder:
             made = {label: await self._with_items(base) for label, base in self._loaded.items()}
             self._current.update(made)
 
-    async def encoded(self, served: Served, items: Sequence[StoredItem]) -> tuple[list[NewItem], NewVectors]:
-        """What the encoder makes of items that need not be stored.
+    async def encoded(
+        self, served: Served, items: Sequence[StoredItem], keep: bool = False
+    ) -> tuple[list[NewItem], NewVectors]:
+        """What the encoder makes of items.
+
+        Args:
+            served: the version that is to know them.
+            items: they need not be stored.
+            keep: whether they are about to be, so that they are not encoded again.
 
         Raises:
             ConfigError: nothing is served that reads texts, or an item does not fit.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, served, tuple(items), True)
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, served, tuple(items), keep)
 
     async def _take(self, run: Path, label: str) -> None:
         async with self._changing:
@@ -174,11 +181,14 @@ class Holder:
             return base.with_items(rows, None, withdrawn)
         if not new:
             return base.with_items((), None, withdrawn)
-        rows, vectors = self._encode(base, tuple(new), False)
+        rows, vectors = self._encode(base, tuple(new), True)
+        kept = self._kept[base.label, base.version]
+        for item in [item for item in kept if item not in set(new)]:
+            del kept[item]
         return base.with_items(rows, vectors, withdrawn)
 
-    def _encode(self, served: Served, items: tuple[StoredItem, ...], passing: bool) -> tuple[list[NewItem], NewVectors]:
-        """Rows and vectors of items; each is encoded once a version, unless it is only passing through."""
+    def _encode(self, served: Served, items: tuple[StoredItem, ...], keep: bool) -> tuple[list[NewItem], NewVectors]:
+        """Rows and vectors of items; those that are kept are encoded once a version."""
         speaker = self._loaded.get(served.label, served).speaker or served.speaker
         if speaker is None:
             raise ConfigError(
@@ -195,10 +205,8 @@ class Holder:
                 fresh[item] = (q[one], has_text[one], None if texts is None else (texts[0][one], texts[1][one]))
         self._metrics.reused.labels("encoded").inc(len(missing))
         self._metrics.reused.labels("kept").inc(len(items) - len(missing))
-        if not passing:
-            kept |= fresh
-            for item in [item for item in kept if item not in set(items)]:
-                del kept[item]
+        if keep:
+            kept.update(fresh)
         parts = [fresh[item] if item in fresh else kept[item] for item in items]
         q, has_text = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         pairs = [part[2] for part in parts if part[2] is not None]

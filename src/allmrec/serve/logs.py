@@ -6,9 +6,11 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["LOGGER", "log", "log_as_json"]
+__all__ = ["LOGGER", "log", "logging_as_json"]
 
 LOGGER = logging.getLogger("allmrec.serve")
 
@@ -34,12 +36,22 @@ def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: A
     LOGGER.log(level, event, exc_info=exc_info, extra={"fields": fields})
 
 
-def log_as_json() -> None:
-    """Write the log to standard error as JSON, the library's and uvicorn's lines among it."""
+@contextmanager
+def logging_as_json() -> Iterator[None]:
+    """Write the log to standard error as JSON for the length of the block, the library's and uvicorn's lines among it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json())
-    for name in ("allmrec", "uvicorn", "uvicorn.error"):
+    levels = {"allmrec": logging.INFO, "uvicorn": logging.WARNING}
+    before = {}
+    for name, level in levels.items():
         found = logging.getLogger(name)
-        found.handlers = [handler] if name != "uvicorn.error" else []
-        found.propagate = name == "uvicorn.error"
-        found.setLevel(logging.INFO if name == "allmrec" else logging.WARNING)
+        before[name] = (found.handlers, found.propagate, found.level)
+        found.handlers, found.propagate = [handler], False
+        found.setLevel(level)
+    try:
+        yield
+    finally:
+        for name, (handlers, propagate, level) in before.items():
+            found = logging.getLogger(name)
+            found.handlers, found.propagate = handlers, propagate
+            found.setLevel(level)

@@ -126,7 +126,8 @@ def problem_of(error: Exception, instance: str = "", request_id: str = "") -> JS
     if isinstance(error, RequestValidationError):
         return _of_fields(error, named)
     if isinstance(error, HTTPException):
-        return problem(error.status_code, str(error.detail), **named)
+        seconds = 1.0 if error.status_code == 429 else None
+        return problem(error.status_code, str(error.detail), retry_after=seconds, **named)
     if isinstance(error, ServerError):
         return problem(error.status or 503, str(error), retry_after=error.retry_after, **named)
     for kind, status, title in _KINDS:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["PacedProtocol"]
+__all__ = ["PacedProtocol", "paced"]
 
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -52,3 +52,8 @@ class PacedProtocol(H11Protocol):
         if not self.transport.is_closing() and not self._in_hand():
             self.transport.write(_TOO_SLOW)
             self.transport.close()
+
+
+def paced(seconds: float) -> type[PacedProtocol]:
+    """The protocol with another limit."""
+    return type("PacedProtocol", (PacedProtocol,), {"seconds": seconds})

@@ -17,7 +17,7 @@ import uvicorn
 
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.serve.config import ServeConfig
-from allmrec.serve.logs import log, log_as_json
+from allmrec.serve.logs import log, logging_as_json
 
 __all__ = ["bound", "serve", "serve_here"]
 
@@ -58,7 +58,7 @@ def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: 
     listening = bound(config)
     host, port = listening.getsockname()[:2]
     started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with listening:
+    with listening, logging_as_json():
         if config.workers == 1:
             serve_here(config, listening)
         else:
@@ -70,7 +70,7 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
     from allmrec.serve.app import (
         make_app,
     )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
-    from allmrec.serve.protocol import PacedProtocol
+    from allmrec.serve.protocol import paced
 
     failed: list[AllmrecError] = []
 
@@ -78,11 +78,9 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
         failed.append(error)
         server.should_exit = True
 
-    log_as_json()
-    PacedProtocol.seconds = config.read_seconds
     settings = uvicorn.Config(
         make_app(config, fail),
-        http=PacedProtocol,
+        http=paced(config.read_seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -101,7 +99,6 @@ def _supervise(config: ServeConfig, listening: socket.socket) -> None:
     """Keep that many processes running; signals are handed on."""
     from allmrec.serve.state import State
 
-    log_as_json()
     state = State(config.database_url)
     # What a worker that starts later is to serve, until a reload says otherwise.
     state.serve_run(str(config.run.absolute()))

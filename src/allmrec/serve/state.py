@@ -275,14 +275,16 @@ def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
         known |= {row.key: Event(row.user_id, row.item_id, row.time, row.key) for row in connection.execute(query)}
     new: list[dict[str, Any]] = []
     for event in events:
-        before = known.setdefault(event.key, event)
-        if (before.user_id, before.item_id) != (event.user_id, event.item_id):
+        before = known.get(event.key)
+        if before is None:
+            known[event.key] = event
+            row = {"key": event.key, "user_id": event.user_id, "item_id": event.item_id, "time": event.time}
+            new.append(row)
+        elif (before.user_id, before.item_id) != (event.user_id, event.item_id):
             raise ConfigError(
                 f"The key {event.key!r} belongs to another event already. Give each event a key of its own, and the same key "
                 "only to write the same event again."
             )
-        if before is event:
-            new.append({"key": event.key, "user_id": event.user_id, "item_id": event.item_id, "time": event.time})
     if new:
         connection.execute(sql.insert(_EVENTS), new)
     return Written(len(new), len(events) - len(new))

@@ -8,6 +8,7 @@ import sys
 
 from allmrec.core.errors import AllmrecError
 from allmrec.serve.config import ServeConfig
+from allmrec.serve.logs import logging_as_json
 from allmrec.serve.runner import serve_here
 
 __all__: list[str] = []
@@ -17,7 +18,8 @@ def _main() -> None:
     config = ServeConfig.model_validate_json(os.environ["ALLMREC_SERVE_CONFIG"])
     listening = socket.socket(fileno=int(os.environ["ALLMREC_SERVE_SOCKET"]))
     try:
-        serve_here(config, listening)
+        with logging_as_json():
+            serve_here(config, listening)
     except AllmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

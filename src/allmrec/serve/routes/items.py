@@ -127,7 +127,7 @@ async def _store(service: Service, items: list[StoredItem], request_id: str) -> 
             number = served.dataset.items.get(item.item_id)
             if number is not None and number <= served.n_trained:
                 raise _trained(item.item_id)
-        await service.holder.encoded(served, items)
+        await service.holder.encoded(served, items, keep=True)
     await asyncio.to_thread(service.state.write_items, items)
     return await _changed(service, len(items), request_id)
 
