@@ -113,12 +113,14 @@ def answers_of(body: Mapping[str, Any]) -> list[ServedRecommendations]:
         ServedRecommendations(
             tuple(Recommendation(item["item_id"], item["title"], item["score"]) for item in one["items"]),
             tuple(one["skipped"]),
-            one["system"],
-            one["part"],
-            one["version"],
-            tuple(one["fallbacks"]),
-            tuple(one["notes"]),
-            one["request_id"],
+            answered_by=one["answered_by"],
+            note=one["note"],
+            system=one["system"],
+            part=one["part"],
+            version=one["version"],
+            fallbacks=tuple(one["fallbacks"]),
+            notes=tuple(one["notes"]),
+            request_id=one["request_id"],
         )
         for one in body["answers"]
     ]
@@ -144,7 +146,7 @@ def error_of(answer: httpx.Response) -> AllmrecError:
     if not issubclass(kind, AllmrecError) or kind is ServerError:
         return ServerError(detail, answer.status_code, float(seconds) if seconds.isdigit() else None)
     # The words are whole already; some kinds would put their own around them.
-    error = kind.__new__(kind)
+    error: AllmrecError = kind.__new__(kind)
     Exception.__init__(error, detail)
     return error
 

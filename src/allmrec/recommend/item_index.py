@@ -85,7 +85,8 @@ class ExactIndex:
         x = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         items = torch.from_numpy(self._vectors)
         buffer = torch.empty(len(x) * min(size, len(items)))
-        best = found = np.empty((0, 0))
+        best: Float32[np.ndarray, "queries kept"] = np.empty((0, 0), dtype=np.float32)
+        found: Int64[np.ndarray, "queries kept"] = np.empty((0, 0), dtype=np.int64)
         for start in range(0, len(items), size):
             block = items[start : start + size]
             products = torch.mm(x, block.T, out=buffer[: len(x) * len(block)].view(len(x), len(block)))
@@ -127,7 +128,7 @@ def _merged(
     whole = width - width % _GROUP
     # Most groups hold nothing that is better than the last of the best.
     least = torch.from_numpy(np.ascontiguousarray(best[:, -1:]))
-    grouped = products[:, :whole].unflatten(1, (-1, _GROUP))
+    grouped = products[:, :whole].reshape(len(products), whole // _GROUP, _GROUP)
     rows, groups = np.nonzero((grouped.amax(dim=2) > least).numpy())
     inside, at = np.nonzero((grouped[rows, groups] > least[rows]).numpy())
     rest_rows, rest = np.nonzero((products[:, whole:] > least).numpy())

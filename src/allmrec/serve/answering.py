@@ -102,6 +102,8 @@ async def answered(
         "label": served.label,
         "system": taken.offer.name,
         "part": taken.offer.part,
+        "answered_by": found.answered_by,
+        "note": found.note,
         "items": [
             _item(served, item, None if parts is None else parts[place]) for place, item in enumerate(found.items)
         ],
@@ -205,7 +207,7 @@ def _diverse(
     scores = np.asarray([item.score for item in found], dtype=np.float64)
     rows = next(iter(vectors.values()))[numbers]
     chosen = diversified(scores, rows, request.k, request.diversity)
-    return Recommendations(tuple(found.items[int(place)] for place in chosen), found.skipped)
+    return replace(found, items=tuple(found.items[int(place)] for place in chosen))
 
 
 def _item(served: Served, item: Recommendation, parts: list[dict[str, Any]] | None) -> dict[str, Any]:

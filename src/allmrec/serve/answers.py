@@ -75,6 +75,8 @@ class Answer(_Out):
                 "label": "main",
                 "system": "backbone",
                 "part": "cf",
+                "answered_by": "SASRec",
+                "note": "",
                 "items": [
                     {
                         "item_id": "181",
@@ -95,6 +97,10 @@ class Answer(_Out):
     label: str = Field(description="main or beside.")
     system: str = Field(description="Which system answered.")
     part: str = Field(description="What kind of thing answered: llm, towers, cf, popularity, or baseline.")
+    answered_by: str = Field(
+        description="Name, as in tables, of what put the items in order; Popularity where nothing is known of a history."
+    )
+    note: str = Field(description="A sentence where the answer is another than was asked for, say fewer items.")
     items: list[Recommended] = Field(description="Best first.")
     skipped: list[str] = Field(description="Ids that the catalogue does not hold.")
     fallbacks: list[Fallback] = Field(description="Systems that were to answer and did not, and why.")

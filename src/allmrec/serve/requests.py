@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    StrictInt,
     StrictStr,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -38,7 +39,12 @@ _LONGEST_TEXT = 20_000
 _SECONDS = 253_402_300_799  # the end of the year 9999
 
 
-def checked_id(value: str | int) -> str:
+def checked_id(value: Any) -> str:
+    """An id as text; whole numbers are taken too."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"an id is a text or a whole number; found {type(value).__name__}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an id that is a number has 64 bits at the most")
     text = str(value)
     if not text or len(text) > _LONGEST_ID:
         raise ValueError(f"an id has 1 to {_LONGEST_ID} characters; found {len(text)}")
@@ -54,8 +60,16 @@ def _text(value: str) -> str:
 
 
 IdText: TypeAlias = Annotated[
-    Annotated[StrictStr, Field(max_length=_LONGEST_ID)] | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)],
-    AfterValidator(checked_id),
+    str,
+    BeforeValidator(checked_id),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": _LONGEST_ID},
+                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            ]
+        }
+    ),
 ]
 Text: TypeAlias = Annotated[StrictStr, Field(max_length=_LONGEST_TEXT), AfterValidator(_text)]
 Ids: TypeAlias = Annotated[list[IdText], Field(max_length=10_000)]

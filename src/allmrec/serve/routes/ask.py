@@ -102,7 +102,7 @@ async def explain(request: Request, asked: ExplainIn, version: Version = None) -
 
 
 def _similar(served: Served, number: int, asked: SimilarIn) -> dict[str, Any]:
-    by = asked.by or next(iter(served.vectors), None)
+    by: str | None = asked.by or next(iter(served.vectors), None)
     if by is None or by not in served.vectors:
         raise ConfigError(
             f"No vectors of the kind {by or 'joint'} are served; served are {', '.join(served.vectors) or 'none'}."

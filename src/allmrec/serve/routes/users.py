@@ -93,7 +93,7 @@ async def history(
 
 def _users(served: Served, query: str, limit: int, after: int) -> dict[str, Any]:
     ids = served.dataset.users.ids
-    found = []
+    found: list[str] = []
     place = after
     while place < len(ids) and len(found) < limit:
         if ids[place].startswith(query):
