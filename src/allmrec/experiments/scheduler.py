@@ -116,12 +116,13 @@ def run_cells(
                         failed.append(one.cell)
                         _note_failure(folder, one.cell, process.returncode)
                         log(f"{one.cell.words}: failed after {spent}; see {folder / 'logs' / one.cell.id}.log")
-                    bar.advance(1, f"{len(failed)} failed" if failed else None)
+                    bar.advance(1, f"{len(failed)} failed" if failed else "")
                 busy = {key for one, _ in running.values() for key in one.stages if key not in store}
                 ready = [one for one in left if not any(key in busy and key not in store for key in one.stages)]
                 if ready and len(running) < jobs:
                     left.remove(ready[0])
                     running[_started(folder, ready[0], jobs, device)] = (ready[0], time.monotonic())
+                    bar.advance(0, "; ".join(one.cell.words for one, _ in running.values()))
                 else:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
