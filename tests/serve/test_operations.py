@@ -292,7 +292,7 @@ def test_the_command_serves_drains_and_ends(run: Run, tmp_path: Path) -> None:
             )
         )
         asking.start()
-        time.sleep(0.02)
+        time.sleep(0.3)
         server.process.terminate()
         asking.join()
         assert server.process.wait(30) == 0

@@ -264,7 +264,7 @@ def test_the_next_training_knows_it(run: Run, url: str, tmp_path: Path) -> None:
     assert u3 == [*old, "new"]
     assert [data.items.id(int(item)) for item in data.sequence(data.users.number("zoe"))] == ["i1", "i2"]
     new = data.items.number("new")
-    assert data.catalogue.titles[new] == 'A, "quoted"\ntitle'
+    assert data.catalogue.titles[new] == 'A, "quoted" title'  # as `prepare` reads titles
     assert data.catalogue.categories[new] == ("War", "a|b")
     assert data.catalogue.titles[data.items.number("i1")] == "Item 1"
     (tmp_path / "other").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, overload
 
 from allmrec.client.wire import (
     Base,
@@ -21,8 +21,10 @@ from allmrec.client.wire import (
 )
 from allmrec.recommend.request import Request
 
-if TYPE_CHECKING:
+try:
     import httpx
+except ImportError:  # said where a client is made
+    httpx = None  # type: ignore[assignment]
 
 __all__ = ["AsyncClient"]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from allmrec.core import errors
 from allmrec.core.errors import AllmrecError, ConfigError, MissingExtraError, ServerError
 from allmrec.recommend.request import Recommendation, Recommendations, Request
 
-if TYPE_CHECKING:
+try:
     import httpx
+except ImportError:  # said where a client is made
+    httpx = None  # type: ignore[assignment]
 
 __all__ = [
     "Base",
@@ -76,10 +78,8 @@ def httpx_module() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtraError("httpx", "serve", "The client of a server") from error
+    if httpx is None:
+        raise MissingExtraError("httpx", "serve", "The client of a server")
     return httpx
 
 

@@ -90,7 +90,12 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
         h11_max_incomplete_event_size=65_536,
     )
     server = uvicorn.Server(settings)
-    server.run(sockets=[listening])
+    # uvicorn ends by the signal that stopped it, once it has drained; whoever asked for an orderly end gets status 0.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        server.run(sockets=[listening])
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if failed:
         raise failed[0]
 
