@@ -310,6 +310,9 @@ AVX512-BF16, one thread beside other work, {date}: `python -m benchmarks.item_en
 Nothing is trained in the first table: the whole catalogue is ranked for 5,000 validation users by cosine to the last item of the history
 alone, NDCG@10. Centred: the catalogue's mean taken out. Whitened: all principal components scaled alike. `mean`: over a title's own tokens; `last`: the
 last token of "{prompt}". SmolLM2's states have the model's final norm behind them, whichever layer they come from.
+
+Whitening helps in every row, by 0.002 to 0.011. Once whitened, the mean over a title's tokens is better than the prompt's last token at each layer, and
+the earliest layer that was tried is the best: what a title is good for here is mostly its words. One set, and no intervals.
 """
 
 _ENCODER_TOWERS = """\
