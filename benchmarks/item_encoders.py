@@ -2,12 +2,13 @@
 
     python -m benchmarks.item_encoders encode DATA FOLDER --encoder all-MiniLM-L6-v2
     python -m benchmarks.item_encoders encode DATA FOLDER --llm smollm2-135m-instruct --layers 8 14 20 26 30
+    python -m benchmarks.item_encoders cost DATA FOLDER --llm smollm2-135m-instruct --layers 8 --prompt "{text}"
     python -m benchmarks.item_encoders neighbours DATA FOLDER
     python -m benchmarks.item_encoders tower DATA FOLDER --vectors NAME [--whiten 256]
 
-DATA is a folder that `allmrec prepare` wrote. `encode` computes each vector once and keeps it in FOLDER, `neighbours` ranks the whole
+DATA is a folder that `allmrec prepare` wrote. `encode` computes each vector once and keeps it in FOLDER, `cost` times one layer alone on some texts, `neighbours` ranks the whole
 catalogue for validation users by cosine to the last item of the history alone, and `tower` trains the text tower for a few epochs and
-measures it on the same users. One thread; CPU seconds. The last two add their rows to benchmarks/results/item-encoders.json.
+measures it on the same users. One thread; CPU seconds. The last three add their rows to benchmarks/results/item-encoders.json.
 The tower whitens what it reads; rows of towers that say `centred` were measured before it did, at the commit that they name.
 
 All layers of a language model come from one pass: what `hidden(layers=n)` gives is the state behind layer n under the final norm,
@@ -32,6 +33,7 @@ from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.validation import ValidationSample
 from allmrec.cf.whitening import Whitening
 from allmrec.core.artifacts import read_json, read_tensors, write_json, write_tensors
+from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
@@ -211,22 +213,44 @@ def keep(part: str, about: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     Console(width=140).print(dict(row))
 
 
+def cost(arguments: argparse.Namespace) -> None:
+    """What texts drawn from the catalogue cost where one layer is read and those above it are not run."""
+    titles = [title for title in InteractionDataset.load(arguments.data).catalogue.titles if title]
+    chosen = numpy_generator(0, "item encoders").permutation(len(titles))[: arguments.texts]
+    lm = load_language_model(arguments.llm, "cpu")
+    (layer,) = arguments.layers
+    encoder = CausalEncoder(lm, CausalConfig(layer=layer, prompt=arguments.prompt))
+    encoder.vectors(titles[:8])
+    started = time.process_time()
+    encoder.vectors([titles[number] for number in chosen])
+    seconds = time.process_time() - started
+    row = {
+        "vectors": f"{arguments.llm} layer-{layer}", "prompt": arguments.prompt, "texts": len(chosen),
+        "cpu_seconds": seconds, "seconds_a_million": seconds / len(chosen) * 1e6,
+    }  # fmt: skip
+    table = read_table(TARGET)
+    others = [old for old in table.get("costs", []) if any(old[name] != row[name] for name in ("vectors", "prompt"))]
+    write_result(TARGET, table | {"costs": [*others, row | measured_by("item_encoders")]})
+    Console(width=140).print(row)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("encode", "neighbours", "tower"))
+    parser.add_argument("what", choices=("encode", "cost", "neighbours", "tower"))
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--llm")
     parser.add_argument("--layers", type=int, nargs="+")
     parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--texts", type=int, default=1500, help="for cost: how many")
     parser.add_argument("--name", help="of the file of vectors; none: the model's")
     parser.add_argument("--vectors", help="for tower: file and kind of the vectors, as neighbours prints them")
     parser.add_argument("--whiten", type=int, help="dimensions that are kept; none: all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    {"encode": encode, "neighbours": neighbours, "tower": tower}[arguments.what](arguments)
+    {"encode": encode, "cost": cost, "neighbours": neighbours, "tower": tower}[arguments.what](arguments)
 
 
 if __name__ == "__main__":
