@@ -61,7 +61,7 @@ class Holder:
     @property
     def ready(self) -> bool:
         """Whether a version is served."""
-        return "main" in self._current
+        return "main" in self._current and ("beside" in self._current or self._config.beside is None)
 
     def pick(self, wanted: str | None, whom: str) -> Served:
         """The version that answers.

@@ -50,6 +50,10 @@ def checked_id(value: Any) -> str:
         raise ValueError(f"an id has 1 to {_LONGEST_ID} characters; found {len(text)}")
     if "\x00" in text:
         raise ValueError("an id holds no NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("an id is text in Unicode; found half of a surrogate pair") from None
     return text
 
 
