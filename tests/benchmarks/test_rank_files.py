@@ -53,8 +53,8 @@ def test_ranks_of_another_protocol_are_refused(tmp_path: Path, other: dict[str, 
         read_ranks(tmp_path / "table.npz", replace(ASKED, **other))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("row", [FIRST[:3], FIRST.astype(np.int64)])
-def test_rows_of_other_users_or_types_are_not_written(tmp_path: Path, row: np.ndarray) -> None:
+@pytest.mark.parametrize("row", [FIRST[:3], np.append(FIRST, FIRST[:1])])
+def test_rows_of_other_users_are_not_written(tmp_path: Path, row: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected int16 of 4 users"):
         write_ranks(tmp_path / "table.npz", ASKED, {"SASRec": row})
     assert not (tmp_path / "table.npz").exists()

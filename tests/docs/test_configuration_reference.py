@@ -1,4 +1,4 @@
-"""docs/configuration.md is what the config classes say; fields and recipes that the documents name exist."""
+"""docs/configuration.md is what the config classes say; fields, recipes and plans that the documents name exist."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
+from allmrec.experiments.plan import load_plan
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe, recipe_names
 from tests.docs.conftest import PAGES, ROOT, blocks, program, without_blocks
@@ -41,7 +42,10 @@ def test_recipes_in_a_page_load(page: Path, tmp_path: Path) -> None:
     for number, text in enumerate(blocks(page, "toml")):
         recipe = tmp_path / f"{number}.toml"
         recipe.write_text(text, encoding="utf-8")
-        assert load_recipe(str(recipe)) != RunConfig()
+        if page.name == "experiments.md":
+            assert load_plan(str(recipe)).asked
+        else:
+            assert load_recipe(str(recipe)) != RunConfig()
 
 
 def test_a_recipe_with_a_misspelled_field_would_be_noticed(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _VERBS = {
     "align": ("train", "Stage 1: align the CF item space with the text space."),
     "tune": ("train", "Stage 2: put users and items into the LLM's token space."),
     "evaluate": ("evaluate", "Rank frozen users and candidates with every system."),
-    "experiment": ("experiment", "Measure a plan: the paper's tables, or your own, with a report."),
+    "experiment": ("experiment", "Measure a plan, the paper's or your own."),
     "compare": ("compare", "Compare two runs or experiments, user by user."),
     "recommend": ("recommend", "Recommend from the whole catalogue, by title."),
     "attention": ("attention", "Draw where the answer attends, before and after training."),
