@@ -45,6 +45,7 @@ class Holder:
         self._kept: dict[tuple[str, str], dict[StoredItem, _Row]] = {}
         self._stored: tuple[tuple[StoredItem, ...], tuple[str, ...]] = ((), ())
         self._seen = -1
+        self._started = False
         self._changing = asyncio.Lock()
         # The encoder works here, so that neither lane waits for it.
         self._encoder = ThreadPoolExecutor(1, "allmrec encoder")
@@ -60,8 +61,8 @@ class Holder:
 
     @property
     def ready(self) -> bool:
-        """Whether a version is served."""
-        return "main" in self._current and ("beside" in self._current or self._config.beside is None)
+        """Whether every version that is to be served first is."""
+        return self._started
 
     def pick(self, wanted: str | None, whom: str) -> Served:
         """The version that answers.
@@ -90,6 +91,7 @@ class Holder:
         await self._take(run, "main")
         if self._config.beside is not None:
             await self._take(self._config.beside, "beside")
+        self._started = True
 
     async def reload(self, run: Path | None, label: str) -> tuple[Served, Served]:
         """Load another version, try it, and let it take over: before and now.
