@@ -45,14 +45,14 @@ def test_every_sequence_backbone_can_have_it(kind: type, config: type) -> None:
     backbone = kind(40, config(dim=8, max_history=6, objective=SOFTMAX)).eval()
     items = backbone.item_vectors()
     assert items[0].norm() == 0
-    torch.testing.assert_close(items[1:].norm(dim=1), torch.ones(40))
+    torch.testing.assert_close(items[1:].norm(dim=1), torch.full((40,), 10**0.5))
     task = SequenceTask(backbone, split, PretrainConfig(validation_negatives=5), seed=0)
     batch = task.batches(0)[0]
     assert batch.negatives.shape[1] == 0
     with torch.no_grad():
         vectors = backbone.position_vectors(torch.from_numpy(batch.histories), torch.from_numpy(batch.users))
         real = torch.from_numpy(batch.targets) != 0
-        torch.testing.assert_close(vectors[real].norm(dim=1), torch.full((int(real.sum()),), 10.0))
+        torch.testing.assert_close(vectors[real].norm(dim=1), torch.full((int(real.sum()),), 10**0.5))
         wanted = F.cross_entropy(vectors[real] @ items[1:].T, torch.from_numpy(batch.targets)[real] - 1)
         torch.testing.assert_close(NextItemLoss(backbone).of(batch), wanted)
 

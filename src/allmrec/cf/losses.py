@@ -116,13 +116,20 @@ class Objective(Config):
     regularisation: float = Field(1.0, ge=0, description="Weight of bpr_max's penalty on negatives' scores.")
 
     def item_side(self, vectors: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        """Vectors of items as they enter the dot product: of length 1 where the score is a cosine. Zeros stay zeros."""
-        return F.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+        """Vectors of items as they enter the dot product: of length 1/√temperature where the score is a cosine. Zeros stay zeros.
+
+        Both sides are divided by the root of the temperature, so that a user's vector and an item's have the same length, as
+        stage 2 reads either by the other's scale.
+        """
+        return self._side(vectors)
 
     def user_side(self, vectors: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        """Vectors of users as they enter the dot product, which is divided by the temperature."""
+        """Vectors of users as they enter the dot product; see `item_side`."""
+        return self._side(vectors)
+
+    def _side(self, vectors: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         unit = F.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
-        return unit if self.temperature == 1 else unit / self.temperature
+        return unit if self.temperature == 1 else unit / self.temperature**0.5
 
     def __call__(self, positive: Positive, negatives: Negatives) -> Scalar:
         """The loss of real positions.

@@ -55,7 +55,8 @@ def register(app: typer.Typer) -> None:
         announce(
             f"Done in {(time.monotonic() - started) / 60:.1f} minutes. What to try next:\n"
             f'  allmrec recommend {output} --history "{history}" --k 10\n'
-            f"  allmrec evaluate {output} --title-users 100\n"
+            f"  allmrec serve {output}                      # an HTTP API, and a page to try it on\n"
+            f"  allmrec evaluate {output} --catalogue       # among all films instead of 20\n"
             f"  allmrec train {data} -o runs/long --recipe movielens-long   # every user, over half an hour\n"
             "  allmrec prepare table --interactions YOURS.csv --items TITLES.csv -o data/mine"
         )
