@@ -22,6 +22,7 @@ VERBS = [
     "prepare",
     "pretrain",
     "recommend",
+    "serve",
     "train",
     "tune",
 ]

@@ -129,7 +129,10 @@ def test_an_id_that_is_not_there(workplace: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--user", "u1", "--history", "i1"]])
 def test_neither_or_both_of_user_and_history(options: list[str], workplace: Path) -> None:
-    assert fails("recommend", workplace / "run", *options) == "Give either --user ID or --history ID,ID,…"
+    assert (
+        fails("recommend", workplace / "run", *options)
+        == "Give either --user ID or --history ID,ID,…; --history '' is for somebody new."
+    )
 
 
 def test_a_history_of_everything(workplace: Path) -> None:

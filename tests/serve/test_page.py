@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,12 +77,10 @@ def test_a_history_is_built_by_keyboard_and_recommendations_follow(browser: Any,
     assert "may be wrong" in first.locator(".note").first.inner_text() or "said nothing" in first.inner_text()
     page.select_option("#category", "War")
     page.wait_for_selector("#lists:not([aria-busy])")
-    page.wait_for_function(
-        "[...document.querySelectorAll('#lists .categories')].every(one => one.textContent === 'War')"
-    )
+    sync_api.expect(page.locator("#lists .categories").filter(has_not_text="War")).to_have_count(0)
     page.fill("#user", "u3")
     page.press("#user", "Enter")
-    page.wait_for_function("document.querySelectorAll('#chosen li').length === 6")
+    sync_api.expect(page.locator("#chosen li")).to_have_count(6)
     assert [one for one in complaints if "report" not in one and "404" not in one] == []
     page.close()
 
@@ -96,7 +95,7 @@ def test_titles_are_text_and_never_markup(browser: Any, shown: Served) -> None:
     page.fill("#new-categories", "War, <b>x</b>")
     page.click("#add-form button")
     page.wait_for_selector("#added:has-text('is in the catalogue')")
-    page.wait_for_function("document.querySelector('#found .title').textContent.startsWith('<script>')")
+    sync_api.expect(page.locator("#found .title").first).to_have_text(re.compile(r"^<script>"))
     assert page.locator("img").count() == 0
     assert [one for one in complaints if "404" not in one] == []
     page.close()

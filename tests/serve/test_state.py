@@ -271,8 +271,8 @@ def test_the_next_training_knows_it(run: Run, url: str, tmp_path: Path) -> None:
     state.close()
 
 
-def test_a_database_that_is_gone_is_named_and_comes_back(fresh: Callable[..., Any], tmp_path: Path) -> None:
-    own = Postgres(tmp_path)
+def test_a_database_that_is_gone_is_named_and_comes_back(fresh: Callable[..., Any]) -> None:
+    own = Postgres()
     try:
         with fresh(database=own.url) as server:
             server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i1", "key": "a"}]})
@@ -290,6 +290,7 @@ def test_a_database_that_is_gone_is_named_and_comes_back(fresh: Callable[..., An
     finally:
         with contextlib.suppress(AssertionError):
             own.stop()
+        shutil.rmtree(own.folder, ignore_errors=True)
 
 
 def test_a_full_disk_is_named(url: str) -> None:

@@ -16,7 +16,7 @@ from allmrec.pipeline.start import Start
 from allmrec.recipes.config import RunConfig
 from allmrec.store.stages import Stage, StageResult
 
-__all__ = ["Job", "check_models", "in_order", "train"]
+__all__ = ["Job", "check_jobs", "check_models", "in_order", "train"]
 
 # A run, or a variant of it, and the stages that are wanted of it.
 Job = tuple[Run, Sequence[StageKind]]
@@ -44,12 +44,19 @@ def check_models(run: Run, kinds: Sequence[StageKind]) -> None:
         ArtifactError: a frozen model is another than the one that the run was trained with.
         DataError: the data lacks what they need: users with enough interactions, negatives, texts.
     """
-    missing = _missing(run, kinds)
-    check_data(run, missing)
-    for kind in missing:
-        kind.check(run)
-    for kind in missing:
-        kind.load(run)
+    check_jobs([(run, kinds)])
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """The same for all jobs together: whether models are there is asked before any of them is loaded."""
+    missing = [(run, _missing(run, kinds)) for run, kinds in jobs]
+    for run, kinds in missing:
+        check_data(run, kinds)
+        for kind in kinds:
+            kind.check(run)
+    for run, kinds in missing:
+        for kind in kinds:
+            kind.load(run)
 
 
 def _missing(run: Run, kinds: Sequence[StageKind]) -> list[StageKind]:
@@ -75,9 +82,9 @@ def train(jobs: Sequence[Job], log: Log) -> None:
     run = jobs[0][0]
     here = processes(run.device)
     with space_checked(run.path), run.folder.held(here):
-        for run, kinds in jobs:
+        for run, _ in jobs:
             run.check_unpublished()
-            check_models(run, kinds)
+        check_jobs(jobs)
         if here.is_main:
             run.folder.add_fingerprints(run.fingerprints)
         for note in dict.fromkeys(note for run, kinds in jobs for note in data_notes(run, _missing(run, kinds))):

@@ -139,6 +139,11 @@ class ALLMRec(Recommender):
         if rows:
             self.take_up(rows, *self.vectors_of(rows))
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the ranker's prior or the text tower reads new items' untouched text vectors."""
+        return self._prompted.config.pointer.reads_texts or self._towers is not None
+
     def checked_items(self, items: Sequence[Mapping[str, Any]]) -> list[NewItem]:
         """New items as `add_items` takes them; raises what it raises."""
         if self._text_side is None:
@@ -162,8 +167,7 @@ class ALLMRec(Recommender):
         side = self._text_side()
         parts = titles, descriptions, [row.categories for row in rows]
         q, has_text = side.vectors(*parts)
-        reads = self._prompted.config.pointer.reads_texts or self._towers is not None
-        return q, has_text, side.untouched_vectors(*parts) if reads else None
+        return q, has_text, side.untouched_vectors(*parts) if self.reads_texts else None
 
     def with_new_items(
         self,

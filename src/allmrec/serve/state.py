@@ -6,6 +6,7 @@ its own synchronous commit.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,9 @@ _ABOUT = sql.Table(
     sql.Column("number", sql.BigInteger, nullable=False),
     sql.Column("text", sql.Text),
 )
+
+# How often the tables are tried to be made while others make them too.
+_TRIES = 5
 
 # Values of one query; databases have a limit.
 _AT_ONCE = 500
@@ -124,7 +128,7 @@ class State:
             raise MissingExtraError("psycopg", "postgresql", "State in PostgreSQL") from error
         if self.kind == "sqlite":
             sql.event.listen(self._engine, "connect", _durable)
-        self._ready = False
+        self._ready, self._preparing = False, threading.Lock()
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -154,15 +158,23 @@ class State:
         """Make the tables where they are not there; once, when the database is first reached."""
         if self._ready:
             return
-        try:
-            _TABLES.create_all(self._engine)
-        except SQLAlchemyError:
-            # Another process makes them at the same time.
-            _TABLES.create_all(self._engine)
-        for name in ("items", "run"):
-            with suppress(IntegrityError), self._engine.begin() as connection:
-                connection.execute(sql.insert(_ABOUT), {"name": name, "number": 0})
-        self._ready = True
+        with self._preparing:
+            for attempt in range(_TRIES):
+                try:
+                    with self._engine.connect() as connection:
+                        if self.kind == "sqlite":
+                            connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        _TABLES.create_all(connection)
+                        connection.commit()
+                    break
+                except SQLAlchemyError:
+                    # Another process makes them at the same time, table by table.
+                    if attempt == _TRIES - 1:
+                        raise
+            for name in ("items", "run"):
+                with suppress(IntegrityError), self._engine.begin() as connection:
+                    connection.execute(sql.insert(_ABOUT), {"name": name, "number": 0})
+            self._ready = True
 
     # --- events ---
 

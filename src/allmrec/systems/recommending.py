@@ -188,11 +188,11 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
             "added_text": ("float", (n, None)),
             "added_has_text": ("bool", (n,)),
         }
-        if "added_titles" in kept:
+        if model.reads_texts:
             wanted |= {"added_titles": ("float", (n, None)), "added_has_title": ("bool", (n,))}
         with content_of(path, "Save the recommender again."):
             expected(kept, wanted)
-            texts = (kept["added_titles"], kept["added_has_title"]) if "added_titles" in kept else None
+            texts = (kept["added_titles"], kept["added_has_title"]) if model.reads_texts else None
             model.take_up(rows, kept["added_text"], kept["added_has_text"], texts)
     return model
 

@@ -114,8 +114,8 @@ def everything_of(run: Run) -> list[Job]:
     """
     own: Job = (run, allmrec_stages(run.config))
     names = run.config.beside
-    jobs = dict(zip(names, check_trainable(run, names), strict=True))
-    schedule.check_models(*own)
+    jobs = {name: system_kind(name).job(run) for name in names}
+    schedule.check_jobs([own, *jobs.values()])
     cheap = [job for name, job in jobs.items() if not system_kind(name).prompted]
     return [job for job in (*cheap, own, *(job for job in jobs.values() if job not in cheap)) if job[1]]
 
@@ -135,8 +135,7 @@ def check_trainable(run: Run, names: Sequence[str]) -> list[Job]:
         ModelNotFoundError, DataError: a model or a text that one of them needs is not there.
     """
     jobs = [kind.job(run) for kind in [system_kind(name) for name in names]]
-    for job in jobs:
-        schedule.check_models(*job)
+    schedule.check_jobs(jobs)
     return jobs
 
 
