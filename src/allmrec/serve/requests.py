@@ -140,7 +140,7 @@ class RecommendOne(_About):
         0.0,
         ge=0,
         le=1,
-        description="Weight of unlikeness (maximal marginal relevance over item vectors); 0: by score alone. Scores stay "
+        description="Weight of dissimilarity (maximal marginal relevance over item vectors); 0: by score alone. Scores stay "
         "those of the system, so with a weight above 0 they need not fall from item to item.",
     )
     explain: bool = Field(

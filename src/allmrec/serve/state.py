@@ -1,4 +1,4 @@
-"""What a server must not lose: events and items, in SQLite or PostgreSQL. It knows no model.
+"""What a server must not lose: events and items, in SQLite or PostgreSQL. It imports no model.
 
 A write is acknowledged once the database has it on disk: SQLite with a write-ahead log and synchronous=FULL, PostgreSQL with
 its own synchronous commit.
