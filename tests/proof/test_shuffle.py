@@ -25,6 +25,7 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
         "pretrain.training.epochs": 25,
         "tune.items": "backbone",
         "tune.validation_users": 0,
+        "beside": [],
         "tune.copying.steps": 120,
         "tune.training.epochs": 1,
     }
