@@ -24,7 +24,7 @@ from allmrec.recommend.request import Request
 try:
     import httpx
 except ImportError:  # said where a client is made
-    httpx = None  # type: ignore[assignment]
+    httpx = None  # type: ignore[assignment]  # the extra is not installed
 
 __all__ = ["AsyncClient"]
 

@@ -105,7 +105,7 @@ class Results:
         if not path.is_file():
             buffer = io.BytesIO()
             masks = {f"group {name}": mask for name, mask in groups.items()}
-            np.savez_compressed(buffer, users=protocol.users, targets=protocol.targets, **masks)  # type: ignore[arg-type]
+            np.savez_compressed(buffer, users=protocol.users, targets=protocol.targets, **masks)  # type: ignore[arg-type]  # numpy types names as flags
             atomic_write(path, buffer.getvalue())
         # Ranks first: a cell that has a JSON file has its ranks, whenever this is killed.
         write_ranks(self._ranks(cell), asked, {cell.system: ranks})

@@ -65,7 +65,7 @@ class Guard:
         try:
             self._check(scope, headers)
             await self._app(scope, self._paced(receive, headers), answered)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
             known = isinstance(error, ServerError | HTTPException)
             if not known:
                 log("request failed", logging.ERROR, error, request_id=request_id, path=scope["path"])

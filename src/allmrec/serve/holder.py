@@ -107,7 +107,7 @@ class Holder:
         path = run or before.run.path
         try:
             await self._take(path, label)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
             self._metrics.reloads.labels("refused").inc()
             known = isinstance(error, AllmrecError)
             words = str(error) if known else f"it fails with {type(error).__name__}"

@@ -200,7 +200,7 @@ def _computed(jobs: list[_Job], alone: bool = False) -> bool:
     start = time.monotonic()
     try:
         values = jobs[0].run([job.payload for job in jobs])
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
         if len(jobs) > 1 and not alone:
             return False
         jobs[0].future.set_exception(error)
@@ -215,7 +215,7 @@ def _advanced(stream: _Stream) -> bool:
     """Hand the next piece on; false once it is at its end."""
     try:
         piece = next(stream.pieces, None)
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
         stream.give(None, error)
         return False
     goes_on = stream.give(piece, None) and piece is not None
