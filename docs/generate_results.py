@@ -16,6 +16,7 @@ from typing import Any
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
 import results_towers
+import results_words
 
 TARGET = Path(__file__).with_name("results.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -370,6 +371,12 @@ def page() -> str:
         parts += [part for reason in (_tokens, _cold, _answers) for part in reason()]
         if ablations := _read("titles/ablations"):
             parts += [_ABLATIONS, _table(_title_rows(ablations["rows"]))]
+        if tried := _read("titles/copying"):
+            parts += results_words.copying(_title_rows(tried["rows"]), tried["cells"], _table)
+        if words := _read("genres"):
+            parts += results_words.genres(
+                words, _table, lambda one, sign="": _figure((one["value"], one["low"], one["high"]), sign)
+            )
         parts.append(_BEAUTY_GAMES)
         for name in ("beauty", "games"):
             if rows := _read(f"titles/{name}"):
