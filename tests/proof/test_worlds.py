@@ -22,7 +22,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.llm.transformers_lm import TransformersLM
+from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query, Ranker
 from allmrec.recommend.language_ranker import LanguageRanker
@@ -36,15 +36,21 @@ from tests.proof.conftest import asked_about, hit_at_1, stage_two
 pytestmark = pytest.mark.slow
 
 CANDIDATES = 8
-# Of the world of two halves, whose prompts are long.
-MIXED_STEPS, MIXED_CANDIDATES = 120, 6
+# Of the world of two halves. An item with one user is known to the CF model where it trained on it, and never in a test: stage 2
+# learns on items that were held out, as it is tested.
+MIXED_HELD_OUT, MIXED_CANDIDATES = 2, 6
 
 
 def stage_one(
-    data: InteractionDataset, seed: int = 0, epochs: int = 60, patience: int | None = 10, negatives: int = 5
+    data: InteractionDataset,
+    seed: int = 0,
+    epochs: int = 60,
+    patience: int | None = 10,
+    negatives: int = 5,
+    hold_out: int = 0,
 ) -> tuple[Split, Backbone, JointItemTable]:
     """A trained SASRec and the joint vectors that the real encoder gives."""
-    split = leave_one_out(data)
+    split = leave_one_out(data, hold_out)
     settings = {"epochs": epochs, "batch_size": 64, "learning_rate": 3e-3, "patience": patience}
     config = {
         "model": {"dim": 32, "dropout": 0.2, "max_history": 10},
@@ -159,12 +165,14 @@ class TwoHalves:
     asked: tuple[list[Query], np.ndarray, np.ndarray]
 
     @classmethod
-    def of(cls, seed: int = 0, users: int = 60) -> TwoHalves:
+    def of(cls, seed: int = 0, users: int = 120) -> TwoHalves:
         data = mixed_world(seed=seed)
         # Few negatives do not tell one taste from another: most are of the other half.
-        split, backbone, joint = stage_one(data, seed, epochs=150, patience=None, negatives=60)
+        split, backbone, joint = stage_one(data, seed, 150, None, 60, MIXED_HELD_OUT)
         rng = numpy_generator(seed, "worlds")
-        tasteful = np.array([str(title).startswith("Item ") for title in data.catalogue.titles])
+        tasteful = ~np.isin(
+            np.arange(data.n_items + 1), np.concatenate([data.sequence(u) for u in range(1, data.n_users, 2)])
+        )
         negatives = []
         for user in range(users):
             other = tasteful == (user % 2 == 0)
@@ -188,21 +196,25 @@ def test_each_half_of_the_mixed_world_is_known_to_one_side_alone() -> None:
     assert reading[1] > reading[0] + 0.25
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="480 samples of the title loss do not teach it: 0.20 and 0.33 in the two halves, where chance is 0.17 (bfloat16, seed 0)",
-)
-def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
-    """Half of the users can be told by collaboration alone, the other half by reading alone; A-LLMRec should be right about both."""
+def test_both_are_needed_by_the_title_loss() -> None:
+    """Half of the users can be told by collaboration alone, the other half by reading alone; A-LLMRec is right about half of each.
+
+    Measured with bfloat16: 0.47 and 0.55, untrained 0.38 and 0.35, where SASRec has 0.85 and 0.00 and chance is 0.17. Other
+    processors round otherwise, so 0.4 is asked.
+    """
     world = TwoHalves.of()
     short = {"max_history": 3, "title_tokens": 5}
-    config = by_titles(MIXED_STEPS, 4, MIXED_CANDIDATES, template=READING, slots="both", budget=short)
-    ranker = stage_two(smollm2, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
+    config = by_titles(1, candidates=MIXED_CANDIDATES, template=READING, budget=short)
+    training = config.training.model_copy(update={"epochs": 3})
+    config = config.model_copy(update={"positions": "held_out", "samples_per_epoch": None, "training": training})
+    lm = load_language_model("smollm2-135m-instruct", precision="bfloat16")
+    ranker = stage_two(lm, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
+    before = world.hits(LanguageRanker(ranker, "score"))
     tune(ranker, world.split, config)
     ours = world.hits(LanguageRanker(ranker, "score"))
-    print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}")
-    assert min(ours) > 0.45
+    print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}, untrained {before}")
+    assert min(ours) > 0.4
+    assert np.mean(ours) > np.mean(before) + 0.05
 
 
 def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
