@@ -22,11 +22,12 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.negatives import sample_negatives
 from allmrec.data.splitting import Split, leave_one_out
-from allmrec.llm.transformers_lm import TransformersLM, load_language_model
+from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query, Ranker
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.tune import TuneConfig, tune
+from allmrec.testing.exchanged import exchanged_ranker
 from allmrec.testing.worlds import mixed_world, taste_world, title_world
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder
@@ -36,9 +37,8 @@ from tests.proof.conftest import asked_about, hit_at_1, stage_two
 pytestmark = pytest.mark.slow
 
 CANDIDATES = 8
-# Of the world of two halves. An item with one user is known to the CF model where it trained on it, and never in a test: stage 2
-# learns on items that were held out, as it is tested.
-MIXED_HELD_OUT, MIXED_CANDIDATES = 2, 6
+# Of the world of two halves, whose prompts are long.
+MIXED_CANDIDATES = 6
 
 
 def stage_one(
@@ -47,10 +47,9 @@ def stage_one(
     epochs: int = 60,
     patience: int | None = 10,
     negatives: int = 5,
-    hold_out: int = 0,
 ) -> tuple[Split, Backbone, JointItemTable]:
     """A trained SASRec and the joint vectors that the real encoder gives."""
-    split = leave_one_out(data, hold_out)
+    split = leave_one_out(data)
     settings = {"epochs": epochs, "batch_size": 64, "learning_rate": 3e-3, "patience": patience}
     config = {
         "model": {"dim": 32, "dropout": 0.2, "max_history": 10},
@@ -168,7 +167,7 @@ class TwoHalves:
     def of(cls, seed: int = 0, users: int = 120) -> TwoHalves:
         data = mixed_world(seed=seed)
         # Few negatives do not tell one taste from another: most are of the other half.
-        split, backbone, joint = stage_one(data, seed, 150, None, 60, MIXED_HELD_OUT)
+        split, backbone, joint = stage_one(data, seed, 150, None, 60)
         rng = numpy_generator(seed, "worlds")
         tasteful = ~np.isin(
             np.arange(data.n_items + 1), np.concatenate([data.sequence(u) for u in range(1, data.n_users, 2)])
@@ -196,25 +195,35 @@ def test_each_half_of_the_mixed_world_is_known_to_one_side_alone() -> None:
     assert reading[1] > reading[0] + 0.25
 
 
-def test_both_are_needed_by_the_title_loss() -> None:
-    """Half of the users can be told by collaboration alone, the other half by reading alone; A-LLMRec is right about half of each.
+def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
+    """A-LLMRec is better over both halves than collaboration alone and than reading alone, and each half comes from where it should.
 
-    Measured with bfloat16: 0.47 and 0.55, untrained 0.38 and 0.35, where SASRec has 0.85 and 0.00 and chance is 0.17. Other
-    processors round otherwise, so 0.4 is asked.
+    Hit@1 of users whom collaboration tells and of those whom titles tell, measured with float32: 0.53 and 0.73, untrained 0.27 and
+    0.32, SASRec 0.87 and 0.00, reading 0.15 and 0.82; chance is 0.17. Exchanged vectors must cost the first half, which has nothing
+    but vectors (0.18), and leave the second one its words (0.53).
     """
     world = TwoHalves.of()
+    titles = world.split.dataset.catalogue.titles
+    texts = TextBank(load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen")), titles)
+    sasrec = world.hits(BackboneRecommender(world.backbone))
+    reading = world.hits(TextSimilarity(TitleSimilarity.of(texts)))
     short = {"max_history": 3, "title_tokens": 5}
-    config = by_titles(1, candidates=MIXED_CANDIDATES, template=READING, budget=short)
-    training = config.training.model_copy(update={"epochs": 3})
-    config = config.model_copy(update={"positions": "held_out", "samples_per_epoch": None, "training": training})
-    lm = load_language_model("smollm2-135m-instruct", precision="bfloat16")
-    ranker = stage_two(lm, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
+    config = by_titles(300, candidates=MIXED_CANDIDATES, template=READING, slots="both", budget=short)
+    ranker = stage_two(smollm2, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
     before = world.hits(LanguageRanker(ranker, "score"))
     tune(ranker, world.split, config)
     ours = world.hits(LanguageRanker(ranker, "score"))
-    print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}, untrained {before}")
-    assert min(ours) > 0.4
-    assert np.mean(ours) > np.mean(before) + 0.05
+    others = world.hits(LanguageRanker(exchanged_ranker(ranker, world.split, numpy_generator(0, "exchanged")), "score"))
+    print(
+        f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}, untrained {before}, vectors exchanged {others}, "
+        f"SASRec {sasrec}, reading {reading}"
+    )
+    assert np.mean(ours) > max(np.mean(sasrec), np.mean(reading)) + 0.05
+    assert ours[0] > reading[0] + 0.2
+    assert ours[1] > sasrec[1] + 0.3
+    assert ours[0] > others[0] + 0.2
+    assert others[1] > others[0] + 0.1
+    assert np.mean(ours) > np.mean(before) + 0.1
 
 
 def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
