@@ -27,6 +27,7 @@ from allmrec.prompting.tokenising import PromptBudget
 from allmrec.ranking import Query, Ranker
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.tune import TuneConfig, tune
+from allmrec.testing.exchanged import exchanged_ranker
 from allmrec.testing.worlds import mixed_world, taste_world, title_world
 from allmrec.text.bank import TextBank
 from allmrec.text.encoder import EncoderConfig, load_encoder
@@ -37,11 +38,15 @@ pytestmark = pytest.mark.slow
 
 CANDIDATES = 8
 # Of the world of two halves, whose prompts are long.
-MIXED_STEPS, MIXED_CANDIDATES = 120, 6
+MIXED_CANDIDATES = 6
 
 
 def stage_one(
-    data: InteractionDataset, seed: int = 0, epochs: int = 60, patience: int | None = 10, negatives: int = 5
+    data: InteractionDataset,
+    seed: int = 0,
+    epochs: int = 60,
+    patience: int | None = 10,
+    negatives: int = 5,
 ) -> tuple[Split, Backbone, JointItemTable]:
     """A trained SASRec and the joint vectors that the real encoder gives."""
     split = leave_one_out(data)
@@ -159,12 +164,14 @@ class TwoHalves:
     asked: tuple[list[Query], np.ndarray, np.ndarray]
 
     @classmethod
-    def of(cls, seed: int = 0, users: int = 60) -> TwoHalves:
+    def of(cls, seed: int = 0, users: int = 120) -> TwoHalves:
         data = mixed_world(seed=seed)
         # Few negatives do not tell one taste from another: most are of the other half.
-        split, backbone, joint = stage_one(data, seed, epochs=150, patience=None, negatives=60)
+        split, backbone, joint = stage_one(data, seed, 150, None, 60)
         rng = numpy_generator(seed, "worlds")
-        tasteful = np.array([str(title).startswith("Item ") for title in data.catalogue.titles])
+        tasteful = ~np.isin(
+            np.arange(data.n_items + 1), np.concatenate([data.sequence(u) for u in range(1, data.n_users, 2)])
+        )
         negatives = []
         for user in range(users):
             other = tasteful == (user % 2 == 0)
@@ -188,21 +195,35 @@ def test_each_half_of_the_mixed_world_is_known_to_one_side_alone() -> None:
     assert reading[1] > reading[0] + 0.25
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="480 samples of the title loss do not teach it: 0.20 and 0.33 in the two halves, where chance is 0.17 (bfloat16, seed 0)",
-)
 def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
-    """Half of the users can be told by collaboration alone, the other half by reading alone; A-LLMRec should be right about both."""
+    """A-LLMRec is better over both halves than collaboration alone and than reading alone, and each half comes from where it should.
+
+    Hit@1 of users whom collaboration tells and of those whom titles tell, measured with float32: 0.53 and 0.73, untrained 0.27 and
+    0.32, SASRec 0.87 and 0.00, reading 0.15 and 0.82; chance is 0.17. Exchanged vectors must cost the first half, which has nothing
+    but vectors (0.18), and leave the second one its words (0.53).
+    """
     world = TwoHalves.of()
+    titles = world.split.dataset.catalogue.titles
+    texts = TextBank(load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen")), titles)
+    sasrec = world.hits(BackboneRecommender(world.backbone))
+    reading = world.hits(TextSimilarity(TitleSimilarity.of(texts)))
     short = {"max_history": 3, "title_tokens": 5}
-    config = by_titles(MIXED_STEPS, 4, MIXED_CANDIDATES, template=READING, slots="both", budget=short)
+    config = by_titles(300, candidates=MIXED_CANDIDATES, template=READING, slots="both", budget=short)
     ranker = stage_two(smollm2, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
+    before = world.hits(LanguageRanker(ranker, "score"))
     tune(ranker, world.split, config)
     ours = world.hits(LanguageRanker(ranker, "score"))
-    print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}")
-    assert min(ours) > 0.45
+    others = world.hits(LanguageRanker(exchanged_ranker(ranker, world.split, numpy_generator(0, "exchanged")), "score"))
+    print(
+        f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: {ours}, untrained {before}, vectors exchanged {others}, "
+        f"SASRec {sasrec}, reading {reading}"
+    )
+    assert np.mean(ours) > max(np.mean(sasrec), np.mean(reading)) + 0.05
+    assert ours[0] > reading[0] + 0.2
+    assert ours[1] > sasrec[1] + 0.3
+    assert ours[0] > others[0] + 0.2
+    assert others[1] > others[0] + 0.1
+    assert np.mean(ours) > np.mean(before) + 0.1
 
 
 def test_only_collaboration_knows(smollm2: TransformersLM) -> None:

@@ -29,17 +29,23 @@ def test_title_worlds_items_have_one_user_each() -> None:
 
 
 def test_half_of_a_mixed_world_is_known_by_each() -> None:
-    data = mixed_world(users=40, tastes=4)
+    data = mixed_world(users=80, tastes=4)
     counts = np.bincount(data.item_numbers, minlength=data.n_items + 1)
-    for user in range(40):
+    for user in range(80):
         titles = [str(data.catalogue.titles[item]) for item in data.sequence(user)]
         if user % 2:
             assert len({title.rpartition(" ")[0] for title in titles}) == 1
             assert any(titles[0].startswith(theme) for theme in THEMES)
             assert (counts[data.sequence(user)] == 1).all()
         else:
-            assert all(title.startswith("Item ") for title in titles)
+            assert not any(title.startswith(THEMES) for title in titles)
             assert (counts[data.sequence(user)] > 1).all()
+
+
+def test_titles_of_tastes_say_nothing_and_are_no_others() -> None:
+    for data in (mixed_world(), mixed_world(tastes=20)):
+        titles = [str(title) for title in data.catalogue.titles[1:]]
+        assert len({*titles[:-600]}) == len(titles) - 600
 
 
 def test_worlds_repeat_themselves() -> None:
