@@ -411,6 +411,12 @@ def page() -> str:
         parts += [_BEST, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
     if found := _read("towers/table"):
         parts += results_towers.section(found, _read("rectools"), _table, _figure)
+    for key, name in (
+        ("movietweetings-cpu", "MovieTweetings"),
+        ("llm-srec", "LLM-SRec's run on MovieTweetings (below)"),
+    ):
+        if found := _read(f"catalogue-{key}"):
+            parts += results_towers.on_top(found, name, _table, _figure)
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):

@@ -72,3 +72,46 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
                 )
         parts.append(table(rows))
     return parts
+
+
+ON_TOP = """\
+### A-LLMRec on top, and what order is worth
+
+{name}: everything that the recipe `cpu` trains, over all {items:,} items, and the same users asked again with every history shuffled (the test
+of order of LLM-SRec's paper): the last column is shuffled less in order, paired. A-LLMRec orders the 20 items that are retrieved for it.
+{device}, {date}, commit {commit}: `{command}`.
+"""
+
+
+def on_top(found: Mapping[str, Any], name: str, table: Any, figure: Any) -> list[str]:
+    """Systems over the whole catalogue, with the cost of shuffled histories.
+
+    Args:
+        found: `catalogue-NAME.json`.
+        name: of the data.
+        table, figure: as above.
+    """
+    about = {"name": name, "items": found["items"], "device": found["device"], "date": found["date"][:10]}
+    parts = [ON_TOP.format(**about, commit=found["commit"][:7], command=found["command"])]
+    rows: list[Sequence[str]] = [
+        ["system", "users", "NDCG@10", "Hit@10", "NDCG@10 less SASRec", "NDCG@10 shuffled less"]
+    ]
+    for of in found["rows"]:
+        less, shuffled = of["less"].get("NDCG@10"), of["shuffled_less"].get("NDCG@10")
+        rows.append(
+            [
+                of["system"],
+                f"{of['users']:,}",
+                figure(of["metrics"]["NDCG@10"]),
+                figure(of["metrics"]["Hit@10"]),
+                figure(less, "+") if less else "",
+                figure(shuffled, "+") if shuffled else "",
+            ]
+        )
+    parts.append(table(rows))
+    parts.extend(
+        f"{pair['title']}: NDCG@10 of {pair['of']} less {pair['less']} {figure(pair['differences']['NDCG@10'], '+')}, "
+        f"{pair['users']:,} users.\n"
+        for pair in found["pairs"]
+    )
+    return parts
