@@ -1,0 +1,192 @@
+"""`--engine ray` on a real cluster of two nodes here: the files of the single process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import fails
+from tests.cli.test_recommend_bulk import files
+
+import allmrec
+from allmrec.bulk import ray_engine
+from allmrec.bulk.block import BlockScorer
+from allmrec.bulk.job import BulkJob
+from allmrec.bulk.ray_engine import Answer, BlockActor, JobParts, RayEngine
+from allmrec.bulk.scoring import recommend_users
+from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.library import Run
+
+SRC = str(Path(allmrec.__file__).parents[1])
+BLOCK = 2  # twelve blocks of 24 users
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra ray)")
+
+
+@pytest.fixture(scope="module")
+def run(workplace: Path) -> Run:
+    return allmrec.open_run(workplace / "run", "cpu")
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("one process")
+    recommend_users(run, folder, block=BLOCK)
+    return files(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one CPU each, beside a head that has none."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([SRC, *filter(None, sys.path)]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+        ray.init(address=made.address, log_to_driver=False, include_dashboard=False)
+        try:
+            yield made, nodes
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+class Slow(BlockActor):
+    """Leaves its process's number beside the output, and takes its time, so that a test can end it in the middle."""
+
+    def answer(self, number: int) -> Answer:
+        place = Path(os.environ["ALLMREC_TEST_PLACE"]) if "ALLMREC_TEST_PLACE" in os.environ else None
+        if place is None:
+            place = Path(self._parts.path).parent / "pids"
+        place.mkdir(exist_ok=True)
+        (place / f"{os.getpid()}").touch()
+        time.sleep(0.3)
+        return super().answer(number)
+
+
+def test_without_ray_the_extra_is_named(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(ray_engine.importlib, "import_module", missing)
+    message = fails("recommend", workplace / "run", "--users", "all", "-o", tmp_path / "out", "--engine", "ray")
+    assert "pip install 'allmrec[ray]'" in message
+
+
+def test_options_of_the_engine_need_it(workplace: Path, tmp_path: Path) -> None:
+    for option in (("--actors", "2"), ("--ray-address", "10.0.0.1:6379")):
+        message = fails("recommend", workplace / "run", "--users", "all", "-o", tmp_path / "out", *option)
+        assert "go with --engine ray" in message
+
+
+def test_an_actor_is_sent_what_makes_the_same_job(run: Run, tmp_path: Path) -> None:
+    recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK)
+    job = BulkJob(run, "backbone", allmrec.Request(history=()), _all(run), BLOCK)
+    actor = BlockActor(JobParts.of(job), job.users)
+    answer = actor.answer(3)
+    assert answer.block is not None
+    assert answer.block.content == (tmp_path / "out" / "block-0000003.parquet").read_bytes()
+    assert answer.block.content == BlockScorer(job).block(3).content
+    # Elsewhere the folder may hold another run.
+    other = JobParts(**{**vars(JobParts.of(job)), "key": "0" * 64})
+    assert "not the same run here" in BlockActor(other, job.users).answer(0).error
+    gone = JobParts(**{**vars(JobParts.of(job)), "path": str(tmp_path / "gone")})
+    assert "does not exist" in BlockActor(gone, job.users).answer(0).error
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_actors_write_the_files_of_the_single_process(
+    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path
+) -> None:
+    found = recommend_users(run, tmp_path / "out", block=BLOCK, engine=RayEngine(2))
+    assert found.users == run.dataset.n_users
+    assert files(tmp_path / "out") == expected
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_actor_is_replaced_and_the_files_are_the_same(
+    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    lines = watched(run, tmp_path / "out", lambda pids: os.kill(pids[0], signal.SIGKILL), run.path.parent / "pids")
+    assert any("An actor died over block" in line for line in lines), lines
+    assert files(tmp_path / "out") == expected
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_block_that_ends_every_actor_is_given_up_and_the_others_stay(
+    run: Run, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly(BlockActor):
+        def answer(self, number: int) -> Answer:
+            if number == 1:
+                os._exit(1)
+            return super().answer(number)
+
+    monkeypatch.setattr(ray_engine, "BlockActor", Deadly)
+    with pytest.raises(AllmrecError, match="2 actors died over block 1"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(1, retries=1))
+    assert list(files(tmp_path / "out")) == ["block-0000000.parquet"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_more_actors_than_places(run: Run, cluster: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 actors were asked for, each on a CPU, and the cluster has 2"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(3))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_node_takes_nothing_with_it(
+    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of the cluster: one of its two nodes is ended in the middle, and the other does the rest."""
+    made, nodes = cluster
+    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    lines = watched(
+        run, tmp_path / "out", lambda pids: made.remove_node(nodes[0], allow_graceful=False), run.path.parent / "pids"
+    )
+    assert any("An actor died" in line for line in lines), lines
+    assert files(tmp_path / "out") == expected
+
+
+def watched(run: Run, out: Path, harm: Callable[[list[int]], None], place: Path) -> list[str]:
+    """Recommend with two slow actors, and do harm as soon as two blocks stand."""
+    lines: list[str] = []
+    for path in place.glob("*"):
+        path.unlink()
+    harmed = False
+    engine = RayEngine(2)
+
+    def harming(*arguments: Any) -> Iterator[Any]:
+        nonlocal harmed
+        for count, block in enumerate(engine(*arguments)):
+            yield block
+            if count == 1 and not harmed:
+                harmed = True
+                harm([int(path.name) for path in sorted(place.iterdir())])
+
+    recommend_users(run, out, block=BLOCK, engine=harming, log=lines.append)
+    assert harmed
+    return lines
+
+
+def _all(run: Run) -> Any:
+    import numpy as np
+
+    return np.arange(run.dataset.n_users, dtype=np.int64)
