@@ -48,6 +48,8 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    # The classes below are sent whole; workers need not find this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -66,9 +68,7 @@ class Slow(BlockActor):
     """Leaves its process's number beside the output, and takes its time, so that a test can end it in the middle."""
 
     def answer(self, number: int) -> Answer:
-        place = Path(os.environ["ALLMREC_TEST_PLACE"]) if "ALLMREC_TEST_PLACE" in os.environ else None
-        if place is None:
-            place = Path(self._parts.path).parent / "pids"
+        place = Path(self._parts.path).parent / "pids"
         place.mkdir(exist_ok=True)
         (place / f"{os.getpid()}").touch()
         time.sleep(0.3)
@@ -76,10 +76,7 @@ class Slow(BlockActor):
 
 
 def test_without_ray_the_extra_is_named(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(ray_engine.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
     message = fails("recommend", workplace / "run", "--users", "all", "-o", tmp_path / "out", "--engine", "ray")
     assert "pip install 'allmrec[ray]'" in message
 
@@ -155,12 +152,18 @@ def test_more_actors_than_places(run: Run, cluster: Any, tmp_path: Path) -> None
 def test_a_killed_node_takes_nothing_with_it(
     run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last test of the cluster: one of its two nodes is ended in the middle, and the other does the rest."""
+    """One of two nodes is ended in the middle, and the other does the rest."""
     made, nodes = cluster
     monkeypatch.setattr(ray_engine, "BlockActor", Slow)
-    lines = watched(
-        run, tmp_path / "out", lambda pids: made.remove_node(nodes[0], allow_graceful=False), run.path.parent / "pids"
-    )
+    try:
+        lines = watched(
+            run,
+            tmp_path / "out",
+            lambda pids: made.remove_node(nodes.pop(), allow_graceful=False),
+            run.path.parent / "pids",
+        )
+    finally:
+        nodes.append(made.add_node(num_cpus=1))
     assert any("An actor died" in line for line in lines), lines
     assert files(tmp_path / "out") == expected
 
