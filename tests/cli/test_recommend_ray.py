@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,8 +38,9 @@ def run(workplace: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def expected(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one process writes by the CF model."""
     folder = tmp_path_factory.mktemp("one process")
-    recommend_users(run, folder, block=BLOCK)
+    recommend_users(run, folder, system="backbone", block=BLOCK)
     return files(folder)
 
 
@@ -54,14 +56,28 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", os.pathsep.join([SRC, *filter(None, sys.path)]))
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **ports()})
+        nodes = [made.add_node(num_cpus=1, **ports()) for _ in range(2)]
         ray.init(address=made.address, log_to_driver=False, include_dashboard=False)
         try:
             yield made, nodes
         finally:
             ray.shutdown()
             made.shutdown()
+
+
+def ports() -> dict[str, int]:
+    """Ports of a node's agents. With ports of its own choice an agent must say within seconds which they are, which a busy machine
+    may not manage.
+    """
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    sockets = [socket.socket() for _ in names]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = {name: int(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return found
 
 
 class Slow(BlockActor):
@@ -104,12 +120,14 @@ def test_an_actor_is_sent_what_makes_the_same_job(run: Run, tmp_path: Path) -> N
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.parametrize("system", ["backbone", None])
 def test_two_actors_write_the_files_of_the_single_process(
-    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path
+    run: Run, cluster: Any, tmp_path: Path, system: str | None
 ) -> None:
-    found = recommend_users(run, tmp_path / "out", block=BLOCK, engine=RayEngine(2))
+    recommend_users(run, tmp_path / "alone", system=system, block=BLOCK)
+    found = recommend_users(run, tmp_path / "out", system=system, block=BLOCK, engine=RayEngine(2))
     assert found.users == run.dataset.n_users
-    assert files(tmp_path / "out") == expected
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
 
 
 @needs_ray
@@ -163,7 +181,7 @@ def test_a_killed_node_takes_nothing_with_it(
             run.path.parent / "pids",
         )
     finally:
-        nodes.append(made.add_node(num_cpus=1))
+        nodes.append(made.add_node(num_cpus=1, **ports()))
     assert any("An actor died" in line for line in lines), lines
     assert files(tmp_path / "out") == expected
 
@@ -184,7 +202,7 @@ def watched(run: Run, out: Path, harm: Callable[[list[int]], None], place: Path)
                 harmed = True
                 harm([int(path.name) for path in sorted(place.iterdir())])
 
-    recommend_users(run, out, block=BLOCK, engine=harming, log=lines.append)
+    recommend_users(run, out, system="backbone", block=BLOCK, engine=harming, log=lines.append)
     assert harmed
     return lines
 

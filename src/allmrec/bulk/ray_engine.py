@@ -29,6 +29,9 @@ from allmrec.recommend.request import Request
 
 __all__ = ["BlockActor", "RayEngine"]
 
+# Ray's errors that say that an actor, its node or what it gave is gone, and not that the work cannot be done.
+_DEATHS = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")
+
 # Seconds without an answer after which it is said what is waited for.
 _PATIENCE = 30.0
 
@@ -232,13 +235,9 @@ class _Pool:
                 self._say(f"Waiting for a place for {len(self._doing)} actors: the cluster has none that is free.")
             return None
         actor, number = self._doing.pop(ready[0])
-        dead = self._ray.exceptions
         try:
             answer: Answer | None = self._ray.get(ready[0])
-        except (dead.RayActorError, dead.WorkerCrashedError, dead.NodeDiedError, dead.ObjectLostError) as error:
-            self._replace(actor, number, error)
-            return None
-        except dead.OutOfMemoryError as error:
+        except tuple(getattr(self._ray.exceptions, name) for name in _DEATHS) as error:
             self._replace(actor, number, error)
             return None
         if answer is not None and answer.block is None:

@@ -96,7 +96,8 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
     Raises:
         DataError: the data has times, and the table has none.
     """
-    config = parse_config(PrepareConfig, data.provenance.options.get("prepare") or {}, "The data's own preparation")
+    options = data.provenance.options.get("prepare")
+    config = parse_config(PrepareConfig, options if isinstance(options, dict) else {}, "The data's own preparation")
     log = raw.interactions
     if data.times is not None and log.times is None:
         raise DataError(
@@ -164,7 +165,7 @@ def _codes(vocabulary: Vocabulary, ids: pa.Array) -> Int64[np.ndarray, " rows"]:
     encoded = ids.dictionary_encode()
     found = (vocabulary.get(name) for name in encoded.dictionary.to_pylist())
     numbers = np.array([-1 if number is None else number for number in found], dtype=np.int64)
-    return numbers[encoded.indices.to_numpy()]
+    return np.asarray(numbers[encoded.indices.to_numpy()])
 
 
 def _ordered(
