@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,6 +117,119 @@ def test_an_actor_is_sent_what_makes_the_same_job(run: Run, tmp_path: Path) -> N
     assert "not the same run here" in BlockActor(other, job.users).answer(0).error
     gone = JobParts(**{**vars(JobParts.of(job)), "path": str(tmp_path / "gone")})
     assert "does not exist" in BlockActor(gone, job.users).answer(0).error
+
+
+class DeadError(Exception):
+    """What stands in for Ray's own word for an actor that died."""
+
+
+class Stand:
+    """Stands in for Ray: actors work when they are asked what came of it, and die where a test says so.
+
+    Args:
+        deaths: how many actors die over each block.
+        unplaced: how many of the first actors never get a place.
+    """
+
+    def __init__(self, deaths: dict[int, int], unplaced: int = 0) -> None:
+        self.deaths, self.unplaced, self.made, self.killed = dict(deaths), unplaced, 0, 0
+        names = dict.fromkeys(ray_engine._DEATHS, DeadError)
+        self.exceptions = SimpleNamespace(**names)
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, **options: Any) -> Callable[[type], Any]:
+        assert options["max_restarts"] == 0, "the engine itself replaces what died"
+
+        def made(kind: type) -> Any:
+            def actor(*arguments: Any) -> Any:
+                self.made += 1
+                self.unplaced -= 1
+                placed, one = self.unplaced < 0, kind(*arguments)
+                call = lambda name: SimpleNamespace(remote=lambda *a: Ref(placed, getattr(one, name), a))  # noqa: E731
+                return SimpleNamespace(ready=call("ready"), answer=call("answer"))
+
+            return SimpleNamespace(remote=actor)
+
+        return made
+
+    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return [ref for ref in refs if ref.placed][-1:], []
+
+    def get(self, ref: Any) -> Any:
+        for number in ref.arguments:
+            if self.deaths.get(number, 0):
+                self.deaths[number] -= 1
+                raise DeadError("The actor died.\nIts node was ended.")
+        return ref.method(*ref.arguments)
+
+    def kill(self, actor: Any) -> None:
+        self.killed += 1
+
+
+class Ref:
+    """What comes of a call, later."""
+
+    def __init__(self, placed: bool, method: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.placed, self.method, self.arguments = placed, method, arguments
+
+
+@pytest.mark.parametrize(
+    ("deaths", "unplaced"), [({}, 0), ({0: 1}, 0), ({0: 3, 5: 2, 11: 1}, 0), ({}, 1), ({1: 1, 11: 3}, 1)]
+)
+def test_whatever_dies_each_block_comes_once(
+    run: Run,
+    expected: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deaths: dict[int, int],
+    unplaced: int,
+) -> None:
+    stand, lines = Stand(deaths, unplaced), list[str]()
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    found = recommend_users(
+        run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(2), log=lines.append
+    )
+    assert files(tmp_path / "out") == expected
+    assert found.users == run.dataset.n_users
+    assert len([line for line in lines if "The actor died." in line]) == sum(deaths.values())
+    assert stand.killed == stand.made, "every actor is let go of once"
+
+
+def test_a_block_that_ends_actor_after_actor_is_given_up(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand({3: 4})
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    with pytest.raises(AllmrecError, match="4 actors died over block 3"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(1))
+    there = files(tmp_path / "out")
+    assert list(there) == [f"block-000000{n}.parquet" for n in range(3)]
+    # The same command goes on behind them.
+    recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK)
+    assert files(tmp_path / "out").items() >= there.items()
+
+
+def test_what_an_actor_cannot_do_ends_the_command_with_its_words(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(BlockActor):
+        def answer(self, number: int) -> Answer:
+            return Answer(None, "no such run here")
+
+    monkeypatch.setattr(ray_engine, "_ray", lambda: Stand({}))
+    monkeypatch.setattr(ray_engine, "BlockActor", Elsewhere)
+    with pytest.raises(AllmrecError, match="no such run here"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine())
+    with pytest.raises(ConfigError, match="cluster has 2"):
+        recommend_users(run, tmp_path / "other", system="backbone", block=BLOCK, engine=RayEngine(3))
 
 
 @needs_ray
