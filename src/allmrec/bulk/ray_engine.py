@@ -234,14 +234,17 @@ class _Pool:
             if all(number is None for _, number in self._doing.values()):
                 self._say(f"Waiting for a place for {len(self._doing)} actors: the cluster has none that is free.")
             return None
-        actor, number = self._doing.pop(ready[0])
+        # What is not taken out of here is let go of at the end, whatever comes.
+        actor, number = self._doing[ready[0]]
         try:
             answer: Answer | None = self._ray.get(ready[0])
         except tuple(getattr(self._ray.exceptions, name) for name in _DEATHS) as error:
+            del self._doing[ready[0]]
             self._replace(actor, number, error)
             return None
         if answer is not None and answer.block is None:
             raise AllmrecError(f"An actor of the cluster cannot answer: {answer.error}")
+        del self._doing[ready[0]]
         self._give(actor)
         for line in () if answer is None else answer.lines:
             self._say(line)
