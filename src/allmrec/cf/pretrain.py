@@ -225,7 +225,7 @@ def pretrain(
         if getattr(config.model, "items", "ids") == "texts":
             if texts is None:
                 raise ConfigError(f"model.items of {config.backbone} is texts, and no vectors of texts were given.")
-            backbone = of_texts(backbone, texts)
+            backbone = of_texts(backbone, texts, None if earlier is None else earlier.tensors)
     if earlier is not None:
         take_over(backbone, earlier)
     backbone.to(device)

@@ -147,14 +147,19 @@ class TextItems(nn.Module):
             self._kept = self._place = None
 
 
-def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"]) -> B:
+def of_texts(backbone: B, vectors: Float[Tensor, "rows texts"], earlier: Mapping[str, Tensor] | None = None) -> B:
     """The same backbone with `TextItems` in the place of its table of items; its first weights come from torch's stream.
 
     Args:
         backbone: an untrained one.
         vectors: untouched vectors of the items' texts, one row an item number; zeros where there is none.
+        earlier: parameters of a trained one whose weights will be taken over. Its whitening comes first: fitted again on other
+            texts, directions would turn, and the network's weights mean nothing.
     """
-    backbone.item_emb = TextItems(*prepared(vectors), backbone.dim)
+    _, centre, matrix = TEXT_TABLES
+    known = earlier is not None and centre in earlier and matrix in earlier
+    whitening = Whitening(earlier[centre].to(vectors), earlier[matrix].to(vectors)) if earlier and known else None
+    backbone.item_emb = TextItems(*prepared(vectors, whitening), backbone.dim)
     return backbone
 
 

@@ -33,6 +33,7 @@ _VERBS = {
     "pretrain": ("train", "Train the collaborative-filtering (CF) model only."),
     "align": ("train", "Stage 1: align the CF item space with the text space."),
     "tune": ("train", "Stage 2: put users and items into the LLM's token space."),
+    "update": ("update", "Go on from a run with newer interactions and items."),
     "evaluate": ("evaluate", "Rank frozen users and candidates with every system."),
     "experiment": ("experiment", "Measure a plan, the paper's or your own."),
     "compare": ("compare", "Compare two runs or experiments, user by user."),

@@ -1,4 +1,4 @@
-"""`allmrec recommend`: items by title for a user or a history."""
+"""`allmrec recommend`: items by title for a user or a history; for many users as Parquet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, DeviceOption, RunArgument, announce, chosen_device
+from allmrec.cli.prepare_options import with_groups
+from allmrec.cli.recommend_bulk import Bulk, recommend_in_bulk
 from allmrec.core.errors import ConfigError
 from allmrec.core.visible import as_terminal, json_text, visible
 from allmrec.data.interactions import InteractionDataset
@@ -31,7 +33,8 @@ class About(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command("recommend", help="Recommend from the whole catalogue, by title.")
+    @app.command("recommend", help="Recommend from the whole catalogue, by title; for many users as Parquet files.")
+    @with_groups
     def recommend(
         run: RunArgument,
         user: Annotated[str | None, typer.Option("--user", help="A user id of the data.")] = None,
@@ -66,11 +69,21 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(help="Which system of the run recommends; default: A-LLMRec, or the only one.")
         ] = None,
         device: DeviceOption = "auto",
+        *,
+        bulk: Bulk,
     ) -> None:
-        if (user is None) == (history is None):
-            raise ConfigError("Give either --user ID or --history ID,ID,…; --history '' is for somebody new.")
+        if bulk.users is None:
+            bulk.check_unused()
+            if (user is None) == (history is None):
+                raise ConfigError(
+                    "Give either --user ID or --history ID,ID,…; --history '' is for somebody new, --users for many."
+                )
+        elif user is not None or history is not None or explain or profile or as_json:
+            raise ConfigError(
+                "--users writes a row a user, without --user, --history, --explain, --profile and --json; leave these out."
+            )
         request = Request(
-            history=None if history is None else _ids(history),
+            history=() if bulk.users is not None else None if history is None else _ids(history),
             user=user,
             k=k,
             candidates=candidates,
@@ -80,6 +93,9 @@ def register(app: typer.Typer) -> None:
             unknown="skip" if skip_unknown else "fail",
         )
         opened = Run.open(run, chosen_device(device))
+        if bulk.users is not None:
+            recommend_in_bulk(opened, bulk, request, system)
+            return
         data = known_items(opened)
         # Looked up before the language model is loaded: a wrong id is reported at once.
         resolved = resolve(data, request)

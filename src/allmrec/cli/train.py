@@ -18,8 +18,9 @@ from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import Job, check_models, train
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe, parse_changes, recipe_names
-from allmrec.stages.tune import ALLMREC_STAGES, stages_until
+from allmrec.stages.tune import stages_until
 from allmrec.systems.registry import SYSTEMS, check_trainable, checked_settings, everything_of, train_systems
+from allmrec.systems.towers import continuing_stages
 
 __all__ = ["register"]
 
@@ -107,7 +108,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             config = checked_settings(_first_config(output, recipe, changes, earlier))
             run = Run.draft(output, data, config, place, save_every)
             if earlier is not None:
-                run = continued(run, earlier, ALLMREC_STAGES)
+                run = continued(run, earlier, continuing_stages(earlier))
         jobs: list[Job] = [(run, stages_until(run.config, until))]
         if system:
             check_trainable(run, system)

@@ -16,8 +16,12 @@ LOCK_NAME = ".lock"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, doing: str = "being trained") -> Iterator[None]:
     """Hold a folder for the length of the block. The operating system lets go of it when the process ends or is killed.
+
+    Args:
+        folder: which.
+        doing: what whoever holds it does with it, for the message.
 
     Raises:
         RunInUseError: another process holds it.
@@ -30,7 +34,7 @@ def held(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunInUseError(
-            f"{folder} is being trained by another process. Wait until that one is done, or end it; then run the same "
+            f"{folder} is {doing} by another process. Wait until that one is done, or end it; then run the same "
             "command again."
         ) from None
     try:

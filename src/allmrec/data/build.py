@@ -28,7 +28,15 @@ from allmrec.data.sources.base import Numbers, RawData, RawInteractions, RawItem
 from allmrec.data.texts import clean_text
 from allmrec.data.vocabulary import Vocabulary
 
-__all__ = ["PrepareConfig", "build_dataset", "prepare", "prepare_source", "read_movielens", "read_table"]
+__all__ = [
+    "PrepareConfig",
+    "build_dataset",
+    "prepare",
+    "prepare_source",
+    "read_movielens",
+    "read_table",
+    "whole_seconds",
+]
 
 
 def read_table(
@@ -133,7 +141,7 @@ def build_dataset(
         items=Vocabulary(tuple(ids), first=1, kind="item"),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item_numbers=(items + 1).astype(np.int32),
-        times=None if log.times is None else _whole_seconds(log.times[rows], log.ticks),
+        times=None if log.times is None else whole_seconds(log.times[rows], log.ticks),
         catalogue=_catalogue(ids, texts, raw.items, config.clean_texts),
         provenance=Provenance(
             source=source,
@@ -271,7 +279,7 @@ def _step(
     )
 
 
-def _whole_seconds(times: Numbers, ticks: int) -> Int64[np.ndarray, " interactions"]:
+def whole_seconds(times: Numbers, ticks: int) -> Int64[np.ndarray, " interactions"]:
     """Times in seconds without fractions. Whole numbers do not pass through floating point, which would round large ones."""
     return times // ticks if times.dtype == np.int64 else np.floor(times / ticks).astype(np.int64)
 

@@ -12,13 +12,15 @@ from jaxtyping import Int, Int64
 from torch import Tensor
 
 from allmrec.cf.continuing import EarlierWeights, earlier_numbers
+from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError
 from allmrec.pipeline.run import Run, StageKind
 from allmrec.pipeline.start import Start, shape_hash
 
-__all__ = ["continued", "earlier_run", "earlier_tensors", "earlier_weights"]
+__all__ = ["continued", "earlier_run", "earlier_tensors", "earlier_weights", "training_of", "with_kept"]
 
 R = TypeVar("R", bound=Run)
+T = TypeVar("T", bound=Config)
 
 
 def continued(run: R, earlier: Run, kinds: Sequence[StageKind]) -> R:
@@ -47,6 +49,25 @@ def continued(run: R, earlier: Run, kinds: Sequence[StageKind]) -> R:
         elif kind.continuation is not None and (shape := kind.continuation.shape(run.config)) is not None:
             keys[kind.name], shapes[kind.name] = earlier.stage(kind).key, shape_hash(shape)
     return replace(run, start=Start(str(earlier.path.resolve()), keys, shapes, anew))
+
+
+def with_kept(run: R, kind: StageKind, reason: str) -> R:
+    """The run with a stage that takes the earlier weights as they are, or does not.
+
+    Args:
+        run: one that `continued` gave.
+        kind: a stage that goes on.
+        reason: why it is not trained, in words; empty: it is trained.
+    """
+    if run.start is None:
+        return run
+    kept = {name: why for name, why in {**run.start.kept, kind.name: reason}.items() if why}
+    return replace(run, start=replace(run.start, kept=kept))
+
+
+def training_of(run: Run, kind: StageKind, training: T) -> T:
+    """How a stage is trained: as its configuration says, or in no epoch where it is kept, so that it is validated only."""
+    return training.model_copy(update={"epochs": 0}) if run.keeps(kind) else training
 
 
 def _why_anew(run: Run, earlier: Run, kind: StageKind, anew: dict[str, str]) -> str:

@@ -233,6 +233,8 @@ class Run:
         parents = {parent.name: self._stage(parent) for parent in kind.parents(config)}
         if (start := self.start_key(kind)) is not None:
             inputs["start"] = start
+            if self.keeps(kind):
+                inputs["kept"] = "the weights of the start"
         return Stage(kind.name, kind.settings(config), inputs, parents, kind.system)
 
     def start_key(self, kind: StageKind) -> str | None:
@@ -245,6 +247,10 @@ class Run:
         if self.base is not None and self._anew(kind) != self.base._anew(kind):
             return None
         return self.start.key(kind.name, kind.continuation.shape(self.config))
+
+    def keeps(self, kind: StageKind) -> bool:
+        """Whether a stage takes the earlier run's weights as they are, without training."""
+        return self.start is not None and kind.name in self.start.kept and self.start_key(kind) is not None
 
     def _anew(self, kind: StageKind) -> str:
         """The key that a stage would have in a run that begins with nothing."""

@@ -127,6 +127,8 @@ def _complete(run: Run, kind: StageKind, stage: Stage, log: Log, here: Processes
 
 def _begins(run: Run, start: Start, kind: StageKind) -> str:
     """What a stage of a run that goes on from an earlier one begins with, in words."""
+    if run.keeps(kind):
+        return f"kept as {start.run} has it: {start.kept[kind.name]}"
     if run.start_key(kind) is not None:
         return f"goes on from {start.run}"
     return f"trained anew: {start.anew.get(kind.name, 'not a stage of A-LLMRec with the settings of the earlier one')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ class Start:
         keys: the key of each such stage by name. It is an input of the stage that goes on from it.
         shapes: of each, a hash of the settings that must stay the same; where they change, the stage is trained anew.
         anew: of each other stage, why it is trained anew.
+        kept: of each stage whose earlier weights stay as they are, why.
     """
 
     run: str
     keys: Mapping[str, str]
     shapes: Mapping[str, str]
     anew: Mapping[str, str]
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, about: Mapping[str, Any] | None, path: Path) -> Start | None:
@@ -39,15 +41,16 @@ class Start:
         """
         if about is None:
             return None
-        parts = [about.get(name) for name in ("keys", "shapes", "anew")]
+        parts = [about.get(name) for name in ("keys", "shapes", "anew")] + [about.get("kept", {})]
         whole = all(isinstance(part, dict) and all(isinstance(v, str) for v in part.values()) for part in parts)
-        if not whole or not isinstance(about.get("run"), str) or len(about) != 4:
+        if not whole or not isinstance(about.get("run"), str) or len(about) != 4 + ("kept" in about):
             raise ArtifactError(f"The start in {path} is damaged; restore the file, or train into a new folder.")
         return cls(**about)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in `run.json`."""
-        return {name: value if isinstance(value, str) else dict(value) for name, value in asdict(self).items()}
+        parts = {name: value if isinstance(value, str) else dict(value) for name, value in asdict(self).items()}
+        return {name: value for name, value in parts.items() if value or name != "kept"}
 
     def key(self, stage: str, shape: Mapping[str, Any] | None) -> str | None:
         """The key of the stage to go on from; None where it is trained anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
@@ -14,7 +14,7 @@ from allmrec.data.ids import Id, id_text, id_texts
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query
 
-__all__ = ["Recommendation", "Recommendations", "Request", "ResolvedRequest", "resolve"]
+__all__ = ["Recommendation", "Recommendations", "Request", "ResolvedRequest", "resolve", "resolve_users"]
 
 
 @dataclass(frozen=True)
@@ -165,3 +165,31 @@ def resolve(dataset: InteractionDataset, request: Request) -> ResolvedRequest:
         exclude = np.concatenate([exclude, numbers(denied)])
     allow = None if request.allow is None else np.unique(numbers(request.allow))
     return ResolvedRequest(query, request.k, request.candidates, exclude, allow, tuple(dict.fromkeys(skipped)))
+
+
+def resolve_users(
+    dataset: InteractionDataset, request: Request, users: Iterable[int]
+) -> tuple[list[ResolvedRequest], tuple[str, ...]]:
+    """The same request for each of many users, whose lists are looked up once.
+
+    Args:
+        dataset: knows the users.
+        request: what is asked of each; its own history or user does not matter.
+        users: user numbers.
+
+    Returns:
+        A request for each user, and the unknown ids that were left out of its lists.
+
+    Raises:
+        UnknownIdError: `allow` or `deny` holds ids that the data set does not; the message counts and names them.
+    """
+    lists = resolve(dataset, replace(request, history=(), user=None))
+
+    def of(user: int) -> ResolvedRequest:
+        history = dataset.sequence(user)
+        exclude = lists.exclude
+        if request.exclude_seen:
+            exclude = np.concatenate([history.astype(np.int64), exclude])
+        return replace(lists, query=Query(history, user), exclude=exclude, skipped=())
+
+    return [of(int(user)) for user in users], lists.skipped

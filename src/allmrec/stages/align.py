@@ -13,7 +13,7 @@ from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.text_side import TextSide
 from allmrec.core.seeding import seeded_torch
 from allmrec.core.tensors import Shape, check_parameters, expected
-from allmrec.pipeline.continuing import earlier_tensors
+from allmrec.pipeline.continuing import earlier_tensors, training_of
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.recipes.config import RunConfig
 from allmrec.stages.cf import PRETRAIN, backbone, cf_shape
@@ -31,7 +31,7 @@ def _train(run: Run, stage: Stage) -> StageResult:
         backbone(run),
         item_texts(run),
         tuned_encoder(run),
-        config.align,
+        config.align.model_copy(update={"training": training_of(run, ALIGN, config.align.training)}),
         config.seed,
         run.resume(stage),
         run.device,

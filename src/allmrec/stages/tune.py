@@ -7,7 +7,7 @@ from typing import Any
 
 from allmrec.core.errors import ConfigError
 from allmrec.core.tensors import check_parameters
-from allmrec.pipeline.continuing import earlier_tensors
+from allmrec.pipeline.continuing import earlier_tensors, training_of
 from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.recipes.config import RunConfig
 from allmrec.recommend.prompt_config import check_prompt
@@ -32,6 +32,7 @@ def _train(run: Run, stage: Stage) -> StageResult:
     earlier = earlier_tensors(run, TUNE)
     if earlier is not None:
         ranker.load_state_dict(earlier)
+    config = config.model_copy(update={"training": training_of(run, TUNE, config.training)})
     log = tune(ranker, run.split, config, run.resume(stage), earlier is not None, seed=run.config.seed)
     budget = {
         "title_tokens": config.prompt.budget.title_tokens,

@@ -23,7 +23,7 @@ from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetrie
 from allmrec.stages.align import text_side
 from allmrec.stages.cf import PRETRAIN, backbone, cf_in_use, cold_rows, known_counts
 from allmrec.stages.tune import TUNE, allmrec_stages
-from allmrec.systems.kinds import System
+from allmrec.systems.kinds import System, stages_of
 from allmrec.systems.registry import all_there, open_systems, system_kind, trained_systems
 from allmrec.systems.towers import TOWERS, fused
 
@@ -32,9 +32,11 @@ __all__ = [
     "allmrec",
     "allmrec_name",
     "catalogue_systems",
+    "chosen_system",
     "known_items",
     "open_recommender",
     "recommender",
+    "recommending_stages",
     "retrieve_by_towers",
 ]
 
@@ -76,7 +78,7 @@ def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) 
         ConfigError: an unknown system, one that the run cannot have, or several to choose from.
         ArtifactError: a stage that it needs is missing, of other inputs, or damaged.
     """
-    name = _only_one(run, log) if name is None else name
+    name = chosen_system(run, name, log)
     kind = system_kind(name)
     system = next(iter(open_systems(run, [name]).values()))
     if system.answers is not None:
@@ -100,6 +102,46 @@ def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) 
         _popular(run),
     )
     return Opened(name, system, made)
+
+
+def chosen_system(run: Run, name: str | None = None, log: Log = logger.info) -> str:
+    """The entry of the table that recommends: the one that is named, else A-LLMRec where it is trained, else the one that is.
+
+    Nothing is loaded.
+
+    Args:
+        run: a trained run.
+        name: of SYSTEMS; none: see above.
+        log: takes a line where another system recommends than might be expected.
+
+    Raises:
+        ConfigError: an unknown system, or several to choose from.
+    """
+    # The run's own CF model by its own name.
+    named = "backbone" if name == run.config.pretrain.backbone else name
+    return system_kind(_only_one(run, log) if named is None else named).name
+
+
+def recommending_stages(run: Run, name: str) -> dict[str, str]:
+    """What a system recommends with from the whole catalogue: the key of each stage, those that retrieve for it among them.
+
+    Nothing is loaded.
+
+    Args:
+        run: a trained run.
+        name: of SYSTEMS.
+
+    Raises:
+        ConfigError: an unknown system, or one that the run has no room for.
+    """
+    kind = system_kind(name)
+    stages = list(stages_of(run, kind))
+    if kind.prompted:
+        if retrieve_by_towers(run):
+            stages += stages_of(run, TOWERS)
+        elif run.has(cf_in_use(run.config)):
+            stages.append(run.stage(cf_in_use(run.config)))
+    return {stage.label: stage.key for stage in stages}
 
 
 def allmrec_name(run: Run) -> str:

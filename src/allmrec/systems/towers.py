@@ -15,16 +15,27 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.tensors import expected
-from allmrec.pipeline.run import Run
+from allmrec.pipeline.continuing import earlier_weights
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything
 from allmrec.stages.texts import TEXTS, text_encoder, text_vectors
+from allmrec.stages.tune import ALLMREC_STAGES
 from allmrec.store.stages import Stage, StageResult
-from allmrec.systems.kinds import Settings
+from allmrec.systems.kinds import Settings, SystemKind
 from allmrec.systems.trained import logged, trained_system
 
-__all__ = ["TEXT_TOWER", "TEXT_TOWER_TITLE", "TOWERS", "TOWERS_TITLE", "TOWER_SYSTEMS", "fused", "text_tower"]
+__all__ = [
+    "TEXT_TOWER",
+    "TEXT_TOWER_TITLE",
+    "TOWERS",
+    "TOWERS_TITLE",
+    "TOWER_SYSTEMS",
+    "continuing_stages",
+    "fused",
+    "text_tower",
+]
 
 
 def _inherited(config: RunConfig) -> dict[str, Any]:
@@ -55,8 +66,10 @@ def _checked(settings: PretrainConfig) -> PretrainConfig:
 
 def _train_tower(run: Run, stage: Stage, settings: PretrainConfig) -> StageResult:
     texts, _ = text_vectors(run)
+    (kind,) = TEXT_TOWER.stages(run.config)
+    earlier = earlier_weights(run, kind)
     model, log = pretrain(
-        everything(run), _checked(settings), run.config.seed, run.resume(stage), run.device, texts=texts
+        everything(run), _checked(settings), run.config.seed, run.resume(stage), run.device, earlier, texts
     )
     return logged(model.state_dict(), log)
 
@@ -65,7 +78,13 @@ def _tower(run: Run, weights: Mapping[str, Tensor], settings: PretrainConfig) ->
     return backbone_kind(settings.backbone).load(weights, _checked(settings).model).to(run.device)
 
 
-TEXT_TOWER = trained_system(
+def _tower_shape(config: RunConfig) -> dict[str, Any]:
+    """What the text tower's weights depend on, beside the texts' vectors."""
+    own = _TOWER.of(config)
+    return {"backbone": own.backbone, "model": own.model.model_dump(mode="json")}
+
+
+TEXT_TOWER: SystemKind = trained_system(
     "text-tower",
     "a sequence model over item texts",
     _TOWER,
@@ -74,7 +93,13 @@ TEXT_TOWER = trained_system(
     encoder=lambda config, settings: text_encoder(config),
     texts=True,
     parents=lambda config: (TEXTS,),
+    continuation=Continuation(_tower_shape, lambda run: everything(run).train_end),
 )
+
+
+def continuing_stages(earlier: Run) -> tuple[StageKind, ...]:
+    """Stages that may go on from those of an earlier run: A-LLMRec's, and the text tower where it is trained there."""
+    return (*ALLMREC_STAGES, *(kind for kind in TEXT_TOWER.stages(earlier.config) if earlier.has(kind)))
 
 
 def text_tower(run: Run) -> SequenceBackbone:

@@ -14,7 +14,7 @@ from allmrec.cf.registry import BACKBONES, backbone_kind
 from allmrec.core.config import Config
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
 from allmrec.core.training import TrainingLog
-from allmrec.pipeline.run import Run, StageKind
+from allmrec.pipeline.run import Continuation, Run, StageKind
 from allmrec.ranking import Ranker
 from allmrec.recipes.config import RunConfig, for_backbone
 from allmrec.stages.cf import backbone, cf_in_use, everything, held_out_input
@@ -48,6 +48,7 @@ def trained_system(
     texts: bool = False,
     titles: Callable[[RunConfig], bool] = lambda config: False,
     note: Callable[[C], str] = lambda settings: "",
+    continuation: Continuation | None = None,
 ) -> SystemKind:
     """A system that is one stage of its own.
 
@@ -64,6 +65,7 @@ def trained_system(
         texts: whether it knows items by their texts alone, and so nothing where there are none.
         titles: whether it scores titles with the language model, which is slow.
         note: what a reader of the table must know of how it was trained.
+        continuation: how its stage goes on from that of a run on earlier data; None: it is always trained anew.
     """
 
     def all_settings(config: RunConfig) -> Mapping[str, Any]:
@@ -97,7 +99,17 @@ def trained_system(
     def trained(run: Run, stage: Stage) -> StageResult:
         return train(run, stage, settings.of(run.config))
 
-    stage = StageKind(name, all_settings, trained, parents, inputs=inputs, check=check, load=load_models, system=name)
+    stage = StageKind(
+        name,
+        all_settings,
+        trained,
+        parents,
+        inputs=inputs,
+        check=check,
+        load=load_models,
+        system=name,
+        continuation=continuation,
+    )
 
     def opened(run: Run) -> System:
         own = settings.of(run.config)

@@ -1,0 +1,1 @@
+"""Recommendations for many users, written as Parquet in blocks: in one process, or by actors of a Ray cluster."""

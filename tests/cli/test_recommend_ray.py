@@ -1,0 +1,327 @@
+"""`--engine ray` on a real cluster of two nodes here: the files of the single process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.cli.conftest import fails
+from tests.cli.test_recommend_bulk import files
+
+import allmrec
+from allmrec.bulk import ray_engine
+from allmrec.bulk.block import BlockScorer
+from allmrec.bulk.job import BulkJob
+from allmrec.bulk.ray_engine import Answer, BlockActor, JobParts, RayEngine
+from allmrec.bulk.scoring import recommend_users
+from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.library import Run
+
+SRC = str(Path(allmrec.__file__).parents[1])
+BLOCK = 2  # twelve blocks of 24 users
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra ray)")
+
+
+@pytest.fixture(scope="module")
+def run(workplace: Path) -> Run:
+    return allmrec.open_run(workplace / "run", "cpu")
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one process writes by the CF model."""
+    folder = tmp_path_factory.mktemp("one process")
+    recommend_users(run, folder, system="backbone", block=BLOCK)
+    return files(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one CPU each, beside a head that has none."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # The classes below are sent whole; workers need not find this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([SRC, *filter(None, sys.path)]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **ports()})
+        nodes = [made.add_node(num_cpus=1, **ports()) for _ in range(2)]
+        ray.init(address=made.address, log_to_driver=False, include_dashboard=False)
+        try:
+            yield made, nodes
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+def ports() -> dict[str, int]:
+    """Ports of a node's agents. With ports of its own choice an agent must say within seconds which they are, which a busy machine
+    may not manage.
+    """
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    sockets = [socket.socket() for _ in names]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = {name: int(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return found
+
+
+class Slow(BlockActor):
+    """Leaves its process's number beside the output, and takes its time, so that a test can end it in the middle."""
+
+    def answer(self, number: int) -> Answer:
+        place = Path(self._parts.path).parent / "pids"
+        place.mkdir(exist_ok=True)
+        (place / f"{os.getpid()}").touch()
+        time.sleep(0.3)
+        return super().answer(number)
+
+
+def test_without_ray_the_extra_is_named(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
+    message = fails("recommend", workplace / "run", "--users", "all", "-o", tmp_path / "out", "--engine", "ray")
+    assert "pip install 'allmrec[ray]'" in message
+
+
+def test_options_of_the_engine_need_it(workplace: Path, tmp_path: Path) -> None:
+    for option in (("--actors", "2"), ("--ray-address", "10.0.0.1:6379")):
+        message = fails("recommend", workplace / "run", "--users", "all", "-o", tmp_path / "out", *option)
+        assert "go with --engine ray" in message
+
+
+def test_an_actor_is_sent_what_makes_the_same_job(run: Run, tmp_path: Path) -> None:
+    recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK)
+    job = BulkJob(run, "backbone", allmrec.Request(history=()), _all(run), BLOCK)
+    actor = BlockActor(JobParts.of(job), job.users)
+    answer = actor.answer(3)
+    assert answer.block is not None
+    assert answer.block.content == (tmp_path / "out" / "block-0000003.parquet").read_bytes()
+    assert answer.block.content == BlockScorer(job).block(3).content
+    # Elsewhere the folder may hold another run.
+    other = JobParts(**{**vars(JobParts.of(job)), "key": "0" * 64})
+    assert "not the same run here" in BlockActor(other, job.users).answer(0).error
+    gone = JobParts(**{**vars(JobParts.of(job)), "path": str(tmp_path / "gone")})
+    assert "does not exist" in BlockActor(gone, job.users).answer(0).error
+
+
+class DeadError(Exception):
+    """What stands in for Ray's own word for an actor that died."""
+
+
+class Stand:
+    """Stands in for Ray: actors work when they are asked what came of it, and die where a test says so.
+
+    Args:
+        deaths: how many actors die over each block.
+        unplaced: how many of the first actors never get a place.
+    """
+
+    def __init__(self, deaths: dict[int, int], unplaced: int = 0) -> None:
+        self.deaths, self.unplaced, self.made, self.killed = dict(deaths), unplaced, 0, 0
+        names = dict.fromkeys(ray_engine._DEATHS, DeadError)
+        self.exceptions = SimpleNamespace(**names)
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, **options: Any) -> Callable[[type], Any]:
+        assert options["max_restarts"] == 0, "the engine itself replaces what died"
+
+        def made(kind: type) -> Any:
+            def actor(*arguments: Any) -> Any:
+                self.made += 1
+                self.unplaced -= 1
+                placed, one = self.unplaced < 0, kind(*arguments)
+                call = lambda name: SimpleNamespace(remote=lambda *a: Ref(placed, getattr(one, name), a))  # noqa: E731
+                return SimpleNamespace(ready=call("ready"), answer=call("answer"))
+
+            return SimpleNamespace(remote=actor)
+
+        return made
+
+    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return [ref for ref in refs if ref.placed][-1:], []
+
+    def get(self, ref: Any) -> Any:
+        for number in ref.arguments:
+            if self.deaths.get(number, 0):
+                self.deaths[number] -= 1
+                raise DeadError("The actor died.\nIts node was ended.")
+        return ref.method(*ref.arguments)
+
+    def kill(self, actor: Any) -> None:
+        self.killed += 1
+
+
+class Ref:
+    """What comes of a call, later."""
+
+    def __init__(self, placed: bool, method: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.placed, self.method, self.arguments = placed, method, arguments
+
+
+@pytest.mark.parametrize(
+    ("deaths", "unplaced"), [({}, 0), ({0: 1}, 0), ({0: 3, 5: 2, 11: 1}, 0), ({}, 1), ({1: 1, 11: 3}, 1)]
+)
+def test_whatever_dies_each_block_comes_once(
+    run: Run,
+    expected: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deaths: dict[int, int],
+    unplaced: int,
+) -> None:
+    stand, lines = Stand(deaths, unplaced), list[str]()
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    found = recommend_users(
+        run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(2), log=lines.append
+    )
+    assert files(tmp_path / "out") == expected
+    assert found.users == run.dataset.n_users
+    assert len([line for line in lines if "The actor died." in line]) == sum(deaths.values())
+    assert stand.killed == stand.made, "every actor is let go of once"
+
+
+def test_a_block_that_ends_actor_after_actor_is_given_up(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand({3: 4})
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    with pytest.raises(AllmrecError, match="4 actors died over block 3"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(1))
+    there = files(tmp_path / "out")
+    assert list(there) == [f"block-000000{n}.parquet" for n in range(3)]
+    # The same command goes on behind them.
+    recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK)
+    assert files(tmp_path / "out").items() >= there.items()
+
+
+def test_what_an_actor_cannot_do_ends_the_command_with_its_words(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(BlockActor):
+        def answer(self, number: int) -> Answer:
+            return Answer(None, "no such run here")
+
+    monkeypatch.setattr(ray_engine, "_ray", lambda: Stand({}))
+    monkeypatch.setattr(ray_engine, "BlockActor", Elsewhere)
+    with pytest.raises(AllmrecError, match="no such run here"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine())
+    with pytest.raises(ConfigError, match="cluster has 2"):
+        recommend_users(run, tmp_path / "other", system="backbone", block=BLOCK, engine=RayEngine(3))
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["backbone", None])
+def test_two_actors_write_the_files_of_the_single_process(
+    run: Run, cluster: Any, tmp_path: Path, system: str | None
+) -> None:
+    recommend_users(run, tmp_path / "alone", system=system, block=BLOCK)
+    found = recommend_users(run, tmp_path / "out", system=system, block=BLOCK, engine=RayEngine(2))
+    assert found.users == run.dataset.n_users
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_actor_is_replaced_and_the_files_are_the_same(
+    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    lines = watched(run, tmp_path / "out", lambda pids: os.kill(pids[0], signal.SIGKILL), run.path.parent / "pids")
+    assert any("An actor died over block" in line for line in lines), lines
+    assert files(tmp_path / "out") == expected
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_block_that_ends_every_actor_is_given_up_and_the_others_stay(
+    run: Run, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly(BlockActor):
+        def answer(self, number: int) -> Answer:
+            if number == 1:
+                os._exit(1)
+            return super().answer(number)
+
+    monkeypatch.setattr(ray_engine, "BlockActor", Deadly)
+    with pytest.raises(AllmrecError, match="2 actors died over block 1"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(1, retries=1))
+    assert list(files(tmp_path / "out")) == ["block-0000000.parquet"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_more_actors_than_places(run: Run, cluster: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 actors were asked for, each on a CPU, and the cluster has 2"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(3))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_node_takes_nothing_with_it(
+    run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two nodes is ended in the middle, and the other does the rest."""
+    made, nodes = cluster
+    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    try:
+        lines = watched(
+            run,
+            tmp_path / "out",
+            lambda pids: made.remove_node(nodes.pop(), allow_graceful=False),
+            run.path.parent / "pids",
+        )
+    finally:
+        nodes.append(made.add_node(num_cpus=1, **ports()))
+    assert any("An actor died" in line for line in lines), lines
+    assert files(tmp_path / "out") == expected
+
+
+def watched(run: Run, out: Path, harm: Callable[[list[int]], None], place: Path) -> list[str]:
+    """Recommend with two slow actors, and do harm as soon as two blocks stand."""
+    lines: list[str] = []
+    for path in place.glob("*"):
+        path.unlink()
+    harmed = False
+    engine = RayEngine(2)
+
+    def harming(*arguments: Any) -> Iterator[Any]:
+        nonlocal harmed
+        for count, block in enumerate(engine(*arguments)):
+            yield block
+            if count == 1 and not harmed:
+                harmed = True
+                harm([int(path.name) for path in sorted(place.iterdir())])
+
+    recommend_users(run, out, system="backbone", block=BLOCK, engine=harming, log=lines.append)
+    assert harmed
+    return lines
+
+
+def _all(run: Run) -> Any:
+    import numpy as np
+
+    return np.arange(run.dataset.n_users, dtype=np.int64)

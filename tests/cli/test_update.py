@@ -1,0 +1,157 @@
+"""`allmrec update`: what came is joined, weights go on, stages 1 and 2 stay or do not by a stated amount; the run stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.cli.conftest import call, fails
+from tiny_world import TinyWorld
+
+import allmrec
+from allmrec.core.artifacts import file_hash, read_json
+from allmrec.serve.export import export
+from allmrec.serve.state import Event, State, StoredItem
+from allmrec.stages.align import ALIGN
+from allmrec.stages.tune import TUNE
+from allmrec.systems.towers import TEXT_TOWER
+from allmrec.systems.updating import RECORD, mean_cosine_distance
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): file_hash(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def before(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained run with both towers beside."""
+    folder = Path(shutil.copytree(workplace / "run", tmp_path_factory.mktemp("before") / "run"))
+    made = call("train", folder, "--system", "towers")
+    assert made.exit_code == 0, made.output
+    return folder
+
+
+@pytest.fixture
+def new(before: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Three known users go on, one is new, one item is new; one row stands in the run already."""
+    data = allmrec.open_run(before, "cpu").dataset
+    known = f"u3,{data.items.id(int(data.sequence(data.users.number('u3'))[0]))},0\n"
+    rows = "u0,fresh,100\nu1,fresh,100\nu2,i1,100\n" + "".join(f"newcomer,i{n},{100 + n}\n" for n in (2, 3, 4))
+    (tmp_path / "new.csv").write_text("user_id,item_id,timestamp\n" + known + rows)
+    (tmp_path / "items.csv").write_text("item_id,title,description\nfresh,The fresh one,A thing.\n")
+    return tmp_path / "new.csv", tmp_path / "items.csv"
+
+
+def test_new_interactions_a_new_user_and_a_new_item(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
+    then = hashes(before)
+    out = tmp_path / "later"
+    line = ("update", before, "--interactions", new[0], "--items", new[1], "-o", out, "--device", "cpu")
+    result = call(*line, "--keep-within", "2")
+    assert result.exit_code == 0, result.output
+    assert hashes(before) == then
+    assert "6 new interactions, 1 new users, 1 new items" in result.stdout
+    assert "1 interactions were there already" in result.stdout
+    for stage in ("pretrain", "reference", "text-tower"):
+        assert f"{stage}: goes on from {before.resolve()}" in result.stdout
+    for stage in ("align", "tune"):
+        assert f"{stage}: kept as {before.resolve()} has it: " in result.stdout
+    earlier, later = allmrec.open_run(before, "cpu"), allmrec.open_run(out, "cpu")
+    for kind in (ALIGN, TUNE):
+        mine, theirs = later.tensors(kind), earlier.tensors(kind)
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        assert later.stage(kind).key != earlier.stage(kind).key
+    for stage in ("align", "tune"):
+        assert [row["step"] for row in read_json(out / stage / "log.json")["records"]] == [0], "validated, not trained"
+    (tower,) = TEXT_TOWER.stages(later.config)
+    assert later.has(tower)
+    assert later.start_key(tower) == earlier.stage(tower).key
+    # The new item has joint vectors by the kept encoders, and is recommended.
+    joint, fresh = later.joint(), later.dataset.items.number("fresh")
+    assert bool(joint.has_text[fresh])
+    assert len(later.recommender().recommend(history=["fresh", "i2"], k=5)) == 5
+    assert len(later.recommender().recommend(user="newcomer", k=5)) == 5
+    record = read_json(out / RECORD)
+    assert record["joined"]["users"] == record["joined"]["items"] == 1
+    assert record["kept"].keys() == record["moved"].keys() == {"align", "tune"}
+    assert all(0 <= moved <= 2 for moved in record["moved"].values())
+    # The same call again has nothing to train.
+    again = call(*line, "--keep-within", "2")
+    assert again.exit_code == 0, again.output
+    stages = [row for row in again.stdout.splitlines() if row.startswith(("pretrain", "align", "tune", "towers"))]
+    assert stages
+    assert all(row.endswith("there already, made of the same inputs") for row in stages)
+
+
+def test_stages_go_on_where_their_inputs_moved_more(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "later"
+    result = call("update", before, "--interactions", new[0], "-o", out, "--device", "cpu", "--keep-within", "-1")
+    assert result.exit_code == 0, result.output
+    for stage in ("pretrain", "align", "tune"):
+        assert f"{stage}: goes on from {before.resolve()}" in result.stdout
+    assert "1 new items have no title" in result.stdout
+    assert read_json(out / RECORD)["kept"] == {}
+
+
+def test_nothing_new_trains_nothing(before: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    out = tmp_path / "later"
+    result = call("update", before, "--interactions", tiny_world.interactions, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "Nothing is new" in result.stdout
+    assert not out.exists()
+
+
+def test_events_of_a_server_can_be_passed_straight_in(before: Path, tmp_path: Path) -> None:
+    data = allmrec.open_run(before, "cpu").dataset
+    state = State(f"sqlite:///{tmp_path / 'state.db'}")
+    state.write_items([StoredItem("served", "Served", None, ())])
+    state.write_events([Event("u0", "served", 200, "k1"), Event("somebody", "i5", 201, "k2")])
+    written = export(data, state, tmp_path / "served")
+    state.close()
+    out = tmp_path / "later"
+    result = call(
+        *("update", before, "--interactions", written.interactions, "--items", written.items, "-o", out),
+        *("--set", "pretrain.training.epochs=1"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "2 new interactions, 1 new users, 1 new items" in result.stdout
+    assert f"{data.n_interactions} interactions were there already" in result.stdout
+    later = allmrec.open_run(out, "cpu")
+    assert later.dataset.catalogue.titles[later.dataset.items.number("served")] == "Served"
+    assert later.config.pretrain.training.epochs == 1
+
+
+def test_bad_lines_and_wrong_places(before: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("user_id,item_id,timestamp\nu0,i1,100\nu1,i1,yesterday\n" + "u2,i1,100\n" * 9)
+    assert f"{bad}:3:" in fails("update", before, "--interactions", bad, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "stays as it is" in fails("update", before, "--interactions", bad, "-o", before)
+    assert "gone.csv" in fails("update", before, "--interactions", tmp_path / "gone.csv", "-o", tmp_path / "out")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("dear")
+    good = tmp_path / "good.csv"
+    good.write_text("user_id,item_id,timestamp\nu0,i1,100\n")
+    assert "is no run of allmrec" in fails("update", before, "--interactions", good, "-o", tmp_path / "thesis")
+    skipped = call(
+        *("update", before, "--interactions", bad, "-o", tmp_path / "out", "--on-error", "skip"),
+        *("--set", "pretrain.training.epochs=1", "--keep-within", "2"),
+    )
+    assert skipped.exit_code == 0, skipped.output
+    assert "skipped 1 lines" in skipped.stdout
+
+
+def test_distance_by_hand() -> None:
+    before = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.float32)
+    assert mean_cosine_distance(before, before) == 0
+    assert mean_cosine_distance(before, 3 * before) == pytest.approx(0, abs=1e-6)
+    turned = np.array([[0, 1], [-1, 0], [0, 1], [0, -1]], dtype=np.float32)
+    assert mean_cosine_distance(before, turned) == pytest.approx(1 / 4)
+    assert mean_cosine_distance(before, -before) == pytest.approx(2)
+    # What all share is no movement against one another, but where all move together they did move.
+    assert mean_cosine_distance(before + 5, before + 5) == pytest.approx(0, abs=1e-6)
+    zeros = np.zeros((3, 2), dtype=np.float32)
+    assert mean_cosine_distance(zeros, zeros) == 0
+    assert mean_cosine_distance(zeros[:0], zeros[:0]) == 0
