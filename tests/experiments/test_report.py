@@ -151,6 +151,7 @@ def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:
     assert {claim.claim.text: claim.verdict for claim in section.claims}["worse"] == "does not hold"
     assert "0.1190" in html_page  # SASRec on cold items of Beauty, the paper's set that is nearest
     assert "theirs, other data and a model fifty times the size" in html_page
+    assert "stands among 20 candidates, so Hit@1 of chance is 0.050" in html_page
     assert "Out of luck" in html_page
     assert "Traceback: …" in html_page
 

@@ -81,7 +81,9 @@ class Ranks:
         by_lost = {lost(name): name for name in own}
         if self.shuffled is None or metric not in by_lost:
             raise DataError(f"These ranks give no {metric!r}.")
-        return own[by_lost[metric]] - _values(self.shuffled)[by_lost[metric]]
+        name = by_lost[metric]
+        found: Float64[np.ndarray, " users"] = own[name] - _values(self.shuffled)[name]
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,13 +91,13 @@ def said_examples(section: Section, dataset: InteractionDataset) -> list[SaidExa
         section: whose systems.
         dataset: that was asked about.
     """
-    spoken = [(row.title, row.words) for row in section.rows if row.words is not None]
+    spoken = [(row.title, words) for row in section.rows if (words := row.words) is not None]
     if not spoken:
         return []
     asked, split = section.rows[0].asked, leave_one_out(dataset)
     found = []
     for place, (user, target) in enumerate(zip(asked.users[:_EACH].tolist(), asked.targets.tolist(), strict=False)):
-        said = tuple((title, words.of_items[place], words.of_users[place]) for title, words in spoken if words)
+        said = tuple((title, words.of_items[place], words.of_users[place]) for title, words in spoken)
         genres = ", ".join(dataset.catalogue.categories[target])
         found.append(SaidExample(_latest(dataset, split, user), _title(dataset, target), genres, said))
     return found

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from allmrec.baselines.tallrec import TALLRec
 from allmrec.core.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from allmrec.evaluation.genres import genre_scores, item_genres, majority_genres
 from allmrec.experiments.answers import GENRE_QUESTIONS, Words, genre_metrics
 from allmrec.experiments.scenarios import Asking, renumbered
 from allmrec.pipeline.run import Run
+from allmrec.prompting.questions import Question
 from allmrec.recommend.explain import Explainer, PromptReader
 from allmrec.stages.tune import allmrec_stages
 from allmrec.systems.kinds import System
@@ -85,26 +86,22 @@ def ask_genres(
     catalogue, config = asking.split.dataset.catalogue, run.config.answer.explain
     queries = renumbered(asking.protocol.queries(asking.split), known)
     items = [int(item) for item in asking.protocol.targets]
-    begun = time.perf_counter()
-    reader, of_items, of_users = _reader(system), [], []
-    for question, asked, into in ((config.genres, items, of_items), (config.profile, None, of_users)):
+    reader, name = _reader(system), system.ranker.name
+
+    def said(question: Question, asked: Sequence[int] | None, what: str) -> list[str]:
         rng = numpy_generator(0, "genres", "exchange") if exchanged else None
-        into += Explainer(reader, question, config).texts(
-            queries,
-            asked,
-            shuffle=rng,
-            description=f"{system.ranker.name} {'of users' if asked is None else 'of items'}",
-        )
+        return Explainer(reader, question, config).texts(queries, asked, shuffle=rng, description=f"{name} {what}")
+
+    begun = time.perf_counter()
+    of_items, of_users = said(config.genres, items, "of items"), said(config.profile, None, "of users")
     seconds = time.perf_counter() - begun
     of_targets, of_histories = item_genres(items, catalogue), majority_genres([q.history for q in queries], catalogue)
-    said: Sequence[tuple[Sequence[str], Sequence[frozenset[str]]]] = (
-        (of_items, of_targets), (of_users, of_targets), (of_users, of_histories),
-    )  # fmt: skip
-    scores = {}
-    for question_name, (texts, right) in zip(GENRE_QUESTIONS, said, strict=True):
+    pairs = (of_items, of_targets), (of_users, of_targets), (of_users, of_histories)
+    scores: dict[str, Float64[np.ndarray, " users"]] = {}
+    for metric, (texts, right) in zip(GENRE_QUESTIONS, pairs, strict=True):
         found = genre_scores(texts, right, catalogue)
         values = (found.precision, found.precision - found.base_rate, found.named)
-        scores |= dict(zip(genre_metrics(question_name), values, strict=True))
+        scores |= dict(zip(genre_metrics(metric), values, strict=True))
     return Words(scores, of_items, of_users), seconds
 
 

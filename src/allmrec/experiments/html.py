@@ -18,7 +18,7 @@ from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import examples_of, said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, note_of, shown
+from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, how_asked, note_of, shown
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.scenario_config import COLD, WARM
 from allmrec.experiments.tables import Section, TableKind
@@ -79,6 +79,7 @@ def _section(found: Experiment, section: Section) -> dict[str, Any]:
     return {
         "title": f"{section.data}, {section.scenario}",
         "id": f"{section.data}-{section.scenario}",
+        "asked": how_asked(plan, section),
         "tables": tables,
         "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",
         "claims": [
@@ -90,11 +91,7 @@ def _section(found: Experiment, section: Section) -> dict[str, Any]:
         "figures": list(_figures(section)),
         "curves": curves[:_CURVES],
         "curves_left": len(curves) - len(curves[:_CURVES]),
-        "histograms": [
-            Figure(row.title, _histogram(row.title, row.ranks[:, row.answered]))
-            for row in section.rows
-            if row.ranks is not None and row.answered.any()
-        ],
+        "histograms": list(_histograms(section)),
         "cuts": cuts_of(section),
         "examples": None if dataset is None else examples_of(section, dataset),
         "said": [] if dataset is None else said_examples(section, dataset),
@@ -153,12 +150,21 @@ def _curves(section: Section) -> Iterator[Figure]:
         yield Figure(caption + some, drawing)
 
 
-def _histogram(title: str, ranks: Int16[np.ndarray, "seeds users"]) -> Markup:
-    """How often the target came first, second and so on; of all seeds together."""
+def _histograms(section: Section) -> Iterator[Figure]:
+    """How often each row had the target first, second and so on, over all seeds; all of one height."""
+    shares = {
+        row.title: _shares(row.ranks[:, row.answered])
+        for row in section.rows
+        if row.ranks is not None and row.answered.any()
+    }
+    top = max((share for bars in shares.values() for share in bars.values()), default=0.1)
+    for title, bars in shares.items():
+        yield Figure(title, plots.histogram(list(bars.values()), f"Ranks by {title}", list(bars), max(top, 0.1)))
+
+
+def _shares(ranks: Int16[np.ndarray, "seeds users"]) -> dict[str, float]:
+    """The share of each place, up to the twentieth, and of what is not among them."""
     last = min(20, max(2, int(ranks.max())))
-    shares = [float(np.mean(ranks == rank)) for rank in range(1, last + 1)]
+    found = {str(rank): float(np.mean(ranks == rank)) for rank in range(1, last + 1)}
     missed = float(np.mean((ranks == MISS) | (ranks > last)))
-    names = [*map(str, range(1, last + 1)), "missed"]
-    return plots.histogram(
-        [*shares, missed] if missed else shares, f"Ranks by {title}", names if missed else names[:-1]
-    )
+    return found | ({"missed": missed} if missed else {})

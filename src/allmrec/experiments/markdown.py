@@ -26,6 +26,7 @@ __all__ = [
     "figure_rows",
     "has_theirs",
     "headings",
+    "how_asked",
     "markdown",
     "note_of",
     "show_tables",
@@ -42,6 +43,16 @@ def shown(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None:
         return ""
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+
+
+def how_asked(plan: Plan, section: Section) -> str:
+    """What the systems of a section were asked, in a sentence, and what chance gives."""
+    if plan.ask == "genres":
+        return "Systems were asked in words for genres; an answer that names none is wrong."
+    if plan.ask == "catalogue":
+        return "Every item that the user has not met competes with the test item."
+    count = int(section.rows[0].cells[0].about["protocol"]["candidates"])
+    return f"The test item stands among {count} candidates, so Hit@1 of chance is {1 / count:.3f}."
 
 
 def headings(plan: Plan, section: Section, kind: TableKind) -> list[str]:
@@ -89,7 +100,7 @@ def cost_rows(section: Section) -> list[list[str]]:
                 row.title,
                 "" if seconds is None else f"{seconds:,.0f} s",
                 "" if parameters is None else f"{parameters:,.0f}",
-                "" if speed is None else f"{speed:,.3g}",
+                "" if speed is None else f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}",
                 "" if memory is None else f"{memory / 2**30:.2f} GiB",
             ]
         )
@@ -126,6 +137,7 @@ def _lines(found: Experiment) -> Iterator[str]:
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
     for section in found.sections:
         yield f"## {section.data}, {section.scenario}\n"
+        yield f"{how_asked(plan, section)}\n"
         for kind in section.kinds:
             if rows := figure_rows(plan, section, kind):
                 yield f"### {section.data}, {section.scenario}: {kind.title}\n"

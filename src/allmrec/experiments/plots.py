@@ -193,16 +193,16 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
     return _svg(parts, 440.0, 244.0, f"{y_label} by {x_label}")
 
 
-def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Markup:
+def histogram(shares: Sequence[float], label: str, names: Sequence[str], top: float) -> Markup:
     """Bars of shares that are 1 together.
 
     Args:
         shares: one a bar.
         label: what they are of.
         names: one a bar.
+        top: the largest share that has room; the same for figures that are to be compared.
     """
-    top = max(0.1, *shares) * 1.1
-    axis, step = _Axis(0.0, top, 120.0, 8.0), 300 / len(shares)
+    axis, step = _Axis(0.0, top * 1.1, 120.0, 8.0), 300 / len(shares)
     parts = [_side(axis, 40.0, 345.0, "")]
     for number, (share, name) in enumerate(zip(shares, names, strict=True)):
         x, y = 42 + step * number, axis.at(share)

@@ -140,8 +140,8 @@ def table_kinds(plan: Plan, groups: Sequence[str]) -> list[TableKind]:
             for question, about in GENRE_QUESTIONS.items():
                 precision, above, named = genre_metrics(question)
                 title = question if group == ALL else f"{question}: {group}"
-                more = (("above the base rate", above), ("genres named", named))
-                found.append(TableKind(title, about, group, "precision", precision, more))
+                further = (("above the base rate", above), ("genres named", named))
+                found.append(TableKind(title, about, group, "precision", precision, further))
         return found
     first, *others = RANKED
     names = [*others, *(lost(metric) for metric in ("Hit@1", "NDCG@10") if plan.order_test)]
