@@ -28,11 +28,13 @@ from allmrec.experiments.cross_domain import across
 from allmrec.experiments.found import read_experiment
 from allmrec.experiments.html import page
 from allmrec.experiments.job import do_cell
+from allmrec.experiments.markdown import markdown
 from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.scenarios import situation
+from allmrec.experiments.scheduler import all_cells
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Run
 from allmrec.recipes.files import load_recipe
@@ -195,51 +197,57 @@ says = "not above"
 
 def test_cells_that_ask_for_genres(tiny_world: TinyWorld, tmp_path: Path) -> None:
     """Everyone says something of each item and user, and what they say is scored; stages are shared."""
-    with_genres().save(tmp_path / "data")
+    data, folder = with_genres(), tmp_path / "out"
+    data.save(tmp_path / "data")
     plan = tmp_path / "plan.toml"
     plan.write_text(GENRES.format(recipe=tiny_world.recipe, data=tmp_path / "data"))
-    made = call("experiment", plan, "-o", tmp_path / "out")
-    assert made.exit_code == 0, made.output + "".join(p.read_text() for p in (tmp_path / "out" / "logs").glob("*.log"))
-    found = read_experiment(tmp_path / "out")
+    wanted = load_plan(str(plan))
+    waiting = all_cells(wanted, {"shop": tmp_path / "data"})
+    keys = {one.cell.id: one.key for one in waiting}
+    Record(wanted, {"shop": tmp_path / "data"}, keys, "allmrec experiment", None).write(folder)
+    for one in waiting:
+        do_cell(folder, one.cell, one.key, "cpu")
+    found = read_experiment(folder)
     words = {one.cell.row: one.found for one in found.done}
     assert list(words) == ["allmrec", "llm-only", "exchanged/allmrec"]
-    items = leave_one_out(with_genres()).test[found.sections[0].rows[0].asked.users]
-    for row, one in words.items():
-        assert isinstance(one, Words), row
-        assert len(one.of_items) == len(one.of_users) == 6
-        again = genre_scores(
-            one.of_items, item_genres(items.tolist(), with_genres().catalogue), with_genres().catalogue
-        )
-        assert one.values("genres of the item").tolist() == again.precision.tolist()
+    (section,) = found.sections
+    items = leave_one_out(data).test[section.rows[0].asked.users]
+    right = item_genres(items.tolist(), data.catalogue)
+    for row, said in words.items():
+        assert isinstance(said, Words), row
+        assert len(said.of_items) == len(said.of_users) == 6
+        again = genre_scores(said.of_items, right, data.catalogue)
+        assert said.values("genres of the item").tolist() == again.precision.tolist()
     about = {one.cell.row: one.about for one in found.done}
     assert about["allmrec"]["made_of"] == about["exchanged/allmrec"]["made_of"]
+    assert len({one.key for one in waiting}) == 3
     assert about["allmrec"]["users_there"] == 24
-    (section,) = found.sections
     assert [row.title for row in section.rows] == ["A-LLMRec", "LLM-Only", "A-LLMRec, vectors exchanged"]
     assert len(section.claims) == 1
-    assert "6 of 24 users were asked" in (tmp_path / "out" / "report.md").read_text()
+    assert "6 of 24 users were asked" in markdown(found)
 
 
-def test_data_without_genres_are_refused_before_anything_is_trained(
-    tiny_world: TinyWorld, workplace: Path, tmp_path: Path
-) -> None:
+def test_data_without_genres_are_refused_before_anything_is_trained(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
-    plan.write_text(GENRES.format(recipe=tiny_world.recipe, data=workplace / "data"))
+    text = GENRES.format(recipe=tiny_world.recipe, data=tmp_path / "data")
+    taste_world(users=24, tastes=3, items_per_taste=12, length=6).save(tmp_path / "data")
+    plan.write_text(text)
     assert "The data shop know no genres" in fails("experiment", plan, "-o", tmp_path / "out")
     assert not (tmp_path / "out" / "cells").exists()
-    plan.write_text(
-        GENRES.format(recipe=tiny_world.recipe, data=workplace / "data").replace('"llm-only"]', '"llm-only", "ease"]')
-    )
+    plan.write_text(text.replace('"llm-only"]', '"llm-only", "ease"]'))
     assert "ease speaks no words" in fails("experiment", plan, "-o", tmp_path / "out")
+    plan.write_text(text.replace('true\nsystems = ["allmrec"]', 'true\nsystems = ["allmrec", "llm-only"]'))
+    assert "llm-only has no vectors that could be exchanged" in fails("experiment", plan, "-o", tmp_path / "out")
 
 
-def test_a_cell_with_histories_shuffled(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+def test_a_cell_with_histories_shuffled(tiny_world: TinyWorld, tmp_path: Path) -> None:
     """Popularity reads no history and loses nothing; both rows of ranks are kept."""
-    found = measured(tmp_path, tiny_world, "order_test = true", "popularity", {"shop": workplace / "data"})
+    taste_world(users=24, tastes=3, items_per_taste=12, length=6).save(tmp_path / "data")
+    found = measured(tmp_path / "out", tiny_world, "order_test = true", "popularity", {"shop": tmp_path / "data"})
     assert isinstance(found.found, Ranks)
     assert found.found.shuffled is not None
     assert found.found.values("MRR lost by shuffling").tolist() == [0.0] * 10
-    assert "NDCG@10 lost by shuffling" in page(read_experiment(tmp_path))
+    assert "NDCG@10 lost by shuffling" in page(read_experiment(tmp_path / "out"))
 
 
 def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:
