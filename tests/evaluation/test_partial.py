@@ -76,7 +76,9 @@ def test_a_kill_keeps_what_was_written_before(split: Split, tmp_path: Path) -> N
     results = kept(tmp_path, split)
     with pytest.raises(KeyboardInterrupt):
         evaluate(split, systems(stop_after=3), results)
-    assert len(results.read("first", 30).ranks) == 30  # type: ignore[union-attr]
+    first = results.read("first", 30)
+    assert first is not None
+    assert len(first.ranks) == 30
     found = results.read("second", 30)
     assert found is not None
     assert (len(found.ranks), found.note) == (24, None)
@@ -126,9 +128,12 @@ def test_fewer_users_are_the_beginning_of_more(split: Split, tmp_path: Path) -> 
     results = kept(tmp_path, split)
     results.write("first", Found(np.array([1.0, np.inf, 3.0, 2.0]), 8.0, "note"))
     fewer, same, more = (results.read("first", n) for n in (2, 4, 6))
-    assert (fewer.ranks.tolist(), fewer.seconds, fewer.note) == ([1.0, np.inf], 4.0, None)  # type: ignore[union-attr]
-    assert (len(same.ranks), same.note) == (4, "note")  # type: ignore[union-attr]
-    assert (len(more.ranks), more.note) == (4, None)  # type: ignore[union-attr]
+    assert fewer is not None
+    assert same is not None
+    assert more is not None
+    assert (fewer.ranks.tolist(), fewer.seconds, fewer.note) == ([1.0, np.inf], 4.0, None)
+    assert (len(same.ranks), same.note) == (4, "note")
+    assert (len(more.ranks), more.note) == (4, None)
 
 
 def test_a_disk_that_takes_no_file_stops_no_evaluation(split: Split, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.provenance import Summary
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean
+from allmrec.experiments.answers import Ranks, genre_metrics, lost, metric_names
 from allmrec.experiments.cells import Cell
 from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
 from allmrec.experiments.plan import Claim, load_plan, plan_names
 from allmrec.experiments.results import AskedUsers, CellResult
-from allmrec.experiments.tables import Row, verdict
+from allmrec.experiments.tables import Row, claimed, table_kinds, verdict
 
 
 def test_a_joined_mean_is_the_mean_over_both() -> None:
@@ -65,10 +67,15 @@ def test_a_joined_mean_equals_drawing_users_one_by_one() -> None:
         ("equal", -0.03, 0.01, "not shown"),
         ("equal", 0.03, 0.05, "does not hold"),
         ("equal", -0.05, -0.03, "does not hold"),
+        ("not above", -0.05, 0.01, "holds"),
+        ("not above", -0.01, 0.03, "not shown"),
+        ("not above", 0.03, 0.05, "does not hold"),
     ],
 )
-def test_what_an_interval_says_of_a_claim(says: str, low: float, high: float, expected: str) -> None:
-    claim = Claim(text="a is better", better="a", than="b", says=says, margin=0.02)  # type: ignore[arg-type]
+def test_what_an_interval_says_of_a_claim(
+    says: Literal["above", "equal", "not above"], low: float, high: float, expected: str
+) -> None:
+    claim = Claim(text="a is better", better="a", than="b", says=says, margin=0.02)
     assert verdict(claim, Estimate((low + high) / 2, low, high)) == expected
 
 
@@ -78,7 +85,9 @@ def row(ranks: dict[int, list[int]], groups: dict[str, list[bool]] | None = None
     masks = {name: np.array(mask) for name, mask in (groups or {"all users": [True] * n}).items()}
     cells = [
         CellResult(
-            Cell("d", "s", seed, "base", "x"), {"costs": {}, "users_per_second": 2.0}, np.array(own, dtype=np.int16)
+            Cell("d", "s", seed, "base", "x"),
+            {"costs": {}, "users_per_second": 2.0},
+            Ranks(np.array(own, dtype=np.int16)),
         )
         for seed, own in ranks.items()
     ]
@@ -106,6 +115,43 @@ def test_differences_are_paired_by_seed_and_user() -> None:
     assert times is not None
     assert times.value == pytest.approx(1 - 0.75)
     assert mine.less(row({7: [1, 1, 1]}), "Hit@1", "all users") is None
+
+
+def test_what_is_lost_by_shuffling_by_hand() -> None:
+    """First and second place before; second and not in the answer after. The third user was not asked."""
+    found = Ranks(np.array([1, 2, 0], dtype=np.int16), np.array([2, -1, 0], dtype=np.int16))
+    assert found.answered.tolist() == [True, True, False]
+    assert found.values(lost("Hit@1"))[:2].tolist() == [1, 0]
+    assert found.values(lost("MRR"))[:2].tolist() == [1 / 2, 1 / 2]
+    assert lost("NDCG@10") in found.metrics
+    plain = Ranks(found.ranks)
+    assert plain.metrics == metric_names("candidates", order_test=False)
+    with pytest.raises(DataError, match="give no 'MRR lost by shuffling'"):
+        plain.values(lost("MRR"))
+
+
+def test_a_claim_about_a_figure_itself() -> None:
+    """Compared with 0: three of four users lose their first place when histories are shuffled."""
+    n = 40
+    ranks = Ranks(np.ones(n, dtype=np.int16), np.array([2, 2, 2, 1] * (n // 4), dtype=np.int16))
+    mine = Row("x", "X", [CellResult(Cell("d", "s", 0, "base", "x"), {}, ranks)], row({0: [1] * n}).asked)
+    claim = Claim(text="it reads the order", better="x", metric=lost("Hit@1"))
+    found = claimed(claim, {"x": mine}, ["all users"])
+    assert found is not None
+    assert (found.verdict, found.difference.value, found.users, found.seeds) == ("holds", 0.75, n, 1)
+    assert claimed(claim, {}, ["all users"]) is None
+
+
+def test_tables_of_a_plan() -> None:
+    """One a group of users; where genres are asked for, one a question."""
+    order = load_plan("ours-order")
+    (only,) = table_kinds(order, ["all users"])
+    assert [metric for _, metric in only.more] == ["NDCG@10", "MRR", lost("Hit@1"), lost("NDCG@10")]
+    cold = table_kinds(load_plan("table4"), ["all users", "cold items", "warm items"])
+    assert [kind.title for kind in cold] == ["all users", "cold items", "warm items"]
+    genres = table_kinds(load_plan("figures4-5"), ["all users"])
+    assert [kind.title for kind in genres] == ["genres of the item", "genres of the next item", "genres of the history"]
+    assert genres[0].more[0][1] == genre_metrics("genres of the item")[1]
 
 
 def test_the_papers_figures_stand_beside_the_nearest_set() -> None:

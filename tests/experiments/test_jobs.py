@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,30 @@ from tests.cli.conftest import call, fails
 from tiny_world import TinyWorld
 
 from allmrec.core.errors import ConfigError
+from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation.rank_files import MISS, NOT_ASKED
+from allmrec.data.splitting import leave_one_out
+from allmrec.evaluation.genres import genre_scores, item_genres
+from allmrec.evaluation.rank_files import MISS, NOT_ASKED, Kept
+from allmrec.experiments.answers import Ranks, Words
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.cross_domain import across
 from allmrec.experiments.found import read_experiment
+from allmrec.experiments.html import page
 from allmrec.experiments.job import do_cell
+from allmrec.experiments.markdown import markdown
 from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.scenarios import situation
+from allmrec.experiments.scheduler import all_cells
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Run
 from allmrec.recipes.files import load_recipe
 from allmrec.stages.cf import PRETRAIN
 from allmrec.systems.registry import train_systems
-from allmrec.testing.worlds import title_world
+from allmrec.testing.worlds import taste_world, title_world
 
 PLAN = """
 title = "Mine"
@@ -122,19 +130,24 @@ def measured(folder: Path, world: TinyWorld, more: str, system: str, data: dict[
     return found
 
 
+def ranks_of(found: CellResult) -> Kept:
+    assert isinstance(found.found, Ranks)
+    return found.found.ranks
+
+
 def test_a_cell_over_the_whole_catalogue(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
     """The most popular come first, whatever the scenario; a target below the tenth place is missed."""
     found = measured(tmp_path, tiny_world, 'ask = "catalogue"', "popularity", {"shop": workplace / "data"})
     assert found.about["note"] == "retrieves from 36 items"
-    assert set(np.unique(found.ranks)) <= {MISS, *range(1, 11)}
-    assert (found.ranks == MISS).any()
+    assert set(np.unique(ranks_of(found))) <= {MISS, *range(1, 11)}
+    assert (ranks_of(found) == MISS).any()
 
 
 def test_a_cell_of_few_users_and_of_titles(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
     """Eight users train; of those who are asked, a system that reads titles is asked about three."""
     more = 'title_users = 3\nscenarios.few = { kind = "few-shot", users = 8 }'
     found = measured(tmp_path, tiny_world, more, "allmrec-sbert", {"shop": workplace / "data"})
-    assert (found.ranks != NOT_ASKED).sum() == 3
+    assert (ranks_of(found) != NOT_ASKED).sum() == 3
     assert "reads titles: the first 3 users" in found.about["note"]
     assert set(found.about["made_of"]) >= {"pretrain", "align", "tune"}
     assert found.about["costs"]["trained_parameters"] > 0
@@ -147,8 +160,94 @@ def test_a_cell_across_domains(tiny_world: TinyWorld, workplace: Path, tmp_path:
         tmp_path / "out", tiny_world, 'scenarios.across = { kind = "cross-domain" }', "text-similarity", data
     )
     assert found.cell.data == "shop"
-    assert len(found.ranks) == 10
+    assert len(ranks_of(found)) == 10
     assert "other/" not in (tmp_path / "out" / "cells" / f"{found.cell.id}.json").read_text()
+
+
+def with_genres() -> InteractionDataset:
+    """Three tastes, each with a genre of its own beside the one of all."""
+    data = taste_world(users=24, tastes=3, items_per_taste=12, length=6)
+    taste = {int(item): user % 3 for user in range(data.n_users) for item in data.sequence(user)}
+    genres = ((), *((("Comedy", "Drama", "War")[taste.get(n, 0)], "Film") for n in range(1, data.n_items + 1)))
+    return replace(data, catalogue=Catalogue(data.catalogue.titles, data.catalogue.descriptions, genres))
+
+
+GENRES = """
+title = "Words"
+recipe = "{recipe}"
+ask = "genres"
+users = 6
+reference = "allmrec"
+systems = ["allmrec", "llm-only"]
+changes = {{ "answer.explain.max_new_tokens" = 4, "tune.title_weight" = 1.0 }}
+data.shop.path = "{data}"
+
+[variants.exchanged]
+exchanged_vectors = true
+systems = ["allmrec"]
+title = "vectors exchanged"
+
+[[claims]]
+text = "LLM-Only names nothing"
+better = "llm-only"
+metric = "genres of the item, named"
+says = "not above"
+"""
+
+
+def test_cells_that_ask_for_genres(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """Everyone says something of each item and user, and what they say is scored; stages are shared."""
+    data, folder = with_genres(), tmp_path / "out"
+    data.save(tmp_path / "data")
+    plan = tmp_path / "plan.toml"
+    plan.write_text(GENRES.format(recipe=tiny_world.recipe, data=tmp_path / "data"))
+    wanted = load_plan(str(plan))
+    waiting = all_cells(wanted, {"shop": tmp_path / "data"})
+    keys = {one.cell.id: one.key for one in waiting}
+    Record(wanted, {"shop": tmp_path / "data"}, keys, "allmrec experiment", None).write(folder)
+    for one in waiting:
+        do_cell(folder, one.cell, one.key, "cpu")
+    found = read_experiment(folder)
+    words = {one.cell.row: one.found for one in found.done}
+    assert list(words) == ["allmrec", "llm-only", "exchanged/allmrec"]
+    (section,) = found.sections
+    items = leave_one_out(data).test[section.rows[0].asked.users]
+    right = item_genres(items.tolist(), data.catalogue)
+    for row, said in words.items():
+        assert isinstance(said, Words), row
+        assert len(said.of_items) == len(said.of_users) == 6
+        again = genre_scores(said.of_items, right, data.catalogue)
+        assert said.values("genres of the item").tolist() == again.precision.tolist()
+    about = {one.cell.row: one.about for one in found.done}
+    assert about["allmrec"]["made_of"] == about["exchanged/allmrec"]["made_of"]
+    assert len({one.key for one in waiting}) == 3
+    assert about["allmrec"]["users_there"] == 24
+    assert [row.title for row in section.rows] == ["A-LLMRec", "LLM-Only", "A-LLMRec, vectors exchanged"]
+    assert len(section.claims) == 1
+    assert "6 of 24 users were asked" in markdown(found)
+
+
+def test_data_without_genres_are_refused_before_anything_is_trained(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    text = GENRES.format(recipe=tiny_world.recipe, data=tmp_path / "data")
+    taste_world(users=24, tastes=3, items_per_taste=12, length=6).save(tmp_path / "data")
+    plan.write_text(text)
+    assert "The data shop know no genres" in fails("experiment", plan, "-o", tmp_path / "out")
+    assert not (tmp_path / "out" / "cells").exists()
+    plan.write_text(text.replace('"llm-only"]', '"llm-only", "ease"]'))
+    assert "ease speaks no words" in fails("experiment", plan, "-o", tmp_path / "out")
+    plan.write_text(text.replace('true\nsystems = ["allmrec"]', 'true\nsystems = ["allmrec", "llm-only"]'))
+    assert "llm-only has no vectors that could be exchanged" in fails("experiment", plan, "-o", tmp_path / "out")
+
+
+def test_a_cell_with_histories_shuffled(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """Popularity reads no history and loses nothing; both rows of ranks are kept."""
+    taste_world(users=24, tastes=3, items_per_taste=12, length=6).save(tmp_path / "data")
+    found = measured(tmp_path / "out", tiny_world, "order_test = true", "popularity", {"shop": tmp_path / "data"})
+    assert isinstance(found.found, Ranks)
+    assert found.found.shuffled is not None
+    assert found.found.values("MRR lost by shuffling").tolist() == [0.0] * 10
+    assert "NDCG@10 lost by shuffling" in page(read_experiment(tmp_path / "out"))
 
 
 def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_across_domains_goes_from_each_set_to_the_next(tiny_world: TinyWorld) ->
         ({"changes": {"align.joint_dim": 4}}, {"allmrec-select"}),
         ({"changes": {"answer.batch_size": 3}}, {"allmrec-select", "mlp-llm"}),
         ({"users": 7}, {"popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"}),
+        ({"order_test": True}, {"popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"}),
         ({"seeds": [5]}, None),
     ],
 )
@@ -80,6 +81,14 @@ def test_a_change_makes_only_those_cells_anew_whose_figures_it_may_change(
         assert not before.keys() & after.keys()
     else:
         assert changed(before, after) == systems
+
+
+def test_a_variant_on_shuffled_histories_trains_its_own_stages(tiny_world: TinyWorld) -> None:
+    plan = plan_of(tiny_world, systems=["backbone"], variants={"shuffled": {"shuffled_training": True}})
+    prepared = Prepared(plan, {"a": DATA})
+    own, shuffled = prepared.cells
+    assert not prepared.stages(own) & prepared.stages(shuffled)
+    assert prepared.key(own) == keys(plan_of(tiny_world, systems=["backbone"]))[own.id]
 
 
 def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -> None:
@@ -104,6 +113,12 @@ def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -
         ('title = "x"\nsystems = ["backbone"]\n[data."a/b"]\npath = "x"', "'a/b' names something"),
         ('title = "x"\nsystems = ["backbone"]\n[scenarios.s]\nkind = "cold"', "does not match any of the expected tags"),
         ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "ease"\nthan = "backbone"', "claims or the paper's rows are of ease"),
+        ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "backbone"\nmetric = "Hit@3"', "claims are about Hit@3; figures of this plan are Hit@1"),
+        ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "backbone"\ngroup = "cold"', "of the group 'cold'; its scenario has all users"),
+        ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "backbone"\nscenario = "k"', "of scenario 'k'; this plan has standard"),
+        ('title = "x"\nsystems = ["allmrec"]\nask = "genres"\norder_test = true', "order_test is for ranks"),
+        ('title = "x"\nsystems = ["allmrec"]\nvariants.other.exchanged_vectors = true', "vectors of other are exchanged"),
+        ('title = "x"\nsystems = ["allmrec"]\nask = "genres"\nscenarios.x.kind = "cross-domain"', "across domains systems rank candidates alone"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_in_words(text: str, message: str, tmp_path: Path) -> None:
@@ -144,5 +159,5 @@ def test_some_rows_of_a_plan() -> None:
 
 
 def test_every_result_of_the_paper_has_a_plan() -> None:
-    wanted = {"table1", "table4", "table5", "table6", "table7", "tables8-9", "table10", "table11"}
+    wanted = {"table1", "table4", "table5", "table6", "table7", "tables8-9", "table10", "table11", "figures4-5"}
     assert wanted <= set(plan_names())

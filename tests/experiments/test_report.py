@@ -8,14 +8,18 @@ import shutil
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from allmrec.core.errors import ArtifactError
+from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation.rank_files import placed
+from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.comparing import compared
 from allmrec.experiments.found import read_experiment
@@ -70,7 +74,7 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
         about: dict[str, Any] = {
             "name": names[cell.system], "note": EVIL, "users_per_second": 10.0 ** SYSTEMS.index(cell.system), "seconds": 60.0,
             "costs": {"train_seconds": 12.0, "trained_parameters": 5e6, "peak_memory": 2.0**30}, "config": {"seed": shift},
-            "made_of": {"pretrain": f"key {cell.seed}"}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": "abc",
+            "made_of": {"pretrain": f"key {cell.seed}"}, "users_there": 60, "limits": {"tune": {"samples_per_epoch": 4000}}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": "abc",
             "command": "allmrec experiment", "curves": {"pretrain": {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5 + cell.seed]}},
         }  # fmt: skip
         results.write(
@@ -79,7 +83,7 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
             about,
             asking.protocol,
             asking.groups,
-            placed(asking.protocol, asking.protocol.users.tolist(), ranks.tolist()),
+            Ranks(placed(asking.protocol, asking.protocol.users.tolist(), ranks.tolist())),
         )
     results.fail(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
     return folder
@@ -147,8 +151,78 @@ def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:
     assert {claim.claim.text: claim.verdict for claim in section.claims}["worse"] == "does not hold"
     assert "0.1190" in html_page  # SASRec on cold items of Beauty, the paper's set that is nearest
     assert "theirs, other data and a model fifty times the size" in html_page
+    assert "stands among 20 candidates, so Hit@1 of chance is 0.050" in html_page
     assert "Out of luck" in html_page
     assert "Traceback: …" in html_page
+
+
+def test_every_cut_is_named(html_page: str, experiment: Path) -> None:
+    """50 of 60 users were asked, and users with a cold item beside them count for nothing else."""
+    for said in (html_page, markdown(read_experiment(experiment))):
+        assert "50 of 60 users were asked" in said
+        assert "tune: 4,000 samples drawn anew each epoch (every row)." in said
+
+
+def words_experiment(folder: Path) -> Path:
+    """An experiment that asked for genres, whose words were made up, some of them markup."""
+    made = data()
+    catalogue = made.catalogue
+    genres = tuple((f"Genre {EVIL}",) if n else () for n in range(made.n_items + 1))
+    made = replace(made, catalogue=Catalogue(catalogue.titles, catalogue.descriptions, genres))
+    made.save(folder / "data")
+    plan = Plan.model_validate(
+        {
+            "title": "Words",
+            "ask": "genres",
+            "systems": ["allmrec", "llm-only"],
+            "users": 30,
+            "reference": "allmrec",
+            "data": {"shop": {"path": str(folder / "data")}},
+            "claims": [{"text": "names them", "better": "allmrec", "metric": "genres of the item, above base rate"}],
+        }
+    )
+    cells = cells_of(plan)
+    Record(plan, {"shop": folder / "data"}, {cell.id: "k" for cell in cells}, "allmrec experiment", None).write(folder)
+    for number, cell in enumerate(cells):
+        asking = situation(plan.scenarios[cell.scenario], made, 0, plan.users, plan.candidates).asking
+        values = np.full(30, 0.75 - 0.5 * number)
+        words = Words(
+            dict.fromkeys(metric_names("genres", order_test=False), values),
+            [f"Of an item {EVIL}"] * 30,
+            [f"Of a user {EVIL}"] * 30,
+        )
+        about: dict[str, Any] = {
+            "name": ("A-LLMRec", "LLM-Only")[number], "note": "", "users_per_second": 0.5, "seconds": 1.0, "costs": {}, "config": {},
+            "made_of": {}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": None, "command": "x", "curves": {},
+        }  # fmt: skip
+        Results(folder).write(cell, "k", about, asking.protocol, asking.groups, words)
+    return folder
+
+
+def test_words_are_shown_with_their_precision_and_titles(tmp_path: Path) -> None:
+    found = read_experiment(words_experiment(tmp_path))
+    (section,) = found.sections
+    assert [claim.verdict for claim in section.claims] == ["holds"]
+    shown = page(found)
+    tags = Tags()
+    tags.feed(shown)
+    assert tags.open == []
+    assert EVIL not in shown
+    for text in (shown, markdown(found)):
+        assert text.count("Of a user &lt;script") == 8  # two systems, four users
+        assert "Genre &lt;script" in text
+        assert "0.750 [0.750, 0.750]" in text
+        assert "-0.500 [-0.500, -0.500]" in text  # less A-LLMRec
+        assert "genres of the history" in text
+    assert "Where the right item was ranked" not in shown
+
+
+def test_damaged_words_are_refused(tmp_path: Path) -> None:
+    folder = words_experiment(tmp_path)
+    cell = cells_of(Record.read(folder).plan)[0]
+    (folder / "cells" / f"{cell.id}.npz").write_bytes(b"no words")
+    with pytest.raises(ArtifactError, match="remove it to measure again"):
+        read_experiment(folder)
 
 
 def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:

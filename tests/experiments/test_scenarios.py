@@ -14,6 +14,7 @@ from allmrec.core.errors import DataError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import needed_stages
 from allmrec.experiments.scenario_config import (
+    ALL,
     ColdItemsConfig,
     ColdUsersConfig,
     CrossDomainConfig,
@@ -21,7 +22,7 @@ from allmrec.experiments.scenario_config import (
     ScenarioConfig,
     StandardConfig,
 )
-from allmrec.experiments.scenarios import ALL, Renumbered, situation, training_data
+from allmrec.experiments.scenarios import Renumbered, shuffled_training, situation, training_data
 from allmrec.pipeline.run import Run
 from allmrec.ranking import Query, Ranking
 from allmrec.recipes.files import load_recipe
@@ -90,6 +91,36 @@ def test_cold_users_are_asked_and_do_not_train() -> None:
     assert [found.train.items.id(int(i)) for i in found.train.sequence(1)] == ["i1", "i2", "i4", "i3"]
     assert found.train.items.ids == SHOP.items.ids
     assert found.known.tolist() == [0, -1, 1, -1, 2]
+
+
+def test_shuffled_training_leaves_validation_and_test_items_in_their_places() -> None:
+    """Of ann's five items the first three change places; of whom fewer than four are known nothing can."""
+    orders = set()
+    for seed in range(20):
+        found = shuffled_training(SHOP, seed)
+        assert found.times is None
+        assert [found.sequence(n).tolist() for n in (1, 3, 4)] == [SHOP.sequence(n).tolist() for n in (1, 3, 4)]
+        ann = [found.items.id(int(item)) for item in found.sequence(0)]
+        assert ann[3:] == ["i4", "i5"]
+        assert sorted(ann[:3]) == ["i1", "i2", "i3"]
+        orders.add(tuple(ann))
+    assert len(orders) > 3
+    # Who is asked, and with which history, stays.
+    plain = situation(StandardConfig(), SHOP, 0, None, 2)
+    shuffled = situation(StandardConfig(), SHOP, 0, None, 2, shuffled=True)
+    assert shuffled.asking.protocol.hash == plain.asking.protocol.hash
+    assert shuffled.known.tolist() == plain.known.tolist()
+    assert shuffled.train.content_hash != plain.train.content_hash
+
+
+def test_only_who_can_be_asked_is_drawn() -> None:
+    """Ann and dot can; of these two the first is asked."""
+    asking = situation(
+        StandardConfig(), SHOP, 0, 1, 2, able=lambda split: np.array([True, False, False, True, True])
+    ).asking
+    assert asking.there == 2
+    assert len(asking.protocol) == 1
+    assert SHOP.users.id(int(asking.protocol.users[0])) in ("ann", "dot")
 
 
 def test_few_shot_trains_on_so_many_and_asks_everybody() -> None:

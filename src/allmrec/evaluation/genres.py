@@ -1,10 +1,10 @@
-"""Whether what was said names the right genres, and more than others' vectors or popularity would."""
+"""Whether what was said names the right genres, and more of them than naming the most frequent ones would."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,57 +12,33 @@ from jaxtyping import Float64, Int
 
 from allmrec.core.errors import DataError
 from allmrec.data.catalogue import Catalogue
-from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 
 __all__ = [
-    "GenreComparison",
-    "GenrePrecision",
-    "evaluate_genres",
+    "GenreScores",
     "frequent_genres",
+    "genre_scores",
     "item_genres",
     "majority_genres",
     "named_genres",
 ]
 
 
-@dataclass(frozen=True)
-class GenrePrecision:
-    """How right the genres are that one system names.
+@dataclass(frozen=True, eq=False)
+class GenreScores:
+    """How right the genres are that one system names, answer by answer.
+
+    A language model that knows a title is right about it whatever vectors it reads, and one that always names what is frequent
+    is often right. So precision alone says little: compare it with the base rate, and with what is said on exchanged vectors.
 
     Attributes:
-        precision: mean over answers of the share of named genres that are right; 0 where an answer names none.
-        base_rate: the same for answers that always name the catalogue's most frequent genres, each as many as this system
-            named there.
-        above_base_rate: precision minus base rate, paired. Where its interval includes 0, what was said is not shown to
-            say anything about this user or item.
-        named: genres in an answer, on average.
-        silent: answers that name no genre of the catalogue.
+        precision: share of the named genres that are right; 0 where none is named.
+        base_rate: the same for an answer that names the catalogue's most frequent genres, as many as this one.
+        named: how many genres each answer names.
     """
 
-    precision: Estimate
-    base_rate: Estimate
-    above_base_rate: Estimate
-    named: float
-    silent: int
-
-
-@dataclass(frozen=True)
-class GenreComparison:
-    """How right the genres are that several systems name of the same users or items.
-
-    The prompt's words are the same with the right vectors and with exchanged ones, titles included, and a language model
-    that knows a title is right in both. Only the difference tells what the vectors said; where its interval includes 0
-    they are not shown to have said anything.
-
-    Attributes:
-        answers: users or items that were evaluated.
-        systems: by name.
-        differences: precision of the first system minus that of each other one, paired.
-    """
-
-    answers: int
-    systems: Mapping[str, GenrePrecision]
-    differences: Mapping[str, Estimate]
+    precision: Float64[np.ndarray, " answers"]
+    base_rate: Float64[np.ndarray, " answers"]
+    named: Float64[np.ndarray, " answers"]
 
 
 def named_genres(text: str, genres: Iterable[str]) -> frozenset[str]:
@@ -103,47 +79,29 @@ def frequent_genres(catalogue: Catalogue) -> list[str]:
     return sorted(counts, key=lambda genre: (-counts[genre], genre))
 
 
-def evaluate_genres(
-    texts: Mapping[str, Sequence[str]],
-    right: Sequence[frozenset[str]],
-    catalogue: Catalogue,
-    rng: np.random.Generator,
-) -> GenreComparison:
-    """Compare the genres that systems name with the right ones.
-
-    Users and items of whom no genre is right are left out.
+def genre_scores(texts: Sequence[str], right: Sequence[frozenset[str]], catalogue: Catalogue) -> GenreScores:
+    """Compare the genres that texts name with the right ones.
 
     Args:
-        texts: what each system said, one text for each user or item; the first system is compared with every other.
-        right: the genres that count as right for each, in folded case; see `item_genres` and `majority_genres`.
+        texts: what a system said, one for each user or item.
+        right: the genres that count as right for each, in folded case, at least one; see `item_genres` and `majority_genres`.
         catalogue: its categories together are the genres that can be named.
-        rng: for the intervals.
 
     Raises:
-        DataError: of nobody any genre is right.
+        DataError: of somebody no genre is right.
+        ValueError: there are more or fewer texts than users or items.
     """
-    evaluated = [n for n, genres in enumerate(right) if genres]
-    if not evaluated:
-        raise DataError("None of these items has categories, so no genre can be right; give a catalogue that has them.")
+    if len(texts) != len(right):
+        raise ValueError(f"{len(texts)} texts came for {len(right)} users or items; give one for each.")
+    if not all(right):
+        raise DataError("Of a user or an item no genre is right; ask only about those whose genres are known.")
     frequent = frequent_genres(catalogue)
-    precision: dict[str, Float64[np.ndarray, " answers"]] = {}
-    systems: dict[str, GenrePrecision] = {}
-    for name, said in texts.items():
-        if len(said) != len(right):
-            raise ValueError(f"{len(said)} texts of {name} came for {len(right)} users or items; give one for each.")
-        named = [named_genres(said[n], frequent) for n in evaluated]
-        own = precision[name] = _shares(named, [right[n] for n in evaluated])
-        base = _shares([frozenset(frequent[: len(found)]) for found in named], [right[n] for n in evaluated])
-        systems[name] = GenrePrecision(
-            precision=bootstrap_mean(own, rng),
-            base_rate=bootstrap_mean(base, rng),
-            above_base_rate=paired_difference(own, base, rng),
-            named=float(np.mean([len(found) for found in named])),
-            silent=sum(not found for found in named),
-        )
-    first, *others = precision
-    differences = {name: paired_difference(precision[first], precision[name], rng) for name in others}
-    return GenreComparison(len(evaluated), systems, differences)
+    named = [named_genres(text, frequent) for text in texts]
+    return GenreScores(
+        precision=_shares(named, right),
+        base_rate=_shares([frozenset(frequent[: len(found)]) for found in named], right),
+        named=np.asarray([len(found) for found in named], dtype=np.float64),
+    )
 
 
 def _shares(named: Sequence[frozenset[str]], right: Sequence[frozenset[str]]) -> Float64[np.ndarray, " answers"]:

@@ -12,7 +12,7 @@ from allmrec.core.artifacts import content_hash
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.core.places import with_whole_places
 from allmrec.data.interactions import InteractionDataset
-from allmrec.experiments.plan import BASE, Plan
+from allmrec.experiments.plan import BASE, Plan, VariantConfig
 from allmrec.experiments.scenario_config import CrossDomainConfig, ScenarioConfig
 from allmrec.experiments.scenarios import training_data
 from allmrec.pipeline.run import Run
@@ -23,7 +23,7 @@ from allmrec.store.stages import Stage
 from allmrec.systems.kinds import stages_of
 from allmrec.systems.registry import checked_settings, system_kind
 
-__all__ = ["Cell", "Prepared", "cell_config", "cells_of", "needed_stages", "other_data"]
+__all__ = ["Cell", "Prepared", "cell_config", "cells_of", "needed_stages", "other_data", "variant_of"]
 
 # A change that makes results of before differ raises it.
 _FORMAT = 1
@@ -84,8 +84,8 @@ def cell_config(plan: Plan, cell: Cell) -> RunConfig:
     Raises:
         ConfigError: no such recipe or field, or a value that does not fit.
     """
-    data, variant = plan.data[cell.data], plan.variants.get(cell.variant)
-    changes = {**plan.changes, **data.changes, **({} if variant is None else variant.changes)}
+    data = plan.data[cell.data]
+    changes = {**plan.changes, **data.changes, **variant_of(plan, cell).changes}
     changes |= {"seed": cell.seed, "evaluation.candidates": plan.candidates}
     try:
         return with_whole_places(checked_settings(load_recipe(data.recipe or plan.recipe, changes)))
@@ -110,7 +110,7 @@ class Prepared:
 
     def __init__(self, plan: Plan, datasets: dict[str, InteractionDataset]) -> None:
         self.plan, self.datasets = plan, datasets
-        self._trained: dict[tuple[str, str, int], InteractionDataset] = {}
+        self._trained: dict[tuple[str, str, int, bool], InteractionDataset] = {}
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -126,10 +126,11 @@ class Prepared:
         return Run(Path("nowhere"), self._train(cell), cell_config(self.plan, cell), "cpu")
 
     def _train(self, cell: Cell) -> InteractionDataset:
-        where = (cell.data, cell.scenario, cell.seed)
+        shuffled = variant_of(self.plan, cell).shuffled_training
+        where = (cell.data, cell.scenario, cell.seed, shuffled)
         if where not in self._trained:
             try:
-                found = training_data(self.plan.scenarios[cell.scenario], self.datasets[cell.data], cell.seed)
+                found = training_data(self.plan.scenarios[cell.scenario], self.datasets[cell.data], cell.seed, shuffled)
             except AllmrecError as error:
                 raise type(error)(f"{cell.words}: {error}") from None
             self._trained[where] = found
@@ -157,7 +158,20 @@ class Prepared:
             "settings": {} if kind.settings is None else kind.settings.of(run.config).model_dump(mode="json"),
             "rest": _deciding(run.config, kind.prompted or plan.ask != "candidates"),
         }
+        # Only where they are wanted, so that keys of before stay.
+        variant = variant_of(plan, cell)
+        wishes = {
+            "order": plan.order_test,
+            "shuffled": variant.shuffled_training,
+            "exchanged": variant.exchanged_vectors,
+        }
+        parts |= {name: True for name, wanted in wishes.items() if wanted}
         return content_hash(json.dumps(parts, sort_keys=True))
+
+
+def variant_of(plan: Plan, cell: Cell) -> VariantConfig:
+    """The variant of a cell; the one that changes nothing has no entry in a plan."""
+    return plan.variants.get(cell.variant, VariantConfig())
 
 
 def _deciding(config: RunConfig, prompted: bool) -> dict[str, Any]:

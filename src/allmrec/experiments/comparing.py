@@ -22,7 +22,7 @@ from allmrec.experiments.found import read_experiment
 from allmrec.experiments.joined import HOW, joined_mean
 from allmrec.experiments.markdown import shown
 from allmrec.experiments.record import FILE
-from allmrec.experiments.tables import METRICS, Row
+from allmrec.experiments.tables import Row
 
 __all__ = ["Difference", "changed_settings", "compared", "show_comparison"]
 
@@ -126,14 +126,15 @@ def _side(path: Path) -> _Side:
 
 def _of_rows(first: _Side, second: _Side, metric: str) -> Iterator[Difference]:
     """Rows that both experiments have, group by group."""
-    if metric not in METRICS:
-        raise ConfigError(f"There is no figure {metric!r} of experiments; there are {', '.join(METRICS)}.")
     if first.rows is None or second.rows is None:
         return
     for (where, name), old in first.rows.items():
         new = second.rows.get((where, name))
         if new is None or new.cells[0].protocol != old.cells[0].protocol:
             continue
+        known = [name for name in new.cells[0].found.metrics if name in old.cells[0].found.metrics]
+        if metric not in known:
+            raise ConfigError(f"There is no figure {metric!r} of both experiments; there are {', '.join(known)}.")
         for group in old.asked.groups:
             figures = old.figure(metric, group), new.figure(metric, group), new.less(old, metric, group)
             if group in new.asked.groups and figures[0] and figures[1] and figures[2]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from allmrec.core.errors import AllmrecError
 from allmrec.data.interactions import InteractionDataset
-from allmrec.experiments.cells import Cell, cells_of
+from allmrec.experiments.cells import Cell, cells_of, other_data
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.tables import Section, sections_of
 
-__all__ = ["Experiment", "read_experiment"]
+__all__ = ["Experiment", "asked_dataset", "read_experiment"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +64,9 @@ def read_experiment(folder: Path) -> Experiment:
     summaries = {name: data.summary() for name, data in datasets.items()}
     sections = sections_of(record.plan, [(one, results.asked(one.protocol)) for one in done], summaries)
     return Experiment(folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
+
+
+def asked_dataset(found: Experiment, section: Section) -> InteractionDataset | None:
+    """The data that a section's users are of; none where it cannot be read any more."""
+    plan = found.record.plan
+    return found.datasets.get(other_data(plan, section.data, plan.scenarios[section.scenario]) or section.data)

@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int16
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.rank_files import MISS
 from allmrec.experiments import plots
-from allmrec.experiments.cells import other_data
-from allmrec.experiments.examples import examples_of
-from allmrec.experiments.found import Experiment
+from allmrec.experiments.cuts import cuts_of
+from allmrec.experiments.examples import examples_of, said_examples
+from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, note_of, shown
+from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, how_asked, note_of, shown
 from allmrec.experiments.paper import THEIRS
-from allmrec.experiments.tables import Row, Section
+from allmrec.experiments.scenario_config import COLD, WARM
+from allmrec.experiments.tables import Section, TableKind
 
 __all__ = ["page"]
 
-_CURVES = 12
+_CURVES, _LINES = 12, 6
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,20 @@ def _section(found: Experiment, section: Section) -> dict[str, Any]:
     plan = found.record.plan
     tables = [
         {
-            "group": group,
-            "heads": headings(plan, section, group),
+            "title": kind.title,
+            "about": kind.about,
+            "heads": headings(plan, section, kind),
             "rows": rows,
-            "drawing": plots.dots(list(_dots(found, section, group)), f"Hit@1, {group}"),
+            "drawing": plots.dots(list(_dots(found, section, kind)), f"{kind.head}, {kind.title}"),
         }
-        for group in section.groups
-        if (rows := figure_rows(plan, section, group))
+        for kind in section.kinds
+        if (rows := figure_rows(plan, section, kind))
     ]
-    asked = other_data(plan, section.data, plan.scenarios[section.scenario]) or section.data
-    dataset = found.datasets.get(asked)
+    dataset, curves = asked_dataset(found, section), list(_curves(section))
     return {
         "title": f"{section.data}, {section.scenario}",
         "id": f"{section.data}-{section.scenario}",
+        "asked": how_asked(plan, section),
         "tables": tables,
         "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",
         "claims": [
@@ -86,37 +89,43 @@ def _section(found: Experiment, section: Section) -> dict[str, Any]:
         "costs": cost_rows(section),
         "notes": [(row.title, note) for row in section.rows if (note := note_of(row))],
         "figures": list(_figures(section)),
-        "curves": list(_curves(section)),
-        "histograms": [Figure(row.title, _histogram(row)) for row in section.rows if row.answered.any()],
+        "curves": curves[:_CURVES],
+        "curves_left": len(curves) - len(curves[:_CURVES]),
+        "histograms": list(_histograms(section)),
+        "cuts": cuts_of(section),
         "examples": None if dataset is None else examples_of(section, dataset),
+        "said": [] if dataset is None else said_examples(section, dataset),
     }
 
 
-def _dots(found: Experiment, section: Section, group: str) -> Iterator[plots.Dot]:
-    figures = [(row.figure("Hit@1", group), row) for row in section.rows]
+def _dots(found: Experiment, section: Section, kind: TableKind) -> Iterator[plots.Dot]:
+    figures = [(row.figure(kind.metric, kind.group), row) for row in section.rows]
     there = [(figure, row) for figure, row in figures if figure is not None]
     for figure, row in sorted(there, key=lambda pair: -pair[0].value):
-        yield plots.Dot(row.title, figure, section.paper(found.record.plan, row, group), row is section.reference)
+        yield plots.Dot(row.title, figure, section.paper(found.record.plan, row, kind.group), row is section.reference)
 
 
 def _figures(section: Section) -> Iterator[Figure]:
     """Cold against warm, and quality against cost."""
-    if {"cold items", "warm items"} <= set(section.groups):
+    if {COLD, WARM} <= set(section.groups):
+        head, metric = section.kinds[0].head, section.kinds[0].metric
         points = [
             plots.Point(row.title, warm, cold, row is section.reference)
             for row in section.rows
-            if (warm := row.figure("Hit@1", "warm items")) and (cold := row.figure("Hit@1", "cold items"))
+            if (warm := row.figure(metric, WARM)) and (cold := row.figure(metric, COLD))
         ]
         if points:
-            drawing = plots.scatter(points, "Hit@1, warm items", "Hit@1, cold items", diagonal=True)
+            drawing = plots.scatter(points, f"{head}, {WARM}", f"{head}, {COLD}", diagonal=True)
             yield Figure("Cold items against warm items; on the line a system is as good at both.", drawing)
-    points = []
+    points, first = [], section.kinds[0]
     for row in section.rows:
-        speed, figure = row.cost("users_per_second"), row.figure("Hit@1", section.groups[0])
+        speed, figure = row.cost("users_per_second"), row.figure(first.metric, first.group)
         if speed and np.isfinite(speed) and figure is not None:
             points.append(plots.Point(row.title, Estimate(speed, speed, speed), figure, row is section.reference))
     if points:
-        drawing = plots.scatter(points, "users a second (logarithmic)", f"Hit@1, {section.groups[0]}", logarithmic=True)
+        drawing = plots.scatter(
+            points, "users a second (logarithmic)", f"{first.head}, {first.title}", logarithmic=True
+        )
         yield Figure("Quality against cost: further right answers faster, further up answers better.", drawing)
 
 
@@ -135,17 +144,27 @@ def _curves(section: Section) -> Iterator[Figure]:
                     if len(pairs) > 1:
                         line = plots.Line(f"seed {cell.cell.seed}", *zip(*pairs, strict=True))
                         drawn.setdefault(f"{variant}{label}: {name}", {})[cell.about["made_of"][label], name] = line
-    for caption, found in list(drawn.items())[:_CURVES]:
-        yield Figure(caption, plots.lines(list(found.values())[:6], "step", caption.rpartition(": ")[2]))
+    for caption, found in drawn.items():
+        some = f", the first {_LINES} of {len(found)} seeds" if len(found) > _LINES else ""
+        drawing = plots.lines(list(found.values())[:_LINES], "step", caption.rpartition(": ")[2])
+        yield Figure(caption + some, drawing)
 
 
-def _histogram(row: Row) -> Markup:
-    """How often the target came first, second and so on; of all seeds together."""
-    ranks = np.concatenate([cell.ranks[row.answered] for cell in row.cells])
+def _histograms(section: Section) -> Iterator[Figure]:
+    """How often each row had the target first, second and so on, over all seeds; all of one height."""
+    shares = {
+        row.title: _shares(row.ranks[:, row.answered])
+        for row in section.rows
+        if row.ranks is not None and row.answered.any()
+    }
+    top = max((share for bars in shares.values() for share in bars.values()), default=0.1)
+    for title, bars in shares.items():
+        yield Figure(title, plots.histogram(list(bars.values()), f"Ranks by {title}", list(bars), max(top, 0.1)))
+
+
+def _shares(ranks: Int16[np.ndarray, "seeds users"]) -> dict[str, float]:
+    """The share of each place, up to the twentieth, and of what is not among them."""
     last = min(20, max(2, int(ranks.max())))
-    shares = [float(np.mean(ranks == rank)) for rank in range(1, last + 1)]
+    found = {str(rank): float(np.mean(ranks == rank)) for rank in range(1, last + 1)}
     missed = float(np.mean((ranks == MISS) | (ranks > last)))
-    names = [*map(str, range(1, last + 1)), "missed"]
-    return plots.histogram(
-        [*shares, missed] if missed else shares, f"Ranks by {row.title}", names if missed else names[:-1]
-    )
+    return found | ({"missed": missed} if missed else {})

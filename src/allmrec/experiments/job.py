@@ -20,28 +20,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from allmrec.cf.registry import backbone_kind
 from allmrec.core.artifacts import read_json, versions
 from allmrec.core.errors import AllmrecError
 from allmrec.core.log import shown_on_stderr
 from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
-from allmrec.evaluation import Report, evaluate_rankers, evaluate_recommenders
-from allmrec.evaluation.rank_files import placed
-from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data
-from allmrec.experiments.cross_domain import across
-from allmrec.experiments.plan import Plan
+from allmrec.experiments.asking import answered
+from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data, variant_of
+from allmrec.experiments.cuts import stage_limits
+from allmrec.experiments.genres import genre_users
 from allmrec.experiments.provenance import device_name
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results, curve
-from allmrec.experiments.scenarios import Renumbered, Situation, situation
+from allmrec.experiments.scenarios import situation
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Run
 from allmrec.systems.evaluating import training_costs
-from allmrec.systems.keeping import partial_results
 from allmrec.systems.kinds import System
-from allmrec.systems.recommending import open_recommender
-from allmrec.systems.registry import open_systems
 
 __all__ = ["do_cell", "main"]
 
@@ -67,27 +62,31 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     named = other_data(plan, cell.data, scenario)
     target = None if named is None else InteractionDataset.load(record.data[named])
     dataset = InteractionDataset.load(record.data[cell.data])
-    place = situation(scenario, dataset, cell.seed, plan.users, plan.candidates, target)
+    able = genre_users if plan.ask == "genres" else None
+    shuffled = variant_of(plan, cell).shuffled_training
+    place = situation(scenario, dataset, cell.seed, plan.users, plan.candidates, target, able, shuffled)
     work = folder / "work" / f"{cell.id}-{key[:12]}"
     for old in (folder / "work").glob(f"{cell.id}-*"):
         if old != work:
             shutil.rmtree(old)
     run = Run.create(work, place.train, cell_config(plan, cell), device)
     StageStore(folder / "stages").train(run, [cell.system], partial(print, flush=True))
-    system, report = _asked(run, plan, cell, place, target)
-    (found,) = report.systems
+    found = answered(run, plan, cell, place, target)
+    system = found.system
     about: dict[str, Any] = {
         "cell": cell.__dict__,
         "name": found.name,
         "note": found.note,
-        "users": found.n_users,
-        "users_per_second": found.users_per_second,
+        "users": found.users,
+        "users_there": place.asking.there,
+        "users_per_second": found.users / found.seconds if found.seconds else None,
         # Stages that another cell trained had their peak in its process.
         "costs": (costs := training_costs(run, system))
         | {"peak_memory": max(costs.get("peak_memory", 0.0), float(peak_memory() or 0))},
         "process_memory": peak_memory(),
         "seconds": round(time.monotonic() - started, 1),
         "made_of": {stage.label: stage.key for stage in system.stages},
+        "limits": {stage.label: limits for stage in system.stages if (limits := stage_limits(stage, place.train))},
         "curves": _curves(run, system),
         "config": run.config.model_dump(mode="json"),
         "device": device_name(run.device),
@@ -97,50 +96,8 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
         "versions": versions(),
     }
     protocol, groups = place.asking.protocol, place.asking.groups
-    Results(folder).write(cell, key, about, protocol, groups, placed(protocol, found.users, found.ranks))
+    Results(folder).write(cell, key, about, protocol, groups, found.found)
     shutil.rmtree(work)
-
-
-def _asked(
-    run: Run, plan: Plan, cell: Cell, place: Situation, target: InteractionDataset | None
-) -> tuple[System, Report]:
-    """The system, and its ranks on the scenario's users."""
-    asking, note = place.asking, ""
-    asked: Any
-    evaluate: Any
-    if plan.ask == "catalogue":
-        opened = open_recommender(run, cell.system, partial(print, flush=True))
-        system, asked, evaluate = opened.system, opened.recommender, evaluate_recommenders
-        note = f"retrieves from {run.dataset.n_items:,} items"
-    else:
-        system = (
-            next(iter(open_systems(run, [cell.system]).values()))
-            if target is None
-            else across(run, cell.system, target)
-        )
-        asked, evaluate = system.ranker, evaluate_rankers
-    limit = plan.title_users
-    few = system.titles and limit is not None and limit < len(asking.protocol)
-    if few:
-        note = "; ".join(part for part in (note, f"reads titles: the first {limit} users") if part)
-
-    def noted() -> str:
-        own = system.note() if callable(system.note) else system.note
-        return "; ".join(part for part in (own, note) if part)
-
-    name = asked.name
-    own = Renumbered(asked, place.known) if target is None else asked
-    report = evaluate(
-        [own],
-        asking.protocol,
-        asking.split,
-        {name: limit} if few else {},
-        reference=backbone_kind(run.config.pretrain.backbone).title,
-        notes={name: noted},
-        kept=partial_results(run, asking.protocol, {name: system}, f"{plan.ask} {cell.scenario}"),
-        device=run.device,
-    )
-    return system, report
 
 
 def _curves(run: Run, system: System) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from rich.text import Text
 
 from allmrec.core.visible import visible
 from allmrec.evaluation.intervals import Estimate
-from allmrec.experiments.found import Experiment
+from allmrec.experiments.answers import GENRE_QUESTIONS, RANKED, genre_metrics, lost
+from allmrec.experiments.cuts import cuts_of
+from allmrec.experiments.examples import said_examples
+from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.plan import Plan
-from allmrec.experiments.tables import ClaimResult, Row, Section
+from allmrec.experiments.tables import ClaimResult, Row, Section, TableKind
 
 __all__ = [
     "COSTS",
@@ -23,11 +26,14 @@ __all__ = [
     "figure_rows",
     "has_theirs",
     "headings",
+    "how_asked",
     "markdown",
     "note_of",
     "show_tables",
     "shown",
 ]
+
+_SIGNED = {*map(lost, RANKED), *(genre_metrics(question)[1] for question in GENRE_QUESTIONS)}
 
 COSTS = ("training", "trained parameters", "users/s", "peak memory")
 
@@ -39,29 +45,42 @@ def shown(estimate: Estimate | None, sign: str = "") -> str:
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
 
 
-def headings(plan: Plan, section: Section, group: str) -> list[str]:
-    """Of a section's table of a group of users: ours, the difference to the reference, and theirs."""
-    found = ["system", "users", "seeds", "Hit@1"]
+def how_asked(plan: Plan, section: Section) -> str:
+    """What the systems of a section were asked, in a sentence, and what chance gives."""
+    if plan.ask == "genres":
+        return "Systems were asked in words for genres; an answer that names none is wrong."
+    if plan.ask == "catalogue":
+        return "Every item that the user has not met competes with the test item."
+    count = int(section.rows[0].cells[0].about["protocol"]["candidates"])
+    return f"The test item stands among {count} candidates, so Hit@1 of chance is {1 / count:.3f}."
+
+
+def headings(plan: Plan, section: Section, kind: TableKind) -> list[str]:
+    """Of one of a section's tables: ours, the difference to the reference, and theirs."""
+    found = ["system", "users", "seeds", kind.head]
     if section.reference is not None:
         found.append(f"less {section.reference.title}")
-    if has_theirs(plan, section, group):
+    if has_theirs(plan, section, kind.group):
         found.append(f"theirs, {section.theirs}")
-    return [*found, "NDCG@10", "MRR"]
+    return [*found, *(head for head, _ in kind.more)]
 
 
-def figure_rows(plan: Plan, section: Section, group: str) -> list[list[str]]:
-    """A section's table of a group in words, best first; systems that were asked about nobody of it are left out."""
-    figures = {row.row: row.figure("Hit@1", group) for row in section.rows}
+def figure_rows(plan: Plan, section: Section, kind: TableKind) -> list[list[str]]:
+    """One of a section's tables in words, best first; systems that were asked about nobody of its group are left out."""
+    metric, group = kind.metric, kind.group
+    figures = {row.row: row.figure(metric, group) for row in section.rows}
     there = [(figure.value, row) for row in section.rows if (figure := figures[row.row]) is not None]
     rows = []
     for _, row in sorted(there, key=lambda pair: -pair[0]):
         cells = [row.title, f"{int(row.users(group).sum()):,}", str(len(row.cells)), shown(figures[row.row])]
         if section.reference is not None:
-            cells.append("" if row is section.reference else shown(row.less(section.reference, "Hit@1", group), "+"))
+            cells.append("" if row is section.reference else shown(row.less(section.reference, metric, group), "+"))
         if has_theirs(plan, section, group):
             theirs = section.paper(plan, row, group)
             cells.append("" if theirs is None else f"{theirs:.4f}")
-        rows.append([*cells, shown(row.figure("NDCG@10", group)), shown(row.figure("MRR", group))])
+        # A figure that is a difference already shows on which side of 0 it is.
+        more = [shown(row.figure(name, group), "+" if name in _SIGNED else "") for _, name in kind.more]
+        rows.append([*cells, *more])
     return rows
 
 
@@ -81,7 +100,7 @@ def cost_rows(section: Section) -> list[list[str]]:
                 row.title,
                 "" if seconds is None else f"{seconds:,.0f} s",
                 "" if parameters is None else f"{parameters:,.0f}",
-                "" if speed is None else f"{speed:,.3g}",
+                "" if speed is None else f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}",
                 "" if memory is None else f"{memory / 2**30:.2f} GiB",
             ]
         )
@@ -93,10 +112,15 @@ def claim_words(result: ClaimResult) -> str:
     claim = result.claim
     times = "" if claim.times == 1 else f"{claim.times:g} times "
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
-    equal = f"; equal means within {claim.margin:g}" if claim.says == "equal" else ""
+    margin = {
+        "above": "",
+        "equal": f"; equal means within {claim.margin:g}",
+        "not above": f"; up to {claim.margin:g} counts as 0",
+    }
+    less = "" if claim.than is None else f" less {times}{claim.than}"
     return (
-        f"{claim.text}: {result.verdict}. {claim.better} less {times}{claim.than}, {claim.metric}, {claim.group}: "
-        f"{shown(result.difference, '+')} ({result.users:,} users, {seeds}{equal})."
+        f"{claim.text}: {result.verdict}. {claim.better}{less}, {claim.metric}, {claim.group}: "
+        f"{shown(result.difference, '+')} ({result.users:,} users, {seeds}{margin[claim.says]})."
     )
 
 
@@ -113,10 +137,13 @@ def _lines(found: Experiment) -> Iterator[str]:
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
     for section in found.sections:
         yield f"## {section.data}, {section.scenario}\n"
-        for group in section.groups:
-            if rows := figure_rows(plan, section, group):
-                yield f"### {section.data}, {section.scenario}: {group}\n"
-                yield from _table(headings(plan, section, group), rows)
+        yield f"{how_asked(plan, section)}\n"
+        for kind in section.kinds:
+            if rows := figure_rows(plan, section, kind):
+                yield f"### {section.data}, {section.scenario}: {kind.title}\n"
+                if kind.about:
+                    yield f"{kind.about[0].upper()}{kind.about[1:]}.\n"
+                yield from _table(headings(plan, section, kind), rows)
         if any(has_theirs(plan, section, group) for group in section.groups):
             yield f"*theirs*: {THEIRS}; of the paper's sets {section.theirs} stands beside.\n"
         for claim in section.claims:
@@ -124,6 +151,16 @@ def _lines(found: Experiment) -> Iterator[str]:
         yield f"\n### {section.data}, {section.scenario}: what it cost\n"
         yield from _table(["system", *COSTS], cost_rows(section))
         yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
+        yield ""
+        if cuts := cuts_of(section):
+            yield f"### {section.data}, {section.scenario}: what was cut\n"
+            yield from (f"- {_cell(cut)}" for cut in cuts)
+            yield ""
+        dataset = asked_dataset(found, section)
+        for example in [] if dataset is None else said_examples(section, dataset):
+            yield f"- {_cell(example.target)} ({_cell(example.genres)}), after {_cell('; '.join(example.history))}"
+            for name, of_item, of_user in example.said:
+                yield f"  - {_cell(name)}: of the item “{_cell(of_item)}”, of the user “{_cell(of_user)}”"
         yield ""
     if found.failed:
         yield "## What failed\n"
@@ -158,11 +195,11 @@ def show_tables(found: Experiment, console: Console) -> None:
     """The tables on a terminal."""
     plan = found.record.plan
     for section in found.sections:
-        for group in section.groups:
-            table = Table(title=Text(f"{section.data}, {section.scenario}: {group}"))
-            for head in headings(plan, section, group):
+        for kind in section.kinds:
+            table = Table(title=Text(f"{section.data}, {section.scenario}: {kind.title}"))
+            for head in headings(plan, section, kind):
                 table.add_column(Text(head))
-            for row in figure_rows(plan, section, group):
+            for row in figure_rows(plan, section, kind):
                 table.add_row(*(Text(visible(cell)) for cell in row))
             console.print(table)
         for claim in section.claims:

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.prepare_config import PrepareConfig
-from allmrec.experiments.scenario_config import CrossDomainConfig, ScenarioConfig, StandardConfig
+from allmrec.experiments.answers import metric_names
+from allmrec.experiments.scenario_config import ALL, CrossDomainConfig, ScenarioConfig, StandardConfig, groups_of
 from allmrec.systems.registry import system_kind
 
 __all__ = [
@@ -65,6 +66,14 @@ class VariantConfig(Config):
     changes: dict[str, Any] = Field({}, description="Fields and their values.")
     systems: tuple[str, ...] | None = Field(None, description="Systems asked of it; none: the plan's.")
     title: str = Field("", description="What stands behind a system's name in tables; empty: the variant's name.")
+    shuffled_training: bool = Field(
+        False, description="Train on histories in random order; validation and test items stay in their places."
+    )
+    exchanged_vectors: bool = Field(
+        False,
+        description="Ask with every slot carrying what belongs to another user or item, the words as they are; for plans that ask "
+        "for genres.",
+    )
 
 
 class Claim(Config):
@@ -75,12 +84,14 @@ class Claim(Config):
 
     text: str = Field(description="The claim in words.")
     better: str = Field(description="The row that is said to be better.")
-    than: str = Field(description="The row that it is compared with.")
-    group: str = Field("all users", description="Users whom it is about.")
+    than: str | None = Field(None, description="The row that it is compared with; none: the figure itself with 0.")
+    group: str = Field(ALL, description="Users whom it is about.")
     scenario: str | None = Field(None, description="Scenario that it is about; none: every one.")
     metric: str = Field("Hit@1", description="Figure that it is about.")
-    says: Literal["above", "equal"] = Field(
-        "above", description="above: better than `times` the other. equal: no further away than `margin`."
+    says: Literal["above", "equal", "not above"] = Field(
+        "above",
+        description="above: better than `times` the other. equal: no further away than `margin`. not above: better by no more than "
+        "`margin`.",
     )
     times: float = Field(1.0, gt=0, description="How many times as good.")
     margin: float = Field(0.02, gt=0, description="What still counts as equal.")
@@ -106,7 +117,14 @@ class Plan(Config):
     data: dict[str, DataConfig] = Field({}, description="Data sets by name.")
     scenarios: dict[str, ScenarioConfig] = Field({"standard": StandardConfig()}, min_length=1, description="By name.")
     variants: dict[str, VariantConfig] = Field({}, description="By name.")
-    ask: Literal["candidates", "catalogue"] = Field("candidates", description="What the target is ranked among.")
+    ask: Literal["candidates", "catalogue", "genres"] = Field(
+        "candidates",
+        description="What systems are asked for: the target's place among candidates, or in the whole catalogue; or, in words, the "
+        "genres of each test item and of what each user likes.",
+    )
+    order_test: bool = Field(
+        False, description="Ask again with each user's history shuffled, which takes as long again."
+    )
     users: int | None = Field(1000, ge=1, description="Test users, drawn once for all cells; none: all.")
     title_users: int | None = Field(
         None, ge=1, description="Fewer for systems that score titles, which is slow; none: the same."
@@ -130,12 +148,34 @@ class Plan(Config):
                 system_kind(system)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
-        rows = {name for claim in self.claims for name in (claim.better, claim.than)} | set(
-            self.paper.rows if self.paper else ()
-        )
+        rows = {name for claim in self.claims for name in (claim.better, claim.than) if name is not None}
+        rows |= set(self.paper.rows if self.paper else ())
         if unknown := sorted(row for row in rows if self.row(row) not in self.asked):
             raise ValueError(f"claims or the paper's rows are of {', '.join(unknown)}, which the plan does not ask")
+        known = metric_names(self.ask, self.order_test)
+        if strange := sorted({claim.metric for claim in self.claims} - set(known)):
+            raise ValueError(f"claims are about {', '.join(strange)}; figures of this plan are {', '.join(known)}")
+        for claim in self.claims:
+            scenarios = [name for name in self.scenarios if claim.scenario in (None, name)]
+            if not scenarios:
+                raise ValueError(
+                    f"a claim is of scenario {claim.scenario!r}; this plan has {', '.join(self.scenarios)}"
+                )
+            groups = list(dict.fromkeys(group for name in scenarios for group in groups_of(self.scenarios[name])))
+            if claim.group not in groups:
+                raise ValueError(f"a claim is of the group {claim.group!r}; its scenario has {', '.join(groups)}")
+        self._check_ask()
         return self
+
+    def _check_ask(self) -> None:
+        """Refuse what does not go with what is asked for."""
+        words = self.ask == "genres"
+        if words and self.order_test:
+            raise ValueError("order_test is for ranks; a plan that asks for genres has none")
+        if self.ask != "candidates" and any(isinstance(kind, CrossDomainConfig) for kind in self.scenarios.values()):
+            raise ValueError(f"across domains systems rank candidates alone, and the plan asks for {self.ask!r}")
+        if exchanged := [name for name, variant in self.variants.items() if variant.exchanged_vectors and not words]:
+            raise ValueError(f"vectors of {', '.join(exchanged)} are exchanged, which is for plans that ask for genres")
 
     @property
     def asked(self) -> tuple[tuple[str, str], ...]:
@@ -179,6 +219,10 @@ class Plan(Config):
                     raise ConfigError(
                         f"Scenario {name} needs two data sets, the one trained on first: --data A --data B"
                     )
+
+
+def _rows_of(plan: Plan, claim: Claim) -> set[tuple[str, str]]:
+    return {plan.row(name) for name in (claim.better, claim.than) if name is not None}
 
 
 def _whole(value: Any, folder: Path) -> Any:
@@ -253,7 +297,7 @@ def only(plan: Plan, rows: list[str]) -> Plan:
     changed: dict[str, Any] = {
         "systems": tuple(system for own, system in plan.asked if own == BASE and (own, system) in wanted),
         "variants": variants,
-        "claims": tuple(c for c in plan.claims if plan.row(c.better) in wanted and plan.row(c.than) in wanted),
+        "claims": tuple(c for c in plan.claims if _rows_of(plan, c) <= set(wanted)),
     }
     if plan.paper is not None:
         of_rows = {name: row for name, row in plan.paper.rows.items() if plan.row(name) in wanted}

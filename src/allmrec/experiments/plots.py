@@ -82,7 +82,7 @@ class _Axis:
 
 
 def dots(rows: Sequence[Dot], label: str) -> Markup:
-    """Figures with intervals, one a row; the paper's as hollow diamonds.
+    """Figures with intervals, one a row; the paper's as hollow diamonds, the marked one a square.
 
     Args:
         rows: in order.
@@ -103,9 +103,8 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
         )
         parts.append(
             Markup(
-                '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" '
-                'r="5"/></g>'
-            ).format(kind, said, low, high, y, y, middle, y)
+                '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>{}</g>'
+            ).format(kind, said, low, high, y, y, _mark(middle, y, row.marked))
         )
         if row.theirs is not None:
             x = axis.at(row.theirs)
@@ -155,10 +154,10 @@ def scatter(
         parts.append(
             Markup(
                 '<g class="{}"><title>{}: {:.3g}, {:.3g}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><line x1="{:.1f}" '
-                'x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" r="5"/></g>'
+                'x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>{}</g>'
             ).format(
                 "marked" if point.marked else "own", point.name, point.x.value, point.y.value,
-                x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), x, y,
+                x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), _mark(x, y, point.marked),
             )
         )  # fmt: skip
         parts.append(
@@ -194,16 +193,16 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
     return _svg(parts, 440.0, 244.0, f"{y_label} by {x_label}")
 
 
-def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Markup:
+def histogram(shares: Sequence[float], label: str, names: Sequence[str], top: float) -> Markup:
     """Bars of shares that are 1 together.
 
     Args:
         shares: one a bar.
         label: what they are of.
         names: one a bar.
+        top: the largest share that has room; the same for figures that are to be compared.
     """
-    top = max(0.1, *shares) * 1.1
-    axis, step = _Axis(0.0, top, 120.0, 8.0), 300 / len(shares)
+    axis, step = _Axis(0.0, top * 1.1, 120.0, 8.0), 300 / len(shares)
     parts = [_side(axis, 40.0, 345.0, "")]
     for number, (share, name) in enumerate(zip(shares, names, strict=True)):
         x, y = 42 + step * number, axis.at(share)
@@ -219,6 +218,13 @@ def histogram(shares: Sequence[float], label: str, names: Sequence[str]) -> Mark
                 )
             )
     return _svg(parts, 350.0, 144.0, label)
+
+
+def _mark(x: float, y: float, marked: bool) -> Markup:
+    """A dot; what others are compared with is a square, so that it can be told apart without colours."""
+    if marked:
+        return Markup('<rect x="{:.1f}" y="{:.1f}" width="10" height="10"/>').format(x - 5, y - 5)
+    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y)
 
 
 def _grid(axis: _Axis, top: float, bottom: float, label: str) -> Markup:

@@ -1,7 +1,7 @@
 """What cells found, on disk: a small JSON file and a compressed file of ranks a cell.
 
 cells/CELL.json         what was asked of whom, by what, at which cost, when and where
-cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`)
+cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`), or what was said of each
 cells/CELL.failed.json  what went wrong, until the cell is done
 protocols/HASH.npz      whom cells asked: users, targets, groups
 """
@@ -9,6 +9,7 @@ protocols/HASH.npz      whom cells asked: users, targets, groups
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from jaxtyping import Bool, Int
 from allmrec.core.artifacts import atomic_write, read_json, write_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import EvaluationProtocol
-from allmrec.evaluation.rank_files import Asked, Kept, read_ranks, write_ranks
+from allmrec.evaluation.order import shuffled_name
+from allmrec.evaluation.rank_files import Asked, read_ranks, write_ranks
+from allmrec.experiments.answers import Ranks, Words
 from allmrec.experiments.cells import Cell
 
 __all__ = ["AskedUsers", "CellResult", "Results", "curve"]
@@ -51,12 +54,12 @@ class CellResult:
     Attributes:
         cell: which.
         about: its JSON, as `Results.write` describes it.
-        ranks: as `rank_files` stores them, in the protocol's order.
+        found: of each user, in the protocol's order.
     """
 
     cell: Cell
     about: Mapping[str, Any]
-    ranks: Kept
+    found: Ranks | Words
 
     @property
     def protocol(self) -> str:
@@ -80,7 +83,7 @@ class Results:
             about = read_json(self._cells / f"{cell.id}.json")
         except ArtifactError:
             return None
-        there = about.get("kind") == _KIND and about.get("format") == _FORMAT and self._ranks(cell).is_file()
+        there = about.get("kind") == _KIND and about.get("format") == _FORMAT and self._found(cell).is_file()
         return str(about.get("key")) if there else None
 
     def write(
@@ -90,7 +93,7 @@ class Results:
         about: Mapping[str, Any],
         protocol: EvaluationProtocol,
         groups: Mapping[str, Bool[np.ndarray, " users"]],
-        ranks: Kept,
+        found: Ranks | Words,
     ) -> None:
         """Keep what a cell found.
 
@@ -98,20 +101,26 @@ class Results:
             cell, key: which.
             about: name, note, users_per_second, costs, made_of, curves, config, device, date, commit, command, versions.
             protocol, groups: who was asked.
-            ranks: one a user of the protocol.
+            found: of each user of the protocol.
         """
         asked = Asked.of(protocol)
         path = self._protocols / f"{protocol.hash[:24]}.npz"
         if not path.is_file():
             buffer = io.BytesIO()
-            masks = {f"group {name}": mask for name, mask in groups.items()}
-            np.savez_compressed(buffer, users=protocol.users, targets=protocol.targets, **masks)  # type: ignore[arg-type]  # numpy types names as flags
+            # Any: numpy's type of a name beside its own is that of its flag.
+            masks: dict[str, Any] = {f"group {name}": mask for name, mask in groups.items()}
+            np.savez_compressed(buffer, users=protocol.users, targets=protocol.targets, **masks)
             atomic_write(path, buffer.getvalue())
-        # Ranks first: a cell that has a JSON file has its ranks, whenever this is killed.
-        write_ranks(self._ranks(cell), asked, {cell.system: ranks})
+        # This first: a cell that has a JSON file has what it found, whenever this is killed.
+        if isinstance(found, Words):
+            _write_words(self._found(cell), asked, found)
+        else:
+            again = {} if found.shuffled is None else {shuffled_name(cell.system): found.shuffled}
+            write_ranks(self._found(cell), asked, {cell.system: found.ranks} | again)
+        form = "words" if isinstance(found, Words) else "ranks"
         write_json(
             self._cells / f"{cell.id}.json",
-            {"kind": _KIND, "format": _FORMAT, "key": key, "protocol": asked.named(), **about},
+            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **about},
         )
         self._failure(cell).unlink(missing_ok=True)
 
@@ -119,19 +128,22 @@ class Results:
         """What a cell found; none where it is not done.
 
         Raises:
-            ArtifactError: its ranks are damaged, or of other users than it says.
+            ArtifactError: what it found is damaged, or of other users than it says.
         """
         if self.key(cell) is None:
             return None
         about = read_json(self._cells / f"{cell.id}.json")
         try:
             asked = Asked(**about["protocol"])
-            ranks = read_ranks(self._ranks(cell), asked)[cell.system]
+            if about.get("form") == "words":
+                return CellResult(cell, about, _read_words(self._found(cell), asked))
+            ranks = read_ranks(self._found(cell), asked)
+            found = Ranks(ranks[cell.system], ranks.get(shuffled_name(cell.system)))
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"The results of {cell.id} are damaged ({error}); remove them to measure again."
             ) from error
-        return CellResult(cell, about, ranks)
+        return CellResult(cell, about, found)
 
     def asked(self, protocol_hash: str) -> AskedUsers:
         """Whom a protocol asks.
@@ -162,11 +174,39 @@ class Results:
         path = self._failure(cell)
         return read_json(path) if path.is_file() else None
 
-    def _ranks(self, cell: Cell) -> Path:
+    def _found(self, cell: Cell) -> Path:
         return self._cells / f"{cell.id}.npz"
 
     def _failure(self, cell: Cell) -> Path:
         return self._cells / f"{cell.id}.failed.json"
+
+
+def _write_words(path: Path, asked: Asked, words: Words) -> None:
+    """What was said, in order, and a row of values a metric."""
+    about = {"protocol": asked.named(), "metrics": list(words.scores), "items": words.of_items, "users": words.of_users}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, about=np.asarray(json.dumps(about)), values=np.stack(list(words.scores.values())))
+    atomic_write(path, buffer.getvalue())
+
+
+def _read_words(path: Path, asked: Asked) -> Words:
+    """What `_write_words` wrote.
+
+    Raises:
+        ArtifactError: the file is damaged, or of other users.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as stored:
+            about, values = json.loads(str(stored["about"])), stored["values"]
+        metrics, of_items, of_users = (list(map(str, about[name])) for name in ("metrics", "items", "users"))
+        fits = about["protocol"] == asked.named() and len(of_items) == len(of_users) == asked.users
+        if not fits or values.dtype != np.float64 or values.shape != (len(metrics), asked.users):
+            raise ValueError(f"{values.dtype} of shape {values.shape} for {asked.users} users")
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ArtifactError(
+            f"{path} does not hold what users were told ({error}); remove it to measure again."
+        ) from error
+    return Words(dict(zip(metrics, values, strict=True)), of_items, of_users)
 
 
 def curve(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -9,13 +9,20 @@ from pydantic import Field
 from allmrec.core.config import Config
 
 __all__ = [
+    "ALL",
+    "COLD",
+    "WARM",
     "ColdItemsConfig",
     "ColdUsersConfig",
     "CrossDomainConfig",
     "FewShotConfig",
     "ScenarioConfig",
     "StandardConfig",
+    "groups_of",
 ]
+
+ALL, COLD, WARM = "all users", "cold items", "warm items"
+"""Groups of users; every scenario has the first."""
 
 
 class StandardConfig(Config):
@@ -67,3 +74,8 @@ class CrossDomainConfig(Config):
 ScenarioConfig = Annotated[
     StandardConfig | ColdItemsConfig | ColdUsersConfig | FewShotConfig | CrossDomainConfig, Field(discriminator="kind")
 ]
+
+
+def groups_of(config: ScenarioConfig) -> tuple[str, ...]:
+    """The groups of users that a scenario has figures of."""
+    return (ALL, COLD, WARM) if isinstance(config, ColdItemsConfig) else (ALL,)

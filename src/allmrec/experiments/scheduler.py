@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from allmrec.core.errors import ArtifactError
@@ -17,7 +18,8 @@ from allmrec.data.build import prepare_source
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, Prepared
 from allmrec.experiments.cross_domain import check_across
-from allmrec.experiments.plan import Plan
+from allmrec.experiments.genres import check_genres, check_speaks
+from allmrec.experiments.plan import BASE, Plan
 from allmrec.experiments.results import Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.stage_store import StageStore
@@ -26,6 +28,7 @@ from allmrec.pipeline.run import Log
 __all__ = ["Waiting", "all_cells", "data_folders", "run_cells"]
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_LAST_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,15 @@ def all_cells(plan: Plan, folders: dict[str, Path]) -> list[Waiting]:
     Raises:
         ConfigError, DataError, ArtifactError: a cell cannot be; the message names it.
     """
-    for cell_config in plan.scenarios.values():
-        if isinstance(cell_config, CrossDomainConfig):
-            for _, system in plan.asked:
-                check_across(system)
+    if any(isinstance(scenario, CrossDomainConfig) for scenario in plan.scenarios.values()):
+        for _, system in plan.asked:
+            check_across(system)
     prepared = Prepared(plan, {name: InteractionDataset.load(folder) for name, folder in folders.items()})
+    if plan.ask == "genres":
+        for variant, system in plan.asked:
+            check_speaks(system, variant != BASE and plan.variants[variant].exchanged_vectors)
+        for name, dataset in prepared.datasets.items():
+            check_genres(name, dataset)
     return [Waiting(cell, prepared.key(cell), frozenset(prepared.stages(cell))) for cell in prepared.cells]
 
 
@@ -157,7 +164,10 @@ def _note_failure(folder: Path, cell: Cell, code: int) -> None:
     if results.failure(cell) is None:
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
         hint = "; the system ends processes so when memory runs out" if code == -signal.SIGKILL else ""
-        results.fail(cell, {"message": f"The cell's process {how}{hint}.", "traceback": "", "date": ""})
+        lines = (folder / "logs" / f"{cell.id}.log").read_text("utf-8", errors="replace").splitlines()
+        last = "\n".join(["The last it said:", *lines[-_LAST_LINES:]]) if lines else ""
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        results.fail(cell, {"message": f"The cell's process {how}{hint}.", "traceback": last, "date": date})
 
 
 def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -8,20 +8,18 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int16
 
 from allmrec.data.provenance import Summary
 from allmrec.evaluation.intervals import Estimate
-from allmrec.evaluation.metrics import metric_values
-from allmrec.evaluation.rank_files import MISS, NOT_ASKED
+from allmrec.experiments.answers import GENRE_QUESTIONS, RANKED, Ranks, Words, genre_metrics, lost
 from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
 from allmrec.experiments.plan import BASE, Claim, Plan
 from allmrec.experiments.results import AskedUsers, CellResult
+from allmrec.experiments.scenario_config import ALL
 
-__all__ = ["METRICS", "ClaimResult", "Row", "Section", "sections_of"]
-
-METRICS = ("Hit@1", "NDCG@10", "MRR")
+__all__ = ["ClaimResult", "Row", "Section", "TableKind", "claimed", "sections_of", "table_kinds", "verdict"]
 
 Verdict = Literal["holds", "does not hold", "not shown"]
 
@@ -45,15 +43,24 @@ class Row:
     @cached_property
     def answered(self) -> Bool[np.ndarray, " users"]:
         """Users whom every seed was asked about."""
-        found: Bool[np.ndarray, " users"] = np.all([cell.ranks != NOT_ASKED for cell in self.cells], axis=0)
+        found: Bool[np.ndarray, " users"] = np.all([cell.found.answered for cell in self.cells], axis=0)
         return found
+
+    @cached_property
+    def ranks(self) -> Int16[np.ndarray, "seeds users"] | None:
+        """Each seed's ranks, as `rank_files` stores them; none of a row that answers in words."""
+        found = [cell.found.ranks for cell in self.cells if isinstance(cell.found, Ranks)]
+        return np.stack(found) if found else None
+
+    @property
+    def words(self) -> Words | None:
+        """What the first seed said; none of a row that ranks."""
+        found = self.cells[0].found
+        return found if isinstance(found, Words) else None
 
     def values(self, metric: str) -> Float64[np.ndarray, "seeds users"]:
         """Each seed's and user's value; nothing useful where the user was not asked."""
-        rows = [
-            np.where(cell.ranks == MISS, np.inf, np.maximum(cell.ranks, 1).astype(np.float64)) for cell in self.cells
-        ]
-        return np.stack([metric_values(ranks)[metric] for ranks in rows])
+        return np.stack([cell.found.values(metric) for cell in self.cells])
 
     def users(self, group: str) -> Bool[np.ndarray, " users"]:
         """Users of a group whom every seed was asked about."""
@@ -89,7 +96,7 @@ class ClaimResult:
     Attributes:
         claim: the claim.
         verdict: whether its direction holds; `not shown` where the interval leaves both open.
-        difference: what it was read from.
+        difference: what it was read from; the figure itself where the claim compares with 0.
         users, seeds: over how many.
     """
 
@@ -100,6 +107,48 @@ class ClaimResult:
     seeds: int
 
 
+@dataclass(frozen=True)
+class TableKind:
+    """Which figures stand in a table.
+
+    Attributes:
+        title: of the table.
+        about: what a reader must know of it; empty: nothing.
+        group: users whom it is about.
+        head, metric: the column that rows are sorted and drawn by.
+        more: further columns, heads and metrics.
+    """
+
+    title: str
+    about: str
+    group: str
+    head: str
+    metric: str
+    more: tuple[tuple[str, str], ...]
+
+
+def table_kinds(plan: Plan, groups: Sequence[str]) -> list[TableKind]:
+    """The tables of a section.
+
+    Args:
+        plan: says what was asked.
+        groups: of users.
+    """
+    if plan.ask == "genres":
+        found = []
+        for group in groups:
+            for question, about in GENRE_QUESTIONS.items():
+                precision, above, named = genre_metrics(question)
+                title = question if group == ALL else f"{question}: {group}"
+                further = (("above the base rate", above), ("genres named", named))
+                found.append(TableKind(title, about, group, "precision", precision, further))
+        return found
+    first, *others = RANKED
+    names = [*others, *(lost(metric) for metric in ("Hit@1", "NDCG@10") if plan.order_test)]
+    more = tuple((name, name) for name in names)
+    return [TableKind(group, "", group, first, first, more) for group in groups]
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """One data set in one scenario.
@@ -107,6 +156,7 @@ class Section:
     Attributes:
         data, scenario: names in the plan.
         groups: groups of users, the first of which is everybody.
+        kinds: its tables.
         rows: in the order of the plan.
         reference: the row that others are compared with; none where it is not done.
         theirs: the paper's set that stands beside; empty where none does.
@@ -117,6 +167,7 @@ class Section:
     data: str
     scenario: str
     groups: tuple[str, ...]
+    kinds: tuple[TableKind, ...]
     rows: tuple[Row, ...]
     reference: Row | None
     theirs: str = ""
@@ -174,9 +225,9 @@ def _section(
         sets = paper_sets(plan.paper.table)
         theirs = plan.data[data].nearest or (nearest_set(summaries[data], sets) if data in summaries else "")
         names = {group: plan.paper.scenarios.get(scenario, group) for group in groups}
-    claims = [_claimed(claim, rows, groups) for claim in plan.claims if claim.scenario in (None, scenario)]
+    claims = [claimed(claim, rows, groups) for claim in plan.claims if claim.scenario in (None, scenario)]
     return Section(
-        data, scenario, groups, tuple(rows.values()), rows.get(plan.reference), theirs, names,
+        data, scenario, groups, tuple(table_kinds(plan, groups)), tuple(rows.values()), rows.get(plan.reference), theirs, names,
         tuple(claim for claim in claims if claim is not None),
     )  # fmt: skip
 
@@ -190,13 +241,20 @@ def _told_apart(rows: dict[str, Row]) -> dict[str, Row]:
     }
 
 
-def _claimed(claim: Claim, rows: Mapping[str, Row], groups: Sequence[str]) -> ClaimResult | None:
+def claimed(claim: Claim, rows: Mapping[str, Row], groups: Sequence[str]) -> ClaimResult | None:
     """What became of a claim; none where one of its rows, or its group, is not there."""
-    better, than = rows.get(claim.better), rows.get(claim.than)
-    if better is None or than is None or claim.group not in groups:
+    better = rows.get(claim.better)
+    if better is None or claim.group not in groups:
         return None
-    difference = better.less(than, claim.metric, claim.group, claim.times)
-    if difference is None:
+    if claim.than is None:
+        figure = better.figure(claim.metric, claim.group)
+        if figure is None:
+            return None
+        users = int(better.users(claim.group).sum())
+        return ClaimResult(claim, verdict(claim, figure), figure, users, len(better.cells))
+    than = rows.get(claim.than)
+    difference = None if than is None else better.less(than, claim.metric, claim.group, claim.times)
+    if than is None or difference is None:
         return None
     users = int((better.users(claim.group) & than.users(claim.group)).sum())
     seeds = len({cell.cell.seed for cell in better.cells} & {cell.cell.seed for cell in than.cells})
@@ -208,6 +266,8 @@ def verdict(claim: Claim, difference: Estimate) -> Verdict:
     if claim.says == "above":
         return "holds" if difference.low > 0 else "does not hold" if difference.high < 0 else "not shown"
     margin = claim.margin
+    if claim.says == "not above":
+        return "holds" if difference.high <= margin else "does not hold" if difference.low > margin else "not shown"
     if -margin <= difference.low and difference.high <= margin:
         return "holds"
     return "does not hold" if difference.low > margin or difference.high < -margin else "not shown"

@@ -14,6 +14,7 @@ from torch import nn
 
 from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
+from allmrec.core.progress import progress_bar
 from allmrec.llm.language_model import LanguageModel
 from allmrec.prompting.questions import GENRES, PROFILE, REASON, ItemQuestion, Question, UserQuestion
 from allmrec.prompting.splicing import SplicedPrompts
@@ -106,6 +107,7 @@ class Explainer:
         items: Sequence[int] | None = None,
         batch_size: int = 8,
         shuffle: np.random.Generator | None = None,
+        description: str = "",
     ) -> list[str]:
         """The answers' first lines, many at a time.
 
@@ -115,6 +117,7 @@ class Explainer:
             batch_size: answers that are decoded together.
             shuffle: give every query another one's user vector and every item's slot another one's content, with the
                 words as they are. What is then said as well was not said because of the vectors.
+            description: what a progress bar says; empty: there is none.
 
         Raises:
             ConfigError: a prompt does not fit, or there is nobody to exchange vectors with.
@@ -131,13 +134,15 @@ class Explainer:
             embed = self._embed_with_others(shuffle)
         texts: dict[int, str] = {}
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
-        for start in range(0, len(order), batch_size):
-            numbers = order[start : start + batch_size]
-            with torch.inference_mode():
-                spliced = embed([prompts[n] for n in numbers], [whose[n] for n in numbers])
-            limits = [config.max_new_tokens] * len(numbers)
-            found = greedy_answers(lm, spliced, limits, config.repetition_penalty)
-            texts |= {n: "".join(_first_line([answer.text])) for n, answer in zip(numbers, found, strict=True)}
+        with progress_bar(description, len(order), silent=not description) as bar:
+            for start in range(0, len(order), batch_size):
+                numbers = order[start : start + batch_size]
+                with torch.inference_mode():
+                    spliced = embed([prompts[n] for n in numbers], [whose[n] for n in numbers])
+                limits = [config.max_new_tokens] * len(numbers)
+                found = greedy_answers(lm, spliced, limits, config.repetition_penalty)
+                texts |= {n: "".join(_first_line([answer.text])) for n, answer in zip(numbers, found, strict=True)}
+                bar.advance(len(numbers))
         return [texts[n] for n in range(len(prompts))]
 
     def _prompt(self, query: Query, item: int | None) -> TokenisedPrompt:
