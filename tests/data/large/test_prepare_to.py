@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from allmrec.core.errors import AllmrecError, ConfigError, MissingExtraError
 from allmrec.data import InteractionDataset, PrepareConfig
-from allmrec.data.files import delimited_parts, lines
+from allmrec.data.files import delimited_parts, lines, records
 from allmrec.data.large import prepare_to
 from allmrec.data.large import store as store_module
 
@@ -66,6 +66,16 @@ def assert_same(
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few lines, so that small files have several."""
     monkeypatch.setattr(delimited_parts, "_PART", 1 << 17)
+    monkeypatch.setattr(store_module, "_ROWS", 3000)
+
+
+def small_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Blocks of a few lines of JSON, some of which the fast reader takes, and inserts of a few rows."""
+    monkeypatch.setattr(
+        records,
+        "line_blocks",
+        lambda path, problems, size=size, encoding=None: lines.line_blocks(path, problems, size, encoding),
+    )
     monkeypatch.setattr(store_module, "_ROWS", 7)
 
 
@@ -120,7 +130,8 @@ FILTERS = [
 
 @pytest.mark.parametrize("config", FILTERS)
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
-def test_amazon(tmp_path: Path, config: PrepareConfig, on_error: str) -> None:
+def test_amazon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: PrepareConfig, on_error: str) -> None:
+    small_blocks(monkeypatch, 256)
     mixed = [*REVIEWS]
     if on_error == "skip":
         random.Random(0).shuffle(mixed := [*REVIEWS, *BAD])  # noqa: S311  # no secret
@@ -278,7 +289,7 @@ RECORDS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    records=RECORDS,
+    drawn=RECORDS,
     repeats=st.sampled_from(["keep", "first", "last"]),
     core=st.integers(0, 3),
     passes=st.sampled_from(["one", "all"]),
@@ -287,16 +298,15 @@ RECORDS = st.lists(
 def test_drawn_records(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    records: list[str],
+    drawn: list[str],
     repeats: Any,
     core: int,
     passes: Any,
     max_skipped: float | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("drawn")
-    # Several blocks, some of which the fast reader takes.
-    monkeypatch.setattr(lines, "_BLOCK", 64)
-    (folder / "log.jsonl").write_text("\n".join(records))
+    small_blocks(monkeypatch, 64)
+    (folder / "log.jsonl").write_text("\n".join(drawn))
     options = {"interactions": folder / "log.jsonl", "on_error": "skip", "max_skipped": max_skipped}
     assert_same(folder, "table", options, PrepareConfig(repeats=repeats, core=core, core_passes=passes))
 

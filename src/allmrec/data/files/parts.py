@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from allmrec.data.files.rows import Role
 
-__all__ = ["Collect", "Collector", "InMemory", "Part"]
+__all__ = ["Collect", "Collector", "InMemory", "Part", "is_number", "joined", "written"]
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,17 @@ def joined(chunks: list[pa.Array], role: Role) -> pa.Array:
         kind = pa.float64()
     else:
         kind = pa.large_string()
-        # Arrow writes 5.0 as 5, Python as it was.
-        chunks = [
-            pa.array([None if v is None else repr(v) for v in chunk.to_pylist()], kind) if is_number(chunk) else chunk
-            for chunk in chunks
-        ]
+        chunks = [written(chunk) if is_number(chunk) else chunk for chunk in chunks]
     chunks = [chunk.cast(kind, safe=False) for chunk in chunks]
     if role == "id":
         # Ids come again and again, so that each is kept once.
         return pa.chunked_array(chunks, kind).dictionary_encode().combine_chunks()
     return pa.concat_arrays(chunks)
+
+
+def written(numbers: pa.Array) -> pa.Array:
+    """Numbers as text. Arrow writes 5.0 as 5, Python as it was."""
+    return pa.array([None if value is None else repr(value) for value in numbers.to_pylist()], pa.large_string())
 
 
 def is_number(chunk: pa.Array) -> bool:

@@ -27,7 +27,7 @@ from allmrec.data.large.filters import filtered, numbered
 from allmrec.data.large.store import Store, StoredColumns, duckdb_errors
 from allmrec.data.large.write import kept_items, number_users, write_parts
 from allmrec.data.prepare_config import PrepareConfig
-from allmrec.data.provenance import Provenance, Summary
+from allmrec.data.provenance import Provenance, Step, Summary
 from allmrec.data.source_files import hashes_beside, source_options, source_paths
 from allmrec.data.sources import SOURCES, AmazonConfig, TableConfig
 from allmrec.data.sources.amazon import read_metadata, read_reviews
@@ -100,9 +100,7 @@ def prepare_to(
         dataset.save(folder)
         return Prepared(folder, chosen, dataset.summary(), dataset.provenance)
     limit = memory_limit or default_limit()
-    threads = (
-        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
-    )
+    threads = threads or _cores()
     with atomic_directory(folder) as new:
         work = new / "work"
         work.mkdir()
@@ -123,7 +121,12 @@ def prepare_to(
     return Prepared(folder, chosen, summary, provenance)
 
 
-def _kept(raw: RawData, log: StoredLog, config: PrepareConfig) -> tuple[list[Any], tuple[str, ...]]:
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _kept(raw: RawData, log: StoredLog, config: PrepareConfig) -> tuple[list[Step], tuple[str, ...]]:
     """What each step left, and what there is to say of items without a row."""
     few_join: tuple[str, ...] = ()
     if raw.items is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from allmrec.core.errors import ConfigError, MissingExtraError, NoSpaceError
 from allmrec.data.files import Part, Role, Rows
-from allmrec.data.files.parts import joined
+from allmrec.data.files.parts import is_number, joined, written
 
 if TYPE_CHECKING:
     import duckdb
@@ -55,12 +56,14 @@ class Store:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
-        self.folder = folder
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._tables = {"log"}
         self.sql: duckdb.DuckDBPyConnection = duckdb.connect(str(folder / "log.duckdb"), config=config)
         self.sql.execute("SET enable_progress_bar = false")
 
     def close(self) -> None:
         """Close the database, whose file may then be removed."""
+        self._pool.shutdown()  # a part may still be on its way
         self.sql.close()
 
     def collect(self, wanted: Mapping[str, Role]) -> Collecting:
@@ -93,11 +96,15 @@ class Store:
         """Append rows to a table, which is made by its first rows."""
         self.sql.register("incoming", table)
         try:
-            there = self.one(f"SELECT count(*) FROM duckdb_tables() WHERE table_name = '{name}'")[0]
-            verb = f"INSERT INTO {name}" if there else f"CREATE TABLE {name} AS"
+            verb = f"INSERT INTO {name}" if name in self._tables else f"CREATE TABLE {name} AS"
             self.sql.execute(f"{verb} SELECT * FROM incoming")
+            self._tables.add(name)
         finally:
             self.sql.unregister("incoming")
+
+    def insert_beside(self, name: str, table: pa.Table) -> Future[None]:
+        """The same in another thread; no other query may run meanwhile."""
+        return self._pool.submit(self.insert, name, table)
 
 
 class Collecting:
@@ -113,7 +120,6 @@ class Collecting:
         self._lines = Lines()
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
-        self._pool = ThreadPoolExecutor(max_workers=1)
         self._last: Future[None] | None = None
         fields = [
             f"{field} {_SQL_TYPES[kind]}"
@@ -135,10 +141,15 @@ class Collecting:
         arrays: dict[str, pa.Array] = {}
         for place, (name, role) in enumerate(self._wanted.items()):
             array = part.arrays.get(name, pa.nulls(n))
+            if is_number(array) and array.type not in _SQL_TYPES:
+                array = written(array)  # beyond 64 bits with a sign; a column that has such is text in memory too
             if not pa.types.is_null(array.type):
                 self._kinds[name].add(array.type)
             stored = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
-            for field, kind in _fields(place, role).items():
+            fields = _fields(place, role)
+            if stored.type not in fields.values() and not pa.types.is_null(stored.type):
+                raise TypeError(f"column {name!r} has type {stored.type}; expected one of {list(fields.values())}")
+            for field, kind in fields.items():
                 arrays[field] = stored if stored.type == kind else pa.nulls(n, kind)
         self._waiting.append(pa.table(arrays))
         self._n_waiting += n
@@ -150,7 +161,6 @@ class Collecting:
         self._flush()
         if self._last is not None:
             self._last.result()
-        self._pool.shutdown()
         return StoredColumns(self._store, self._wanted, self._kinds, [name for name in self._wanted if name in names])
 
     def lines(self) -> Sequence[int]:
@@ -165,7 +175,7 @@ class Collecting:
         self._waiting, self._n_waiting = [], 0
         if self._last is not None:
             self._last.result()
-        self._last = self._pool.submit(self._store.insert, "log", table)
+        self._last = self._store.insert_beside("log", table)
 
 
 class StoredColumns(Mapping[str, pa.Array]):
@@ -218,7 +228,9 @@ class Lines(Sequence[int]):
 
     def append(self, part: Sequence[int]) -> None:
         """Take the lines of the next rows."""
-        self._parts.append(part)
+        if part and part[-1] - part[0] + 1 == len(part):
+            part = range(part[0], part[-1] + 1)
+        self._parts.append(part if isinstance(part, range) else array("q", part))
         self._ends.append(len(self) + len(part))
 
     def __len__(self) -> int:
@@ -254,8 +266,9 @@ def _as_it_was(batch: pa.RecordBatch, role: Role, kinds: set[pa.DataType]) -> pa
     if kinds == {pa.int64(), pa.float64()}:
         return pc.coalesce(floating, whole.cast(pa.float64(), safe=False))
     values = zip(whole.to_pylist(), floating.to_pylist(), texts.to_pylist(), strict=True)
-    written = [text if text is not None else _written(w if w is not None else f) for w, f, text in values]
-    return pa.array(written, pa.large_string())
+    return pa.array(
+        [text if text is not None else _written(w if w is not None else f) for w, f, text in values], pa.large_string()
+    )
 
 
 def _written(number: float | None) -> str | None:
