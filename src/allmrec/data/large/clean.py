@@ -105,18 +105,16 @@ class _Cleaner:
         self.values[word] = f"({value} // {ticks})"
         return 1
 
-    def finish(self) -> int:
-        """Make the view `clean`; gives the number of good rows."""
+    def finish(self) -> None:
+        """Make the view `clean`."""
         good = self.checks.good
-        n_good = int(np.count_nonzero(good))
-        if n_good < len(good):
+        if not good.all():
             self._beside("good", pa.array(good))
         else:
             self.values["good"] = "true"
         joins = "".join(f" JOIN {table} ON {table}.row = log.rowid" for table in self.beside)
         values = ", ".join(f"{value} AS {word}" for word, value in self.values.items())
         self.store.sql.execute(f"CREATE VIEW clean AS SELECT log.rowid AS row, {values} FROM log{joins}")
-        return n_good
 
     def _beside(self, word: str, values: pa.Array) -> None:
         """Store checked values in a table of their own."""
@@ -201,8 +199,9 @@ def take_stored(
     ticks = 1 if time is None else cleaner.times(time, "time", date_order, unit, units_a_second)
     if position is not None:
         cleaner.times(position, "position", None, "any", 1)
-    n_good = cleaner.finish()
+    n_good = int(np.count_nonzero(cleaner.checks.good))
     require_some(n_good, rows.path, problems)
+    cleaner.finish()
     return StoredLog(
         store=cleaner.store,
         n_rows=rows.n_rows,

@@ -205,6 +205,7 @@ class StoredColumns(Mapping[str, pa.Array]):
         role, kinds = self._wanted[name], self.kinds[name]
         query = f"SELECT {', '.join(self.fields(name))} FROM log ORDER BY rowid"
         chunks = [_as_it_was(batch, role, kinds) for batch in self.store.batches(query)]
+        chunks = chunks or [pa.array([], pa.large_string())]  # no row at all
         return joined(chunks, role) if _stamp(kinds) is None else pa.concat_arrays(chunks)
 
     def fields(self, name: str) -> list[str]:
