@@ -18,7 +18,8 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 SUPPORTED = ("amazon", "table")
 
 # What the reader in memory takes at its peak for each byte of a file, by ending. Records of JSON leave out most of their
-# bytes (benchmarks/results/prepare-large.json); a delimited file lies in memory twice while it is read, and Parquet unpacks.
+# bytes: about half of a file of reviews was measured (benchmarks/results/prepare-speed.json). The others are estimates: a
+# delimited file lies in memory twice beside its columns, and Parquet unpacks.
 _TIMES = {".csv": 4.0, ".tsv": 4.0, ".tab": 4.0, ".txt": 4.0, ".parquet": 8.0, ".pq": 8.0}
 _TIMES_RECORDS = 1.0
 # A log packs to a tenth or so.
