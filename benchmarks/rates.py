@@ -137,7 +137,7 @@ def rates() -> dict[str, Rate]:
     add(
         "serve.cf",
         "request-speed.json",
-        "requests a second of as many",
+        "requests a second",
         "SASRec, requests gathered",
         lambda r: _of(r["rows"], "SASRec")["together"],
         lambda r: _of(r["rows"], "SASRec"),
@@ -162,7 +162,7 @@ def rates() -> dict[str, Rate]:
     add(
         f"serve:{_OPT}",
         opt,
-        "requests a second of as many",
+        "requests a second",
         "20 candidates in the paper's form, 8 users at once, random weights",
         lambda r: _form(r, "score, 8 users at once"),
         whole,
@@ -203,7 +203,7 @@ def rates() -> dict[str, Rate]:
     add(
         f"serve:{_SMOL}",
         "request-speed.json",
-        "requests a second of as many",
+        "requests a second",
         "A-LLMRec with 20 candidates",
         lambda r: _of(r["rows"], "A-LLMRec")["together"],
         lambda r: _of(r["rows"], "A-LLMRec"),

@@ -49,7 +49,7 @@ def test_cards_share_what_was_measured_on_a_card() -> None:
 
 def test_requests_keep_machines_busy() -> None:
     rates = {
-        "serve.cf": rate(50, "requests a second of as many"),
+        "serve.cf": rate(50, "requests a second"),
         "search.exact": rate(100, "users × million items a second"),
     }
     busy = {row.what: row.machines for row in plan_rows(SIZE, rates) if row.machines is not None}

@@ -62,7 +62,7 @@ class Row:
     Attributes:
         part: data, training, retrieval, scoring or serving.
         what: the work.
-        when: once, each time it is done anew, or online: for each request.
+        when: once, each time it is done anew, or online, for each request.
         seconds: of all its machines; None where no rate was measured, or where a row is of memory or of machines.
         bytes: of memory or disk; None where nothing was measured or computed.
         machines: how many are busy, of an online row.
@@ -254,7 +254,7 @@ class _Plan:
             return Row(part, what, "online", _no_rate(name) + note, bytes=held)
         _, kind = self._shared(rate)
         formula = f"{self.size.requests:.3g} requests a second" + (f" × {amount:.3g} {called}" if called else "")
-        formula += f" / {rate.value:,.4g} {rate.unit} {kind}"
+        formula += f" / {rate.value:,.4g} {rate.unit} of each {kind.removesuffix('s')}"
         return Row(part, what, "online", formula + note, None, held, self.size.requests * amount / rate.value, name)
 
     def _memory(self, name: str | None) -> tuple[float | None, str]:

@@ -311,7 +311,7 @@ def test_drawn_records(
     assert_same(folder, "table", options, PrepareConfig(repeats=repeats, core=core, core_passes=passes))
 
 
-def test_more_than_memory_is_spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_memory_limit_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "_ROWS", 1 << 18)
     rng = np.random.default_rng(0)
     n = 600_000
