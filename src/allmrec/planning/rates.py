@@ -40,5 +40,5 @@ class Rate(BaseModel):
 
 def read_rates() -> Mapping[str, Rate]:
     """The rates that come with the package, by name."""
-    text = files(__package__).joinpath(RATES).read_text(encoding="utf-8")
+    text = files("allmrec.planning").joinpath(RATES).read_text(encoding="utf-8")
     return TypeAdapter(dict[str, Rate]).validate_json(text)

@@ -148,7 +148,9 @@ def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems
         quoting = len(delimiter) == 1
     if quoting and len(delimiter) != 1:
         raise ConfigError(f"{path}: quoting needs a delimiter of one character; found {delimiter!r}.")
-    read = read_delimited if collect is InMemory else partial(read_delimited_parts, collect=collect)
+    read: Callable[..., Rows] = (
+        read_delimited if collect is InMemory else partial(read_delimited_parts, collect=collect)
+    )
     return read(
         path,
         wanted,
