@@ -229,6 +229,11 @@ def test_tables(tmp_path: Path, name: str, on_error: str) -> None:
     )
 
 
+def test_one_column_as_user_and_item(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(TABLES["plain.csv"])
+    assert "error" not in assert_same(tmp_path, "table", {"interactions": tmp_path / "log.csv", "item": "user_id"})
+
+
 def test_a_table_with_items(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_bytes(TABLES["plain.csv"])
     (tmp_path / "items.csv").write_text("item_id,title,genres\ni4,Four,a|b\ni1,One,\ni8,Eight,c\n")

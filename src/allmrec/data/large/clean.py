@@ -70,8 +70,8 @@ class _Cleaner:
     def ids(self, name: str, word: str) -> None:
         """A column of ids."""
         (field,) = self.stored.fields(name)
-        if self._usual_ids(field):
-            self.values[word], self.names[word] = f"log.{field}", f"names_{field}"
+        if self._usual_ids(field, f"names_{word}"):
+            self.values[word], self.names[word] = f"log.{field}", f"names_{word}"
             return
         self._beside(word, id_column(self.checks, name, word).dictionary_decode())
 
@@ -125,9 +125,8 @@ class _Cleaner:
         self.beside.append(table)
         self.values[word] = f"{table}.value"
 
-    def _usual_ids(self, field: str) -> bool:
-        """Whether `id_column` would give a column back as it is."""
-        name = f"names_{field}"
+    def _usual_ids(self, field: str, name: str) -> bool:
+        """Whether `id_column` would give a column back as it is; makes a table with that name of its ids."""
         self.store.sql.execute(f"CREATE TABLE {name} AS SELECT DISTINCT {field} AS name FROM log")
         return all(_all_usual(batch.column(0)) for batch in self.store.batches(f"SELECT name FROM {name}"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +62,7 @@ class Store:
 
     def close(self) -> None:
         """Close the database, whose file may then be removed."""
-        self._pool.shutdown()  # a part may still be on its way
+        self._pool.shutdown()  # rows may still be on their way
         self.sql.close()
 
     def collect(self, wanted: Mapping[str, Role]) -> Collecting:
@@ -103,8 +102,12 @@ class Store:
             self.sql.unregister("incoming")
 
     def insert_beside(self, name: str, table: pa.Table) -> Future[None]:
-        """The same in another thread; no other query may run meanwhile."""
+        """The same in another thread; no other query may run before `settle`."""
         return self._pool.submit(self.insert, name, table)
+
+    def settle(self) -> None:
+        """Wait until all rows that were handed over are in their tables."""
+        self._pool.submit(int).result()  # one thread, which takes one after the other
 
 
 class Collecting:
@@ -126,6 +129,7 @@ class Collecting:
             for place, role in enumerate(self._wanted.values())
             for field, kind in _fields(place, role).items()
         ]
+        store.settle()  # what another collector began, which its reader gave up
         store.sql.execute("DROP TABLE IF EXISTS log")
         store.sql.execute(f"CREATE TABLE log ({', '.join(fields)})")
 
@@ -307,6 +311,6 @@ def duckdb_errors(output: Path, memory_limit: int) -> Iterator[None]:
             "(--memory-limit, such as 4GB)."
         ) from error
     except duckdb.IOException as error:
-        if "space" in str(error).lower() or errno.errorcode.get(getattr(error, "errno", 0) or 0) == "ENOSPC":
+        if "no space" in str(error).lower():
             raise NoSpaceError(output, f"the database beside it found no room ({error})") from error
         raise
