@@ -19,6 +19,7 @@ VERBS = [
     "evaluate",
     "experiment",
     "import-backbone",
+    "plan",
     "prepare",
     "pretrain",
     "recommend",

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         CONSOLE.rule("Data: MovieLens-100K")
         dataset = prepare_source("movielens", {"directory": packaged_path("movielens-100k")})
         dataset.save(data)
-        show_summary(dataset)
+        show_summary(dataset.summary(), dataset.provenance)
         CONSOLE.rule("Training")
         config = checked_settings(load_recipe("demo", changes))
         run = Run.create(output, dataset, config, chosen_device(device))

@@ -22,6 +22,7 @@ __all__ = ["register"]
 _EXTRAS = (
     ("gguf", "gguf", "language models that come as GGUF files"),
     ("bitsandbytes", "quantised", "language models in int8 and int4"),
+    ("duckdb", "duckdb", "preparing files that are larger than memory"),
     ("faiss", "index", "an approximate index of a large catalogue"),
     ("bm25s", "bm25", "the BM25 baseline"),
     ("peft", "lora", "the TALLRec baseline"),

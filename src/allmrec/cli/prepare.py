@@ -12,9 +12,10 @@ from rich.table import Table
 from allmrec.cli.options import CONSOLE, announce
 from allmrec.cli.prepare_options import Layouts, Shared, SharedBesidePreset, said, with_groups
 from allmrec.core.errors import ConfigError
-from allmrec.data.build import PrepareConfig, prepare_source
+from allmrec.data.build import PrepareConfig
 from allmrec.data.files import shown
-from allmrec.data.interactions import InteractionDataset
+from allmrec.data.large import prepare_to
+from allmrec.data.provenance import Provenance, Summary
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
 from allmrec.recipes.files import parse_changes
@@ -171,7 +172,7 @@ def _plain(source: str) -> Callable[..., None]:
         if unknown:
             raise ConfigError(f"The source {source!r} does not know --{unknown[0].replace('_', '-')}; leave it out.")
         reading = {name: value for name, value in shared.reading().items() if name in fields}
-        _write(source, {**options, **reading}, output, shared.filters())
+        _write(source, {**options, **reading}, output, shared, shared.filters())
 
     return verb
 
@@ -186,24 +187,26 @@ def _prepare(
 ) -> None:
     asked = "" if preset is None else f" --words {','.join(preset.words)}"
     filters = shared.filters(preset.prepare if preset else None)
-    _write(source, {**options, **shared.reading()}, output, filters, asked)
+    _write(source, {**options, **shared.reading()}, output, shared, filters, asked)
 
 
-def _write(source: str, options: Mapping[str, Any], output: Path, filters: PrepareConfig, asked: str = "") -> None:
+def _write(
+    source: str, options: Mapping[str, Any], output: Path, shared: Shared, filters: PrepareConfig, asked: str = ""
+) -> None:
     """Read a source and write the data set; `asked` is what the next command should say beside the data."""
     if output.exists() and not (output / "manifest.json").is_file() and any(output.iterdir()):
         raise ConfigError(f"{output} exists and is no data set of allmrec. Give another folder with -o.")
     with CONSOLE.status("Reading …"):
-        dataset = prepare_source(source, options, filters)
-        dataset.save(output)
-    show_summary(dataset)
+        done = prepare_to(output, source, options, filters, shared.engine, shared.limit())
+    if done.engine == "duckdb":
+        announce("  prepared by DuckDB (--engine)")
+    show_summary(done.summary, done.provenance)
     train = f"allmrec train {output} -o runs/{output.name}{asked}"
     announce(f"Written: {output}\nNext: {train}   # without a GPU: --recipe cpu")
 
 
-def show_summary(dataset: InteractionDataset) -> None:
-    """Print the data set's size as the paper's Table 2 does, and what was left out."""
-    summary = dataset.summary()
+def show_summary(summary: Summary, about: Provenance) -> None:
+    """Print a data set's size as the paper's Table 2 does, and what was left out."""
     table = Table("users", "items", "interactions", "per user", "density", "no title", "no description")
     table.add_row(
         f"{summary.users:,}",
@@ -215,7 +218,6 @@ def show_summary(dataset: InteractionDataset) -> None:
         f"{summary.items_without_description:,}",
     )
     CONSOLE.print(table)
-    about = dataset.provenance
     for step in about.steps[1:]:
         announce(f"  {step}")
     for file, columns in about.columns.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,9 +12,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from allmrec.core.config import parse_config
+from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
 
-__all__ = ["Layouts", "Shared", "SharedBesidePreset", "said", "with_groups"]
+__all__ = ["Layouts", "Shared", "SharedBesidePreset", "bytes_of", "said", "with_groups"]
 
 # What a shell has no easy way to write.
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|"}
@@ -59,6 +61,21 @@ class Shared:
             "--max-unpacked", min=1, help="MiB that gzip or Parquet may unpack to at over 100 times. Default: 512."
         ),
     ] = None
+    engine: Annotated[
+        Literal["auto", "memory", "duckdb"],
+        typer.Option("--engine", help="What prepares; auto: DuckDB where the files need over half of the free memory."),
+    ] = "auto"
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            help="What DuckDB may take, such as 4GB; the rest goes to disk. Default: half of what is free.",
+        ),
+    ] = None
+
+    def limit(self) -> int | None:
+        """The memory limit in bytes, None where nothing was said."""
+        return None if self.memory_limit is None else bytes_of(self.memory_limit, "--memory-limit")
 
     def filters(self, preset: Mapping[str, Any] | None = None) -> PrepareConfig:
         """Which interactions and items remain. What was said outweighs the preset."""
@@ -116,6 +133,19 @@ class Layouts:
             if "delimiter" in given:
                 given["delimiter"] = _DELIMITERS.get(given["delimiter"], given["delimiter"])
         return {"layout": layout, **({"items_layout": layout | items} if items else {})}
+
+
+def bytes_of(text: str, option: str) -> int:
+    """A size such as 4GB or 512MiB in bytes; without a unit it is in bytes.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I?)B?", text.strip().upper())
+    if found is None:
+        raise ConfigError(f"{option} is {text!r}; expected a size such as 4GB or 512MiB.")
+    unit = 1024 if found[3] else 1000
+    return int(float(found[1]) * unit ** " KMGT".index(found[2] or " "))
 
 
 def said(**options: Any) -> dict[str, Any]:

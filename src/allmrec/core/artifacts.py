@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor
 from allmrec.core.errors import ArtifactError, NoSpaceError
 
 __all__ = [
+    "ContentDigest",
     "atomic_directory",
     "atomic_write",
     "content_hash",
@@ -289,17 +290,47 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
 
 def content_hash(*parts: bytes | str | np.ndarray) -> str:
     """SHA-256, in hex, over parts in order. Each part's kind, shape and length count, so parts cannot run together."""
-    digest = hashlib.sha256()
+    digest = ContentDigest()
     for part in parts:
         if isinstance(part, np.ndarray):
-            data = np.ascontiguousarray(part).tobytes()
-            head = f"array {part.dtype.str} {part.shape} "
+            # A view, not a copy: an array may lie in a file that is larger than memory.
+            digest.array(
+                part.dtype, part.shape, [memoryview(np.ascontiguousarray(part)).cast("B")] if part.size else []
+            )
+        elif isinstance(part, str):
+            data = part.encode()
+            digest.text(len(data), [data])
         else:
-            data = part.encode() if isinstance(part, str) else part
-            head = f"{type(part).__name__} {len(data)} "
-        digest.update(head.encode())
-        digest.update(data)
+            digest.data(part)
     return digest.hexdigest()
+
+
+class ContentDigest:
+    """The same hash for parts that come in pieces, because they are too large for memory."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], pieces: Iterable[bytes | memoryview]) -> None:
+        """Add an array of that type and shape, whose bytes are these pieces."""
+        self._part(f"array {dtype.str} {shape} ", pieces)
+
+    def text(self, size: int, pieces: Iterable[bytes | memoryview]) -> None:
+        """Add a text of so many bytes in UTF-8."""
+        self._part(f"str {size} ", pieces)
+
+    def data(self, data: bytes) -> None:
+        """Add bytes."""
+        self._part(f"{type(data).__name__} {len(data)} ", [data])
+
+    def hexdigest(self) -> str:
+        """The hash of all parts so far."""
+        return self._digest.hexdigest()
+
+    def _part(self, head: str, pieces: Iterable[bytes | memoryview]) -> None:
+        self._digest.update(head.encode())
+        for piece in pieces:
+            self._digest.update(piece)
 
 
 def file_hash(path: Path | str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int, Int64
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.config import Config, parse_config
-from allmrec.core.errors import AllmrecWarning, ConfigError, DataError
-from allmrec.data.catalogue import Catalogue
+from allmrec.core.errors import ConfigError, DataError
+from allmrec.data.describing import describe, join_warnings, provenance_of
 from allmrec.data.filtering import k_core, without_repeats
 from allmrec.data.interactions import InteractionDataset
-from allmrec.data.joining import require_joined
 from allmrec.data.prepare_config import PrepareConfig
-from allmrec.data.provenance import Provenance, SourceFile, Step
-from allmrec.data.source_files import hash_beside, source_options, source_paths
+from allmrec.data.provenance import Step
+from allmrec.data.source_files import hashes_beside, source_options
 from allmrec.data.sources import SOURCES
-from allmrec.data.sources.base import Numbers, RawData, RawInteractions, RawItems
-from allmrec.data.texts import clean_text
+from allmrec.data.sources.base import Numbers, RawData, RawInteractions
 from allmrec.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -89,13 +85,8 @@ def prepare(source: Config, config: PrepareConfig | None = None) -> InteractionD
     config = config or PrepareConfig()
     for name, known in SOURCES.items():
         if type(source) is known.config:
-            # Hashing a large file takes a core about as long as reading it does; another core can do it meanwhile.
-            pool = ThreadPoolExecutor(max_workers=1)
-            try:
-                hashes = {path: pool.submit(hash_beside, path) for path in source_paths(source) if path.is_file()}
+            with hashes_beside(source) as hashes:
                 return build_dataset(known.read(source), config, name, source_options(source), hashes)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
     raise ConfigError(f"{type(source).__name__} is no source's config; sources are {', '.join(SOURCES)}.")
 
 
@@ -123,61 +114,24 @@ def build_dataset(
     log = raw.interactions
     user_ids, item_ids = log.user_ids.dictionary_encode(), log.item_ids.dictionary_encode()
     users, items = user_ids.indices.to_numpy(), item_ids.indices.to_numpy()
-    few_join = _joined(raw, item_ids.dictionary, items)
+    few_join = join_warnings(raw, item_ids.dictionary, np.bincount(items, minlength=len(item_ids.dictionary)))
     kept, steps = _filtered(users, items, log, config, raw.files[0] if raw.files else None)
     rows = np.flatnonzero(kept)
     user_names, users = _numbered(user_ids.dictionary, users[rows])
     ids, items = _numbered(item_ids.dictionary, items[rows])
     order = _time_order(users, log, rows)
     rows, users, items = rows[order], users[order], items[order]
-    n_met = len(ids)
-    texts = {} if raw.items is None else {name: row for row, name in enumerate(raw.items.ids)}
-    unmet = sorted(texts.keys() - set(ids))
-    if config.keep_items_without_interactions:
-        ids.extend(unmet)
+    described = describe(ids, raw.items, config)
     lengths = np.bincount(users, minlength=len(user_names))
     return InteractionDataset(
         users=Vocabulary(tuple(user_names), first=0, kind="user"),
-        items=Vocabulary(tuple(ids), first=1, kind="item"),
+        items=Vocabulary(tuple(described.ids), first=1, kind="item"),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         item_numbers=(items + 1).astype(np.int32),
         times=None if log.times is None else whole_seconds(log.times[rows], log.ticks),
-        catalogue=_catalogue(ids, texts, raw.items, config.clean_texts),
-        provenance=Provenance(
-            source=source,
-            files=tuple(
-                SourceFile(
-                    name=path.name, sha256=hashes[path].result() if hashes and path in hashes else file_hash(path)
-                )
-                for path in raw.files
-            ),
-            options={"source": dict(options or {}), "prepare": config.model_dump(mode="json")},
-            steps=tuple(steps),
-            skipped=raw.skipped,
-            skipped_lines=raw.skipped_lines,
-            columns=raw.columns,
-            notes=raw.notes,
-            warnings=(*raw.warnings, *few_join),
-            items_without_row=sum(name not in texts for name in ids[:n_met]) if raw.items is not None else n_met,
-            items_without_interactions=len(unmet),
-            kept_items_without_interactions=config.keep_items_without_interactions,
-        ),
+        catalogue=described.catalogue,
+        provenance=provenance_of(raw, config, source, options, hashes, steps, few_join, described),
     )
-
-
-def _joined(raw: RawData, names: pa.Array, items: Int[np.ndarray, " interactions"]) -> tuple[str, ...]:
-    """What to say of items without a row in the items file, which is warned of."""
-    if raw.items is None:
-        return ()
-    path = raw.files[0] if raw.files else None
-    try:
-        message = require_joined(names, np.bincount(items, minlength=len(names)), raw.items.ids)
-    except DataError as error:
-        raise DataError(str(error), path) from None
-    if message is None:
-        return ()
-    warnings.warn(message, AllmrecWarning, stacklevel=3)
-    return (message,)
 
 
 def _filtered(
@@ -303,25 +257,3 @@ def _numbered(names: pa.Array, codes: Int[np.ndarray, " rows"]) -> tuple[list[st
     place = np.empty(len(names), dtype=np.int64)
     place[used[order]] = np.arange(len(used))
     return known.take(pa.array(order)).to_pylist(), place[codes]
-
-
-def _catalogue(ids: list[str], rows: Mapping[str, int], items: RawItems | None, clean: bool) -> Catalogue:
-    """Texts of the numbered items; None where the items file has no row or no text."""
-    if items is None:
-        return Catalogue.without_texts(len(ids))
-
-    def text(raw: str | None) -> str | None:
-        return (clean_text(raw) if clean else raw) or None if raw is not None else None
-
-    places = [rows.get(name) for name in ids]
-    return Catalogue(
-        (None, *(None if row is None else text(items.titles[row]) for row in places)),
-        (None, *(None if row is None else text(items.descriptions[row]) for row in places)),
-        (
-            (),
-            *(
-                () if row is None else tuple(word for raw in items.categories[row] if (word := text(raw)) is not None)
-                for row in places
-            ),
-        ),
-    )

@@ -23,9 +23,12 @@ from allmrec.data.catalogue import Catalogue
 from allmrec.data.provenance import Provenance, Summary
 from allmrec.data.vocabulary import Vocabulary
 
-__all__ = ["FORMAT_VERSION", "InteractionDataset"]
+__all__ = ["CONTENT", "FORMAT_VERSION", "InteractionDataset", "items_table", "manifest_of"]
 
 FORMAT_VERSION = 1
+
+# What the content hash begins with.
+CONTENT = f"allmrec interactions {FORMAT_VERSION}"
 
 _AGAIN = "run `allmrec prepare` again"
 
@@ -157,7 +160,7 @@ class InteractionDataset:
     def content_hash(self) -> str:
         """SHA-256 of ids, order, times and texts. Where and when the data was prepared does not matter."""
         return content_hash(
-            f"allmrec interactions {FORMAT_VERSION}",
+            CONTENT,
             json.dumps([self.users.ids, self.items.ids]),
             self.offsets,
             self.item_numbers,
@@ -183,29 +186,14 @@ class InteractionDataset:
         tensors = {"offsets": self.offsets, "item_numbers": self.item_numbers}
         if self.times is not None:
             tensors["times"] = self.times
-        rows = {
-            "item_id": pa.array(self.items.ids, pa.large_string()),
-            "title": pa.array(self.catalogue.titles[1:], pa.large_string()),
-            "description": pa.array(self.catalogue.descriptions[1:], pa.large_string()),
-            "categories": pa.array(self.catalogue.categories[1:], pa.large_list(pa.large_string())),
-        }
         with atomic_directory(directory) as folder:
             write_tensors(
                 folder / "interactions.safetensors",
                 {name: torch.from_numpy(array.copy()) for name, array in tensors.items()},
             )
-            pq.write_table(pa.table(rows), folder / "items.parquet")
+            pq.write_table(items_table(self.items.ids, self.catalogue), folder / "items.parquet")
             pq.write_table(pa.table({"user_id": pa.array(self.users.ids, pa.large_string())}), folder / "users.parquet")
-            write_json(
-                folder / "manifest.json",
-                {
-                    "kind": "allmrec interactions",
-                    "format": FORMAT_VERSION,
-                    "content_hash": self.content_hash,
-                    "summary": self.summary().as_dict(),
-                    "provenance": self.provenance.model_dump(mode="json"),
-                },
-            )
+            write_json(folder / "manifest.json", manifest_of(self.content_hash, self.summary(), self.provenance))
 
     @classmethod
     def load(cls, directory: Path | str) -> InteractionDataset:
@@ -268,6 +256,28 @@ class InteractionDataset:
                 f"{len(self.catalogue)} catalogue entries for {self.n_items} items, which begin at {self.items.first}, "
                 f"and users begin at {self.users.first}; expected one entry each, items from 1 and users from 0."
             )
+
+
+def items_table(ids: Sequence[str], catalogue: Catalogue) -> pa.Table:
+    """Items as `save` writes them, in the order of their numbers."""
+    rows = {
+        "item_id": pa.array(ids, pa.large_string()),
+        "title": pa.array(catalogue.titles[1:], pa.large_string()),
+        "description": pa.array(catalogue.descriptions[1:], pa.large_string()),
+        "categories": pa.array(catalogue.categories[1:], pa.large_list(pa.large_string())),
+    }
+    return pa.table(rows)
+
+
+def manifest_of(content: str, summary: Summary, provenance: Provenance) -> dict[str, Any]:
+    """The manifest as `save` writes it, of a data set with that content hash."""
+    return {
+        "kind": "allmrec interactions",
+        "format": FORMAT_VERSION,
+        "content_hash": content,
+        "summary": summary.as_dict(),
+        "provenance": provenance.model_dump(mode="json"),
+    }
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:

@@ -145,7 +145,7 @@ def test_what_was_written_comes_back(file: Path, table: list[tuple[str, str]]) -
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
 def test_the_fast_path_equals_the_plain_one(file: Path, body: str, quoting: bool) -> None:
     file.write_bytes(b"a,b\n" + body.encode())
-    table = delimited._File(file.read_bytes(), file, delimited._Syntax(",", True, quoting, "utf-8"))
+    table = delimited.TextTable(file.read_bytes(), file, delimited.Syntax(",", True, quoting, "utf-8"))
     table.recognise(WANTED, sniff=False, header=True, quoting=quoting)
     fast = table.fast()
     if fast is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,22 @@ from allmrec.core.config import Config
 from allmrec.core.errors import ConfigError
 from allmrec.data.files import records
 from allmrec.data.files.delimited import WHITE_SPACE, read_delimited
+from allmrec.data.files.delimited_parts import read_delimited_parts
 from allmrec.data.files.json_lines import parse_json, read_json_lines
 from allmrec.data.files.literal_lines import parse_literal, read_literal_lines
-from allmrec.data.files.parquet import read_parquet
+from allmrec.data.files.parquet import read_parquet, read_parquet_parts
+from allmrec.data.files.parts import Collect, Collector, InMemory, Part
 from allmrec.data.files.rows import MAX_SKIPPED, MAX_UNPACKED, OnError, Problems, Role, Rows, Wanted, shown, shown_all
 
 __all__ = [
     "MAX_SKIPPED",
     "MAX_UNPACKED",
+    "Collect",
+    "Collector",
     "FileFormat",
     "FileLayout",
     "OnError",
+    "Part",
     "Problems",
     "Role",
     "Rows",
@@ -111,8 +117,15 @@ class FileLayout(Config):
         return _ENDINGS[ending]
 
 
-def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems) -> Rows:
+def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems, collect: Collect = InMemory) -> Rows:
     """Read the wanted columns that a file has. What is recognised without being told is noted in `problems`.
+
+    Args:
+        path: the file.
+        layout: how records lie in it.
+        wanted: columns to give back where they exist.
+        problems: what becomes of bad records.
+        collect: where columns are kept of formats that are read part by part; the others are read in memory.
 
     Raises:
         DataError: the file is missing, empty or damaged, or has a bad record where those fail.
@@ -120,18 +133,25 @@ def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems
     """
     kind = layout.resolved_format(path)
     if kind == "parquet":
+        if collect is not InMemory:
+            parts = read_parquet_parts(path, wanted, problems, collect)
+            if parts is not None:
+                return parts
         return read_parquet(path, wanted, problems)
     if kind == "jsonl":
-        return read_json_lines(path, wanted, problems, layout.encoding)
+        return read_json_lines(path, wanted, problems, layout.encoding, collect)
     if kind == "literal":
-        return read_literal_lines(path, wanted, problems, layout.encoding)
+        return read_literal_lines(path, wanted, problems, layout.encoding, collect)
     delimiter = layout.delimiter or {"csv": ",", "tsv": "\t", "plain": WHITE_SPACE}[kind]
     quoting = layout.quoting
     if quoting is None and kind == "csv":
         quoting = len(delimiter) == 1
     if quoting and len(delimiter) != 1:
         raise ConfigError(f"{path}: quoting needs a delimiter of one character; found {delimiter!r}.")
-    return read_delimited(
+    read: Callable[..., Rows] = (
+        read_delimited if collect is InMemory else partial(read_delimited_parts, collect=collect)
+    )
+    return read(
         path,
         wanted,
         problems,

@@ -34,7 +34,7 @@ from allmrec.data.files.encodings import (
 from allmrec.data.files.quoted import Record, kind_of_quotes, quoted_records, spaced_quotes
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, shown, shown_all, wanted_of
 
-__all__ = ["WHITE_SPACE", "read_delimited"]
+__all__ = ["WHITE_SPACE", "Syntax", "TextTable", "fast_columns", "length", "read_delimited"]
 
 # Undecodable bytes are read as lone surrogates, which decoded text cannot contain, so they mark their record.
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
@@ -52,7 +52,7 @@ _BAD_BYTES = "found bytes that the encoding does not allow; set encoding (--enco
 
 
 @dataclass(frozen=True)
-class _Syntax:
+class Syntax:
     """How records lie in a file, once that is known."""
 
     delimiter: str
@@ -102,7 +102,7 @@ def read_delimited(
     if encoding is None and known == "utf-8" and not data[: 1 << 16].isascii():
         known = guessed_encoding(data)
     while True:
-        file = _File(data, path, _Syntax(delimiter, bool(header), bool(quoting), known))
+        file = TextTable(data, path, Syntax(delimiter, bool(header), bool(quoting), known))
         file.recognise(wanted, sniff=sniff, header=header, quoting=quoting)
         rows = file.fast()
         if rows is None and encoding is None and known == "utf-8":
@@ -113,17 +113,14 @@ def read_delimited(
         break
     if encoding is None and known != "utf-8":
         problems.note(f"{path.name}: read as {known} (--encoding if letters look wrong)")
-    if file.syntax.delimiter != delimiter:
-        problems.note(f"{path.name}: columns are separated by {_called(file.syntax.delimiter)} (--delimiter)")
-    if header is None and file.syntax.header:
-        problems.note(f"{path.name}: the first line names the columns (--no-header if it does not)")
+    file.say(problems, delimiter, header)
     return file.slow(problems) if rows is None else rows
 
 
-class _File:
+class TextTable:
     """One file whose bytes are in memory."""
 
-    def __init__(self, data: bytes, path: Path, syntax: _Syntax) -> None:
+    def __init__(self, data: bytes, path: Path, syntax: Syntax) -> None:
         self.data, self.path, self.syntax = data, path, syntax
         self.names: tuple[str, ...] = ()
         self.header_line = 0
@@ -151,20 +148,32 @@ class _File:
         roles = wanted_of(wanted, self.names)
         self.roles = {name: roles[name] for name in self.names if name in roles}
 
+    def say(self, problems: Problems, delimiter: str, header: bool | None) -> None:
+        """Note what was found where it is another than `delimiter` and `header` say."""
+        if self.syntax.delimiter != delimiter:
+            problems.note(f"{self.path.name}: columns are separated by {_called(self.syntax.delimiter)} (--delimiter)")
+        if header is None and self.syntax.header:
+            problems.note(f"{self.path.name}: the first line names the columns (--no-header if it does not)")
+
+    @property
+    def may_be_fast(self) -> bool:
+        """Whether pyarrow reads such a syntax."""
+        return not (self.syntax.delimiter == WHITE_SPACE or self.header_line > 1 or self.syntax.spaced)
+
     def fast(self) -> Rows | None:
         """Columns by pyarrow, or None where the plain reader has to look."""
-        if self.syntax.delimiter == WHITE_SPACE or self.header_line > 1 or self.syntax.spaced:
+        if not self.may_be_fast:
             return None
-        columns = _fast(self.data, self.names, self.roles, self.syntax)
+        columns = fast_columns(self.data, self.names, self.roles, self.syntax)
         if columns is None:
             return None
 
-        @cache
-        def lines() -> list[int]:
-            good = (record.line for record in self.records() if len(record.fields) == len(self.names))
-            return list(good)[1 if self.syntax.header else 0 :]
+        return self.rows(columns, length(columns), cache(self.lines_of_rows))
 
-        return self._rows(columns, _length(columns), lines)
+    def lines_of_rows(self) -> list[int]:
+        """The line of each record that has all columns, the header left out."""
+        good = [record.line for record in self.records() if len(record.fields) == len(self.names)]
+        return good[1 if self.syntax.header else 0 :]
 
     def slow(self, problems: Problems) -> Rows:
         """Columns record by record, each bad record reported with its line."""
@@ -196,7 +205,7 @@ class _File:
                     column.append(fields[place])
                 lines.append(line)
         arrays = {name: pa.array(column, pa.large_string()) for (_, name), column in zip(places, values, strict=True)}
-        return self._rows(arrays, len(lines), lambda: lines)
+        return self.rows(arrays, len(lines), lambda: lines)
 
     def records(self, head: bool = False) -> Iterator[Record]:
         """The file's records that are not empty, or only those of its head."""
@@ -209,7 +218,8 @@ class _File:
     def _single_line(self) -> Sequence[int]:
         return [place for place, name in enumerate(self.names) if self.roles.get(name) in _SINGLE_LINE]
 
-    def _rows(self, columns: dict[str, pa.Array], n_rows: int, lines: Callable[[], list[int]]) -> Rows:
+    def rows(self, columns: Mapping[str, pa.Array], n_rows: int, lines: Callable[[], Sequence[int]]) -> Rows:
+        """The file's rows, with the first as the example."""
         example: dict[str, Any] = {}
         for record in islice(self.records(head=True), 1 if self.syntax.header else 0, 2):
             example = dict(zip(self.names, record.fields, strict=False))
@@ -236,8 +246,8 @@ class _File:
             raise DataError(f"the file is not {encoding} ({error}); set encoding (--encoding)", self.path) from error
 
 
-def _fast(
-    data: bytes, names: tuple[str, ...], roles: Mapping[str, Role], syntax: _Syntax
+def fast_columns(
+    data: bytes, names: tuple[str, ...], roles: Mapping[str, Role], syntax: Syntax
 ) -> dict[str, pa.Array] | None:
     """Columns by pyarrow, or None where the plain reader has to look."""
     kept, delimiter = list(roles) or [names[0]], syntax.delimiter
@@ -325,7 +335,7 @@ def _joined(column: pa.ChunkedArray) -> pa.Array:
     return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
 
 
-def _length(columns: Mapping[str, pa.Array]) -> int:
+def length(columns: Mapping[str, pa.Array]) -> int:
     """How many rows columns have."""
     return len(next(iter(columns.values())))
 

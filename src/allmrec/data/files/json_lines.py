@@ -17,6 +17,7 @@ from allmrec.core.errors import DataError
 from allmrec.data.files.encodings import by_mark, is_utf_8
 from allmrec.data.files.json_array import array_elements, is_array
 from allmrec.data.files.lines import Block, beginning
+from allmrec.data.files.parts import Collect, InMemory
 from allmrec.data.files.records import (
     FastReader,
     MixedError,
@@ -50,7 +51,9 @@ def _refuse_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def read_json_lines(path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None) -> Rows:
+def read_json_lines(
+    path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None, collect: Collect = InMemory
+) -> Rows:
     """Read a file with one JSON object a line, or with one array of objects; see `read_records`."""
     first = beginning(path)
     if is_array(first):
@@ -60,7 +63,9 @@ def read_json_lines(path: Path, wanted: Wanted, problems: Problems, encoding: st
     if callable(wanted):
         wanted = wanted_of(wanted, first_names(path, parse_json, encoding))
     fast = fast_json_reader(wanted)
-    return read_records(path, wanted, problems, parse_json, fast=fast, expected=_EXPECTED, encoding=encoding)
+    return read_records(
+        path, wanted, problems, parse_json, fast=fast, expected=_EXPECTED, encoding=encoding, collect=collect
+    )
 
 
 def _read_array(path: Path, wanted: Wanted, problems: Problems, encoding: str | None) -> Rows:

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from allmrec.data.files.parts import Collect, InMemory
 from allmrec.data.files.records import UnusableError, first_names, read_records
 from allmrec.data.files.rows import Problems, Rows, Wanted, wanted_of
 
@@ -16,14 +17,18 @@ __all__ = ["parse_literal", "read_literal_lines"]
 _EXPECTED = "a Python dict"
 
 
-def read_literal_lines(path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None) -> Rows:
+def read_literal_lines(
+    path: Path, wanted: Wanted, problems: Problems, encoding: str | None = None, collect: Collect = InMemory
+) -> Rows:
     """Read a file with one Python dict a line, see `read_records`."""
     with warnings.catch_warnings():
         # Python warns of an unknown escape in a text, which a damaged line may hold.
         warnings.simplefilter("ignore")
         if callable(wanted):
             wanted = wanted_of(wanted, first_names(path, parse_literal, encoding))
-        return read_records(path, wanted, problems, parse_literal, expected=_EXPECTED, encoding=encoding)
+        return read_records(
+            path, wanted, problems, parse_literal, expected=_EXPECTED, encoding=encoding, collect=collect
+        )
 
 
 def parse_literal(line: bytes) -> dict[str, Any]:

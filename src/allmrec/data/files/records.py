@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from allmrec.core.errors import DataError
 from allmrec.data.files.lines import Block, line_blocks, read_ahead
+from allmrec.data.files.parts import Collect, InMemory, Part, is_number, joined
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, shown, wanted_of
 
 __all__ = [
@@ -75,6 +76,7 @@ def read_records(
     fast: FastReader | None = None,
     expected: str,
     encoding: str | None = None,
+    collect: Collect = InMemory,
 ) -> Rows:
     """Read a file with one object a line, UTF-8, which may be gzip. Empty lines are skipped.
 
@@ -89,13 +91,13 @@ def read_records(
         fast: reads a block of lines at once, or declines.
         expected: what a line should hold, for the message about an empty file.
         encoding: of the file, see `line_blocks`.
+        collect: where the columns are kept.
 
     Raises:
         DataError: the file is missing, empty, or has a bad line where those fail.
     """
-    columns: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+    kept = collect(wanted)
     names: dict[str, None] = {}
-    lines: list[Sequence[int]] = []
     found_any = False
     example: dict[str, Any] = {}
     for block in read_ahead(line_blocks(path, problems, encoding=encoding)):
@@ -113,17 +115,15 @@ def read_records(
         else:
             arrays, good, found = _plain(block.lines(), block.path, wanted, problems, parse)
             names.update(found)
-        lines.append(good)
-        for name, chunks in columns.items():
-            chunks.append(arrays.get(name, pa.nulls(len(good))))
+        kept.add(Part(arrays, good))
     if not found_any:
         raise DataError(f"the file is empty; expected {expected} on each line", path)
     return Rows(
         path,
         tuple(readable(name) for name in names),
-        {name: _joined(chunks, wanted[name]) for name, chunks in columns.items() if name in names},
-        sum(map(len, lines)),
-        lambda: list(chain.from_iterable(lines)),
+        kept.columns(tuple(names)),
+        len(kept),
+        kept.lines,
         example,
     )
 
@@ -157,7 +157,7 @@ def rows_of_records(
     arrays, places, names = _plain(numbered, path, wanted, problems, parse)
     example = _record(records[0], parse)
     names = dict.fromkeys(example) | names
-    columns = {name: _joined([arrays[name]], role) for name, role in wanted.items() if name in names}
+    columns = {name: joined([arrays[name]], role) for name, role in wanted.items() if name in names}
     return Rows(path, tuple(readable(name) for name in names), columns, len(places), lambda: places, example)
 
 
@@ -228,7 +228,7 @@ def uniform_array(values: list[Any], role: Role) -> pa.Array:
     try:
         if role in _NUMBERS and values and isinstance(values[0], int | float):
             array = pa.array(values)  # told to expect integers, Arrow would cut off fractions without a word
-            if _is_number(array):
+            if is_number(array):
                 return array
         if role != "texts":
             return pa.array(values, pa.large_string())
@@ -310,30 +310,3 @@ def _texts(value: object, name: str, depth: int = 0) -> list[str]:
     if isinstance(value, list):
         return [text for part in value if part is not None for text in _texts(part, name, depth + 1)]
     raise UnusableError("unexpected value", f"{name} holds a {type(value).__name__}; expected text or a list of texts")
-
-
-def _joined(chunks: list[pa.Array], role: Role) -> pa.Array:
-    """One array of all blocks' arrays, which may differ in type."""
-    kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
-    if role == "texts":
-        kind = pa.large_list(pa.large_string())
-    elif kinds == {pa.int64()}:
-        kind = pa.int64()
-    elif kinds and kinds <= {pa.int64(), pa.float64()}:
-        kind = pa.float64()
-    else:
-        kind = pa.large_string()
-        # Arrow writes 5.0 as 5, Python as it was.
-        chunks = [
-            pa.array([None if v is None else repr(v) for v in chunk.to_pylist()], kind) if _is_number(chunk) else chunk
-            for chunk in chunks
-        ]
-    chunks = [chunk.cast(kind, safe=False) for chunk in chunks]
-    if role == "id":
-        # Ids come again and again, so that each is kept once.
-        return pa.chunked_array(chunks, kind).dictionary_encode().combine_chunks()
-    return pa.concat_arrays(chunks)
-
-
-def _is_number(chunk: pa.Array) -> bool:
-    return bool(pa.types.is_integer(chunk.type) or pa.types.is_floating(chunk.type))

@@ -6,7 +6,7 @@ import gzip
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -186,7 +186,7 @@ class Rows:
     names: tuple[str, ...]
     columns: Mapping[str, pa.Array]
     n_rows: int
-    lines: Callable[[], list[int] | None]
+    lines: Callable[[], Sequence[int] | None]
     example: Mapping[str, Any] = field(default_factory=dict)
     headerless: bool = False
 

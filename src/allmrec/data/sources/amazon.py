@@ -16,11 +16,19 @@ from pydantic import Field
 
 from allmrec.core.errors import DataError
 from allmrec.data.files import FileLayout, Problems, Role, Rows, first_record, read_rows, shown_all
-from allmrec.data.sources.base import RawData, RawInteractions, RawItems
+from allmrec.data.sources.base import Log, RawData, RawItems, ReadRows
 from allmrec.data.sources.columns import ReadingConfig
 from allmrec.data.sources.table import interactions_of, items_of
 
-__all__ = ["PRESETS", "AmazonConfig", "AmazonForm", "AmazonPreset", "read_amazon_files"]
+__all__ = [
+    "PRESETS",
+    "AmazonConfig",
+    "AmazonForm",
+    "AmazonPreset",
+    "read_amazon_files",
+    "read_metadata",
+    "read_reviews",
+]
 
 AmazonForm = Literal["2014", "2018", "2023"]
 
@@ -117,19 +125,48 @@ def read_amazon_files(config: AmazonConfig) -> RawData:
         DataError: a file is missing or damaged, or of no known form.
     """
     problems = config.problems()
-    interactions = _read_reviews(config.reviews, config, problems)
-    items = None if config.metadata is None else _read_metadata(config.metadata, config, problems)
-    files = (config.reviews,) if config.metadata is None else (config.reviews, config.metadata)
-    return RawData.of(interactions, items, files, problems)
+    interactions = read_reviews(config, problems, read_rows, interactions_of)
+    return RawData.of(interactions, *read_metadata(config, problems), problems)
 
 
-def _read_reviews(path: Path, config: AmazonConfig, problems: Problems) -> RawInteractions:
+def read_reviews(config: AmazonConfig, problems: Problems, read: ReadRows, take: Callable[..., Log]) -> Log:
+    """The reviews.
+
+    Args:
+        config: names the file.
+        problems: what becomes of bad lines.
+        read: as `read_rows`.
+        take: as `interactions_of`.
+
+    Raises:
+        DataError: the file is missing or damaged, or of no known form.
+    """
+    path = config.reviews
     form, layout = _look(path, config, lambda form: {form.user, form.item})
-    rows = read_rows(path, layout, form.review(), problems)
+    rows = read(path, layout, form.review(), problems)
     _expect(rows, [form.user, form.item, form.rating, form.time], "reviews")
-    log = interactions_of(rows, problems, user=form.user, item=form.item, rating=form.rating, time=form.time, unit="s")
     # Fractions of a second stay: they order what was written within one.
-    return log if form.ticks == 1 or log.times is None else replace(log, times=log.times / form.ticks)
+    return take(
+        rows,
+        problems,
+        user=form.user,
+        item=form.item,
+        rating=form.rating,
+        time=form.time,
+        unit="s",
+        units_a_second=form.ticks,
+    )
+
+
+def read_metadata(config: AmazonConfig, problems: Problems) -> tuple[RawItems | None, tuple[Path, ...]]:
+    """The metadata, None where there are none; and every file that the config names.
+
+    Raises:
+        DataError: the file is missing or damaged, or of no known form.
+    """
+    if config.metadata is None:
+        return None, (config.reviews,)
+    return _read_metadata(config.metadata, config, problems), (config.reviews, config.metadata)
 
 
 def _read_metadata(path: Path, config: AmazonConfig, problems: Problems) -> RawItems:

@@ -6,11 +6,11 @@ A source turns the columns of its files into these with `id_column`, `number_col
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,17 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64
 
 from allmrec.core.errors import DataError
-from allmrec.data.files import Problems, Rows, shown, shown_all
+from allmrec.data.files import FileLayout, Problems, Rows, Wanted, shown, shown_all
+from allmrec.data.sources.patterns import CONTROL, EXACT_DIGITS, INTEGRAL, MISSING, NUMBER, SCIENTIFIC, WHOLE
 
 __all__ = [
     "Checks",
+    "Log",
     "Numbers",
     "RawData",
     "RawInteractions",
     "RawItems",
+    "ReadRows",
     "id_column",
     "list_column",
     "number_column",
@@ -34,17 +37,13 @@ __all__ = [
     "text_column",
 ]
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# What programs write where there is no value.
-_MISSING = ("nan", "none", "null", "<na>", "n/a", "#n/a", "nat", "undefined", "\\n")
-_INTEGRAL = r"^[+-]?[0-9]+\.0+$"
-_WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
-# As spreadsheets and R write large numbers.
-_SCIENTIFIC = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"
-# From here on floating point does not hold every whole number.
-_EXACT_DIGITS = 15
-
 Numbers = Float64[np.ndarray, " interactions"] | Int64[np.ndarray, " interactions"]
+
+# Reads a file's rows, as `read_rows` does.
+ReadRows: TypeAlias = Callable[[Path, FileLayout, Wanted, Problems], Rows]
+
+# Interactions, wherever they are kept.
+Log = TypeVar("Log")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +141,9 @@ class Checks:
             return
         row = int(np.argmax(new))
         lines = self.rows.lines()
-        numbers = None if lines is None else [lines[place] for place in np.flatnonzero(new) if place < len(lines)]
+        numbers = (
+            None if lines is None else [lines[place] for place in np.flatnonzero(new).tolist() if place < len(lines)]
+        )
         where = self.rows.where(row)
         self.problems.add(kind, where + describe(row), self.rows.path, self.rows.line(row), int(new.sum()), numbers)
         self.good &= ~bad
@@ -170,7 +171,7 @@ def require_columns(rows: Rows, needed: Sequence[tuple[str, str]]) -> None:
                 hint = (
                     f" The one column looks like several; set delimiter (--delimiter) to {marks[0]!r}." if marks else ""
                 )
-            elif any(_NUMBER.fullmatch(found) for found in rows.names) and not rows.headerless:
+            elif any(NUMBER.fullmatch(found) for found in rows.names) and not rows.headerless:
                 hint = " If the first line is no header, say header=False (--no-header)."
             given = "item_in_items (--items-item)" if option == "item_in_items" else f"{option} (--{option})"
             raise DataError(
@@ -206,7 +207,7 @@ def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
             ),
         ),
         (
-            pc.match_substring_regex(known, r"[\x00-\x1f\x7f\x{80}-\x{9f}]"),
+            pc.match_substring_regex(known, CONTROL),
             f"control character in {word} id",
             lambda row: f"column {name!r} holds {shown(ids[row].as_py())}; expected an id without control characters",
         ),
@@ -218,7 +219,7 @@ def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
 
 def _missing_ids(known: pa.Array) -> pa.Array:
     """Which ids stand for a missing value."""
-    words = pc.is_in(pc.utf8_lower(known), value_set=pa.array(_MISSING, known.type))
+    words = pc.is_in(pc.utf8_lower(known), value_set=pa.array(MISSING, known.type))
     return pc.or_(words, pc.equal(known, "NA"))
 
 
@@ -226,24 +227,24 @@ def _without_points(checks: Checks, ids: pa.DictionaryArray, name: str) -> pa.Di
     """Ids such as 12.0 as 12, where all ids of the column are whole numbers and some are written so."""
     known = ids.dictionary
     rest = pc.or_(pc.equal(known, ""), _missing_ids(known))
-    scientific = pc.match_substring_regex(known, _SCIENTIFIC)
+    scientific = pc.match_substring_regex(known, SCIENTIFIC)
     if (
         pc.any(scientific).as_py()
-        and pc.all(pc.or_(pc.or_(pc.match_substring_regex(known, _WHOLE), rest), scientific)).as_py()
+        and pc.all(pc.or_(pc.or_(pc.match_substring_regex(known, WHOLE), rest), scientific)).as_py()
     ):
         raise DataError(
             f"column {name!r} holds ids such as {known.filter(scientific)[0].as_py()}, as a spreadsheet or R shortens large "
             "numbers, so that different ids may have become one; write ids as text or whole numbers",
             checks.rows.path,
         )
-    pointed = pc.match_substring_regex(known, _INTEGRAL)
+    pointed = pc.match_substring_regex(known, INTEGRAL)
     if not pc.any(pointed).as_py():
         return ids
-    if not pc.all(pc.or_(pc.match_substring_regex(known, _WHOLE), rest)).as_py():
+    if not pc.all(pc.or_(pc.match_substring_regex(known, WHOLE), rest)).as_py():
         return ids
     whole = pc.replace_substring_regex(known, r"\.0*$", "")
     path = checks.rows.path
-    long = pc.and_(pointed, pc.greater(pc.utf8_length(whole), _EXACT_DIGITS))
+    long = pc.and_(pointed, pc.greater(pc.utf8_length(whole), EXACT_DIGITS))
     if pc.any(long).as_py():
         raise DataError(
             f"column {name!r} holds ids such as {known.filter(long)[0].as_py()}, in which floating point has lost the last "
@@ -279,7 +280,7 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
         texts = column.to_pylist()
         try:
             # Faster than reading one by one, but Arrow reads more than numbers, such as "nan".
-            plain = pc.all(pc.match_substring_regex(column, rf"^{_NUMBER.pattern}$")).as_py()
+            plain = pc.all(pc.match_substring_regex(column, rf"^{NUMBER.pattern}$")).as_py()
             values = column.cast(pa.float64()) if plain and not column.null_count else None
         except pa.ArrowException:
             values = None
@@ -306,7 +307,7 @@ def text_column(checks: Checks, name: str | None) -> list[str | None]:
     values = checks.keep(checks.rows.columns[name]).to_pylist()
     joined = (" ".join(part for part in value if part) if isinstance(value, list) else value for value in values)
     texts = [text if text else None for text in joined]
-    words = Counter(text for text in texts if text and len(text) < 10 and text.strip().lower() in _MISSING)
+    words = Counter(text for text in texts if text and len(text) < 10 and text.strip().lower() in MISSING)
     missing = {word for word, count in words.items() if count > 1}
     for word in sorted(missing):
         checks.problems.note(
@@ -332,6 +333,6 @@ def _mask(array: pa.Array) -> Bool[np.ndarray, " rows"]:
 
 def parsed_number(text: str | None) -> float:
     """A number, or NaN. Python's float reads more than numbers: underscores, "nan", other scripts' digits."""
-    if text is None or not _NUMBER.fullmatch(text):
+    if text is None or not NUMBER.fullmatch(text):
         return float("nan")
     return float(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,12 @@ from allmrec.core.errors import DataError
 from allmrec.data.files import FileLayout, Problems, Rows, read_rows, shown
 from allmrec.data.sources.base import (
     Checks,
+    Log,
+    Numbers,
     RawData,
     RawInteractions,
     RawItems,
+    ReadRows,
     id_column,
     list_column,
     number_column,
@@ -36,9 +40,13 @@ __all__ = [
     "TableConfig",
     "found_interactions",
     "found_items",
+    "in_seconds",
     "interactions_of",
     "items_of",
+    "read_interactions",
+    "read_items",
     "read_table_files",
+    "require_some",
 ]
 
 # What messages call the options of an items file, on the command line as well.
@@ -61,10 +69,8 @@ def read_table_files(config: TableConfig) -> RawData:
         DataError: a file is missing or damaged, lacks a column, or has several for one meaning.
     """
     problems = config.problems()
-    interactions = _read_interactions(config, problems)
-    items = _read_items(config, config.items, problems) if config.items is not None else None
-    files = (config.interactions,) if config.items is None else (config.interactions, config.items)
-    return RawData.of(interactions, items, files, problems)
+    interactions = read_interactions(config, problems, read_rows, interactions_of)
+    return RawData.of(interactions, *read_items(config, problems), problems)
 
 
 def interactions_of(
@@ -78,6 +84,7 @@ def interactions_of(
     position: str | None = None,
     date_order: DateOrder | None = None,
     unit: str | None = None,
+    units_a_second: int = 1,
 ) -> RawInteractions:
     """Interactions from the named columns of any file.
 
@@ -87,6 +94,7 @@ def interactions_of(
         user, item, rating, time, position: what the columns are called.
         date_order: which of day and month comes first.
         unit: the unit of Unix times where it is known; None: what their size tells.
+        units_a_second: what times are divided by to be in that unit.
 
     Raises:
         DataError: a column is missing, a value is bad where those fail, no row is left, or too few are.
@@ -101,17 +109,31 @@ def interactions_of(
     ratings = None if rating is None else number_column(checks, rating, "rating")
     times = None if time is None else time_column(checks, time, date_order=date_order, unit=unit)
     positions = None if position is None else time_column(checks, position, "position", unit="any").values
-    if not checks.good.any():
-        raise DataError(f"no interactions; expected at least one record{_left_out(problems)}", rows.path)
-    problems.require_share(rows.path, int(checks.good.sum()))
+    require_some(int(checks.good.sum()), rows.path, problems)
     return RawInteractions(
         checks.keep(user_ids),
         checks.keep(item_ids),
         None if ratings is None else ratings[checks.good],
-        None if times is None else times.values[checks.good],
+        None if times is None else in_seconds(times.values[checks.good], units_a_second),
         None if positions is None else positions[checks.good],
         1 if times is None else times.ticks,
     )
+
+
+def in_seconds(times: Numbers, units: int) -> Numbers:
+    """Times divided by the units that make a second; whole numbers stay whole where one does."""
+    return times if units == 1 else times / units
+
+
+def require_some(n_good: int, path: Path, problems: Problems) -> None:
+    """Check that interactions remain, and enough of them.
+
+    Raises:
+        DataError: there is none, or more were left out than may be.
+    """
+    if not n_good:
+        raise DataError(f"no interactions; expected at least one record{_left_out(problems)}", path)
+    problems.require_share(path, n_good)
 
 
 def items_of(
@@ -163,10 +185,32 @@ def items_of(
     )
 
 
-def _read_interactions(config: TableConfig, problems: Problems) -> RawInteractions:
+def read_interactions(config: TableConfig, problems: Problems, read: ReadRows, take: Callable[..., Log]) -> Log:
+    """The interactions.
+
+    Args:
+        config: names the file and its columns.
+        problems: what becomes of bad rows.
+        read: as `read_rows`.
+        take: as `interactions_of`.
+
+    Raises:
+        DataError: the file is missing or damaged, lacks a column, or has several for one meaning.
+    """
     path = config.interactions
-    rows = read_rows(path, config.layout, partial(interactions_wanted, config, path), problems)
-    return found_interactions(rows, config, rows.headerless, problems)
+    rows = read(path, config.layout, partial(interactions_wanted, config, path), problems)
+    return _take_found(rows, config, rows.headerless, problems, False, take)
+
+
+def read_items(config: TableConfig, problems: Problems) -> tuple[RawItems | None, tuple[Path, ...]]:
+    """The items, None where there is no file of them; and every file that the config names.
+
+    Raises:
+        DataError: the file is missing or damaged, lacks a column, or has several for one meaning.
+    """
+    if config.items is None:
+        return None, (config.interactions,)
+    return _read_items(config, config.items, problems), (config.interactions, config.items)
 
 
 def _read_items(config: TableConfig, path: Path, problems: Problems) -> RawItems:
@@ -194,8 +238,19 @@ def found_interactions(
         DataError: a column is missing or may be one of several, a value is bad where those fail, or too few rows are
             left.
     """
+    return _take_found(rows, config, headerless, problems, in_order, interactions_of)
+
+
+def _take_found(
+    rows: Rows,
+    config: ColumnsConfig,
+    headerless: bool,
+    problems: Problems,
+    in_order: bool,
+    take: Callable[..., Log],
+) -> Log:
     names = chosen_columns(config, rows.names, rows.path, headerless)
-    log = interactions_of(
+    log = take(
         rows,
         problems,
         user=names["user"] or "",

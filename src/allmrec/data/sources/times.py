@@ -16,7 +16,7 @@ from allmrec.core.errors import DataError
 from allmrec.data.files import shown
 from allmrec.data.sources.base import Checks, Numbers, number_column, parsed_number
 
-__all__ = ["DateOrder", "Times", "time_column"]
+__all__ = ["TICKS", "DateOrder", "Times", "time_column", "usual_unit"]
 
 DateOrder: TypeAlias = Literal["day-first", "month-first"]
 
@@ -24,7 +24,7 @@ _INTEGER = r"^[+-]?[0-9]{1,18}$"
 _LATEST = 2.0**62
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NANO = 10**9
-_TICKS = {"s": 1, "ms": 1000, "us": 10**6, "ns": _NANO}
+TICKS = {"s": 1, "ms": 1000, "us": 10**6, "ns": _NANO}
 
 # Unix times from 1973 to 5138, by the size of the number; what is smaller fits any unit.
 _SMALLEST = 1e8
@@ -143,7 +143,7 @@ def _stamps(checks: Checks, column: pa.Array, name: str, word: str) -> Times:
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)
     _refuse(checks, column, missing, name, f"{word} is no date", _DATES.format(word))
     values = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
-    ticks = _TICKS[column.type.unit]
+    ticks = TICKS[column.type.unit]
     # Seconds are what most logs have, however fine their type is.
     return Times(values // ticks) if not (values % ticks).any() else Times(values, ticks)
 
@@ -175,7 +175,37 @@ def _in_unit(checks: Checks, values: Numbers, name: str, word: str, unit: str | 
     )
     if short != "s":
         checks.problems.note(f"{checks.rows.path.name}: column {name!r} holds Unix times in {called}")
-    return Times(values, _TICKS[short])
+    return Times(values, TICKS[short])
+
+
+def usual_unit(checks: Checks, name: str, least: int, most: int, smallest: int | None, largest: int) -> int | None:
+    """The units that make a second where whole numbers are Unix times in one unit, as `time_column` finds it.
+
+    Args:
+        checks: takes the note of a unit that is not seconds.
+        name: the column.
+        least, most: the extremes of all values.
+        smallest: the smallest size of those that are large enough to tell a unit; None where none is.
+        largest: the largest size.
+
+    Returns:
+        None where they may be dates such as 20180617, or in several units.
+    """
+    clock = 10**6 if least >= 10**13 else 1
+    if least >= 19000101 * clock and most < 21010101 * clock:
+        return None
+    if smallest is None:
+        return 1
+    first, last = (
+        int(np.searchsorted([most for most, _, _ in _UNITS[:-1]], float(size), side="right"))
+        for size in (smallest, largest)
+    )
+    if first != last:
+        return None
+    _, short, called = _UNITS[first]
+    if short != "s":
+        checks.problems.note(f"{checks.rows.path.name}: column {name!r} holds Unix times in {called}")
+    return TICKS[short]
 
 
 def _compact(values: Numbers) -> Int64[np.ndarray, " rows"] | None:

@@ -1,0 +1,142 @@
+"""Preparing by DuckDB against the reader in memory and a line-by-line `json.loads` loop.
+
+    python -m benchmarks.prepare_large [--reviews N] [--memory-limit MIB] [--sides duckdb memory loop]
+
+A file in the form of the 2018 Amazon reviews is made, read and removed. Each side runs in a child process of its own, which
+reports seconds, processor seconds and its largest memory; all sides must give the same data set, users and items below five
+interactions left out, and the file's SHA-256. The two engines write the data set to a folder; the loop, which is the
+comparator of `benchmarks.prepare_speed`, does not. Other work on the machine slows seconds and not processor seconds, so both
+are kept, with the load at the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from allmrec.core.artifacts import read_json
+from allmrec.core.errors import DataError
+from allmrec.data.build import PrepareConfig
+from allmrec.data.large import prepare_to
+from benchmarks.about import measured_on
+from benchmarks.prepare_speed import loop, write_reviews
+from benchmarks.tables import RESULTS, write_result
+
+_CORE = 5
+_BYTES_A_REVIEW = 480
+_SIDES = ("duckdb", "memory", "loop")
+
+
+def measure(side: str, path: Path, limit: int) -> dict[str, Any]:
+    """One side in this process."""
+    started, before = time.perf_counter(), time.process_time()
+    if side == "loop":
+        dataset = loop(path)
+        found = {"content_hash": dataset.content_hash, "interactions": dataset.n_interactions}
+        file_hash = dataset.provenance.files[0].sha256
+    else:
+        done = prepare_to(
+            path.with_name(f"prepared-{side}"),
+            "amazon",
+            {"reviews": path},
+            PrepareConfig(core=_CORE),
+            "duckdb" if side == "duckdb" else "memory",
+            limit,
+        )
+        found = {
+            "content_hash": read_json(done.folder / "manifest.json")["content_hash"],
+            "interactions": done.summary.interactions,
+        }
+        file_hash = done.provenance.files[0].sha256
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - before,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        **found,
+        "file_hash": file_hash,
+    }
+
+
+def in_child(side: str, path: Path, limit: int) -> dict[str, Any]:
+    """One side in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.prepare_large", "--side", side, "--file", str(path)]
+    done = subprocess.run([*command, "--memory-limit", str(limit >> 20)], stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def compare(n: int, limit: int, sides: list[str], folder: Path) -> dict[str, Any]:
+    """All sides on one generated file, in turn.
+
+    Raises:
+        DataError: too little room, or the sides' data sets differ.
+    """
+    needed = 2 * n * _BYTES_A_REVIEW
+    if shutil.disk_usage(folder).free < needed:
+        raise DataError(f"there are less than {needed / 1e9:.1f} GB free; set TMPDIR to a larger disk", folder)
+    path = folder / "reviews.json"
+    write_reviews(path, n)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    found = {side: in_child(side, path, limit) for side in sides}
+    if len({(side["content_hash"], side["file_hash"]) for side in found.values()}) > 1:
+        raise DataError("the sides gave different data sets")
+    return {
+        "reviews": n,
+        "bytes": path.stat().st_size,
+        "memory_limit": limit,
+        "cores": os.cpu_count(),
+        "load_at_start": load,
+        "sides": found,
+        "ratios_of_duckdb": {
+            f"to {side}": {
+                "seconds": found[side]["seconds"] / found["duckdb"]["seconds"],
+                "cpu_seconds": found[side]["cpu_seconds"] / found["duckdb"]["cpu_seconds"],
+                "peak_bytes": found[side]["peak_bytes"] / found["duckdb"]["peak_bytes"],
+            }
+            for side in sides
+            if side != "duckdb" and "duckdb" in found
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reviews", type=int, default=100_000_000)
+    parser.add_argument("--memory-limit", type=int, default=1024, help="what DuckDB may take, in MiB")
+    parser.add_argument("--sides", nargs="+", choices=_SIDES, default=list(_SIDES))
+    parser.add_argument("--side", choices=_SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    limit = arguments.memory_limit << 20
+    if arguments.side is not None:
+        print(json.dumps(measure(arguments.side, arguments.file, limit)))
+        return
+    with tempfile.TemporaryDirectory(prefix="allmrec-prepare-") as folder:
+        result = compare(arguments.reviews, limit, arguments.sides, Path(folder))
+    for side, found in result["sides"].items():
+        print(
+            f"{side}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} s of processor time), "
+            f"{found['peak_bytes'] / 1e9:.2f} GB; {found['interactions']:,} interactions"
+        )
+    for other, ratios in result["ratios_of_duckdb"].items():
+        print(f"DuckDB {other}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    path = RESULTS / "prepare-large.json"
+    command = " ".join(["python -m benchmarks.prepare_large", *sys.argv[1:]])
+    rows = read_json(path)["rows"] if path.is_file() else []
+    # One row a size and limit; a new measurement takes the old one's place.
+    rows = [row for row in rows if (row["reviews"], row["memory_limit"]) != (arguments.reviews, limit)]
+    write_result(path, {"rows": [*rows, measured_on(command) | result]})
+    print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""`allmrec plan`: what a shop of a size would need, from rates that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from allmrec.cli.options import CONSOLE, announce
+from allmrec.core.visible import as_terminal
+from allmrec.planning import Rate, Row, Size, plan_rows, read_rates
+
+__all__ = ["register"]
+
+_DAY, _HOUR, _MINUTE = 86400, 3600, 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("plan", help="What data, training, retrieval, scoring and serving would cost at a size.")
+    def plan(
+        users: Annotated[float, typer.Option(help="How many users, such as 1e8.", show_default=False)],
+        items: Annotated[float, typer.Option(help="How many items, such as 1e7.", show_default=False)],
+        interactions: Annotated[
+            float | None, typer.Option(help="Of all users together; none: ten a user.", show_default=False)
+        ] = None,
+        llm: Annotated[str, typer.Option(help="The language model.")] = "facebook/opt-6.7b",
+        requests: Annotated[float, typer.Option(help="Requests a second.")] = 100,
+        dim: Annotated[int, typer.Option(help="Length of item and user vectors.")] = 64,
+        cf_epochs: Annotated[int, typer.Option("--cf-epochs", min=1, help="Epochs of the CF model.")] = 10,
+        align_epochs: Annotated[int, typer.Option("--align-epochs", min=1, help="Epochs of stage 1.")] = 1,
+        tune_epochs: Annotated[int, typer.Option("--tune-epochs", min=1, help="Epochs of stage 2.")] = 1,
+        tune_users: Annotated[
+            float | None, typer.Option("--tune-users", help="Users that stage 2 learns from; none: a million, or all.")
+        ] = None,
+        cores: Annotated[int, typer.Option(min=1, help="CPU cores that share each piece of work.")] = 1,
+        cards: Annotated[int, typer.Option(min=1, help="GPUs that share each piece of work.")] = 1,
+    ) -> None:
+        size = Size(
+            users=users,
+            items=items,
+            interactions=10 * users if interactions is None else interactions,
+            requests=requests,
+            llm=llm,
+            dim=dim,
+            cf_epochs=cf_epochs,
+            align_epochs=align_epochs,
+            tune_epochs=tune_epochs,
+            tuned_users=min(1e6, users) if tune_users is None else tune_users,
+            cores=cores,
+            cards=cards,
+        )
+        rates = read_rates()
+        _show(plan_rows(size, rates), rates, size)
+
+
+def _show(rows: list[Row], known: Mapping[str, Rate], size: Size) -> None:
+    """The rows with their formulas, then each rate that they use with where it comes from."""
+    announce(
+        f"{size.users:,.0f} users, {size.items:,.0f} items, {size.interactions:,.0f} interactions, {size.llm}. "
+        "Computed, not run: each time is the work by a rate that was measured at a smaller size."
+    )
+    for when, title in (
+        ("once", "Offline, once for a catalogue"),
+        ("each time", "Offline, each time it is done anew"),
+        ("online", "Online"),
+    ):
+        table = Table(
+            "part",
+            "work",
+            "machine",
+            "time or machines",
+            "memory or disk",
+            "formula",
+            title=title,
+            title_justify="left",
+        )
+        for row in rows:
+            if row.when == when:
+                rate = None if row.rate is None else known[row.rate]
+                table.add_row(
+                    row.part,
+                    as_terminal(row.what),
+                    "" if rate is None else rate.machine,
+                    _cost(row, rate),
+                    "" if row.bytes is None else _bytes(row.bytes),
+                    as_terminal(row.formula),
+                )
+        CONSOLE.print(table)
+    announce("Where the rates come from:")
+    for name in dict.fromkeys(row.rate for row in rows if row.rate is not None):
+        rate = known[name]
+        announce(
+            f"  {rate.value:,.4g} {rate.unit}: {rate.what}; {rate.machine}, {rate.date[:10]}, commit {rate.commit[:7]}, "
+            f"{rate.command} (benchmarks/results/{rate.file})"
+        )
+
+
+def _cost(row: Row, rate: Rate | None) -> str:
+    """Time of offline work, or how many machines are busy."""
+    if row.machines is not None and rate is not None:
+        return f"{row.machines:,.3g} {'cores' if 'CPU' in rate.machine else 'cards'}"
+    if row.seconds is not None:
+        return _time(row.seconds)
+    return "" if row.bytes is not None and not row.formula.startswith("no measured") else "no measured rate"
+
+
+def _time(seconds: float) -> str:
+    """Seconds for people."""
+    for unit, size in (("days", _DAY), ("hours", _HOUR), ("minutes", _MINUTE)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
+
+
+def _bytes(size: float) -> str:
+    """Bytes for people."""
+    for unit, much in (("TB", 1e12), ("GB", 1e9)):
+        if size >= much:
+            return f"{size / much:,.1f} {unit}"
+    return f"{size / 1e6:,.1f} MB"

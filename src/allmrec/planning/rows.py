@@ -1,0 +1,276 @@
+"""The formulas: what each part of the work costs at a size; knows no figure but those of the rates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from allmrec.core.errors import ConfigError
+from allmrec.planning.rates import Rate
+
+__all__ = ["Row", "Size", "plan_rows"]
+
+When = Literal["once", "each time", "online"]
+
+_BYTES_OF_A_NUMBER = 4
+# In a prepared data set: an item's number and a time for each interaction, an offset for each user.
+_BYTES_OF_AN_INTERACTION, _BYTES_OF_AN_OFFSET = 12, 8
+# Weights, gradients and the two moments of Adam.
+_COPIES_IN_TRAINING = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is asked for.
+
+    Attributes:
+        users, items: how many.
+        interactions: of all users together.
+        requests: how many a second are to be served.
+        llm: the name of the language model.
+        dim: length of item and user vectors.
+        cf_epochs, align_epochs, tune_epochs: passes over the users in each training.
+        tuned_users: how many users stage 2 learns from.
+        cores, cards: how many share the work of a row.
+    """
+
+    users: float
+    items: float
+    interactions: float
+    requests: float = 100
+    llm: str = "facebook/opt-6.7b"
+    dim: int = 64
+    cf_epochs: int = 10
+    align_epochs: int = 1
+    tune_epochs: int = 1
+    tuned_users: float = 1e6
+    cores: int = 1
+    cards: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("users", "items", "interactions", "requests", "dim", "cores", "cards", "tuned_users"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name):g}; expected a number above 0.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cost of one part of the work.
+
+    Attributes:
+        part: data, training, retrieval, scoring or serving.
+        what: the work.
+        when: once, each time it is done anew, or online, for each request.
+        seconds: of all its machines; None where no rate was measured, or where a row is of memory or of machines.
+        bytes: of memory or disk; None where nothing was measured or computed.
+        machines: how many are busy, of an online row.
+        formula: how the figure comes about, with the figures.
+        rate: the name of the rate; None where there is none.
+    """
+
+    part: str
+    what: str
+    when: When
+    formula: str
+    seconds: float | None = None
+    bytes: float | None = None
+    machines: float | None = None
+    rate: str | None = None
+
+
+def plan_rows(size: Size, rates: Mapping[str, Rate]) -> list[Row]:
+    """Every row, in the order of the work.
+
+    Time grows with the number of what is worked on, at the rate that was measured at a smaller size; several cores or cards
+    share it evenly. Both are assumptions, and the page says so.
+    """
+    plan = _Plan(size, rates)
+    return [*plan.data(), *plan.training(), *plan.retrieval(), *plan.scoring(), *plan.serving()]
+
+
+class _Plan:
+    def __init__(self, size: Size, rates: Mapping[str, Rate]) -> None:
+        self.size, self.rates = size, rates
+
+    def data(self) -> list[Row]:
+        """Preparing, and what lies on the disk."""
+        n, size = self.size.interactions, self.size
+        disk = n * _BYTES_OF_AN_INTERACTION + size.users * _BYTES_OF_AN_OFFSET
+        return [
+            self._work(
+                "data",
+                "prepare in memory",
+                "each time",
+                n,
+                "interactions",
+                "prepare.memory",
+                memory="prepare.memory.bytes",
+            ),
+            self._work(
+                "data",
+                "prepare by DuckDB",
+                "each time",
+                n,
+                "interactions",
+                "prepare.duckdb",
+                memory="prepare.duckdb.peak",
+            ),
+            Row(
+                "data",
+                "the data set on disk, ids and texts aside",
+                "each time",
+                f"{n:.3g} interactions × {_BYTES_OF_AN_INTERACTION} bytes + {size.users:.3g} users × {_BYTES_OF_AN_OFFSET} bytes",
+                bytes=disk,
+            ),
+        ]
+
+    def training(self) -> list[Row]:
+        """The CF model, the items' texts, and both stages."""
+        size = self.size
+        table = size.items * size.dim * _BYTES_OF_A_NUMBER * _COPIES_IN_TRAINING
+        return [
+            self._work(
+                "training",
+                f"CF model (SASRec), {size.cf_epochs} epochs",
+                "each time",
+                size.users * size.cf_epochs,
+                "users × epochs",
+                "cf.users",
+            ),
+            Row(
+                "training",
+                "the CF model's item table with gradients and moments",
+                "each time",
+                f"{size.items:.3g} items × {size.dim} × {_BYTES_OF_A_NUMBER} bytes × {_COPIES_IN_TRAINING}",
+                bytes=table,
+            ),
+            self._work("training", "texts of items to vectors (MiniLM)", "once", size.items, "items", "text.items"),
+            self._work(
+                "training",
+                f"stage 1, MiniLM's last layer, {size.align_epochs} epochs",
+                "each time",
+                size.users * size.align_epochs,
+                "users × epochs",
+                "align.samples",
+            ),
+            self._work(
+                "training",
+                f"stage 2, {size.tune_epochs} epochs over a sample of users",
+                "each time",
+                size.tuned_users * size.tune_epochs,
+                "users × epochs",
+                self._of_llm("tune"),
+                memory=self._of_llm("memory"),
+            ),
+            self._work("training", "item vectors of the LLM", "once", size.items, "items", self._of_llm("items")),
+        ]
+
+    def retrieval(self) -> list[Row]:
+        """The index, and finding candidates for every user and for a request."""
+        size = self.size
+        millions = size.items / 1e6
+        vectors = size.items * size.dim * _BYTES_OF_A_NUMBER
+        return [
+            self._work("retrieval", "build the index of items", "each time", size.items, "items", "index.items"),
+            Row(
+                "retrieval",
+                "the items' vectors in memory",
+                "online",
+                f"{size.items:.3g} items × {size.dim} × {_BYTES_OF_A_NUMBER} bytes",
+                bytes=vectors,
+            ),
+            self._busy("retrieval", "exact search", millions, "million items", "search.exact"),
+            self._busy("retrieval", "search in the index", millions, "million items", "search.index"),
+        ]
+
+    def scoring(self) -> list[Row]:
+        """Lists for all users, by the CF model and by the LLM."""
+        size = self.size
+        return [
+            self._work(
+                "scoring",
+                "candidates of all users from the index",
+                "each time",
+                size.users * size.items / 1e6,
+                "users × million items",
+                "search.index",
+            ),
+            self._work(
+                "scoring",
+                "20 candidates of all users ranked by the LLM",
+                "each time",
+                size.users,
+                "users",
+                self._of_llm("score"),
+            ),
+        ]
+
+    def serving(self) -> list[Row]:
+        """Machines that are busy at a rate of requests."""
+        return [
+            self._busy("serving", "the CF model's answers, gathered in batches", 1, "", "serve.cf"),
+            self._busy(
+                "serving",
+                "20 candidates ranked by the LLM",
+                1,
+                "",
+                self._of_llm("serve"),
+                memory=self._of_llm("memory"),
+            ),
+        ]
+
+    def _of_llm(self, what: str) -> str:
+        return f"{what}:{self.size.llm}"
+
+    def _shared(self, rate: Rate) -> tuple[float, str]:
+        """How many times the machine of a rate there is, and what it is counted in."""
+        threads = re.search(r"CPU, ([0-9]+) threads", rate.machine)
+        if threads is not None:
+            # A rate by the clock is that of all threads which it was measured with.
+            return self.size.cores / (1 if "CPU second" in rate.unit else int(threads[1])), "cores"
+        return self.size.cards, "cards"
+
+    def _work(
+        self, part: str, what: str, when: When, amount: float, called: str, name: str, memory: str | None = None
+    ) -> Row:
+        """Work whose time grows with an amount."""
+        held, note = self._memory(memory)
+        rate = self.rates.get(name)
+        if rate is None:
+            return Row(part, what, when, _no_rate(name) + note, bytes=held)
+        machines, kind = self._shared(rate)
+        formula = f"{amount:.3g} {called} / {rate.value:,.4g} {rate.unit}" + (
+            f" / {machines:g} times its {kind}" if machines != 1 else ""
+        )
+        return Row(part, what, when, formula + note, amount / rate.value / machines, held, rate=name)
+
+    def _busy(self, part: str, what: str, amount: float, called: str, name: str, memory: str | None = None) -> Row:
+        """Machines that a rate of requests keeps busy, each request of which takes so much."""
+        held, note = self._memory(memory)
+        rate = self.rates.get(name)
+        if rate is None:
+            return Row(part, what, "online", _no_rate(name) + note, bytes=held)
+        _, kind = self._shared(rate)
+        formula = f"{self.size.requests:.3g} requests a second" + (f" × {amount:.3g} {called}" if called else "")
+        formula += f" / {rate.value:,.4g} {rate.unit} of each {kind.removesuffix('s')}"
+        return Row(part, what, "online", formula + note, None, held, self.size.requests * amount / rate.value, name)
+
+    def _memory(self, name: str | None) -> tuple[float | None, str]:
+        """Memory that was measured, and its words: grown with the interactions where it is measured for one."""
+        rate = None if name is None else self.rates.get(name)
+        if rate is None:
+            return None, ""
+        if rate.unit == "bytes an interaction":
+            return (
+                self.size.interactions * rate.value,
+                f"; memory {self.size.interactions:.3g} interactions × {rate.value:,.4g} bytes",
+            )
+        return rate.value, f"; memory as measured: {rate.what}"
+
+
+def _no_rate(name: str) -> str:
+    """What stands for a formula where nothing was measured."""
+    model = name.partition(":")[2]
+    return "no measured rate" + (f" for {model}" if model else "")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from allmrec.core.errors import ConfigError
+from allmrec.planning import Rate, Size, plan_rows, read_rates
+
+SIZE = Size(users=1e8, items=1e7, interactions=1e9)
+
+
+def rate(value: float, unit: str, machine: str = "x86_64 CPU, 1 threads") -> Rate:
+    return Rate(
+        value=value,
+        unit=unit,
+        what="what",
+        machine=machine,
+        date="2026-01-01",
+        commit="c",
+        command="run",
+        file="f.json",
+    )
+
+
+def test_work_is_the_amount_by_the_rate() -> None:
+    rates = {
+        "prepare.memory": rate(1e6, "interactions a second"),
+        "prepare.memory.bytes": rate(200, "bytes an interaction"),
+    }
+    row = plan_rows(SIZE, rates)[0]
+    assert (row.seconds, row.bytes) == (1000, 2e11)
+    assert "1e+09 interactions / 1e+06 interactions a second" in row.formula
+
+
+def test_a_rate_of_two_threads_is_that_of_two_cores() -> None:
+    wall = {"prepare.memory": rate(1e6, "interactions a second", "x86_64 CPU, 2 threads")}
+    assert plan_rows(SIZE, wall)[0].seconds == 2000
+    assert plan_rows(dataclasses.replace(SIZE, cores=8), wall)[0].seconds == 250
+    busy = {"prepare.memory": rate(1e6, "interactions a CPU second", "x86_64 CPU, 2 threads")}
+    assert plan_rows(SIZE, busy)[0].seconds == 1000
+
+
+def test_cards_share_what_was_measured_on_a_card() -> None:
+    rates = {"score:facebook/opt-6.7b": rate(50, "users a second", "NVIDIA H200")}
+    size = dataclasses.replace(SIZE, cores=64, cards=4)
+    assert [row.seconds for row in plan_rows(size, rates) if row.seconds is not None] == [500_000]
+
+
+def test_requests_keep_machines_busy() -> None:
+    rates = {
+        "serve.cf": rate(50, "requests a second"),
+        "search.exact": rate(100, "users × million items a second"),
+    }
+    busy = {row.what: row.machines for row in plan_rows(SIZE, rates) if row.machines is not None}
+    assert busy == {"the CF model's answers, gathered in batches": 2, "exact search": 10}
+
+
+def test_what_was_not_measured_says_so() -> None:
+    unknown = dataclasses.replace(SIZE, llm="some/other")
+    rows = plan_rows(unknown, read_rates())
+    silent = [row for row in rows if row.formula.startswith("no measured rate for some/other")]
+    assert len(silent) == 4
+    assert all((row.seconds, row.machines, row.rate) == (None, None, None) for row in silent)
+    assert all(row.formula for row in rows)
+
+
+def test_every_rate_says_where_it_was_measured() -> None:
+    for name, known in read_rates().items():
+        assert known.value > 0, name
+        assert all((known.machine, known.date, known.commit, known.command, known.file)), name
+
+
+def test_sizes_are_checked() -> None:
+    with pytest.raises(ConfigError, match="items is 0"):
+        dataclasses.replace(SIZE, items=0)
+    with pytest.raises(ConfigError, match="users"):
+        dataclasses.replace(SIZE, users=float("nan"))
+
+
+def test_the_command_shows_formulas_and_sources() -> None:
+    from typer.testing import CliRunner
+
+    from allmrec.cli.main import app
+
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["plan", "--users", "1e8", "--items", "1e7"])
+    assert result.exit_code == 0, result.output
+    assert "Computed, not run" in result.stdout
+    assert "no measured rate for facebook/opt-6.7b" in result.stdout
+    assert "python -m benchmarks.opt_speed runs/mt-0 tokenizer" in result.stdout
