@@ -294,9 +294,7 @@ def content_hash(*parts: bytes | str | np.ndarray) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             # A view, not a copy: an array may lie in a file that is larger than memory.
-            digest.array(
-                part.dtype, part.shape, [memoryview(np.ascontiguousarray(part)).cast("B")] if part.size else []
-            )
+            digest.array(part.dtype, part.shape, [np.ascontiguousarray(part).data.cast("B")] if part.size else [])
         elif isinstance(part, str):
             data = part.encode()
             digest.text(len(data), [data])

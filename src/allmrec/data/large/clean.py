@@ -90,7 +90,7 @@ class _Cleaner:
         if usual is not None and stamp is not None:
             return self._stamps(word, usual, TICKS[stamp.unit])
         ticks = None if usual is None else self._ticks(name, usual, unit)
-        if ticks is not None:
+        if usual is not None and ticks is not None:
             self.values[word] = usual if units == 1 else f"({usual})::DOUBLE / {units}"
             return ticks
         times = time_column(self.checks, name, word, date_order=date_order, unit=unit)

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from allmrec.data.provenance import Summary
 __all__ = ["kept_items", "number_users", "write_parts"]
 
 _PIECE = 1 << 24
-_TYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4")}
+_TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4")}
 
 
 def kept_items(store: Store) -> list[str]:
@@ -131,7 +132,8 @@ class _Tensors:
             **({"times": ("I64", n)} if has_time else {}),
             "item_numbers": ("I32", n),
         }
-        header, begin = {}, 0
+        header: dict[str, Any] = {}
+        begin = 0
         for name, (kind, length) in sizes.items():
             end = begin + length * _TYPES[kind].itemsize
             header[name] = {"dtype": kind, "shape": [length], "data_offsets": [begin, end]}
@@ -139,13 +141,13 @@ class _Tensors:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         self._path, self._kinds = path, {name: _TYPES[kind] for name, (kind, _) in sizes.items()}
-        self._ranges = {
+        self._ranges: dict[str, tuple[int, int]] = {
             name: (8 + len(text) + entry["data_offsets"][0], 8 + len(text) + entry["data_offsets"][1])
             for name, entry in header.items()
         }
-        with open(path, "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            file.truncate(8 + len(text) + begin)
+        with open(path, "wb") as whole:
+            whole.write(struct.pack("<Q", len(text)) + text)
+            whole.truncate(8 + len(text) + begin)
         self._files = {name: open(path, "r+b") for name in sizes}  # noqa: SIM115  # open as long as the others
         for name, file in self._files.items():
             file.seek(self._ranges[name][0])
