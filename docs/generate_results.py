@@ -15,6 +15,7 @@ from typing import Any
 
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
+import numpy as np
 import results_towers
 import results_words
 
@@ -411,12 +412,18 @@ def page() -> str:
         parts += [_BEST, _table(_system_rows(found["rows"])), _table(_cost_rows(found["rows"]))]
     if found := _read("towers/table"):
         parts += results_towers.section(found, _read("rectools"), _table, _figure)
-    for key, name in (
-        ("movietweetings-cpu", "MovieTweetings"),
-        ("llm-srec", "LLM-SRec's run on MovieTweetings (below)"),
+    for key, title, name in (
+        (
+            "movietweetings-cpu",
+            "A-LLMRec on top, and what order is worth",
+            "Everything that the recipe `cpu` trains on MovieTweetings",
+        ),
+        ("llm-srec", "LLM-SRec: order", "LLM-SRec (below) and its own CF model, on MovieTweetings"),
     ):
         if found := _read(f"catalogue-{key}"):
-            parts += results_towers.on_top(found, name, _table, _figure)
+            parts += results_towers.on_top(found, title, name, _table, _figure)
+            if key == "movietweetings-cpu":
+                parts.append(results_towers.why_not(np.load(RESULTS / "towers" / "movietweetings-0.npz")["towers"]))
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):
