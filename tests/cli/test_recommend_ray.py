@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from allmrec.bulk.ray_engine import Answer, BlockActor, JobParts, RayEngine
 from allmrec.bulk.scoring import recommend_users
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.library import Run
+from allmrec.testing.actors import DeadlyActor, SlowActor
 
 SRC = str(Path(allmrec.__file__).parents[1])
 BLOCK = 2  # twelve blocks of 24 users
@@ -51,8 +51,6 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    # The classes below are sent whole; workers need not find this file.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -79,17 +77,6 @@ def ports() -> dict[str, int]:
     for one in sockets:
         one.close()
     return found
-
-
-class Slow(BlockActor):
-    """Leaves its process's number beside the output, and takes its time, so that a test can end it in the middle."""
-
-    def answer(self, number: int) -> Answer:
-        place = Path(self._parts.path).parent / "pids"
-        place.mkdir(exist_ok=True)
-        (place / f"{os.getpid()}").touch()
-        time.sleep(0.3)
-        return super().answer(number)
 
 
 def test_without_ray_the_extra_is_named(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +236,7 @@ def test_two_actors_write_the_files_of_the_single_process(
 def test_a_killed_actor_is_replaced_and_the_files_are_the_same(
     run: Run, expected: dict[str, str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    monkeypatch.setattr(ray_engine, "BlockActor", SlowActor)
     lines = watched(run, tmp_path / "out", lambda pids: os.kill(pids[0], signal.SIGKILL), run.path.parent / "pids")
     assert any("An actor died over block" in line for line in lines), lines
     assert files(tmp_path / "out") == expected
@@ -260,13 +247,7 @@ def test_a_killed_actor_is_replaced_and_the_files_are_the_same(
 def test_a_block_that_ends_every_actor_is_given_up_and_the_others_stay(
     run: Run, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Deadly(BlockActor):
-        def answer(self, number: int) -> Answer:
-            if number == 1:
-                os._exit(1)
-            return super().answer(number)
-
-    monkeypatch.setattr(ray_engine, "BlockActor", Deadly)
+    monkeypatch.setattr(ray_engine, "BlockActor", DeadlyActor)
     with pytest.raises(AllmrecError, match="2 actors died over block 1"):
         recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(1, retries=1))
     assert list(files(tmp_path / "out")) == ["block-0000000.parquet"]
@@ -286,7 +267,7 @@ def test_a_killed_node_takes_nothing_with_it(
 ) -> None:
     """One of two nodes is ended in the middle, and the other does the rest."""
     made, nodes = cluster
-    monkeypatch.setattr(ray_engine, "BlockActor", Slow)
+    monkeypatch.setattr(ray_engine, "BlockActor", SlowActor)
     try:
         lines = watched(
             run,
