@@ -47,6 +47,9 @@ FOLDER = RESULTS / "towers"
 SYSTEMS = ("backbone", "text-tower", "towers")
 MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
 
+# Ranks from here on are kept as this: no measure looks so far, and files stay small.
+FAR = 254
+
 Ranks = Int32[np.ndarray, " users"]
 
 
@@ -99,6 +102,10 @@ def train(arguments: argparse.Namespace) -> None:
             field: record[field] for field in ("seconds", "steps", "best_step", "best_value") if field in record
         }
         print(f"{key}: NDCG@10 {means(kept, key)['NDCG@10'].mean():.4f}", flush=True)
+    kept = {
+        key: column if column.dtype == bool else np.minimum(column, FAR).astype(np.uint8)
+        for key, column in kept.items()
+    }
     log = read_json(run.path / run.stage(system_kind("towers").stages(run.config)[-1]).place / "log.json")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **kept)

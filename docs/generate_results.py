@@ -205,19 +205,6 @@ and MLP-LLM do not have.
 [baselines.md](baselines.md) says which systems stay below popularity, and why.
 """
 
-_TITLES = """\
-## The paper's own objective
-
-The same run, users and samples with the title loss in place of the pointer head: `--set tune.title_weight=1.0 --set
-tune.select_weight=0.0` and a rate of 5e-4 at batches of 4 (the file has the command). All 30 layers are read, every candidate's
-title is scored, and no prior helps; `generate` rows decode one answer, of which only Hit@1 counts. The paper has OPT-6.7B, fifty times
-this size, and every user.
-
-At this size and with this many samples it has not left chance, which is 0.05. Most answers are some candidate's title word for word
-(the note has the share), so copying has been learned and choosing has not; TALLRec, whose adapters change what the layers do
-and not only what they read, has begun to. The ablations of this objective would compare chance with chance and were not run.
-"""
-
 _EVERYBODY = """\
 ## Where every user is tuned on
 
@@ -341,11 +328,6 @@ _CELLS = {
     "without-joint": "w/o joint vectors", "random-joint": "random joint vectors", "plain-prior": "plain prior",
     "without-prior": "w/o CF prior", "slots-both": "slots of e and q", "slots-gate": "slots by a gate",
 }  # fmt: skip
-_TITLE_CELLS = {
-    "allmrec": "A-LLMRec", "allmrec-sbert": "A-LLMRec (SBERT)", "allmrec-generate": "decoding", "allmrec-constrained": "constrained decoding",
-    **{name: _CELLS[name] for name in ("mlp-llm", "without-joint", "random-joint", "without-user", "without-matching",
-                                      "without-reconstruction", "without-recommendation", "frozen-encoder", "all-items")},
-}  # fmt: skip
 
 
 _LLM_SREC = """\
@@ -397,8 +379,6 @@ def page() -> str:
     if found := _read("movietweetings"):
         parts += [_SYSTEMS.format(**_sizes(found), **_less_fusion(found)), *_of_systems(found, _CELLS)]
         parts += ["### What each cost\n", _table(_cost_rows(found["rows"]))]
-    if found := _read("movietweetings-title"):
-        parts += [_TITLES, *_of_systems(found, _TITLE_CELLS), _table(_cost_rows(found["rows"]))]
     if found := _read("movietweetings-everybody"):
         parts += [
             _EVERYBODY.format(**_less_fusion(found)),

@@ -12,7 +12,8 @@ The paper shows by examples that A-LLMRec names the genres of an item and of a u
 counted: what share of the genres that a system names are right. Of an item its own genres are right; of a user those of the next item, which
 no system has seen, and those that more than half of the history has. A system that always says "Drama" is often right on films, so
 what counts is precision above the base rate: how often the named genres are right of any item. Silent are answers that name no genre.
-{device}, {date}, commit {commit}: `{command}`.
+{device}, {date}, by `benchmarks/genres.py` of commit {commit}, which is the plan `figures4-5` now ([experiments.md](experiments.md)):
+[genres.json](../benchmarks/results/genres.json).
 """
 
 _COPYING = """\

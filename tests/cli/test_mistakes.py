@@ -131,7 +131,7 @@ def test_an_id_that_is_not_there(workplace: Path) -> None:
 def test_neither_or_both_of_user_and_history(options: list[str], workplace: Path) -> None:
     assert (
         fails("recommend", workplace / "run", *options)
-        == "Give either --user ID or --history ID,ID,…; --history '' is for somebody new."
+        == "Give either --user ID or --history ID,ID,…; --history '' is for somebody new, --users for many."
     )
 
 

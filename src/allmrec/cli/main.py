@@ -41,7 +41,7 @@ _VERBS = {
     "attention": ("attention", "Draw where the answer attends, before and after training."),
     "serve": ("serve", "Serve a trained run: an HTTP API and a page."),
     "demo": ("demo", "Train, evaluate and recommend on MovieLens-100K."),
-    "plan": ("plan", "Compute what a shop of a size would need, from measured rates."),
+    "plan": ("plan", "Compute what a size costs, from measured rates."),
     "doctor": ("doctor", "Show what is installed and which models can be reached."),
 }
 _SETTINGS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
