@@ -13,8 +13,8 @@ what any fusion of the two could reach at the most (EnsRec's Genie bound).
 from __future__ import annotations
 
 import argparse
-import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from jaxtyping import Float64, Int32
 
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.recommender import query_batch
-from allmrec.core.artifacts import atomic_write, read_json
+from allmrec.core.artifacts import read_json
 from allmrec.core.memory import peak_memory
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
@@ -32,6 +32,7 @@ from allmrec.data.splitting import Split
 from allmrec.evaluation import draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import target_ranks
+from allmrec.evaluation.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept, read_ranks, write_ranks
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
 from allmrec.ranking import Query
@@ -47,8 +48,10 @@ FOLDER = RESULTS / "towers"
 SYSTEMS = ("backbone", "text-tower", "towers")
 MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
 
-# Ranks from here on are kept as this: no measure looks so far, and files stay small.
-FAR = 254
+# A row beside the systems': 1 for users whose target is cold.
+COLD = "target is cold"
+# Ranks beyond this are kept as a miss: no measure looks so far, and files stay small.
+FAR = 100
 
 Ranks = Int32[np.ndarray, " users"]
 
@@ -83,50 +86,49 @@ def train(arguments: argparse.Namespace) -> None:
     protocol = draw_protocol(split, "test", None, recipe.evaluation.candidates, 0)
     users = protocol.users
     queries = protocol.queries(split)
-    kept: dict[str, np.ndarray] = {"cold": scenario_masks(protocol, split)["cold items"]}
+    cold = scenario_masks(protocol, split)["cold items"]
+    ranks_of: dict[str, Kept] = {COLD: np.where(cold, 1, NOT_ASKED).astype(np.int16)}
     costs: dict[str, Any] = {}
     for name, system in open_systems(run, list(SYSTEMS)).items():
         key = "backbone" if name == recipe.pretrain.backbone else name
         ranker: Any = system.ranker
-        kept[key] = catalogue_ranks(ranker.backbone, split, users)
+        ranks_of[key] = near(catalogue_ranks(ranker.backbone, split, users))
         found = [
             target_ranks(
                 ranker.rank(queries[s : s + 512], list(protocol.candidates[s : s + 512])), protocol.targets[s : s + 512]
             )
             for s in range(0, len(users), 512)
         ]
-        kept[f"{key}/20"] = np.concatenate(found).astype(np.int32) - 1
+        ranks_of[f"{key}/20"] = near(np.concatenate(found).astype(np.int32) - 1)
         of, stages = system_kind(name).job(run)
         record = stage_record(run.path, of.stage(stages[-1]))
         costs[key] = {
             field: record[field] for field in ("seconds", "steps", "best_step", "best_value") if field in record
         }
-        print(f"{key}: NDCG@10 {means(kept, key)['NDCG@10'].mean():.4f}", flush=True)
-    kept = {
-        key: column if column.dtype == bool else np.minimum(column, FAR).astype(np.uint8)
-        for key, column in kept.items()
-    }
+        print(f"{key}: NDCG@10 {means(ranks_of, key)['NDCG@10'].mean():.4f}", flush=True)
     log = read_json(run.path / run.stage(system_kind("towers").stages(run.config)[-1]).place / "log.json")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **kept)
-    atomic_write(FOLDER / f"{cell}.npz", buffer.getvalue())
+    asked = Asked.of(protocol)
+    write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
                   "changes": arguments.set, "users": len(users), "items": data.n_items, "cpu_seconds": round(cpu, 1),
                   "peak_memory": peak_memory(), "weights": log["weights"], "costs": costs}  # fmt: skip
-    write_result(FOLDER / f"{cell}.json", about | found_here)
+    write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
 
 
-def means(kept: Any, key: str) -> dict[str, Float64[np.ndarray, " users"]]:
+def near(ranks: Ranks) -> Kept:
+    """Ranks from 0 as they are stored."""
+    return kept(np.where(ranks < FAR, ranks + 1.0, np.inf))
+
+
+def means(stored: Mapping[str, Kept], key: str) -> dict[str, Float64[np.ndarray, " users"]]:
     """Each user's value of the measures; NaN where a measure does not ask about the user."""
-    if key == "either":
-        whole, few = (np.minimum(kept[f"backbone{end}"], kept[f"text-tower{end}"]) for end in ("", "/20"))
-    else:
-        whole, few = kept[key], kept[f"{key}/20"]
-    cold = kept["cold"]
+    keys = ("backbone", "text-tower") if key == "either" else (key,)
+    whole, few = (np.min([as_ranks(stored[one + end]) for one in keys], axis=0) - 1 for end in ("", "/20"))
+    cold = stored[COLD] == 1
     hit, first = (whole < 10).astype(np.float64), (few < 1).astype(np.float64)
     return {
-        "NDCG@10": np.where(whole < 10, 1 / np.log2(whole + 2.0), 0.0),
+        "NDCG@10": np.where(whole < 10, 1 / np.log2(np.minimum(whole, FAR) + 2.0), 0.0),
         "Hit@10": hit,
         "cold Hit@10": np.where(cold, hit, np.nan),
         "Hit@1 of 20": first,
@@ -134,7 +136,7 @@ def means(kept: Any, key: str) -> dict[str, Float64[np.ndarray, " users"]]:
     }
 
 
-def rows(cells: list[dict[str, np.ndarray]]) -> dict[str, dict[str, dict[str, Figure]]]:
+def rows(cells: list[dict[str, Kept]]) -> dict[str, dict[str, dict[str, Figure]]]:
     """Figures of some seeds together, and differences to the CF model's."""
     values = {
         key: {name: np.mean([means(cell, key)[name] for cell in cells], axis=0) for name in MEASURES}
@@ -164,9 +166,12 @@ def table() -> None:
     found = {}
     for name, paths in groups.items():
         first = [read_json(path) for path in paths]
-        cells = [dict(np.load(path.with_suffix(".npz"))) for path in paths]
+        cells = [
+            read_ranks(path.with_suffix(".npz"), Asked(**one["protocol"]))
+            for path, one in zip(paths, first, strict=True)
+        ]
         found[name] = {"seeds": [cell["seed"] for cell in first], "users": first[0]["users"], "items": first[0]["items"],
-                       "cold users": int(cells[0]["cold"].sum()), "cpu seconds": [cell["cpu_seconds"] for cell in first],
+                       "cold users": int((cells[0][COLD] == 1).sum()), "cpu seconds": [cell["cpu_seconds"] for cell in first],
                        "rows": rows(cells)}  # fmt: skip
     write_result(FOLDER / "table.json", found)
 

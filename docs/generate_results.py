@@ -15,9 +15,10 @@ from typing import Any
 
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
-import numpy as np
 import results_towers
 import results_words
+
+from allmrec.evaluation import rank_files
 
 TARGET = Path(__file__).with_name("results.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -403,7 +404,7 @@ def page() -> str:
         if found := _read(f"catalogue-{key}"):
             parts += results_towers.on_top(found, title, name, _table, _figure)
             if key == "movietweetings-cpu":
-                parts.append(results_towers.why_not(np.load(RESULTS / "towers" / "movietweetings-0.npz")["towers"]))
+                parts.append(results_towers.why_not(_tower_ranks("movietweetings-0")))
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):
@@ -426,6 +427,12 @@ def page() -> str:
     if found := _read("item-encoders"):
         parts += _encoders(found)
     return "\n".join(parts)
+
+
+def _tower_ranks(cell: str) -> Any:
+    """Ranks by both towers, from 1; infinity for a miss."""
+    place = RESULTS / "towers" / f"{cell}.npz"
+    return rank_files.as_ranks(rank_files.read_ranks(place, rank_files.asked_in(place))["towers"])
 
 
 def _encoders(found: Mapping[str, Any]) -> list[str]:

@@ -138,9 +138,9 @@ def why_not(ranks: np.ndarray, items: int = 20) -> str:
     """What the first items of a retriever are worth in random order.
 
     Args:
-        ranks: of each user's target by the retriever, from 0.
+        ranks: of each user's target by the retriever, from 1.
         items: how many are retrieved.
     """
-    share = float(np.mean(ranks < items))
+    share = float(np.mean(ranks <= items))
     gains = [1 / np.log2(place + 2) if place < 10 else 0.0 for place in range(items)]
     return WHY_NOT.format(share=share, random=share * float(np.mean(gains)))
