@@ -147,6 +147,7 @@ async def measured(
                 "reloads": statuses,
                 "requests": len(found),
                 "failed": sum(one[0] != 200 for one in found),
+                "failures": Counter(f"{one[0]} {one[2]}".strip() for one in found if one[0] != 200),
                 "ms": percentiles([one[1] for one in found]),
             }
         return result

@@ -115,9 +115,9 @@ def test_memory_does_not_hold_all_products() -> None:
     taken: list[int] = []
     empty = torch.empty
 
-    def noted(*size: int) -> torch.Tensor:
+    def noted(*size: int, dtype: torch.dtype) -> torch.Tensor:
         taken.append(int(np.prod(size)))
-        return empty(*size)
+        return empty(*size, dtype=dtype)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(item_index.torch, "empty", noted)
@@ -152,3 +152,18 @@ def test_nearly_found_items_have_exact_scores_in_order() -> None:
         np.testing.assert_allclose(found.scores, table[found.items] @ query, rtol=1e-5)
         order = np.lexsort((found.items, -found.scores))
         assert order.tolist() == list(range(10))
+
+
+def test_a_language_model_that_is_being_loaded_changes_nothing() -> None:
+    """Loading one sets torch's default type for all threads, and others search meanwhile."""
+    rng = np.random.default_rng(0)
+    vectors, queries = (rng.standard_normal((n, 8), dtype=np.float32) for n in (40, 3))
+    index = ExactIndex(vectors, np.arange(1, 40))
+    expected = index.search(queries, 5)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = index.search(queries, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -62,7 +62,7 @@ class SlotContents(nn.Module):
             return torch.cat([chosen, joint.text.float()], dim=1)
         if counts is None:
             raise ValueError("slots of kind 'gate' need the items' interaction counts")
-        known = torch.zeros(len(chosen), device=chosen.device)
+        known = chosen.new_zeros(len(chosen))
         known[: len(counts)] = counts.to(known)
         return torch.cat([chosen, joint.text.float(), known.log1p()[:, None]], dim=1)
 

@@ -84,7 +84,8 @@ class ExactIndex:
         size += -size % _GROUP
         x = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         items = torch.from_numpy(self._vectors)
-        buffer = torch.empty(len(x) * min(size, len(items)))
+        # The type is said: while another thread loads a language model, torch's default is that model's.
+        buffer = torch.empty(len(x) * min(size, len(items)), dtype=x.dtype)
         best: Float32[np.ndarray, "queries kept"] = np.empty((0, 0), dtype=np.float32)
         found: Int64[np.ndarray, "queries kept"] = np.empty((0, 0), dtype=np.int64)
         for start in range(0, len(items), size):
