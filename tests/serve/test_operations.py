@@ -251,6 +251,10 @@ def test_logs_name_no_user(server: Served, caplog: pytest.LogCaptureFixture) -> 
 
     with caplog.at_level(logging.INFO, "allmrec.serve"):
         answer = server.http.get("/v1/users/u3/history")
+        # The line is written behind the answer.
+        until = time.monotonic() + 10
+        while not any(record.name == "allmrec.serve" for record in caplog.records) and time.monotonic() < until:
+            time.sleep(0.02)
     lines = [_Json().format(record) for record in caplog.records if record.name == "allmrec.serve"]
     (line,) = [json.loads(line) for line in lines if '"request"' in line]
     assert line["request_id"] == answer.headers["x-request-id"]
