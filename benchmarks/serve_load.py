@@ -118,6 +118,7 @@ async def measured(
                 "answers": Counter(str(one[0]) for one in found),
                 "parts": Counter(one[2] for one in found if one[0] == 200),
                 "not_answered": sum(one[0] == 0 for one in found),
+                "errors": Counter(one[2] for one in found if one[0] == 0),
                 "ms_of_answered": percentiles([one[1] for one in found if one[0] == 200]),
                 "ms_of_429": percentiles([one[1] for one in found if one[0] == 429]),
                 "memory_mb": {

@@ -51,7 +51,7 @@ MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20
 # A row beside the systems': 1 for users whose target is cold.
 COLD = "target is cold"
 # Ranks beyond this are kept as a miss: no measure looks so far, and files stay small.
-FAR = 100
+FAR = 20
 
 Ranks = Int32[np.ndarray, " users"]
 

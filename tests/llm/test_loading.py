@@ -60,7 +60,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 538
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no tokenizer, in whose place transformers makes an empty one": (
         lambda f: [file.unlink() for file in save_tiny_language_model(f, "opt").glob("tokenizer*")],
-        "has a tokenizer that knows no words. Get the files that are missing",
+        "has a tokenizer without words. Get the files that are missing",
     ),
     "a weight is missing": (
         lambda f: _tensors(f, lambda t: t.pop("model.layers.1.self_attn.q_proj.weight")),

@@ -38,7 +38,7 @@ def _tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no tokenizer, in whose place transformers makes an empty one": (
         lambda f: [file.unlink() for file in f.glob("tokenizer*")],
-        "has a tokenizer that knows no words. Get the files that are missing",
+        "has a tokenizer without words. Get the files that are missing",
     ),
     "a weight is missing": (
         lambda f: _tensors(f, lambda t: t.pop("encoder.layer.1.attention.self.query.weight")),

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, announce
-from allmrec.cli.prepare_options import Layouts, Shared, SharedBesidePreset, said, with_groups
+from allmrec.cli.prepare_options import Columns, Layouts, Shared, SharedBesidePreset, named_columns, said, with_groups
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
 from allmrec.data.files import shown
@@ -36,36 +36,12 @@ def register(app: typer.Typer) -> None:
         interactions: Annotated[Path, typer.Option(help="One interaction a record.", show_default=False)],
         output: Output,
         items: Annotated[Path | None, typer.Option(help="One item a record.")] = None,
-        user: Annotated[str, typer.Option(help="Column of the user's id.")] = "auto",
-        item: Annotated[str, typer.Option(help="Column of the item's id.")] = "auto",
-        items_item: Annotated[
-            str | None, typer.Option("--items-item", help="The same in the items file, where it is called otherwise.")
-        ] = None,
-        rating: Annotated[str, typer.Option(help="Column of the rating, or none.")] = "auto",
-        time: Annotated[str, typer.Option(help="Column of the time, or none: position or file order counts.")] = "auto",
-        position: Annotated[str, typer.Option(help="Column of the place in the user's order, or none.")] = "auto",
-        title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
-        description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
-        categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
-        category_separator: Annotated[str, typer.Option(help="Between categories that are one text.")] = "|",
-        date_order: Annotated[
-            Literal["day-first", "month-first"] | None,
-            typer.Option("--date-order", help="What 03/04/2021 is; none: what the other dates tell."),
-        ] = None,
-        duplicate_items: Annotated[
-            Literal["fail", "first", "last"],
-            typer.Option("--duplicate-items", help="Which row counts where an item has several."),
-        ] = "fail",
         *,
+        columns: Columns,
         layouts: Layouts,
         shared: Shared,
     ) -> None:
-        options: dict[str, Any] = {"interactions": interactions, "items": items, "user": user, "item": item}
-        options |= {"item_in_items": items_item, "category_separator": category_separator}
-        options |= {"date_order": date_order, "duplicate_items": duplicate_items, **layouts.options()}
-        options |= _columns(
-            rating=rating, time=time, position=position, title=title, description=description, categories=categories
-        )
+        options = {"interactions": interactions, "items": items, **columns.options(), **layouts.options()}
         _prepare("table", options, output, shared)
 
     @verbs.command("movielens", help="A MovieLens folder: 100K (GroupLens or RecBole), 1M, or the CSV of newer ones.")
@@ -144,7 +120,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         options: dict[str, Any] = {"directory": directory, "name": name, "user": user, "item": item}
         options |= {"encoding": encoding}
-        options |= _columns(rating=rating, time=time, title=title, description=description, categories=categories)
+        options |= named_columns(rating=rating, time=time, title=title, description=description, categories=categories)
         _prepare("recbole", options, output, shared)
 
     special = {command.name for command in verbs.registered_commands}
@@ -175,11 +151,6 @@ def _plain(source: str) -> Callable[..., None]:
         _write(source, {**options, **reading}, output, shared, shared.filters())
 
     return verb
-
-
-def _columns(**columns: str) -> dict[str, str | None]:
-    """Columns of the options, where "none" is no column."""
-    return {name: None if column == "none" else column for name, column in columns.items()}
 
 
 def _prepare(

@@ -15,12 +15,38 @@ from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.build import PrepareConfig
 
-__all__ = ["Layouts", "Shared", "SharedBesidePreset", "bytes_of", "said", "with_groups"]
+__all__ = [
+    "Columns",
+    "Layouts",
+    "MaxSkippedOption",
+    "OnErrorOption",
+    "Shared",
+    "SharedBesidePreset",
+    "bytes_of",
+    "named_columns",
+    "said",
+    "with_groups",
+]
 
 # What a shell has no easy way to write.
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|"}
 
 _Format = Literal["csv", "tsv", "plain", "jsonl", "literal", "parquet"]
+
+
+OnErrorOption = Annotated[
+    Literal["fail", "skip"],
+    typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
+]
+MaxSkippedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-skipped",
+        min=0,
+        max=1,
+        help="Share of a file's lines that may be left out. Default: 0.1, or ten lines.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -42,19 +68,8 @@ class Shared:
     keep_items: Annotated[
         bool, typer.Option("--keep-items", help="Keep items of the items file that have no interactions.")
     ] = False
-    on_error: Annotated[
-        Literal["fail", "skip"],
-        typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
-    ] = "fail"
-    max_skipped: Annotated[
-        float | None,
-        typer.Option(
-            "--max-skipped",
-            min=0,
-            max=1,
-            help="Share of a file's lines that may be left out. Default: 0.1, or ten lines.",
-        ),
-    ] = None
+    on_error: OnErrorOption = "fail"
+    max_skipped: MaxSkippedOption = None
     max_unpacked: Annotated[
         int | None,
         typer.Option(
@@ -102,6 +117,46 @@ class SharedBesidePreset(Shared):
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are called, and how their values are read."""
+
+    user: Annotated[str, typer.Option("--user", help="Column of the user's id.")] = "auto"
+    item: Annotated[str, typer.Option("--item", help="Column of the item's id.")] = "auto"
+    items_item: Annotated[
+        str | None, typer.Option("--items-item", help="The same in the items file, where it is called otherwise.")
+    ] = None
+    rating: Annotated[str, typer.Option("--rating", help="Column of the rating, or none.")] = "auto"
+    time: Annotated[str, typer.Option("--time", help="Column of the time, or none: position or file order counts.")] = (
+        "auto"
+    )
+    position: Annotated[str, typer.Option("--position", help="Column of the place in the user's order, or none.")] = (
+        "auto"
+    )
+    title: Annotated[str, typer.Option("--title", help="Column of the title, or none.")] = "auto"
+    description: Annotated[str, typer.Option("--description", help="Column of the description, or none.")] = "auto"
+    categories: Annotated[str, typer.Option("--categories", help="Column of the categories, or none.")] = "auto"
+    category_separator: Annotated[
+        str, typer.Option("--category-separator", help="Between categories that are one text.")
+    ] = "|"
+    date_order: Annotated[
+        Literal["day-first", "month-first"] | None,
+        typer.Option("--date-order", help="What 03/04/2021 is; none: what the other dates tell."),
+    ] = None
+    duplicate_items: Annotated[
+        Literal["fail", "first", "last"],
+        typer.Option("--duplicate-items", help="Which row counts where an item has several."),
+    ] = "fail"
+
+    def options(self) -> dict[str, Any]:
+        """The options of a table."""
+        asked = {"user": self.user, "item": self.item, "item_in_items": self.items_item}
+        asked |= {"category_separator": self.category_separator, "date_order": self.date_order}
+        asked |= {"duplicate_items": self.duplicate_items}
+        names = ("rating", "time", "position", "title", "description", "categories")
+        return asked | named_columns(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
 class Layouts:
     """How records lie in the files of a table, where it is not as they show."""
 
@@ -146,6 +201,11 @@ def bytes_of(text: str, option: str) -> int:
         raise ConfigError(f"{option} is {text!r}; expected a size such as 4GB or 512MiB.")
     unit = 1024 if found[3] else 1000
     return int(float(found[1]) * unit ** " KMGT".index(found[2] or " "))
+
+
+def named_columns(**columns: str) -> dict[str, str | None]:
+    """Columns of the options, where "none" is no column."""
+    return {name: None if column == "none" else column for name, column in columns.items()}
 
 
 def said(**options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from allmrec.cli.options import DeviceOption, SeedOption, announce, chosen_device
+from allmrec.cli.options import ChangeOption, DeviceOption, SaveEveryOption, SeedOption, announce, chosen_device
 from allmrec.core.artifacts import recover
 from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
@@ -60,9 +60,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         words: Annotated[
             str | None, typer.Option("--words", help="verb,participle,noun of the prompt, e.g. watch,watched,movie.")
         ] = None,
-        change: Annotated[
-            list[str] | None, typer.Option("--set", help="Change a field, e.g. tune.training.epochs=3; repeatable.")
-        ] = None,
+        change: ChangeOption = None,
         seed: SeedOption = None,
         system: Annotated[
             list[str] | None,
@@ -72,10 +70,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             ),
         ] = None,
         device: DeviceOption = "auto",
-        save_every: Annotated[
-            float,
-            typer.Option("--save-every", min=0, help="Seconds between two savings of a stage that is not finished."),
-        ] = 60.0,
+        save_every: SaveEveryOption = 60.0,
     ) -> None:
         if system and verb != "train":
             raise ConfigError(f"--system goes with `allmrec train`; {verb} is a stage of A-LLMRec itself.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
-from allmrec.cli.options import DeviceOption, RunArgument, announce, chosen_device
-from allmrec.cli.prepare_options import Layouts, said, with_groups
+from allmrec.cli.options import ChangeOption, DeviceOption, RunArgument, SaveEveryOption, announce, chosen_device
+from allmrec.cli.prepare_options import Columns, Layouts, MaxSkippedOption, OnErrorOption, said, with_groups
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
 from allmrec.data.sources.table import TableConfig, read_table_files
@@ -36,31 +36,8 @@ def register(app: typer.Typer) -> None:
         items: Annotated[
             Path | None, typer.Option(help="New items, one a record; known ones may be among them.")
         ] = None,
-        user: Annotated[str, typer.Option(help="Column of the user's id.")] = "auto",
-        item: Annotated[str, typer.Option(help="Column of the item's id.")] = "auto",
-        items_item: Annotated[
-            str | None, typer.Option("--items-item", help="The same in the items file, where it is called otherwise.")
-        ] = None,
-        rating: Annotated[str, typer.Option(help="Column of the rating, or none.")] = "auto",
-        time: Annotated[str, typer.Option(help="Column of the time, or none.")] = "auto",
-        position: Annotated[str, typer.Option(help="Column of the place in the user's order, or none.")] = "auto",
-        title: Annotated[str, typer.Option(help="Column of the title, or none.")] = "auto",
-        description: Annotated[str, typer.Option(help="Column of the description, or none.")] = "auto",
-        categories: Annotated[str, typer.Option(help="Column of the categories, or none.")] = "auto",
-        duplicate_items: Annotated[
-            Literal["fail", "first", "last"],
-            typer.Option("--duplicate-items", help="Which row counts where an item has several."),
-        ] = "fail",
-        on_error: Annotated[
-            Literal["fail", "skip"],
-            typer.Option("--on-error", help="Whether a bad line fails, or is left out and counted."),
-        ] = "fail",
-        max_skipped: Annotated[
-            float | None,
-            typer.Option(
-                "--max-skipped", min=0, max=1, help="Share of a file's lines that may be left out. Default: 0.1."
-            ),
-        ] = None,
+        on_error: OnErrorOption = "fail",
+        max_skipped: MaxSkippedOption = None,
         keep_within: Annotated[
             float,
             typer.Option(
@@ -68,27 +45,19 @@ def register(app: typer.Typer) -> None:
                 help="Stages 1 and 2 stay as they are where their inputs moved by this at most, in mean cosine distance.",
             ),
         ] = 0.05,
-        change: Annotated[
-            list[str] | None, typer.Option("--set", help="Change a field, e.g. tune.training.epochs=3; repeatable.")
-        ] = None,
+        change: ChangeOption = None,
         device: DeviceOption = "auto",
-        save_every: Annotated[
-            float,
-            typer.Option("--save-every", min=0, help="Seconds between two savings of a stage that is not finished."),
-        ] = 60.0,
+        save_every: SaveEveryOption = 60.0,
         *,
+        columns: Columns,
         layouts: Layouts,
     ) -> None:
         earlier = Run.open(run, chosen_device(device))
         earlier.check_unpublished()
         if output.resolve() == run.resolve():
             raise ConfigError(f"{run} stays as it is; give the new run another folder with -o.")
-        columns = {"rating": rating, "time": time, "position": position, "title": title}
-        columns |= {"description": description, "categories": categories}
-        options: dict[str, Any] = {"interactions": interactions, "items": items, "user": user, "item": item}
-        options |= {name: None if column == "none" else column for name, column in columns.items()}
-        options |= {"item_in_items": items_item, "duplicate_items": duplicate_items, "on_error": on_error}
-        options |= said(max_skipped=max_skipped) | layouts.options()
+        options = {"interactions": interactions, "items": items, "on_error": on_error, **said(max_skipped=max_skipped)}
+        options |= columns.options() | layouts.options()
         raw = read_table_files(parse_config(TableConfig, options, "The table"))
         for kind, count in raw.skipped.items():
             where = f" (lines {raw.skipped_lines[kind]})" if kind in raw.skipped_lines else ""

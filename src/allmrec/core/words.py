@@ -134,7 +134,7 @@ def check_rows(tokenizer: Any, rows: int, used: Iterable[int | None], source: An
     # Of a folder without a tokenizer transformers makes one that turns every text into nothing, or into unknown words.
     if not set(known.values()) - _control_ids(tokenizer) - {tokenizer.unk_token_id}:
         raise ModelNotFoundError(
-            f"{what} ({source}) has a tokenizer that knows no words. Get the files that are missing: tokenizer.json and "
+            f"{what} ({source}) has a tokenizer without words. Get the files that are missing: tokenizer.json and "
             "tokenizer_config.json, or the vocabulary under its older names."
         )
     before, after = _frame(tokenizer)

@@ -219,18 +219,7 @@ def _step(
     before: Step | None,
 ) -> Step:
     """Counts after a step, and what it dropped."""
-    n_users, n_items, n = _distinct(users[kept]), _distinct(items[kept]), int(kept.sum())
-    if before is None:
-        return Step(name=name, users=n_users, items=n_items, interactions=n)
-    return Step(
-        name=name,
-        users=n_users,
-        items=n_items,
-        interactions=n,
-        dropped_users=before.users - n_users,
-        dropped_items=before.items - n_items,
-        dropped_interactions=before.interactions - n,
-    )
+    return Step.after(before, name, _distinct(users[kept]), _distinct(items[kept]), int(kept.sum()))
 
 
 def whole_seconds(times: Numbers, ticks: int) -> Int64[np.ndarray, " interactions"]:

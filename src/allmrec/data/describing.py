@@ -1,4 +1,4 @@
-"""What is known of a data set's items in words, and where all of it came from; knows no interactions."""
+"""What is known of a data set's items in words, and where all of it came from."""
 
 from __future__ import annotations
 

@@ -107,12 +107,11 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
     kept = np.ones(len(log.user_ids), dtype=bool)
     if config.min_rating is not None and config.rating_scope == "interactions" and log.ratings is not None:
         kept = log.ratings >= config.min_rating
-    users, user_names = _numbered(data.users, log.user_ids, kept)
-    named = _numbered(data.items, log.item_ids, kept)[1]
+    user_names, named = _new_names(data.users, log.user_ids, kept), _new_names(data.items, log.item_ids, kept)
     unmet = _unmet(data.items, raw.items, named)
     item_names = sorted({*named, *(unmet if config.keep_items_without_interactions else ())})
-    more_items = data.items.extended(item_names)
-    new = _ordered(log, users, _codes(more_items, log.item_ids), np.flatnonzero(kept))
+    more_users, more_items = data.users.extended(user_names), data.items.extended(item_names)
+    new = _ordered(log, _codes(more_users, log.user_ids), _codes(more_items, log.item_ids), np.flatnonzero(kept))
     old = _rows_of(data)
     is_known = _known(old, new) if data.times is not None else _known_beginnings(data, new)
     new = new.where(~is_known)
@@ -123,7 +122,6 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
     order = order[stays]
     together = together.where(order)
     catalogue, changed = _catalogue(data.catalogue, more_items, len(item_names), raw.items, config.clean_texts)
-    more_users = data.users.extended(user_names)
     lengths = np.bincount(together.users, minlength=len(more_users))
     growth = Growth(
         interactions=int((order >= len(old.users)).sum()),
@@ -149,15 +147,11 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
     return _with_provenance(made, raw), growth
 
 
-def _numbered(
-    known: Vocabulary, ids: pa.Array, kept: Bool[np.ndarray, " rows"]
-) -> tuple[Int64[np.ndarray, " rows"], list[str]]:
-    """Numbers of ids in the vocabulary with the new ones of the kept rows behind it, and those new ones; -1 elsewhere."""
+def _new_names(known: Vocabulary, ids: pa.Array, kept: Bool[np.ndarray, " rows"]) -> list[str]:
+    """The ids of the kept rows that a vocabulary does not hold, sorted."""
     encoded = ids.dictionary_encode()
     used = np.unique(encoded.indices.to_numpy()[kept])
-    names = encoded.dictionary.take(pa.array(used)).to_pylist()
-    new = sorted(name for name in names if name not in known)
-    return _codes(known.extended(new), ids), new
+    return sorted(name for name in encoded.dictionary.take(pa.array(used)).to_pylist() if name not in known)
 
 
 def _codes(vocabulary: Vocabulary, ids: pa.Array) -> Int64[np.ndarray, " rows"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -37,6 +37,21 @@ class Step(_Record):
     dropped_users: int = 0
     dropped_items: int = 0
     dropped_interactions: int = 0
+
+    @classmethod
+    def after(cls, before: Step | None, name: str, users: int, items: int, interactions: int) -> Self:
+        """What a step left, and what it dropped of what the one before it had; None: nothing came before."""
+        if before is None:
+            return cls(name=name, users=users, items=items, interactions=interactions)
+        return cls(
+            name=name,
+            users=users,
+            items=items,
+            interactions=interactions,
+            dropped_users=before.users - users,
+            dropped_items=before.items - items,
+            dropped_interactions=before.interactions - interactions,
+        )
 
     def __str__(self) -> str:
         """One line for people."""

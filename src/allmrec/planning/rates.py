@@ -1,4 +1,4 @@
-"""Measured rates, each with where and when it was measured; knows no formula."""
+"""Measured rates, each with where and when it was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formulas: what each part of the work costs at a size; knows no figure but those of the rates."""
+"""The formulas: what each part of the work costs at a size, from measured rates."""
 
 from __future__ import annotations
 

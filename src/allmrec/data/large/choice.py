@@ -1,4 +1,4 @@
-"""Which engine prepares: DuckDB where what is read would hardly fit in memory; knows sizes and no content."""
+"""Which engine prepares: DuckDB where what is read would hardly fit in memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def available_memory() -> int:
     except (OSError, ValueError, IndexError):
         pass
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        # Elsewhere what is free is not told in one way; half of all is a fair guess.
+        # Other systems have no common way to say what is free; half of all is a fair guess.
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return 4 << 30
 
@@ -85,7 +85,7 @@ def default_limit() -> int:
 
 
 def _limit_of_group() -> int:
-    """What a container may take, as Linux tells it; very much where it is not limited."""
+    """What a container may take, on Linux; very much where it is not limited."""
     try:
         text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         return int(text)

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from allmrec.data.files import Problems, Rows
 from allmrec.data.large.store import Store, StoredColumns
-from allmrec.data.sources.base import Checks, id_column, number_column, require_columns
+from allmrec.data.sources.base import Checks, id_column, number_column
 from allmrec.data.sources.patterns import CONTROL, INTEGRAL, MISSING, NUMBER, SCIENTIFIC
-from allmrec.data.sources.table import in_seconds, require_some
+from allmrec.data.sources.table import in_seconds, note_columns, require_some
 from allmrec.data.sources.times import TICKS, DateOrder, time_column, usual_unit
 
 __all__ = ["StoredLog", "take_stored"]
@@ -186,10 +186,7 @@ def take_stored(
     units_a_second: int = 1,
 ) -> StoredLog:
     """Interactions from the named columns of stored rows; arguments and errors as in `interactions_of`."""
-    options = {"user": user, "item": item, "rating": rating, "time": time, "position": position}
-    named = {option: name for option, name in options.items() if name is not None}
-    require_columns(rows, list(named.items()))
-    problems.columns.setdefault(rows.path.name, {}).update(named)
+    note_columns(rows, problems, user=user, item=item, rating=rating, time=time, position=position)
     cleaner = _Cleaner(rows, problems)
     cleaner.ids(user, "user")
     cleaner.ids(item, "item")

@@ -115,14 +115,4 @@ class _Kept:
     def step(self, name: str, before: Step | None) -> Step:
         """Counts after a step, and what it dropped."""
         users, items, n = self._store.one(f"SELECT count(DISTINCT u), count(DISTINCT i), count(*) FROM {self.table}")
-        if before is None:
-            return Step(name=name, users=users, items=items, interactions=n)
-        return Step(
-            name=name,
-            users=users,
-            items=items,
-            interactions=n,
-            dropped_users=before.users - users,
-            dropped_items=before.items - items,
-            dropped_interactions=before.interactions - n,
-        )
+        return Step.after(before, name, users, items, n)

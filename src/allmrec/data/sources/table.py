@@ -43,6 +43,7 @@ __all__ = [
     "in_seconds",
     "interactions_of",
     "items_of",
+    "note_columns",
     "read_interactions",
     "read_items",
     "read_table_files",
@@ -99,10 +100,7 @@ def interactions_of(
     Raises:
         DataError: a column is missing, a value is bad where those fail, no row is left, or too few are.
     """
-    options = {"user": user, "item": item, "rating": rating, "time": time, "position": position}
-    named = {option: name for option, name in options.items() if name is not None}
-    require_columns(rows, list(named.items()))
-    problems.columns.setdefault(rows.path.name, {}).update(named)
+    note_columns(rows, problems, user=user, item=item, rating=rating, time=time, position=position)
     checks = Checks(rows, problems)
     user_ids = id_column(checks, user, "user")
     item_ids = id_column(checks, item, "item")
@@ -118,6 +116,17 @@ def interactions_of(
         None if positions is None else positions[checks.good],
         1 if times is None else times.ticks,
     )
+
+
+def note_columns(rows: Rows, problems: Problems, **columns: str | None) -> None:
+    """Check that columns are there, and note for the report which they are; None is none.
+
+    Raises:
+        DataError: one is missing.
+    """
+    named = {option: name for option, name in columns.items() if name is not None}
+    require_columns(rows, list(named.items()))
+    problems.columns.setdefault(rows.path.name, {}).update(named)
 
 
 def in_seconds(times: Numbers, units: int) -> Numbers:
