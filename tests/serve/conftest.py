@@ -21,8 +21,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run, train
 from allmrec.serve.app import make_app
 from allmrec.serve.config import ServeConfig
-from allmrec.serve.protocol import paced
-from allmrec.serve.runner import bound
+from allmrec.serve.runner import bound, http_settings
 from allmrec.serve.service import Service
 from allmrec.systems.registry import train_systems
 from allmrec.testing.tiny_recipe import save_tiny_recipe
@@ -72,15 +71,7 @@ class Served:
         self.failed: list[Exception] = []
         self.app = make_app(config, self.failed.append)
         self.service: Service = self.app.state.service
-        settings = uvicorn.Config(
-            self.app,
-            http=paced(config.read_seconds),
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            timeout_graceful_shutdown=10,
-        )
-        self.server = uvicorn.Server(settings)
+        self.server = uvicorn.Server(http_settings(self.app, config))
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve([self.socket])), daemon=True)
         self.http = httpx.Client(base_url=self.url, timeout=60)
 

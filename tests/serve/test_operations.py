@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import shutil
@@ -244,6 +245,20 @@ def test_two_versions_side_by_side(fresh: Callable[..., Any], run: Run, other: R
                 assert answer.json()["version"] == answer.headers["x-allmrec-version"] == version_of(path)
         answer = server.http.post("/v1/recommend", json={"user": "u3"}, headers={"X-Allmrec-Version": "nope"})
         assert answer.status_code == 422
+
+
+def test_an_idle_connection_is_left_to_its_client(server: Served) -> None:
+    """Clients let go of theirs after 5 seconds or so; a server that is sooner meets requests that are on their way."""
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    connection.connect()
+    own = connection.sock
+    for _ in range(2):
+        connection.request("GET", "/health/live")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"status":"live"}')
+        assert connection.sock is own, "the server asked to close it"
+        time.sleep(6)
+    connection.close()
 
 
 def test_logs_name_no_user(server: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
@@ -162,6 +163,7 @@ class Holder:
             self._loaded[label], self._current[label] = base, made
             self._kept = {key: rows for key, rows in self._kept.items() if key in self._versions()}
             self._metrics.model.labels(label, made.version).set(1)
+            await asyncio.to_thread(_settle)
             log("version taken", run=str(run), label=label, version=made.version, systems=list(made.offers))
 
     def _versions(self) -> set[tuple[str, str]]:
@@ -216,3 +218,13 @@ class Holder:
         if len(pairs) == len(parts):
             texts = (torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs]))
         return [NewItem.model_validate(vars(item)) for item in items], (q, has_text, texts)
+
+
+def _settle() -> None:
+    """Take what is loaded out of the garbage collector's sight, so that no request waits while it is looked through.
+
+    What a version left behind that is served no more was out of sight too, and is collected now.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
