@@ -1,7 +1,7 @@
 """Many requests in one call against one call each: `python -m benchmarks.request_speed RUN`.
 
-Of the run's CF model and, with `--titles`, of A-LLMRec, whose own rate is what its ranker does with the candidates of the same
-requests when nothing is looked up or retrieved. Times are of one thread's CPU, so that work beside it counts little. A system that is
+Of the run's CF model and, with `--titles`, of A-LLMRec. That is compared too with what its ranker does with the candidates of the
+same requests when nothing is looked up or retrieved. Times are of one thread's CPU, so that work beside it counts little. A system that is
 not measured keeps its row.
 """
 
@@ -35,10 +35,10 @@ def main() -> None:
     run = Run.open(arguments.run, "cpu")
     rows = [of_cf(run, arguments.requests)]
     if arguments.titles:
-        rows.append(of_titles(run, arguments.titles))
+        rows += of_titles(run, arguments.titles)
     target, new = RESULTS / "request-speed.json", [about | row for row in rows]
-    measured = {row["system"] for row in new}
-    new += [row for row in read_table(target).get("rows", []) if row["system"] not in measured]
+    measured = {(row["system"], row["against"]) for row in new}
+    new += [row for row in read_table(target).get("rows", []) if (row["system"], row["against"]) not in measured]
     write_result(target, {"rows": new})
     shown = Table("system", "requests", "together, a second", "against", "a second", "ratio")
     for row in rows:
@@ -63,8 +63,8 @@ def of_cf(run: Run, count: int) -> dict[str, Any]:
     return {"system": recommender.name, "requests": len(users), "together": together, "against": "one call each", "theirs": theirs}  # fmt: skip
 
 
-def of_titles(run: Run, count: int) -> dict[str, Any]:
-    """A-LLMRec: all requests in one call, and its ranker alone on the same queries and candidates."""
+def of_titles(run: Run, count: int) -> list[dict[str, Any]]:
+    """A-LLMRec: all requests in one call; one call each; and its ranker alone on the same queries and candidates."""
     model = run.recommender()
     users = range(min(count, run.dataset.n_users))
     requests = [Request(user=run.dataset.users.id(number), k=20) for number in users]
@@ -73,8 +73,12 @@ def of_titles(run: Run, count: int) -> dict[str, Any]:
     items = run.dataset.items
     candidates = [np.asarray(items.numbers([item.item_id for item in answer])) for answer in answers]
     together = len(requests) / seconds(lambda: model.recommend(requests))
-    theirs = len(requests) / seconds(lambda: model.rank(queries, candidates))
-    return {"system": "A-LLMRec", "requests": len(requests), "together": together, "against": "its ranker alone, the same 20 candidates", "theirs": theirs}  # fmt: skip
+    others: dict[str, Callable[[], Any]] = {
+        "one call each": lambda: [model.recommend([request]) for request in requests],
+        "its ranker alone, the same 20 candidates": lambda: model.rank(queries, candidates),
+    }
+    row = {"system": "A-LLMRec", "requests": len(requests), "together": together}
+    return [row | {"against": name, "theirs": len(requests) / seconds(work)} for name, work in others.items()]
 
 
 def seconds(work: Callable[[], Any]) -> float:
