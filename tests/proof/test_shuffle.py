@@ -26,7 +26,7 @@ def test_others_vectors_lower_hit_at_1(tmp_path: Path) -> None:
         "tune.items": "backbone",
         "tune.validation_users": 0,
         "beside": [],
-        "tune.copying.steps": 120,
+        "tune.training.batch_size": 8,
         "tune.training.epochs": 1,
     }
     run = Run.create(tmp_path / "run", data, load_recipe("demo", changes))
