@@ -56,7 +56,7 @@ def serve_on_ray(config: ServeConfig, started: Callable[[str], None] = lambda ad
             "device": chosen_device(config.device).partition(":")[0],
         }
     )
-    with bound(config) as listening, logging_as_json():
+    with bound(config) as listening, logging_as_json("ray.serve"):
         started(address_of(listening))
         name = f"allmrec-{socket.gethostname()}-{listening.getsockname()[1]}"
         ours = connect(ray, settings.address)

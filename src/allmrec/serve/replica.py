@@ -112,7 +112,3 @@ class Replica:
         answers = found.results(timeout_s=self._service.config.deadline_ms / 1000, return_exceptions=True)
         # One that dies meanwhile has no lines.
         return dict(answer for answer in answers if not isinstance(answer, BaseException))
-
-    async def __del__(self) -> None:
-        """Ray Serve awaits this once the last request is answered."""
-        await self._exits.aclose()
