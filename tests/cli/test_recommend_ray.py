@@ -17,6 +17,7 @@ from tests.cli.conftest import fails
 from tests.cli.test_recommend_bulk import files
 
 import allmrec
+from allmrec.bulk import cluster as ray_cluster
 from allmrec.bulk import ray_engine
 from allmrec.bulk.block import BlockScorer
 from allmrec.bulk.job import BulkJob
@@ -120,7 +121,7 @@ class Stand:
 
     def __init__(self, deaths: dict[int, int], unplaced: int = 0) -> None:
         self.deaths, self.unplaced, self.made, self.killed = dict(deaths), unplaced, 0, 0
-        names = dict.fromkeys(ray_engine._DEATHS, DeadError)
+        names = dict.fromkeys(ray_cluster.DEATHS, DeadError)
         self.exceptions = SimpleNamespace(**names)
 
     def is_initialized(self) -> bool:

@@ -141,7 +141,8 @@ class Process:
     """A server as `allmrec serve` starts it, in a process of its own."""
 
     def __init__(self, run: Path, *options: str, log: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         self.log = log
         self.output = log.open("a")
         self.process = subprocess.Popen(

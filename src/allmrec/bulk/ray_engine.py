@@ -6,9 +6,6 @@ writes: a block stands on disk once, however often it was begun.
 
 from __future__ import annotations
 
-import importlib
-import logging
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +16,16 @@ import numpy as np
 from jaxtyping import Int64
 
 from allmrec.bulk.block import Block, BlockScorer
+from allmrec.bulk.cluster import connect, deaths, imported
 from allmrec.bulk.job import BulkJob
 from allmrec.core.config import parse_config
-from allmrec.core.errors import AllmrecError, ConfigError, MissingExtraError, ServerError
+from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.core.progress import progress_shown
 from allmrec.pipeline.run import Log, Run
 from allmrec.recipes.config import RunConfig
 from allmrec.recommend.request import Request
 
 __all__ = ["BlockActor", "RayEngine"]
-
-# Ray's errors that say that an actor, its node or what it gave is gone, and not that the work cannot be done.
-_DEATHS = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")
 
 # Seconds without an answer after which it is said what is waited for.
 _PATIENCE = 30.0
@@ -145,7 +140,7 @@ class RayEngine:
             AllmrecError: a block ended too many actors, or an actor could not answer; the message says why.
         """
         ray = _ray()
-        ours = self._connect(ray)
+        ours = connect(ray, self.address)
         pool: _Pool | None = None
         try:
             pool = _Pool(ray, job, self._count(ray, job.run.device), self.retries, log)
@@ -155,19 +150,6 @@ class RayEngine:
                 pool.end()
             if ours:
                 ray.shutdown()
-
-    def _connect(self, ray: Any) -> bool:
-        """Whether the connection is this engine's own."""
-        if ray.is_initialized():
-            return False
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-        try:
-            ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = self.address or os.environ.get("RAY_ADDRESS") or "this machine"
-            reason = str(error).strip().splitlines()[0]
-            raise ServerError(f"There is no Ray cluster to be had at {where}: {reason}") from error
-        return True
 
     def _count(self, ray: Any, device: str) -> int:
         kind = "GPU" if device.startswith("cuda") else "CPU"
@@ -238,7 +220,7 @@ class _Pool:
         actor, number = self._doing[ready[0]]
         try:
             answer: Answer | None = self._ray.get(ready[0])
-        except tuple(getattr(self._ray.exceptions, name) for name in _DEATHS) as error:
+        except deaths(self._ray) as error:
             del self._doing[ready[0]]
             self._replace(actor, number, error)
             return None
@@ -276,7 +258,4 @@ class _Pool:
 
 
 def _ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "Recommending with --engine ray") from error
+    return imported("ray", "Recommending with --engine ray")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,13 @@ from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.pipeline.run import Run
 
 __all__ = ["register"]
+
+
+class EngineName(StrEnum):
+    """What the app runs in."""
+
+    processes = "processes"
+    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +34,27 @@ def register(app: typer.Typer) -> None:
         host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
         workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the models.")] = 1,
+        engine: Annotated[
+            EngineName,
+            typer.Option(help="processes: on this machine; ray: replicas in a Ray cluster behind this process."),
+        ] = EngineName.processes,
+        replicas: Annotated[
+            int | None,
+            typer.Option(
+                min=1, help="With --engine ray: how many hold the models; with autoscaling the fewest. Default: 1."
+            ),
+        ] = None,
+        max_replicas: Annotated[
+            int | None, typer.Option(min=1, help="With --engine ray: autoscale by the requests in hand, up to so many.")
+        ] = None,
+        target_requests: Annotated[
+            float | None,
+            typer.Option(min=0.1, help="With --max-replicas: requests in hand of a replica to aim at. Default: 8."),
+        ] = None,
+        ray_address: Annotated[
+            str | None,
+            typer.Option(help="With --engine ray: of a cluster. Default: one that is found or started here."),
+        ] = None,
         database: Annotated[
             str | None,
             typer.Option(
@@ -90,6 +119,7 @@ def register(app: typer.Typer) -> None:
                 "host": host,
                 "port": port,
                 "workers": workers,
+                "ray": _ray(engine, replicas, max_replicas, target_requests, ray_address),
                 "database": database,
                 "systems": tuple(system or ()),
                 "default_system": default_system,
@@ -112,7 +142,23 @@ def register(app: typer.Typer) -> None:
         if export is not None:
             _export(opened, config.database_url, export)
             return
+        if config.ray is not None:
+            from allmrec.serve.on_ray import serve_on_ray as serve_run
         serve_run(config, lambda address: announce(f"Listening at {address}. The page is there too. Ctrl-C ends it."))
+
+
+def _ray(
+    engine: EngineName, replicas: int | None, most: int | None, target: float | None, address: str | None
+) -> dict[str, Any] | None:
+    if target is not None and most is None:
+        raise ConfigError("--target-requests goes with --max-replicas.")
+    given = {"replicas": replicas, "max_replicas": most, "target_ongoing_requests": target, "address": address}
+    given = {name: value for name, value in given.items() if value is not None}
+    if engine is EngineName.ray:
+        return given
+    if given:
+        raise ConfigError("--replicas, --max-replicas, --target-requests and --ray-address go with --engine ray.")
+    return None
 
 
 def _make_key(path: Path | None, name: str, roles: list[str]) -> None:

@@ -8,9 +8,32 @@ from pydantic import Field, model_validator
 
 from allmrec.core.config import Config
 
-__all__ = ["LOOPBACK", "ServeConfig"]
+__all__ = ["LOOPBACK", "RayConfig", "ServeConfig"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class RayConfig(Config):
+    """How the app is served by replicas in a Ray cluster."""
+
+    address: str | None = Field(
+        None, description="Of the cluster; none: the one that Ray finds, else one is started here."
+    )
+    replicas: int = Field(1, ge=1, le=1000, description="Processes that hold the models; with autoscaling the fewest.")
+    max_replicas: int | None = Field(
+        None, ge=1, le=1000, description="Autoscaling up to so many; none: no autoscaling."
+    )
+    target_ongoing_requests: float = Field(
+        8.0, gt=0, description="Requests in hand of one replica that autoscaling aims at."
+    )
+    upscale_delay_seconds: float = Field(30.0, ge=0, description="How long there is more to do before a replica comes.")
+    downscale_delay_seconds: float = Field(600.0, ge=0, description="How long there is less before one goes.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> RayConfig:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas is {self.max_replicas}; it is at least replicas, which is {self.replicas}")
+        return self
 
 
 class ServeConfig(Config):
@@ -25,6 +48,9 @@ class ServeConfig(Config):
     host: str = Field("127.0.0.1", description="Address to listen at.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen at.")
     workers: int = Field(1, ge=1, le=64, description="Processes; each holds the models.")
+    ray: RayConfig | None = Field(
+        None, description="Replicas in a Ray cluster instead; none: processes of this machine."
+    )
     database: str | None = Field(
         None,
         description="Where events and items are kept, as SQLAlchemy's URL; none: a SQLite file in the run's folder.",
@@ -67,7 +93,14 @@ class ServeConfig(Config):
             )
         if (self.share > 0) != (self.beside is not None):
             raise ValueError("share and beside go together: a second run, and how many it answers")
+        if self.ray is not None and self.workers > 1:
+            raise ValueError("workers are processes of this machine; a Ray cluster has replicas")
         return self
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes serve as one, so that each must see what the others changed."""
+        return self.workers > 1 or self.ray is not None
 
     @property
     def database_url(self) -> str:

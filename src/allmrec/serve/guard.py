@@ -13,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from allmrec.core.errors import ServerError
+from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Role
 from allmrec.serve.logs import log
 from allmrec.serve.problems import RefusedError, problem_of
 from allmrec.serve.service import Service
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "checked_length", "chosen_id", "paced"]
 
 # What a request id from outside may look like; any other is replaced.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -46,8 +47,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = chosen_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
         start, status, begun = time.monotonic(), 500, False
 
@@ -64,7 +64,7 @@ class Guard:
 
         try:
             self._check(scope, headers)
-            await self._app(scope, self._paced(receive, headers), answered)
+            await self._app(scope, paced(receive, self._service.config), answered)
         except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
             known = isinstance(error, ServerError | HTTPException)
             if not known:
@@ -96,11 +96,7 @@ class Guard:
                 "The server does not answer under this host's name. Name it when the server is started: --allow-host NAME.",
                 421,
             )
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > config.max_body:
-            raise RefusedError(
-                f"The body has {int(length):,} bytes; this server takes {config.max_body:,}. Send it in parts.", 413
-            )
+        checked_length(headers, config)
         if path == "/" or path.startswith(_PUBLIC) or scope["method"] == "OPTIONS":
             return
         self._check_key(scope["method"], path, headers)
@@ -123,34 +119,51 @@ class Guard:
             raise RefusedError("An API key is needed, and none that is known came: Authorization: Bearer KEY.", 401)
         raise RefusedError(f"This key may not do that: it lacks the role {role!r}.", 403)
 
-    def _paced(self, receive: Receive, headers: Mapping[str, str]) -> Receive:
-        """A body that is not longer, and takes no longer, than it may."""
-        config = self._service.config
-        until: float | None = None
-        size, ended = 0, False
 
-        async def received() -> Message:
-            nonlocal size, ended, until
-            if ended:
-                return await receive()
-            if until is None:
-                until = time.monotonic() + config.read_seconds
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-            except TimeoutError:
-                # Of a kind that a framework passes on which reads a body for a route.
-                raise HTTPException(
-                    408, f"The body did not come within {config.read_seconds:g} s; {size:,} bytes of it did."
-                ) from None
-            size += len(message.get("body", b""))
-            ended = not message.get("more_body", False)
-            if size > config.max_body:
-                raise HTTPException(
-                    413, f"The body has more than the {config.max_body:,} bytes that this server takes."
-                )
-            return message
+def checked_length(headers: Mapping[str, str], config: ServeConfig) -> None:
+    """Refuse a body that says that it is too long.
 
-        return received
+    Raises:
+        RefusedError: 413.
+    """
+    length = headers.get("content-length", "0")
+    if length.isdigit() and int(length) > config.max_body:
+        raise RefusedError(
+            f"The body has {int(length):,} bytes; this server takes {config.max_body:,}. Send it in parts.", 413
+        )
+
+
+def paced(receive: Receive, config: ServeConfig) -> Receive:
+    """A body that is not longer, and takes no longer, than it may; else there is an HTTPException."""
+    until: float | None = None
+    size, ended = 0, False
+
+    async def received() -> Message:
+        nonlocal size, ended, until
+        if ended:
+            return await receive()
+        if until is None:
+            until = time.monotonic() + config.read_seconds
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            # Of a kind that a framework passes on which reads a body for a route.
+            raise HTTPException(
+                408, f"The body did not come within {config.read_seconds:g} s; {size:,} bytes of it did."
+            ) from None
+        size += len(message.get("body", b""))
+        ended = not message.get("more_body", False)
+        if size > config.max_body:
+            raise HTTPException(413, f"The body has more than the {config.max_body:,} bytes that this server takes.")
+        return message
+
+    return received
+
+
+def chosen_id(headers: Mapping[str, str]) -> str:
+    """A request's id: the one that came where it can be one, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _role(method: str, path: str) -> Role:

@@ -37,15 +37,20 @@ def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: A
 
 
 @contextmanager
-def logging_as_json() -> Iterator[None]:
-    """Write the log to standard error as JSON for the length of the block, the library's and uvicorn's lines among it."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json())
-    levels = {"allmrec": logging.INFO, "uvicorn": logging.WARNING}
+def logging_as_json(*others: str) -> Iterator[None]:
+    """Write the log to standard error as JSON for the length of the block, the library's and uvicorn's lines among it.
+
+    Args:
+        others: loggers whose warnings are to be among it too.
+    """
+    levels = {"allmrec": logging.INFO, **dict.fromkeys(("uvicorn", *others), logging.WARNING)}
     before = {}
     for name, level in levels.items():
         found = logging.getLogger(name)
         before[name] = (found.handlers, found.propagate, found.level)
+        # One each: a library that formats its own handler anew formats no other.
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Json())
         found.handlers, found.propagate = [handler], False
         found.setLevel(level)
     try:

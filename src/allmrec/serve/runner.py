@@ -15,13 +15,14 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.logs import log, logging_as_json
 from allmrec.serve.protocol import paced
 
-__all__ = ["bound", "http_settings", "serve", "serve_here"]
+__all__ = ["address_of", "bound", "http_settings", "run_app", "serve", "serve_here"]
 
 # Seconds that a connection may be idle: longer than clients keep theirs (httpx 5, many proxies 60), so that it is the client that lets go
 # and no request is sent into a connection that is being closed.
@@ -55,6 +56,12 @@ def bound(config: ServeConfig) -> socket.socket:
     return made
 
 
+def address_of(listening: socket.socket) -> str:
+    """Where to reach it, as a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: None) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
@@ -66,8 +73,7 @@ def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: 
         AllmrecError: a model or the database cannot be used.
     """
     listening = bound(config)
-    host, port = listening.getsockname()[:2]
-    started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    started(address_of(listening))
     with listening, logging_as_json():
         if config.workers == 1:
             serve_here(config, listening)
@@ -80,6 +86,8 @@ def http_settings(app: Any, config: ServeConfig) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=paced(config.read_seconds),
+        # The one that was measured, whether or not another is installed.
+        loop="asyncio",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -97,13 +105,29 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
         make_app,
     )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
 
-    failed: list[AllmrecError] = []
+    run_app(lambda failed: make_app(config, failed), config, listening)
 
-    def fail(error: AllmrecError) -> None:
-        failed.append(error)
+
+def run_app(
+    make: Callable[[Callable[[AllmrecError], None]], ASGIApp], config: ServeConfig, listening: socket.socket
+) -> None:
+    """Serve an application in this process until SIGTERM or Ctrl-C.
+
+    Args:
+        make: makes it; what it is given takes the error where the application cannot serve.
+        config: of the server.
+        listening: the socket.
+
+    Raises:
+        AllmrecError: the one that was given.
+    """
+    errors: list[AllmrecError] = []
+
+    def failed(error: AllmrecError) -> None:
+        errors.append(error)
         server.should_exit = True
 
-    server = uvicorn.Server(http_settings(make_app(config, fail), config))
+    server = uvicorn.Server(http_settings(make(failed), config))
     sys.setswitchinterval(_SWITCH)
     # uvicorn ends by the signal that stopped it, once it has drained; whoever asked for an orderly end gets status 0.
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -111,8 +135,8 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
         server.run(sockets=[listening])
     finally:
         signal.signal(signal.SIGTERM, before)
-    if failed:
-        raise failed[0]
+    if errors:
+        raise errors[0]
 
 
 def _supervise(config: ServeConfig, listening: socket.socket) -> None:

@@ -64,11 +64,16 @@ class Service:
         run = self.config.run
         try:
             _, _, (self.run_number, named) = await asyncio.to_thread(self.state.read, ())
-            if self.config.workers > 1 and named:
+            if self.config.shared and named:
                 run = Path(named)
         except AllmrecError as error:
             log("state not read", logging.ERROR, reason=str(error))
         await self.holder.start(run)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered: the models are loaded and each has answered one, and the end has not begun."""
+        return self.holder.ready and not self.draining
 
     async def stop(self) -> None:
         """End once everything that waits is computed."""
@@ -88,7 +93,7 @@ class Service:
             return {}, [f"Answered without events at run time, and with the items last known: {error}"]
         if number > self.run_number and run:
             self.run_number = number
-            if self.config.workers > 1:
+            if self.config.shared:
                 self._in_background(self._follow(run))
         notes = []
         try:

@@ -325,9 +325,9 @@ def _in_words(error: Exception, where: str, writes: bool) -> ServerError:
     return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
 
 
-def new_key() -> str:
-    """A key for an event that came without one."""
-    return f"auto-{uuid.uuid4()}"
+def new_key(call: str | None, place: int) -> str:
+    """A key for an event that came without one: the same for the same place in the same call, where the call has a key."""
+    return f"auto-{uuid.uuid4()}" if call is None else f"call-{call}-{place}"
 
 
 def now() -> int:

@@ -32,7 +32,7 @@ async def live() -> dict[str, str]:
 async def ready(request: Request) -> Any:
     """Whether a model is loaded and has answered a first request."""
     service = service_of(request)
-    if service.draining or not service.holder.ready:
+    if not service.ready:
         return JSONResponse({"status": "stopping" if service.draining else "loading"}, 503)
     versions = {label: one.version for label, one in service.holder.versions.items()}
     return {"status": "ready", "versions": versions}
@@ -87,14 +87,14 @@ async def report(request: Request) -> Any:
 async def reload(request: Request, asked: ReloadIn) -> Any:
     """Let a newly trained run take over, or refuse it; no request is dropped, and what is in hand ends as it began."""
     service = service_of(request)
-    if service.config.workers > 1 and asked.label != "main":
-        raise RefusedError("With several workers only the main version can be reloaded; start the server again.", 422)
+    if service.config.shared and asked.label != "main":
+        raise RefusedError("With several processes only the main version can be reloaded; start the server again.", 422)
     run = None if asked.run is None else Path(asked.run)
     before, now = await service.holder.reload(run, asked.label)
-    if service.config.workers > 1:
+    if service.config.shared:
         try:
             service.run_number = await asyncio.to_thread(service.state.serve_run, str(now.run.path.absolute()))
         except AllmrecError as error:
-            raise RefusedError(f"Taken here, but the other workers could not be told: {error}", 409) from error
+            raise RefusedError(f"Taken here, but the other processes could not be told: {error}", 409) from error
     body = {"request_id": request_id_of(request), "version": now.version, "label": now.label, "before": before.version}
     return versioned(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import AfterValidator
 
 from allmrec.core.errors import ConfigError
@@ -22,7 +22,18 @@ ROUTER = APIRouter(responses=PROBLEMS, tags=["users"])
 
 
 @ROUTER.post("/v1/events", response_model=Events)
-async def events(request: Request, asked: EventsIn) -> Any:
+async def events(
+    request: Request,
+    asked: EventsIn,
+    call: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            pattern=r'^"?[A-Za-z0-9._-]{1,128}"?$',
+            description="Of the call: gives each event without a key one, so that the same call again stores nothing twice.",
+        ),
+    ] = None,
+) -> Any:
     """Store interactions; they are on disk when the answer is there, and the user's next recommendation knows them.
 
     An event whose key is known already is not stored again, so a call that was cut off can be repeated.
@@ -33,8 +44,8 @@ async def events(request: Request, asked: EventsIn) -> Any:
             f"{len(asked.events)} events in one call; this server takes {service.config.max_rows} at the most."
         )
     rows = [
-        Event(one.user_id, one.item_id, now() if one.time is None else one.time, one.key or new_key())
-        for one in asked.events
+        Event(one.user_id, one.item_id, now() if one.time is None else one.time, one.key or new_key(call, place))
+        for place, one in enumerate(asked.events)
     ]
     await service.known([])
     written = await asyncio.to_thread(service.state.write_events, rows)

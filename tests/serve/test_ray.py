@@ -1,0 +1,460 @@
+"""The app as replicas behind a front: what the front does when a replica dies, and a real cluster under load."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from allmrec.cli.main import app
+from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.library import Run
+from allmrec.serve import on_ray
+from allmrec.serve.config import RayConfig, ServeConfig
+from allmrec.serve.front import Errors, Front
+from allmrec.serve.keys import add_key
+from allmrec.serve.loading import version_of
+from allmrec.serve.metrics import Metrics
+from allmrec.serve.replica import REFUSED, Replica
+from allmrec.serve.state import State
+from tests.serve.conftest import Process, Served, train_tiny
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None,
+    reason="Ray Serve is not installed (extra ray)",
+)
+
+
+# Of a request with an id and a body that is no JSON.
+WRONG = {"X-Request-ID": "mine", "Content-Type": "application/json"}
+
+
+class DeadError(Exception):
+    """What stands in for Ray's word for a replica that died."""
+
+
+class FullError(Exception):
+    """And for a queue that is full."""
+
+
+class CancelledAnswerError(Exception):
+    """And for an answer that was cancelled."""
+
+
+class Asked:
+    """What stands in for the answer of a replica as a handle gives it."""
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages, self.cancelled = messages, False
+
+    def __aiter__(self) -> Asked:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self.cancelled:
+            raise CancelledAnswerError
+        return await anext(self._messages)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@asynccontextmanager
+async def _nothing(app: Any) -> AsyncIterator[None]:
+    yield
+
+
+def front_of(run: Path, replicas: list[Callable[[Any, bytes], AsyncIterator[Any]]], **settings: Any) -> Front:
+    """A front whose n-th try goes to the n-th replica."""
+    config = ServeConfig(run=run, **settings)
+    front = Front(config, Errors((DeadError,), (FullError,), (CancelledAnswerError,)), _nothing)
+    waiting = iter(replicas)
+    front.ask = lambda scope, body: Asked(next(waiting)(scope, body))
+    return front
+
+
+def asked(front: Front, method: str = "POST", path: str = "/v1/events", **named: Any) -> httpx.Response:
+    """What a client of the front sees."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(front)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
+            return await client.request(method, path, **named)
+
+    return asyncio.run(ask())
+
+
+class Fake:
+    """Replicas of a few kinds; each writes down what came to it."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[dict[bytes, bytes], bytes]] = []
+
+    async def good(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        self.came.append((dict(scope["headers"]), body))
+        yield []
+        yield [
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]},
+            {"type": "http.response.body", "body": b"ok", "more_body": False},
+        ]
+
+    async def dies(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        self.came.append((dict(scope["headers"]), body))
+        yield []
+        raise DeadError
+
+    async def dies_late(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        yield []
+        yield [
+            {"type": "http.response.start", "status": 200, "headers": []},
+            {"type": "http.response.body", "body": b"half", "more_body": True},
+        ]
+        raise DeadError
+
+    async def full(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        raise FullError
+        yield
+
+    async def busy(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        await asyncio.sleep(60)
+        yield
+
+
+def test_where_a_replica_dies_another_gets_the_same_request(tmp_path: Path) -> None:
+    fake = Fake()
+    answer = asked(front_of(tmp_path, [fake.dies, fake.dies, fake.good]), content=b"{}")
+    assert (answer.status_code, answer.text) == (200, "ok")
+    assert len(fake.came) == 3
+    assert fake.came[0] == fake.came[1] == fake.came[2], "the same id, the same key, the same body"
+    headers, body = fake.came[0]
+    assert body == b"{}"
+    assert headers[b"idempotency-key"]
+    assert headers[b"x-request-id"]
+    # What the client names is kept.
+    front = front_of(tmp_path, [fake.good])
+    asked(front, content=b"{}", headers={"Idempotency-Key": "order-7", "X-Request-ID": "mine"})
+    assert fake.came[-1][0][b"idempotency-key"] == b"order-7"
+    assert fake.came[-1][0][b"x-request-id"] == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status", "words"),
+    [
+        (["dies"] * 3, 503, "3 replicas died"),
+        (["full"], 429, "Too many requests wait"),
+        (["busy"], 503, "No replica was free"),
+    ],
+)
+def test_what_the_front_says_where_nobody_answers(tmp_path: Path, kinds: list[str], status: int, words: str) -> None:
+    fake = Fake()
+    answer = asked(front_of(tmp_path, [getattr(fake, kind) for kind in kinds], deadline_ms=200), content=b"{}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert words in answer.json()["detail"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["retry-after"]
+
+
+def test_half_an_answer_is_not_made_whole_by_another(tmp_path: Path) -> None:
+    fake = Fake()
+    with pytest.raises(AllmrecError, match="while its answer was sent"):
+        asked(front_of(tmp_path, [fake.dies_late, fake.good]), content=b"{}")
+    assert fake.came == []
+
+
+def test_the_front_lives_while_nothing_is_loaded_and_limits_bodies(tmp_path: Path) -> None:
+    front = front_of(tmp_path, [], max_body=1024)
+    front.ask = None
+    assert asked(front, "GET", "/health/live").json() == {"status": "live"}
+    assert asked(front, "GET", "/health/ready").status_code == 503
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 500
+
+    for content in (b"x" * 2000, pieces()):
+        answer = asked(front, content=content)
+        assert answer.status_code == 413, answer.text
+
+
+def test_replicas_answer_through_the_front_as_the_server_does(run: Run, server: Served, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/state.sqlite3"
+    config = ServeConfig(run=run.path, device="cpu", database=database, ray=RayConfig(replicas=2))
+
+    async def ask() -> None:
+        replicas = [Replica.__new__(Replica) for _ in range(2)]
+        for replica in replicas:
+            await replica.__init__(config.model_dump_json())  # type: ignore[misc]  # as Ray Serve makes it
+            await replica.check_health()
+        front = front_of(run.path, [])
+        turn = iter(range(1000))
+        front.ask = lambda scope, body: Asked(replicas[next(turn) % 2].answer(scope, body))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(front), base_url="http://localhost", timeout=60
+        ) as client:
+            body = {"user": "u3", "k": 3, "system": "backbone"}
+            for _ in range(2):
+                answer = await client.post("/v1/recommend", json=body)
+                assert answer.json()["items"] == server.ask("/v1/recommend", body)["items"]
+            wrong = await client.post("/v1/recommend", content="{", headers=WRONG)
+            assert (wrong.status_code, wrong.headers["x-request-id"]) == (400, "mine")
+            assert wrong.json()["request_id"] == "mine"
+            streamed = await client.post("/v1/explain", json={"user": "u3", "item_id": "i3"})
+            assert streamed.headers["content-type"].startswith("text/event-stream")
+            assert streamed.text.startswith("event: start")
+            assert "event: end" in streamed.text
+            # The same call again, to another replica, stores nothing twice; another call does.
+            event = {"events": [{"user_id": "zoe", "item_id": "i1"}] * 2}
+            told = [
+                (await client.post("/v1/events", json=event, headers={"Idempotency-Key": key})).json()
+                for key in ("a", "a", "b")
+            ]
+            assert [(one["stored"], one["repeated"]) for one in told] == [(2, 0), (0, 2), (2, 0)]
+            refused = await client.post("/v1/events", json=event, headers={"Idempotency-Key": "a b"})
+            assert refused.status_code == 422
+        for replica in replicas:
+            await replica._exits.aclose()
+        with pytest.raises(RuntimeError, match="not loaded"):
+            await replicas[0].check_health()
+        lost = Replica.__new__(Replica)
+        with pytest.raises(RuntimeError, match=f"{REFUSED}.*magic"):
+            await lost.__init__(  # type: ignore[misc]  # likewise
+                config.model_copy(update={"default_system": "magic"}).model_dump_json()
+            )
+
+    asyncio.run(ask())
+
+
+def test_metrics_name_the_replica() -> None:
+    metrics = [Metrics(), Metrics()]
+    for count, one in enumerate(metrics, 1):
+        one.requests.labels("/v1/recommend", "200").inc(count)
+        one.seconds.labels("/v1/recommend").observe(0.2)
+    metrics[0].replicas = lambda: {f"r{place}": one.own() for place, one in enumerate(metrics)}
+    text = metrics[0].text().decode()
+    assert 'allmrec_requests_total{replica="r0",route="/v1/recommend",status="200"} 1.0' in text
+    assert 'allmrec_requests_total{replica="r1",route="/v1/recommend",status="200"} 2.0' in text
+    assert 'allmrec_request_seconds_bucket{le="0.25",replica="r1",route="/v1/recommend"} 1.0' in text
+    assert text.count("# TYPE allmrec_requests_total counter") == 1
+
+
+def test_what_cannot_work_on_a_cluster_is_refused(tmp_path: Path) -> None:
+    file, server = State(f"sqlite:///{tmp_path}/s.sqlite3"), State("postgresql://nobody@127.0.0.1:1/none")
+    one = RayConfig(replicas=1)
+    on_ray.check_cluster(one, file, "CPU", 2, 1, ours=True)
+    on_ray.check_cluster(one, server, "CPU", 2, 3, ours=False)
+    with pytest.raises(ConfigError, match="SQLite file, and the cluster has 2 nodes"):
+        on_ray.check_cluster(one, file, "CPU", 2, 2, ours=False)
+    for most in (RayConfig(replicas=3), RayConfig(replicas=1, max_replicas=3)):
+        with pytest.raises(ConfigError, match="3 replicas were asked for, each on a CPU, and this machine has 2"):
+            on_ray.check_cluster(most, file, "CPU", 2, 1, ours=True)
+        # A cluster of others may grow.
+        on_ray.check_cluster(most, file, "CPU", 2, 1, ours=False)
+    for state in (file, server):
+        state.close()
+
+
+def test_autoscaling_is_asked_for_by_requests_in_hand(run: Run, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    def deployment(**options: Any) -> Any:
+        given.update(options)
+        return lambda kind: SimpleNamespace(bind=lambda settings: json.loads(settings))
+
+    serve = SimpleNamespace(
+        start=given.update,
+        deployment=deployment,
+        run=lambda application, **options: given.update(application=application, run=options),
+        exceptions=SimpleNamespace(BackPressureError=FullError),
+    )
+    names = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")
+    ray = SimpleNamespace(exceptions=SimpleNamespace(**dict.fromkeys(names, DeadError), TaskCancelledError=DeadError))
+    serve.start = lambda **options: given.update(options)
+    state = State(f"sqlite:///{tmp_path}/s.sqlite3")
+    settings = RayConfig(replicas=2, max_replicas=5, target_ongoing_requests=3)
+    config = ServeConfig(run=run.path, device="cpu", ray=settings)
+    on_ray._Deployment(ray, serve, config, state, "allmrec", [].append)._deployed()
+    state.close()
+    scaling = given["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (2, 5, 3)
+    assert "num_replicas" not in given
+    assert given["proxy_location"] == "Disabled"
+    assert given["run"]["route_prefix"] is None
+    assert ServeConfig.model_validate(given["application"]) == config
+
+
+def test_options_of_the_engine(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def message(*options: str) -> str:
+        done = CliRunner().invoke(app, ["serve", str(run.path), "--port", "0", *options], env={"COLUMNS": "200"})
+        assert done.exit_code == 1, done.output
+        return done.output
+
+    for option in (("--replicas", "2"), ("--max-replicas", "2"), ("--ray-address", "10.0.0.1:6379")):
+        assert "go with --engine ray" in message(*option)
+    assert "goes with --max-replicas" in message("--engine", "ray", "--target-requests", "3")
+    assert "at least replicas" in message("--engine", "ray", "--replicas", "3", "--max-replicas", "2")
+    assert "a Ray cluster has replicas" in message("--engine", "ray", "--workers", "2")
+    monkeypatch.setitem(sys.modules, "ray.serve", None)  # as if it were not there
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    assert "pip install 'allmrec[ray]'" in message("--engine", "ray")
+
+
+# --- a real cluster ---
+
+
+class Cluster:
+    """`allmrec serve --engine ray` in a process of its own, with a cluster that it starts."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url, self.database, keys = f"http://127.0.0.1:{self.port}", folder / "state.sqlite3", folder / "keys.json"
+        self.headers = {"Authorization": f"Bearer {add_key(keys, 'all', ['read', 'write', 'admin'])}"}
+        options = ["--engine", "ray", "--replicas", "2", "--port", str(self.port), "--keys", str(keys)]
+        options += ["--database", f"sqlite:///{self.database}", "--device", "cpu"]
+        self.process = Process(run, *options, log=folder / "log")
+
+    def replicas(self) -> list[int]:
+        """Numbers of the processes."""
+        name = f"ray::ServeReplica:allmrec-{socket.gethostname()}-{self.port}"
+        return [
+            one.pid for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [""])[0].startswith(name)
+        ]
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_replicas_of_a_real_cluster(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cluster for all of it, because to start one takes longest."""
+    # Nobody else's cluster, and one that listens to this machine alone.
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cluster = Cluster(run.path, tmp_path)
+    try:
+        cluster.process.ready(cluster.url, 240)
+        _comes_through_as_it_is(cluster)
+        _a_killed_replica_loses_nothing_that_was_accepted(cluster)
+        _a_reload_reaches_every_replica(cluster, run)
+        _the_end_waits_for_requests_in_hand(cluster)
+    finally:
+        cluster.process.end()
+    assert cluster.replicas() == []
+
+
+def _replicas_of(client: httpx.Client) -> set[str]:
+    return set(re.findall(r'replica="(\w+)"', client.get("/metrics").text))
+
+
+def _a_killed_replica_loses_nothing_that_was_accepted(cluster: Cluster) -> None:
+    stop, seen, stored, lock = threading.Event(), Counter[Any](), list[str](), threading.Lock()
+
+    def ask(number: int) -> None:
+        with cluster.client() as client:
+            for count in range(100_000):
+                if stop.is_set():
+                    return
+                user = f"w{number}-{count}"
+                # Without keys of their own: a second try must not store them twice.
+                calls: dict[str, Any] = {
+                    "/v1/events": {"events": [{"user_id": user, "item_id": "i1"}]},
+                    "/v1/recommend": {"user": user, "k": 2, "system": "allmrec-select"},
+                }
+                for path, body in calls.items():
+                    answer = client.post(path, json=body)
+                    with lock:
+                        seen[answer.status_code] += 1
+                        if path == "/v1/events" and answer.status_code == 200:
+                            stored.append(user)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(2)
+        before = cluster.replicas()
+        assert len(before) == 2
+        os.kill(before[0], signal.SIGKILL)
+        time.sleep(3)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(seen) == {200}, seen
+    # It died over requests, and these were answered by the other one.
+    assert '"replica died"' in cluster.process.log.read_text()
+    with sqlite3.connect(cluster.database) as database:
+        kept = Counter(row[0] for row in database.execute("SELECT user_id FROM allmrec_events"))
+    database.close()
+    assert stored
+    assert kept == Counter(stored), "every acknowledged write is there, once"
+    # Another replica takes its place.
+    until = time.monotonic() + 60
+    with cluster.client() as client:
+        while len(_replicas_of(client)) < 2 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert len(_replicas_of(client)) == 2
+    assert before[0] not in cluster.replicas()
+
+
+def _a_reload_reaches_every_replica(cluster: Cluster, run: Run) -> None:
+    other = train_tiny(run.path.parent, "other for ray", epochs=3)
+    with cluster.client() as client:
+        answer = client.post("/admin/reload", json={"run": str(other.path)})
+        assert answer.status_code == 200, answer.text
+        line = f'version="{version_of(other.path)}"}} 1.0'
+        until = time.monotonic() + 60
+        while client.get("/metrics").text.count(line) < 2 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert client.get("/metrics").text.count(line) == 2
+        assert {client.post("/v1/recommend", json={"user": "u3"}).json()["version"] for _ in range(8)} == {
+            version_of(other.path)
+        }
+
+
+def _comes_through_as_it_is(cluster: Cluster) -> None:
+    assert httpx.get(f"{cluster.url}/v1/model").status_code == 401
+    with cluster.client() as client:
+        answer = client.post("/v1/recommend", content="{", headers=WRONG)
+        assert (answer.status_code, answer.headers["x-request-id"]) == (400, "mine")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert client.post("/v1/recommend", content=b"x" * 2_000_000).status_code == 413
+        with client.stream("POST", "/v1/explain", json={"user": "u3", "item_id": "i3"}) as streamed:
+            pieces = list(streamed.iter_text())
+        assert len(pieces) > 2, "it comes piece by piece"
+        assert "event: end" in pieces[-1]
+
+
+def _the_end_waits_for_requests_in_hand(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        with client.stream("POST", "/v1/explain", json={"user": "u3", "item_id": "i3"}) as answer:
+            pieces = answer.iter_text()
+            said = next(pieces)
+            cluster.process.process.terminate()
+            said += "".join(pieces)
+        assert answer.status_code == 200
+        assert "event: end" in said
+    assert cluster.process.process.wait(60) == 0
