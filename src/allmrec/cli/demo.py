@@ -26,7 +26,8 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command(
-        "demo", help="Train on MovieLens-100K, evaluate, and recommend by title: about a quarter of an hour on two cores."
+        "demo",
+        help="Train on MovieLens-100K, evaluate, and recommend by title: about a quarter of an hour on two cores.",
     )
     def demo(
         output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path("runs/demo"),
