@@ -133,7 +133,7 @@ class Front:
         gone = asyncio.create_task(_gone(receive))
         try:
             for _ in range(_TRIES):
-                answer = self.ask(scope, body)
+                answer, watched = self.ask(scope, body), False
                 try:
                     await self._taken(answer)
                     async for messages in answer:
@@ -144,8 +144,10 @@ class Front:
                             # Nobody reads on. What was not begun goes on: a write is not cut off because its client is.
                             answer.cancel()
                             return
-                        # A stream may be silent for long.
-                        gone.add_done_callback(lambda _, answer=answer: answer.cancel())  # type: ignore[misc]  # a default
+                        if not watched:
+                            # A stream may be silent for long.
+                            gone.add_done_callback(lambda _, answer=answer: answer.cancel())  # type: ignore[misc]  # a default
+                            watched = True
                     return
                 except self._errors.cancelled:
                     return
