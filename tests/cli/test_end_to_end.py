@@ -22,7 +22,7 @@ STAGES = ["pretrain", "reference", "align", "tune"]
 
 
 def heads(output: str) -> list[str]:
-    """Each line up to the first figure: what a stage announces without its time."""
+    """Each line up to the first figure: what a stage reports without its time."""
     return [line.split(" in ")[0] for line in output.splitlines()]
 
 

@@ -190,12 +190,12 @@ def test_the_whole_catalogue_is_evaluated_in_one_stage_and_in_two(run: Run) -> N
     report = evaluate_catalogue(run)
     assert list(report.by_name) == ["Popularity", "SASRec", "A-LLMRec (select)"]
     assert report.n_candidates == run.dataset.n_items
-    # What the second stage ranks is what the CF model proposed: it finds no target that is not among the first 20.
+    # What the second stage ranks is what the CF model retrieved: it finds no target that is not among the first 20.
     whole = BackboneRetriever(run.backbone(in_use=True))
     protocol = run_protocol(run).first(6)
     for query, target, rank in zip(protocol.queries(run.split), protocol.targets, report.systems[2].ranks, strict=True):
-        proposed = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0].items
-        assert rank is None or target in proposed
+        retrieved = whole.retrieve([query], 20, [np.setdiff1d(query.history, [target])], [None])[0].items
+        assert rank is None or target in retrieved
 
 
 def test_the_cold_rule_is_chosen_on_validation_once_and_kept(run: Run) -> None:

@@ -49,7 +49,7 @@ def copy(trained: Run, tmp_path: Path) -> Run:
 
 
 def heard(run: Run, until: str = "tune") -> dict[str, str]:
-    """What each stage announces, by its name."""
+    """What each stage reports, by its name."""
     lines: list[str] = []
     run.train(lines.append, until)
     return {line.split(":")[0]: line.split(": ", 1)[1].split(" in ")[0] for line in lines}

@@ -74,7 +74,7 @@ def copy(trained: Run, tmp_path: Path) -> Run:
 
 
 def heard(run: Run, *names: str) -> list[str]:
-    """What training announces, without its times."""
+    """What training reports, without its times."""
     lines: list[str] = []
     train_systems(run, names, lines.append)
     return [line.split(" in ")[0] for line in lines]

@@ -68,7 +68,7 @@ def show_evaluation(run: Run, systems: list[str] | None = None) -> None:
 
 
 def show_report(run: Run, report: Report, name: str) -> None:
-    """Write a report into the run's folder as JSON and Markdown, then print it; a disk that takes no file is told last."""
+    """Write a report into the run's folder as JSON and Markdown, then print it; a disk that takes no file is reported last."""
     before = earlier_report(run, report, name)
     try:
         atomic_write(run.path / f"{name}.md", markdown(report, before))

@@ -112,13 +112,13 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         else:
             check_models(*jobs[0])
         run.keep()
-        tell = announce if here.is_main else lambda text: None
+        report = announce if here.is_main else lambda text: None
         if system:
-            train_systems(run, system, tell)
+            train_systems(run, system, report)
         else:
-            train(jobs, tell)
+            train(jobs, report)
         after = {"pretrain": "align", "align": "tune"}.get(until)
-        tell(f"Next: allmrec {after or 'evaluate'} {run.path}")
+        report(f"Next: allmrec {after or 'evaluate'} {run.path}")
 
     return command
 

@@ -180,7 +180,7 @@ def first_record(
     Raises:
         DataError: the file is missing or unreadable.
     """
-    # What is wrong with lines is told by whoever reads the file afterwards.
+    # What is wrong with lines is reported by whoever reads the file afterwards.
     blocks = line_blocks(path, Problems("skip"), 1 << 16)
     for _, line in islice(chain.from_iterable(block.lines() for block in blocks), _LOOKED_AT):
         for name, parse in parsers.items():
