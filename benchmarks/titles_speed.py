@@ -26,11 +26,11 @@ from torch import Tensor
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.packaged import movielens_100k
+from allmrec.core.precision import precision_here
 from allmrec.core.seeding import seeded_torch
 from allmrec.data.build import read_movielens
 from allmrec.data.splitting import Split, leave_one_out
 from allmrec.evaluation import EvaluationProtocol, draw_protocol
-from allmrec.llm.precision import precision_here
 from allmrec.llm.transformers_lm import TransformersLM, load_language_model
 from allmrec.prompting.template import PromptTemplate
 from allmrec.prompting.tokenising import PromptBudget

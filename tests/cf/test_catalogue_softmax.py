@@ -32,6 +32,41 @@ def test_pieces_equal_torchs_cross_entropy(piece: int, corrected: bool) -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_products_in_bfloat16_change_the_loss_and_its_gradients_by_rounding() -> None:
+    draw = torch.Generator().manual_seed(0)
+    states, items = (F.normalize(torch.randn(n, 32, generator=draw), dim=1) / 0.07**0.5 for n in (60, 500))
+    states, items = states.requires_grad_(), items.requires_grad_()
+    targets = torch.randint(0, 500, (60,), generator=draw)
+    offsets = torch.randn(500, generator=draw)
+    for piece in (1, 4000, 10**6):
+        found, wanted = (
+            catalogue_softmax(states, items, targets, offsets, piece, products) for products in (torch.bfloat16, None)
+        )
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=2e-3, atol=0)
+        ours, theirs = (torch.autograd.grad(loss, (states, items)) for loss in (found, wanted))
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.dtype == torch.float32
+            assert 0 < (one - other).norm() < 0.01 * other.norm()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_backbone_s_objective_says_what_the_products_are_computed_in(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allmrec.cf.next_item.precision_here", lambda device: precision)
+    split = leave_one_out(taste_world(users=30, tastes=4, items_per_taste=10))
+    losses = []
+    for asked in ("auto", "float32"):
+        objective = Objective(loss="softmax", similarity="cosine", temperature=0.1, precision=asked)
+        torch.manual_seed(0)
+        backbone = SASRec(40, SASRecConfig(dim=8, max_history=6, objective=objective)).eval()
+        batch = SequenceTask(backbone, split, PretrainConfig(validation_negatives=5), seed=0).batches(0)[0]
+        losses.append(NextItemLoss(backbone).of(batch))
+    assert (losses[0] == losses[1]) == (precision == "float32")
+    torch.testing.assert_close(*losses, rtol=1e-2, atol=0)
+
+
 SOFTMAX = Objective(loss="softmax", similarity="cosine", temperature=0.1)
 
 

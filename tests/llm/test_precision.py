@@ -10,7 +10,7 @@ import torch
 
 from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.llm.fingerprint import fingerprint
-from allmrec.llm.precision import Precision, _seconds, loading_arguments, precision_here
+from allmrec.llm.precision import Precision, loading_arguments
 from allmrec.llm.transformers_lm import load_language_model
 from allmrec.testing.tiny_lm import save_tiny_language_model
 
@@ -24,17 +24,10 @@ needs_bitsandbytes = pytest.mark.skipif(
 def test_auto_depends_on_the_device_and_on_what_the_processor_is_fast_at(
     faster: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allmrec.llm.precision._seconds", lambda dtype: 1.0 if dtype == faster else 2.0)
+    monkeypatch.setattr("allmrec.core.precision._seconds", lambda dtype: 1.0 if dtype == faster else 2.0)
     assert loading_arguments("auto", CPU) == {"dtype": faster}
     assert loading_arguments("auto", torch.device("cuda")) == {"dtype": torch.bfloat16}
     assert loading_arguments("bfloat16", CPU) == {"dtype": torch.bfloat16}
-
-
-def test_the_probe_is_made_once_and_times_a_product() -> None:
-    times = [_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)]
-    assert all(0 < seconds < 5 for seconds in times)
-    assert times == [_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)]
-    assert precision_here(CPU) == ("bfloat16" if times[1] < times[0] else "float32")
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

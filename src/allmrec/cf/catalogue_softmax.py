@@ -10,8 +10,8 @@ from torch import Tensor
 
 __all__ = ["catalogue_softmax"]
 
-# Numbers of a piece's logits at the most: 64 MB of float32.
-_PIECE = 1 << 24
+# Numbers of a piece's logits at the most: 16 MB of float32. Larger pieces are slower, as memory is asked for anew each time.
+_PIECE = 1 << 22
 
 
 def catalogue_softmax(
@@ -20,6 +20,7 @@ def catalogue_softmax(
     targets: Int[Tensor, " positions"],
     offsets: Float[Tensor, " items"] | None = None,
     piece: int = _PIECE,
+    products: torch.dtype | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of -log softmax(states · itemsᵀ + offsets)_target.
 
@@ -32,8 +33,11 @@ def catalogue_softmax(
         offsets: added to each item's score, such as -log q of a sample drawn with probabilities q (Bengio and Senecal,
             2008; Yi et al., RecSys 2019).
         piece: logits in memory at a time.
+        products: what the three products of matrices are computed in; none: as `states` are. The softmax between them, the
+            sums over pieces and the gradients are held as `states` are.
     """
-    found: Tensor = _CatalogueSoftmax.apply(states, items, targets, offsets, max(1, piece // max(1, len(items))))  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+    rows = max(1, piece // max(1, len(items)))
+    found: Tensor = _CatalogueSoftmax.apply(states, items, targets, offsets, rows, products or states.dtype)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     return found
 
 
@@ -41,12 +45,21 @@ class _CatalogueSoftmax(torch.autograd.Function):
     """The loss with both gradients, computed together."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor, offsets: Tensor | None, rows: int) -> Tensor:
-        loss = states.new_zeros(())
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        offsets: Tensor | None,
+        rows: int,
+        products: torch.dtype,
+    ) -> Tensor:
+        loss, exact = states.new_zeros(()), states.dtype
+        left, right = states.to(products), items.to(products)
         by_state, by_item = torch.empty_like(states), torch.zeros_like(items)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits = states[part] @ items.T
+            logits = (left[part] @ right.T).to(exact)
             if offsets is not None:
                 logits += offsets
             totals = torch.logsumexp(logits, dim=1, keepdim=True)
@@ -54,15 +67,19 @@ class _CatalogueSoftmax(torch.autograd.Function):
             loss += (totals - logits.gather(1, wanted)).sum()
             shares = logits.sub_(totals).exp_()
             shares.scatter_add_(1, wanted, shares.new_full((len(wanted), 1), -1.0))
-            by_state[part] = shares @ items
-            by_item.addmm_(shares.T, states[part])
+            shares = shares.to(products)
+            by_state[part] = (shares @ right).to(exact)
+            if products == exact:
+                by_item.addmm_(shares.T, left[part])
+            else:
+                by_item += shares.T @ left[part]
         ctx.save_for_backward(by_state, by_item)
         ctx.count = max(1, len(states))
         mean: Tensor = loss / ctx.count
         return mean
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         by_state, by_item = ctx.saved_tensors
         scale = gradients[0] / ctx.count
-        return by_state * scale, by_item * scale, None, None, None
+        return by_state * scale, by_item * scale, None, None, None, None

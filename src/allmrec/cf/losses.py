@@ -107,6 +107,11 @@ class Objective(Config):
         "corrected for it (logQ).",
     )
     sample: int = Field(8192, ge=1, description="Items that such a softmax draws for each batch.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32",
+        description="What softmax's products of vectors are computed in; the softmax itself is float32. auto: bfloat16 where "
+        "the device is faster at it.",
+    )
     negatives: int | None = Field(
         None,
         ge=1,

@@ -17,6 +17,7 @@ from allmrec.cf.catalogue_softmax import catalogue_softmax
 from allmrec.cf.samples import TrainingBatch
 from allmrec.cf.text_items import kept_items
 from allmrec.core.grouping import length_groups
+from allmrec.core.precision import precision_here
 
 __all__ = ["NextItemLoss"]
 
@@ -113,11 +114,15 @@ class NextItemLoss(nn.Module):
             states.append(part.flatten(0, 1)[real])
             followed.append(targets[chosen, -columns:].flatten()[real])
         state, wanted = torch.cat(states), torch.cat(followed)
+        precision = self.backbone.objective.precision
+        products = getattr(torch, precision_here(state.device) if precision == "auto" else precision)
         if batch.competing is None or batch.offsets is None:
-            return catalogue_softmax(state, self.backbone.item_vectors()[1:], wanted - 1)
+            return catalogue_softmax(state, self.backbone.item_vectors()[1:], wanted - 1, products=products)
         items = torch.as_tensor(batch.competing, device=state.device)
         offsets = torch.as_tensor(batch.offsets, device=state.device)
-        return catalogue_softmax(state, self.backbone.vectors_of(items), torch.searchsorted(items, wanted), offsets)
+        return catalogue_softmax(
+            state, self.backbone.vectors_of(items), torch.searchsorted(items, wanted), offsets, products=products
+        )
 
     def _parts(
         self,

@@ -1,18 +1,17 @@
-"""At which precision a frozen language model is held: what is asked of transformers, and what this processor is fast at."""
+"""At which precision a frozen language model is held: what is asked of transformers."""
 
 from __future__ import annotations
 
 import importlib.util
-import time
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from allmrec.core.errors import ConfigError, MissingExtraError
+from allmrec.core.precision import precision_here
 
-__all__ = ["Precision", "keep_weights", "loading_arguments", "precision_here"]
+__all__ = ["Precision", "keep_weights", "loading_arguments"]
 
 # The paper's program holds its language model in int8 (LLM.int8, Dettmers et al., 2022); int4 is NF4 (QLoRA, 2023).
 Precision = Literal["auto", "float32", "bfloat16", "int8", "int4"]
@@ -27,29 +26,6 @@ def keep_weights(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]  # torch thinks attributes are modules
-
-
-def precision_here(device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What `auto` means on a device: bfloat16 on a GPU, and on a CPU where it multiplies matrices faster than float32.
-
-    Processors with instructions for it (AVX512-BF16, AMX) are about twice as fast, others several times slower, so a probe
-    of a few milliseconds is enough. It is made once a process.
-    """
-    if device.type != "cpu":
-        return "bfloat16"
-    return "bfloat16" if _seconds(torch.bfloat16) < _seconds(torch.float32) else "float32"
-
-
-@lru_cache
-def _seconds(dtype: torch.dtype) -> float:
-    """The least of a few times that a layer-sized product takes."""
-    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-    least = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        _ = left @ right
-        least = min(least, time.perf_counter() - started)
-    return least
 
 
 def loading_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:
