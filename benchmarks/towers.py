@@ -73,16 +73,20 @@ def catalogue_ranks(backbone: Backbone, split: Split, users: np.ndarray) -> Rank
 def train(arguments: argparse.Namespace) -> None:
     """One data set, one seed."""
     cell = f"{arguments.data.name}{arguments.label}-{arguments.seed}"
-    if (FOLDER / f"{cell}.json").is_file():
+    earlier = read_json(FOLDER / f"{cell}.json") if (FOLDER / f"{cell}.json").is_file() else None
+    if earlier is not None and not arguments.again:
         print(f"{cell}: there already")
         return
     about = measured_by("towers")
     recipe = checked_settings(load_recipe(arguments.recipe, {"seed": arguments.seed} | parse_changes(arguments.set)))
     data = InteractionDataset.load(arguments.data)
-    run = Run.create(arguments.runs / f"towers-{cell}", data, recipe, "cpu")
+    place = arguments.runs / f"towers-{cell}"
+    run = Run.create(place, data, recipe, "cpu") if earlier is None else Run.open(place)
+    precision = run.config.pretrain.model.model_dump()["objective"]["precision"]
     begun = time.process_time()
     train_systems(run, [recipe.pretrain.backbone, "towers"], print)
-    split, cpu = run.split, time.process_time() - begun
+    split = run.split
+    cpu = time.process_time() - begun if earlier is None else earlier["cpu_seconds"]
     protocol = draw_protocol(split, "test", None, recipe.evaluation.candidates, 0)
     users = protocol.users
     queries = protocol.queries(split)
@@ -111,7 +115,8 @@ def train(arguments: argparse.Namespace) -> None:
     write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
                   "changes": arguments.set, "users": len(users), "items": data.n_items, "cpu_seconds": round(cpu, 1),
-                  "peak_memory": peak_memory(), "weights": log["weights"], "costs": costs}  # fmt: skip
+                  "peak_memory": peak_memory(), "precision": precision,
+                  "weights": log["weights"], "rarity": log["rarity"], "costs": costs}  # fmt: skip
     write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
 
@@ -185,6 +190,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="cpu")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--label", default="", help="Distinguishes cells with other settings, e.g. -bce.")
+    parser.add_argument("--again", action="store_true", help="Rank anew by the run that is there; its cost stays.")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     if arguments.what == "table":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone, SequenceBackbone
-from allmrec.cf.fused import FusedBackbone, FusedConfig, fit_shares
+from allmrec.cf.fused import FusedBackbone, FusedConfig, fit_weights, rarity
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
@@ -122,13 +122,22 @@ def _parts(run: Run) -> tuple[Backbone, SequenceBackbone]:
 
 
 def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:
-    weights, figures = fit_shares(_parts(run), everything(run), settings, run.config.seed)
-    return StageResult({"weights": torch.tensor(weights)}, {"weights": list(weights), "ndcg@10 by share": figures})
+    split = everything(run)
+    chosen = fit_weights(_parts(run), split, settings, run.config.seed)
+    log = {
+        "weights": list(chosen.parts),
+        "rarity": chosen.rarity,
+        "ndcg@10 by share": chosen.by_share,
+        "ndcg@10 by rarity": chosen.by_rarity,
+    }
+    rare = rarity(split.train_counts(), chosen.rarity)
+    return StageResult({"weights": torch.tensor(chosen.parts), "rarity": rare}, log)
 
 
 def _joined(parts: Sequence[Backbone], weights: Mapping[str, Tensor]) -> FusedBackbone:
-    expected(weights, {"weights": ("float", (2,))})
-    return FusedBackbone(parts, weights["weights"].tolist())
+    rows = max(part.n_items for part in parts) + 1
+    expected(weights, {"weights": ("float", (2,)), "rarity": ("float", (rows,))})
+    return FusedBackbone(parts, weights["weights"].tolist(), weights["rarity"])
 
 
 def _load_towers(run: Run, weights: Mapping[str, Tensor], settings: FusedConfig) -> Ranker:
