@@ -107,7 +107,7 @@ def test_rarity_is_weighed_on_validation_and_raised_as_far_as_it_may(bias: float
 
     parts = (Biased(tastes, 0, 1.0), Biased(tastes, 1, 1.0))
     least, most = (fit_weights(parts, split, FusedConfig(for_rare_items=share), 0) for share in (0.0, 0.3))
-    best = max(*least.by_share.values(), *least.by_rarity.values())
+    best = max(least.by_rarity.values())
     assert least.by_rarity[str(least.rarity)] == best
     assert most.rarity >= least.rarity
     assert most.by_rarity[str(most.rarity)] >= 0.7 * best

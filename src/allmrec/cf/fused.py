@@ -20,7 +20,7 @@ from allmrec.core.progress import progress_bar
 from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.data.splitting import Split
 
-__all__ = ["FusedBackbone", "FusedConfig", "FusedWeights", "fit_weights", "rarity"]
+__all__ = ["FusedBackbone", "FusedConfig", "FusedWeights", "fit_weights", "largest_rarity", "rarity"]
 
 # Shares of the second model that are tried.
 _SHARES = tuple(round(0.05 * step, 2) for step in range(21))
@@ -39,7 +39,7 @@ class FusedConfig(Config):
         2000, ge=1, description="Validation users by whom the weights are chosen, at the most."
     )
     for_rare_items: float = Field(
-        0.02,
+        0.0,
         ge=0,
         lt=1,
         description="Share of the best validation NDCG@10 that may be given up so that rare items are recommended more: the weight "
@@ -173,6 +173,17 @@ class FusedWeights:
     by_rarity: dict[str, float]
 
 
+def largest_rarity(by_rarity: Mapping[str, float], give_up: float) -> float:
+    """The largest λ whose NDCG@10 is within a share of the best one's.
+
+    Args:
+        by_rarity: NDCG@10 at each λ.
+        give_up: the share.
+    """
+    enough = (1 - give_up) * max(by_rarity.values())
+    return max(float(tried) for tried, value in by_rarity.items() if value >= enough)
+
+
 @torch.no_grad()
 def fit_weights(parts: tuple[Backbone, Backbone], split: Split, config: FusedConfig, seed: int) -> FusedWeights:
     """Weights of two models' scores and of rarity: NDCG@10 over the whole catalogue decides, on validation users.
@@ -215,13 +226,12 @@ def fit_weights(parts: tuple[Backbone, Backbone], split: Split, config: FusedCon
             share = _middle_of_the_best(by_share)
             by_rarity = {tried: figure(share, tried) for tried in _RARITIES}
             weight = _middle_of_the_best(by_rarity)
-    enough = (1 - config.for_rare_items) * max(seen.values())
-    weight = max((tried for tried, value in by_rarity.items() if value >= enough), default=weight)
+    figures = {str(tried): value for tried, value in by_rarity.items()}
     return FusedWeights(
         ((1 - share) * scales[0], share * scales[1]),
-        weight,
+        largest_rarity(figures, config.for_rare_items),
         {str(tried): value for tried, value in by_share.items()},
-        {str(tried): value for tried, value in by_rarity.items()},
+        figures,
     )
 
 
