@@ -9,6 +9,7 @@ from torch import Tensor
 
 from allmrec.cf.backbone import Backbone
 from allmrec.core.errors import DataError
+from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.data.negatives import room_for_negatives, sample_negatives
@@ -82,9 +83,10 @@ class ValidationSample:
         return torch.cat(ranks)
 
     def user_vectors(self, backbone: Backbone, batch_size: int = 256) -> Tensor:
-        """`x_u` of every drawn user."""
-        parts = []
-        for start in range(0, len(self.batch.users), batch_size):
-            rows = slice(start, start + batch_size)
-            parts.append(backbone.user_vectors(SequenceBatch(self.batch.users[rows], self.batch.histories[rows])))
-        return torch.cat(parts)
+        """`x_u` of every drawn user; those with histories of like length are read together, so that little is padding."""
+        groups = length_groups((self.batch.histories != 0).sum(axis=1), largest=batch_size)
+        read = [backbone.user_vectors(SequenceBatch(self.batch.users[g], self.batch.histories[g])) for g in groups]
+        vectors = torch.cat(read)
+        found = torch.empty_like(vectors)
+        found[torch.as_tensor(np.concatenate(groups), device=found.device)] = vectors
+        return found
