@@ -13,7 +13,6 @@ what any fusion of the two could reach at the most (EnsRec's Genie bound).
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,10 +86,8 @@ def train(arguments: argparse.Namespace) -> None:
     place = arguments.runs / f"towers-{cell}"
     run = Run.create(place, data, recipe, "cpu") if earlier is None else Run.open(place)
     precision = run.config.pretrain.model.model_dump()["objective"]["precision"]
-    begun = time.process_time()
     train_systems(run, [recipe.pretrain.backbone, "towers"], print)
     split = run.split
-    cpu = time.process_time() - begun if earlier is None else earlier["cpu_seconds"]
     protocol = draw_protocol(split, "test", None, recipe.evaluation.candidates, 0)
     users = protocol.users
     queries = protocol.queries(split)
@@ -125,8 +122,7 @@ def train(arguments: argparse.Namespace) -> None:
     asked = Asked.of(protocol)
     write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
-                  "changes": arguments.set, "users": len(users), "items": data.n_items, "cpu_seconds": round(cpu, 1),
-                  "peak_memory": peak_memory(), "precision": precision,
+                  "changes": arguments.set, "users": len(users), "items": data.n_items,                   "peak_memory": peak_memory(), "precision": precision,
                   "weights": log["weights"], "rarity": log["rarity"], "costs": costs}  # fmt: skip
     write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
@@ -187,7 +183,7 @@ def table() -> None:
             for path, one in zip(paths, first, strict=True)
         ]
         found[name] = {"seeds": [cell["seed"] for cell in first], "users": first[0]["users"], "items": first[0]["items"],
-                       "cold users": int((cells[0][COLD] == 1).sum()), "cpu seconds": [cell["cpu_seconds"] for cell in first],
+                       "cold users": int((cells[0][COLD] == 1).sum()), "minutes": [round(sum(of["seconds"] for of in cell["costs"].values()) / 60, 1) for cell in first],
                        "rows": rows(cells)}  # fmt: skip
     write_result(FOLDER / "table.json", found)
 
@@ -201,7 +197,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="cpu")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--label", default="", help="Distinguishes cells with other settings, e.g. -bce.")
-    parser.add_argument("--again", action="store_true", help="Rank anew by the run that is there; its cost stays.")
+    parser.add_argument("--again", action="store_true", help="Rank anew by the run that is there.")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     if arguments.what == "table":

@@ -43,10 +43,10 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
     parts = [HEAD]
     for name, of in found.items():
         seeds = ", ".join(map(str, of["seeds"]))
-        minutes = ", ".join(f"{seconds / 60:.0f}" for seconds in of["cpu seconds"])
+        minutes = ", ".join(f"{minutes:.0f}" for minutes in of["minutes"])
         parts.append(
-            f"{name}: {of['users']:,} users ({of['cold users']:,} cold), {of['items']:,} items; seeds {seeds}; CPU minutes of "
-            f"training, both towers: {minutes}.\n"
+            f"{name}: {of['users']:,} users ({of['cold users']:,} cold), {of['items']:,} items; seeds {seeds}; minutes of "
+            f"training, both towers, by the clock: {minutes}.\n"
         )
         rows: list[Sequence[str]] = [["", *MEASURES]]
         for key, label in ROWS.items():
