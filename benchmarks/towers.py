@@ -122,7 +122,7 @@ def train(arguments: argparse.Namespace) -> None:
     asked = Asked.of(protocol)
     write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
-                  "changes": arguments.set, "users": len(users), "items": data.n_items,                   "peak_memory": peak_memory(), "precision": precision,
+                  "changes": arguments.set, "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision,
                   "weights": log["weights"], "rarity": log["rarity"], "costs": costs}  # fmt: skip
     write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
