@@ -127,7 +127,8 @@ def test_how_a_figure_is_shown() -> None:
 
 def test_the_results_are_small_and_name_their_protocols() -> None:
     files = [path for path in RESULTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 1_000_000
+    # Ranks of each user of the largest set, 50,546, take 45 KB a seed.
+    assert sum(path.stat().st_size for path in files) < 1_250_000
     with_ranks = [path for path in files if path.suffix == ".npz"]
     assert len(with_ranks) > 10
     for path in with_ranks:
