@@ -182,7 +182,8 @@ def table() -> None:
             read_ranks(path.with_suffix(".npz"), Asked(**one["protocol"]))
             for path, one in zip(paths, first, strict=True)
         ]
-        found[name] = {"seeds": [cell["seed"] for cell in first], "users": first[0]["users"], "items": first[0]["items"],
+        found[name] = {"seeds": [cell["seed"] for cell in first], "changes": [cell["changes"] for cell in first],
+                       "users": first[0]["users"], "items": first[0]["items"],
                        "cold users": int((cells[0][COLD] == 1).sum()), "minutes": [round(sum(of["seconds"] for of in cell["costs"].values()) / 60, 1) for cell in first],
                        "rows": rows(cells)}  # fmt: skip
     write_result(FOLDER / "table.json", found)
