@@ -1,0 +1,100 @@
+"""`--engine ray` over two hosts, as network namespaces: the head on one, a worker node on the other, which is killed in the middle."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hosts import Host, NoNamespacesError, two_hosts
+from tests.cli.test_recommend_bulk import files
+
+import allmrec
+from allmrec.bulk.scoring import recommend_users
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra ray)"),
+]
+
+SRC = str(Path(allmrec.__file__).parents[1])
+BLOCK = 2  # twelve blocks of 24 users
+PATIENCE = 200.0
+
+# The command itself, with actors that take 0.3 s a block more, so that it can be met in the middle.
+PROGRAM = """
+from allmrec.bulk import ray_engine
+from allmrec.testing.actors import SlowActor
+
+ray_engine.BlockActor = SlowActor
+
+from allmrec.cli.main import main
+
+main()
+"""
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    try:
+        with two_hosts() as made:
+            yield made
+    except NoNamespacesError as error:
+        pytest.skip(str(error))
+
+
+def waited(until: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Wait for something that must come."""
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end, what()
+        time.sleep(0.02)
+
+
+def test_a_killed_host_of_the_cluster_takes_nothing_with_it(
+    hosts: tuple[Host, Host], workplace: Path, tmp_path: Path
+) -> None:
+    run = allmrec.open_run(workplace / "run", "cpu")
+    recommend_users(run, tmp_path / "alone", system="backbone", block=BLOCK)
+    variables = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([SRC, *filter(None, sys.path)]),
+    }
+    head, worker = hosts
+    ray = [str(Path(sys.executable).parent / "ray"), "start", "--num-cpus", "1", "--block", "--disable-usage-stats"]
+    log = tmp_path / "ray.txt"
+    begin = [*ray, "--head", "--port", "6379", "--node-ip-address", head.address, "--include-dashboard", "false"]
+    head.start(begin, log, variables)
+    waited(lambda: "Ray runtime started" in log.read_text(), log.read_text)
+    joined = tmp_path / "worker.txt"
+    worker.start([*ray, "--address", f"{head.address}:6379", "--node-ip-address", worker.address], joined, variables)
+    waited(lambda: "Ray runtime started" in joined.read_text(), joined.read_text)
+
+    program, shown, out = tmp_path / "recommend.py", tmp_path / "shown.txt", tmp_path / "out"
+    program.write_text(PROGRAM)
+    arguments = [
+        "recommend",
+        str(run.path),
+        "--users",
+        "all",
+        "-o",
+        str(out),
+        "--system",
+        "backbone",
+        "--block",
+        str(BLOCK),
+    ]
+    engine = ["--engine", "ray", "--ray-address", f"{head.address}:6379", "--actors", "2", "--device", "cpu"]
+    command = head.start([sys.executable, str(program), *arguments, *engine], shown, variables)
+    waited(lambda: command.poll() is not None or len(list(out.glob("block-*.parquet"))) >= 3, shown.read_text)
+    assert command.poll() is None, shown.read_text()
+    worker.kill()
+    waited(lambda: command.poll() is not None, shown.read_text)
+    assert command.returncode == 0, shown.read_text()
+    assert "An actor died" in shown.read_text()
+    assert files(out) == files(tmp_path / "alone")
