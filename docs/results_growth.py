@@ -8,7 +8,7 @@ from typing import Any
 HEAD = """\
 ## How time and memory grow
 
-`{command}`, {device}, {date}, commit {commit}, on drawn data. Each cell is a process of its own: processor seconds, and in brackets the megabytes
+`python -m benchmarks.growth`, {device}, {dates}, {commits}, on drawn data. Each cell is a process of its own: processor seconds, and in brackets the megabytes
 by which its memory rose at the most above the imports and, but for preparing and recommending in bulk, above the data set. Four sizes from
 the left to the right. A slope is the exponent of growth, fitted to the logarithms: 1 grows with the size, 0 does not grow. That of
 all sizes has what every call costs in it; that of the last two is nearer to what a larger size would do. "Memory" is of the last two as well.
@@ -22,12 +22,13 @@ def section(found: Mapping[str, Any], table: Any) -> list[str]:
         found: `growth.json`.
         table: makes a table of rows of cells.
     """
-    about = {name: found[name] for name in ("command", "device")}
-    parts = [HEAD.format(**about, date=found["date"][:10], commit=found["commit"][:7])]
+    measured = found["rows"].values()
+    dates, commits = (", ".join(sorted({of[name][:10] for of in measured})) for name in ("date", "commit"))
+    parts = [HEAD.format(device=found["device"], dates=dates, commits=commits)]
     rows: list[Sequence[str]] = [
         ["", "grows", "sizes", *("", "", "", ""), "slope of all", "of the last two", "memory, of the last two"]
     ]
-    for of in found["rows"]:
+    for of in measured:
         cells = [f"{seconds:,.3g} s ({mb:,.0f})" for seconds, mb in zip(of["cpu_s"], of["mb"], strict=True)]
         sizes = " ".join(f"{size:,}" for size in of["sizes"])
         slopes = [f"{slope:.2f}" for slope in of["slopes"]]

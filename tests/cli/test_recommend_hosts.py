@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,17 +64,24 @@ def test_a_killed_host_of_the_cluster_takes_nothing_with_it(
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
+        # A head that is started by itself lets nobody in without a token.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PYTHONPATH": os.pathsep.join([SRC, *filter(None, sys.path)]),
     }
     head, worker = hosts
     ray = [str(Path(sys.executable).parent / "ray"), "start", "--num-cpus", "1", "--block", "--disable-usage-stats"]
     log = tmp_path / "ray.txt"
     begin = [*ray, "--head", "--port", "6379", "--node-ip-address", head.address, "--include-dashboard", "false"]
-    head.start(begin, log, variables)
-    waited(lambda: "Ray runtime started" in log.read_text(), log.read_text)
+    first = head.start(begin, log, variables)
+    begun = lambda process, text: process.poll() is not None or "Ray runtime started" in text.read_text()  # noqa: E731
+    waited(lambda: begun(first, log), log.read_text)
     joined = tmp_path / "worker.txt"
-    worker.start([*ray, "--address", f"{head.address}:6379", "--node-ip-address", worker.address], joined, variables)
-    waited(lambda: "Ray runtime started" in joined.read_text(), joined.read_text)
+    second = worker.start(
+        [*ray, "--address", f"{head.address}:6379", "--node-ip-address", worker.address], joined, variables
+    )
+    waited(lambda: begun(second, joined), joined.read_text)
+    assert (first.poll(), second.poll()) == (None, None), log.read_text() + joined.read_text()
 
     program, shown, out = tmp_path / "recommend.py", tmp_path / "shown.txt", tmp_path / "out"
     program.write_text(PROGRAM)
