@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,15 +27,28 @@ SRC = str(Path(allmrec.__file__).parents[1])
 BLOCK = 2  # twelve blocks of 24 users
 PATIENCE = 200.0
 
-# The command itself, with actors that take 0.3 s a block more, so that it can be met in the middle.
+# The command itself, with actors that begin when both are there, and take 0.3 s a block more, so that it can be met in the middle.
 PROGRAM = """
+import os
+import time
+from pathlib import Path
+
 from allmrec.bulk import ray_engine
+from allmrec.cli.main import main
 from allmrec.testing.actors import SlowActor
 
-ray_engine.BlockActor = SlowActor
 
-from allmrec.cli.main import main
+class Actor(SlowActor):
+    def answer(self, number):
+        place = Path(self._parts.path).parent / "pids"
+        place.mkdir(exist_ok=True)
+        (place / f"{os.getpid()}").touch()
+        while len(list(place.iterdir())) < 2:
+            time.sleep(0.02)
+        return super().answer(number)
 
+
+ray_engine.BlockActor = Actor
 main()
 """
 
@@ -83,6 +97,8 @@ def test_a_killed_host_of_the_cluster_takes_nothing_with_it(
     waited(lambda: begun(second, joined), joined.read_text)
     assert (first.poll(), second.poll()) == (None, None), log.read_text() + joined.read_text()
 
+    places = run.path.parent / "pids"
+    shutil.rmtree(places, ignore_errors=True)
     program, shown, out = tmp_path / "recommend.py", tmp_path / "shown.txt", tmp_path / "out"
     program.write_text(PROGRAM)
     arguments = [
@@ -99,8 +115,11 @@ def test_a_killed_host_of_the_cluster_takes_nothing_with_it(
     ]
     engine = ["--engine", "ray", "--ray-address", f"{head.address}:6379", "--actors", "2", "--device", "cpu"]
     command = head.start([sys.executable, str(program), *arguments, *engine], shown, variables)
-    waited(lambda: command.poll() is not None or len(list(out.glob("block-*.parquet"))) >= 3, shown.read_text)
+    waited(lambda: command.poll() is not None or len(list(out.glob("block-*.parquet"))) >= 2, shown.read_text)
     assert command.poll() is None, shown.read_text()
+    assert {int(path.name) for path in places.iterdir()} & set(worker.pids()), (
+        "no actor is on the host that is to be killed"
+    )
     worker.kill()
     waited(lambda: command.poll() is not None, shown.read_text)
     assert command.returncode == 0, shown.read_text()
