@@ -8,10 +8,10 @@ from typing import Any
 HEAD = """\
 ## How time and memory grow
 
-`python -m benchmarks.growth`, {device}, {dates}, {commits}, on drawn data. Each cell is a process of its own: processor seconds, and in brackets the megabytes
-by which its memory rose at the most above the imports and, but for preparing and recommending in bulk, above the data set. Four sizes from
+`python -m benchmarks.growth`, {device}, {dates}, commits {commits}, on drawn data. Each cell is a process of its own:
+processor seconds, and in brackets the megabytes by which its memory rose at the most above the imports and, but for preparing and recommending in bulk, above the data set. Four sizes from
 the left to the right. A slope is the exponent of growth, fitted to the logarithms: 1 grows with the size, 0 does not grow. That of
-all sizes has what every call costs in it; that of the last two is nearer to what a larger size would do. "Memory" is of the last two as well.
+all sizes has what every call costs in it; that of the last two is nearer to what a larger size would do. "Memory" is of the last two as well; below 0 it is noise.
 """
 
 
