@@ -15,6 +15,7 @@ from typing import Any
 
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
+import results_growth
 import results_towers
 import results_words
 
@@ -426,6 +427,8 @@ def page() -> str:
         parts += [_BEAUTY_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
     if found := _read("item-encoders"):
         parts += _encoders(found)
+    if found := _read("growth"):
+        parts += results_growth.section(found, _table)
     return "\n".join(parts)
 
 

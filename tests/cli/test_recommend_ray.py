@@ -23,7 +23,7 @@ from allmrec.bulk.block import BlockScorer
 from allmrec.bulk.job import BulkJob
 from allmrec.bulk.ray_engine import Answer, BlockActor, JobParts, RayEngine
 from allmrec.bulk.scoring import recommend_users
-from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.core.errors import AllmrecError, ConfigError, ServerError
 from allmrec.library import Run
 from allmrec.testing.actors import DeadlyActor, SlowActor
 
@@ -218,6 +218,21 @@ def test_what_an_actor_cannot_do_ends_the_command_with_its_words(
         recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine())
     with pytest.raises(ConfigError, match="cluster has 2"):
         recommend_users(run, tmp_path / "other", system="backbone", block=BLOCK, engine=RayEngine(3))
+
+
+class RefusedError(Exception):
+    """What stands in for Ray's own word for a missing token, which is no ConnectionError."""
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError, RefusedError])
+def test_a_cluster_that_lets_nobody_in_is_named(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*arguments: Any, **options: Any) -> None:
+        raise error("the token is missing\nand much more")
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    there = SimpleNamespace(is_initialized=lambda: False, init=init, exceptions=SimpleNamespace(RayError=RefusedError))
+    with pytest.raises(ServerError, match=r"no Ray cluster to be had at 10\.0\.0\.1:6379: the token is missing$"):
+        ray_cluster.connect(there, "10.0.0.1:6379")
 
 
 @needs_ray

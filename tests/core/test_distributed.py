@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from allmrec.core import training
+from allmrec.core import distributed, training
 from allmrec.core.distributed import Processes, processes, slices
+from allmrec.core.errors import ConfigError, ProcessLostError
 from allmrec.core.training import TrainingConfig
 
 
@@ -41,6 +42,43 @@ def test_among_several_each_takes_its_own_gpu() -> None:
     assert Processes(5, 8, 1).device("cuda:3") == "cuda:3"
     assert Processes(5, 8, 1).device("cpu") == "cpu"
     assert not Processes(5, 8, 1).is_main
+
+
+def test_a_launcher_that_starts_one_of_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accelerate launch --cpu` does on each host where there is no MPI: every process would train alone."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for name, value in {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="torchrun"):
+        processes()
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "inf", "nan", "1e9"])
+def test_how_long_to_wait_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(distributed.TIMEOUT, value)
+    with pytest.raises(ConfigError, match=f"{distributed.TIMEOUT} is '{value}'"):
+        processes()
+
+
+@pytest.mark.parametrize("call", [
+    lambda here: here.wait(),
+    lambda here: here.from_main(1),
+    lambda here: here.sum_values({"loss": 1.0}, torch.device("cpu")),
+    lambda here: here.sum_gradients([nn.Parameter(torch.ones(1))]),
+])  # fmt: skip
+def test_whoever_waits_for_one_that_is_gone_says_so(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[Processes], object]
+) -> None:
+    def fails(*arguments: object, **named: object) -> None:
+        raise RuntimeError(
+            "[/somewhere/pair.cc:553] Connection closed by peer [10.0.0.2]:7. This is typical.\nMore of it."
+        )
+
+    for name in ("barrier", "broadcast_object_list", "all_reduce"):
+        monkeypatch.setattr(torch.distributed, name, fails)
+    with pytest.raises(ProcessLostError, match=r"Process 1 of 3 .*\(Connection closed by peer \[10\.0\.0\.2\]:7\)$"):
+        call(Processes(1, 3))
 
 
 @dataclass(frozen=True)

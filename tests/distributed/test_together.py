@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
-from kills import TRAINED, World, make_world, start
+from kills import TRAINED, World, start
+from together import EQUAL, all_weights, assert_same, assert_same_logs, changes, world_without_dropout
 
 from allmrec.core.artifacts import read_tensors
 
 pytestmark = pytest.mark.slow
 
-# Dropout draws per process, so without it everything must agree. Rows per batch and users per process come out uneven:
-# 24 users in batches of 7, queries in batches of 5.
-EQUAL = {
-    "pretrain.model.dropout": "0.0",
-    "pretrain.training.batch_size": "7",
-    "pretrain.training.epochs": "4",
-    "pretrain.training.accumulation": "2",
-    "pretrain.training.clip_norm": "0.5",
-    "align.training.batch_size": "7",
-    "align.training.epochs": "2",
-    "tune.training.batch_size": "5",
-    "tune.training.epochs": "2",
-}
-
-
-ATOL, RTOL = 1e-5, 1e-3
-
-# What shifts all keys alike moves all of a query's scores alike, and the softmax does not see it: the gradient is nothing
-# but rounding error, which Adam scales up to steps of the usual size.
-UNSEEN = ("key.bias", "key_norm.bias")
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    made = make_world(tmp_path_factory.mktemp("world"))
-    # The encoder's own dropout is a setting of the model, not of ours.
-    config = made.recipe.parent / "encoder" / "config.json"
-    settings = json.loads(config.read_text())
-    config.write_text(json.dumps(settings | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
-    return made
+    return world_without_dropout(tmp_path_factory.mktemp("world"))
 
 
 def command(world: World, run: Path, *more: str) -> list[str]:
-    changes = [part for name, value in EQUAL.items() for part in ("--set", f"{name}={value}")]
-    return ["train", str(world.data), "-o", str(run), "--recipe", str(world.recipe), "--device", "cpu", *changes, *more]
+    settings = changes(EQUAL)
+    return [
+        "train",
+        str(world.data),
+        "-o",
+        str(run),
+        "--recipe",
+        str(world.recipe),
+        "--device",
+        "cpu",
+        *settings,
+        *more,
+    ]
 
 
 def places(count: int) -> list[dict[str, str]]:
@@ -77,26 +60,6 @@ def together(world: World, run: Path, count: int = 2, *more: str) -> list[str]:
     return shown
 
 
-def all_weights(run: Path) -> dict[str, torch.Tensor]:
-    return {
-        f"{stage}/{file.stem}/{name}": tensor
-        for stage in TRAINED
-        for file in sorted((run / stage).glob("*.safetensors"))
-        for name, tensor in read_tensors(file).items()
-    }
-
-
-def assert_same(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        mine, theirs = found[name], tensor
-        if name.endswith(UNSEEN):
-            continue
-        if name.endswith("in_proj_bias"):  # of queries, keys and values
-            mine, theirs = (torch.stack(t.chunk(3))[[0, 2]] for t in (mine, theirs))
-        torch.testing.assert_close(mine, theirs, atol=ATOL, rtol=RTOL, msg=lambda text, name=name: f"{name}: {text}")
-
-
 @pytest.fixture(scope="module")
 def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("alone") / "run"
@@ -108,15 +71,13 @@ def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_train_every_stage_to_the_weights_of_one(world: World, alone: Path, tmp_path: Path) -> None:
     shown = together(world, tmp_path / "run")
+    assert "2 processes train together" in shown[0]
     assert_same(all_weights(tmp_path / "run"), all_weights(alone))
     # Only the main process speaks and writes, and the logs agree.
     assert [line.split(":")[0] for line in shown[0].splitlines() if re.match(r"\w+: done", line)] == list(TRAINED)
     assert "done" not in shown[1]
     for stage in TRAINED:
-        logs = [json.loads((run / stage / "log.json").read_text()) for run in (tmp_path / "run", alone)]
-        assert logs[0]["steps"] == logs[1]["steps"]
-        for mine, theirs in zip(logs[0]["records"], logs[1]["records"], strict=True):
-            assert mine == pytest.approx(theirs, rel=1e-2, abs=1e-3)
+        assert_same_logs(tmp_path / "run", alone, stage)
     assert not list((tmp_path / "run" / ".resume").iterdir())
 
 
@@ -151,7 +112,8 @@ def test_the_launchers_start_it(launcher: str, world: World, alone: Path, tmp_pa
     program.write_text("from allmrec.cli import main\n\nmain()\n")
     binaries = Path(sys.executable).parent
     starts = {
-        "accelerate": ["launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+        # With --cpu it would start one process only, and with --multi_gpu it does what torchrun does, without GPUs too.
+        "accelerate": ["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
                        "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"],
         "torchrun": ["--standalone", "--nproc-per-node", "2"],
     }  # fmt: skip
@@ -161,6 +123,7 @@ def test_the_launchers_start_it(launcher: str, world: World, alone: Path, tmp_pa
     changed[changed.index("train")] = "pretrain"
     done = subprocess.run(changed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "2 processes train together" in done.stdout
     assert done.stdout.count("pretrain: done") == 1
     mine, theirs = (read_tensors(run / "pretrain" / "weights.safetensors") for run in (tmp_path / "run", alone))
     assert_same(mine, theirs)

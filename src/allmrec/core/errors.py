@@ -9,6 +9,7 @@
     ├── MissingExtraError   an optional package is not installed
     ├── DivergedError       training came to a loss or weights that are no number, or absurd
     ├── NoSpaceError        a file could not be written because the disk is full
+    ├── ProcessLostError    another of the processes that train together is gone or cannot be reached
     ├── RunInUseError       another process is training the run
     └── ServerError         a server could not be reached, is busy, or refuses the key that it was given
 
@@ -31,6 +32,7 @@ __all__ = [
     "MissingExtraError",
     "ModelNotFoundError",
     "NoSpaceError",
+    "ProcessLostError",
     "RunInUseError",
     "ServerError",
     "UnknownIdError",
@@ -104,6 +106,10 @@ class NoSpaceError(AllmrecError):
             f"{path} could not be written: no space is left ({reason}). Nothing that was there is lost. Free some space, "
             "then run the same command again: it goes on from what is kept."
         )
+
+
+class ProcessLostError(AllmrecError):
+    """Of the processes that train together another has ended, or its host cannot be reached; training stopped here too."""
 
 
 class RunInUseError(AllmrecError):

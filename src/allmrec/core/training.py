@@ -21,7 +21,7 @@ from allmrec.core.callbacks import listeners
 from allmrec.core.config import Config
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.divergence import check_figures, check_losses, check_weights, largest
-from allmrec.core.errors import AllmrecWarning, ArtifactError
+from allmrec.core.errors import AllmrecWarning, ArtifactError, ConfigError, ProcessLostError
 from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
@@ -118,6 +118,8 @@ def fit(
         DivergedError: a term of the loss, a weight or a validation figure is no finite number, or has grown as nothing
             that learns does (`core.divergence`); the resume state stays where it was last written.
         NoSpaceError: the disk has no room for the resume state; the one before is untouched.
+        ProcessLostError: another process is gone; the main one has written the resume state.
+        ConfigError: processes see different resume states.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     # One pass over the parameters instead of a dozen; a table of a million items notices.
@@ -129,6 +131,11 @@ def fit(
     total = max(1, steps_per_epoch * config.epochs)
     here = processes(next((p.device for p in parameters), "cpu"))
     log, at, best = _begun(resume, module, optimizer, here)
+    if here.from_main(log.steps) != log.steps:
+        raise ConfigError(
+            f"Process {here.index} is at step {log.steps} of this stage and the main process is not: they read different folders. Every "
+            "host must see the run's folder under the same path, on a shared drive."
+        )
     at.due = at.due or (validate_first and not log.steps and not log.records)
     log.trained_parameters = sum(parameter.numel() for parameter in parameters)
     started = time.monotonic() - log.seconds
@@ -203,7 +210,7 @@ def fit(
                         saved = time.monotonic()
                 with interrupts_postponed():
                     at.epoch, at.batch = at.epoch + 1, 0
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ProcessLostError):
             save()
             raise
     if best is not None:

@@ -85,6 +85,8 @@ def train(jobs: Sequence[Job], log: Log) -> None:
         for run, _ in jobs:
             run.check_unpublished()
         check_jobs(jobs)
+        if here.count > 1:
+            log(f"{here.count} processes train together.")
         if here.is_main:
             run.folder.add_fingerprints(run.fingerprints)
         for note in dict.fromkeys(note for run, kinds in jobs for note in data_notes(run, _missing(run, kinds))):

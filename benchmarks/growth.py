@@ -1,0 +1,217 @@
+"""How time and memory grow with users, items and interactions: `python -m benchmarks.growth`.
+
+Every cell is a child process, and torch has one thread there. It does the smallest size first, unmeasured, then the size itself: processor seconds (the
+least of three turns where one takes under a second), and how far its memory rose at the most above what it held before, which is
+the imports and, but for preparing and recommending in bulk, the data. A slope is the exponent of growth, fitted to the logarithms: over all
+sizes, and over the last two, where what does not grow counts least. Data are drawn; what they are does not matter here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from allmrec.bulk.scoring import recommend_users
+from allmrec.cf.pretrain import PretrainConfig, pretrain
+from allmrec.cf.recommender import BackboneRecommender
+from allmrec.cf.sasrec import SASRec, SASRecConfig
+from allmrec.core.progress import progress_shown
+from allmrec.core.seeding import numpy_generator
+from allmrec.core.training import TrainingConfig
+from allmrec.data.build import read_table
+from allmrec.data.splitting import Split
+from allmrec.library import Run
+from allmrec.ranking import Query
+from allmrec.recipes.files import load_recipe
+from allmrec.recommend.item_index import ExactIndex
+from benchmarks.about import measured_by
+from benchmarks.memory import world
+from benchmarks.tables import RESULTS, changing
+
+# What is measured, what grows, and the sizes.
+DECADES = [100, 1_000, 10_000, 100_000]
+ROWS = {
+    "prepare": ("prepare a CSV table, 10 a user, 50 an item", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
+    "cf-users": ("an epoch of SASRec, 10,000 items, 10 interactions each", "users", DECADES),
+    "cf-items": ("20 steps of SASRec, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "cf-interactions": ("an epoch of SASRec, 1,000 users, the latest 50 count", "interactions", [5_000, 50_000, 500_000, 5_000_000]),
+    "retrieve": ("the 20 best items for 1,000 vectors of 64, exact", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "score": ("20 candidates a user scored by SASRec", "users", DECADES),
+    "bulk-users": ("everybody's 10 best of 10,000 items as Parquet, CF", "users", [30, 300, 3_000, 30_000]),
+    "bulk-items": ("1,000 users' 10 best as Parquet, CF", "items", [1_000, 10_000, 100_000, 1_000_000]),
+}  # fmt: skip
+Work = Callable[[], object]
+
+# Children are forked from a server that has imported it all once.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["benchmarks.memory", "allmrec.bulk.scoring", "allmrec.library", "torch._dynamo"])
+
+
+def prepare(interactions: int, folder: Path) -> Work:
+    """Read a table of user, item and time, made here."""
+    rng = numpy_generator(0, "growth", interactions)
+    path = folder / f"{interactions}.csv"
+    users, items = (
+        rng.integers(interactions // 10, size=interactions),
+        rng.integers(interactions // 50, size=interactions),
+    )
+    with path.open("w") as file:
+        file.write("user_id,item_id,timestamp\n")
+        for start in range(0, interactions, 100_000):
+            part = slice(start, start + 100_000)
+            file.writelines(
+                f"u{u},i{i},{start + n}\n" for n, (u, i) in enumerate(zip(users[part], items[part], strict=True))
+            )
+    return lambda: read_table(path)
+
+
+def epoch(split: Split) -> Work:
+    config = PretrainConfig(training=TrainingConfig(batch_size=128, epochs=1), validation_users=100)
+    return lambda: pretrain(split, config, 0)
+
+
+def cf_items(items: int, folder: Path) -> Work:
+    return epoch(world(20 * 128, items))
+
+
+def cf_users(users: int, folder: Path) -> Work:
+    return epoch(world(users, 10_000))
+
+
+def cf_interactions(interactions: int, folder: Path) -> Work:
+    return epoch(world(1_000, 10_000, interactions // 1_000))
+
+
+def retrieve(items: int, folder: Path) -> Work:
+    rng = numpy_generator(0, "growth", items)
+    vectors = rng.standard_normal((items + 1, 64), dtype=np.float32)
+    users = rng.standard_normal((1_000, 64), dtype=np.float32)
+    index = ExactIndex(vectors, np.arange(1, items + 1))
+    return lambda: [index.search(users[start : start + 256], 20) for start in range(0, len(users), 256)]
+
+
+def score(users: int, folder: Path) -> Work:
+    split = world(users, 10_000)
+    ranker = BackboneRecommender(SASRec(10_000, SASRecConfig()).eval())
+    rng = numpy_generator(0, "growth", users)
+    queries = [Query(split.test_history(user), user) for user in range(users)]
+    candidates = list(rng.integers(1, 10_001, size=(users, 20)))
+    return lambda: ranker.rank(queries, candidates)
+
+
+def trained(part: str, size: int, folder: Path) -> None:
+    """Make a run with a CF model, for bulk; in a process of its own, whose memory is not counted."""
+    torch.set_num_threads(1)
+    users, items = (size, 10_000) if part == "bulk-users" else (1_000, size)
+    changes = {
+        "pretrain.model.dim": 64,
+        "pretrain.training.epochs": 1,
+        "pretrain.training.batch_size": 1_000,
+        "beside": [],
+    }
+    dataset = world(users, items).dataset
+    run = Run.create(folder / f"{part}-{size}", dataset, load_recipe("paper", changes), "cpu")
+    with progress_shown(False):
+        run.train(until="pretrain")
+
+
+def bulk(part: str) -> Callable[[int, Path], Work]:
+    """Open a run and recommend, each time into a folder of its own."""
+
+    def made(size: int, folder: Path) -> Work:
+        return lambda: recommend_users(
+            Run.open(folder / f"{part}-{size}", "cpu"), tempfile.mkdtemp(dir=folder), system="backbone"
+        )
+
+    return made
+
+
+PARTS: dict[str, Callable[[int, Path], Work]] = {
+    "prepare": prepare,
+    "cf-users": cf_users,
+    "cf-items": cf_items,
+    "cf-interactions": cf_interactions,
+    "retrieve": retrieve,
+    "score": score,
+    "bulk-users": bulk("bulk-users"),
+    "bulk-items": bulk("bulk-items"),
+}
+
+
+def measure(part: str, size: int, folder: Path) -> tuple[float, float]:
+    """Processor seconds, and megabytes by which memory rose, in this process."""
+    torch.set_num_threads(1)
+    with progress_shown(False):
+        PARTS[part](ROWS[part][2][0], folder)()
+        work = PARTS[part](size, folder)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+        before, least = _memory("VmRSS"), math.inf
+        for _ in range(3):
+            started = time.process_time()
+            work()
+            least = min(least, time.process_time() - started)
+            if least >= 1:
+                break
+    return least, _memory("VmHWM") - before
+
+
+def _memory(name: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1000
+
+
+def slope(sizes: list[int], values: list[float]) -> float:
+    """The exponent of growth: the slope of the straight line through the logarithms."""
+    return round(float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-6)), 1)[0]), 2)
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What comes of a call in a process of its own, which has the imports of all."""
+    with _PROCESSES.Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def row(part: str, folder: Path) -> dict[str, Any]:
+    """All sizes of a part."""
+    what, grows, sizes = ROWS[part]
+    seconds, memory = list[float](), list[float]()
+    for size in sizes:
+        if part.startswith("bulk"):
+            in_child(trained, part, size, folder)
+        found = in_child(measure, part, size, folder)
+        seconds.append(float(f"{found[0]:.3g}"))
+        memory.append(float(f"{max(found[1], 0):.3g}"))
+        print(part, size, seconds[-1], memory[-1], file=sys.stderr, flush=True)
+    slopes = [slope(sizes, seconds), slope(sizes[-2:], seconds[-2:]), slope(sizes[-2:], memory[-2:])]
+    return {"what": what, "grows": grows, "sizes": sizes, "cpu_s": seconds, "mb": memory, "slopes": slopes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="others stay as they stand in the file"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    about, path = measured_by("growth"), RESULTS / "growth.json"
+    with tempfile.TemporaryDirectory() as folder:
+        for part in arguments.rows:
+            found = row(part, Path(folder))
+            with changing(path) as table:
+                when = {"date": about["date"], "commit": str(about["commit"])[:7]}
+                table["rows"] = table.get("rows", {}) | {part: found | when}
+                table.update(about)
+
+
+if __name__ == "__main__":
+    main()
