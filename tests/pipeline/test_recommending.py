@@ -148,7 +148,8 @@ def test_a_history_of_new_items_alone_is_found_by_text(model: ALLMRec) -> None:
     model.add_items(NEW)
     query = resolve(model.dataset, Request(history=["new1"])).query
     found = model._retriever.retrieve([query], 3, [query.history], [None])[0]
-    joint = JointRetriever(model.ranker.joint.vectors().float().numpy(), 10, 10**6)
+    table, known = model.ranker.joint.vectors().float().numpy(), model.ranker.prior.n_items
+    joint = JointRetriever(table, 10, n_known=known)
     assert found.items.tolist() == joint.retrieve([query], 3, [query.history], [None])[0].items.tolist()
     answer = model.recommend(history=["new1"], k=3)
     assert (len(answer), answer.answered_by, answer.note) == (3, "A-LLMRec (select)", "")
