@@ -120,7 +120,7 @@ class ApproximateIndex:
         order = np.argsort(-products, axis=1, kind="stable")
         rows, products = np.take_along_axis(rows, order, axis=1), np.take_along_axis(products, order, axis=1)
         for number in np.flatnonzero((rows > 0).sum(axis=1) < min(count, items)):
-            seen = np.unique(exclude[number]) if len(exclude) else np.empty(0, dtype=np.int64)
+            seen = np.unique(exclude[int(number)]) if len(exclude) else np.empty(0, dtype=np.int64)
             left = items - int(((seen > 0) & (seen <= items)).sum())
             if (rows[number] > 0).sum() < min(count, left):
                 exact, scores = self._exact.search(queries[number : number + 1], min(count, wanted), [seen])
