@@ -29,7 +29,7 @@ from benchmarks.tables import RESULTS, read_table, write_result
 
 TARGET = RESULTS / "index-kinds.json"
 _USER_SIDE, _COUNT = 64.0, 20
-_CELLS, _EFFORTS, _MORE = (4, 8, 16, 32, 64, 128), (32, 64, 128, 256, 512), (2, 4, 10)
+_CELLS, _EFFORTS, _MORE = (8, 16, 32), (64, 128, 256), (2, 4, 10)
 
 
 def with_rarity(vectors: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +48,9 @@ def kinds(items: int, dim: int) -> dict[str, str]:
     return {
         "ivf-sq8": f"IVF{cells},SQ8",
         "ivf-sq4": f"IVF{cells},SQ4",
-        "ivf-pq, 4 bits": f"IVF{cells},PQ{dim // 2}x4fs",
+        "ivf-pq4": f"IVF{cells},PQ{dim // 2}x4fs",
         "hnsw-sq8": "HNSW16_SQ8",
-        "ivf-pq, 8 bits": f"IVF{cells},PQ{dim // 4}",
+        "ivf-pq8": f"IVF{cells},PQ{dim // 4}",
     }
 
 
