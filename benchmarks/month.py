@@ -169,6 +169,7 @@ def main() -> None:
                 "new_items": data.n_items - before.n_items, "asked": len(queries), "new_targets": int((targets == 0).sum()),
                 "cpu_seconds": {"update": round(on, 1), "anew": round(new, 1)},
                 "ndcg@10": {way: round(float(own["NDCG@10"].mean()), 5) for way, own in found.items()},
+                "anew_because": "" if last.start is None else last.start.anew.get(PRETRAIN.name, ""),
                 "moved": {"update": moved(earlier, last), "anew": moved(earlier, fresh)},
             })  # fmt: skip
             bar.advance(1)

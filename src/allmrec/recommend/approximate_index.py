@@ -21,7 +21,7 @@ Items = Int[np.ndarray, " _items"]
 IndexKind = Literal["ivf-sq8", "ivf-sq4"]
 
 # What faiss calls each kind, and how many more items than wanted are found by rounded numbers before exact ones decide.
-_KINDS: dict[IndexKind, tuple[str, int]] = {"ivf-sq8": ("SQ8", 2), "ivf-sq4": ("SQ4", 4)}
+_KINDS: dict[IndexKind, tuple[str, int]] = {"ivf-sq8": ("SQ8", 2), "ivf-sq4": ("SQ4", 10)}
 
 # faiss computes with rounded numbers several times as fast where their count is a multiple of this.
 _LANES = 16
