@@ -98,11 +98,6 @@ class ApproximateIndex:
         index.nprobe = min(_FEWEST, index.nlist)
         return cls(vectors, index, _KINDS[kind][1])
 
-    @property
-    def recall_at(self) -> tuple[int, int]:
-        """Cells that a query searches, and how many there are."""
-        return self.faiss_index.nprobe, self.faiss_index.nlist
-
     def search(
         self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
