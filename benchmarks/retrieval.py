@@ -22,7 +22,8 @@ import torch
 from rich.console import Console
 
 from allmrec.core.seeding import numpy_generator
-from allmrec.recommend.item_index import ApproximateIndex, ExactIndex
+from allmrec.recommend.approximate_index import ApproximateIndex
+from allmrec.recommend.item_index import ExactIndex
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, read_table, write_result
 
@@ -117,15 +118,15 @@ def main() -> None:
     wanted = np.concatenate(answers)
     if arguments.index:
         started = time.process_time()
-        index = ApproximateIndex(vectors, rows)
+        index = ApproximateIndex.made(vectors)
         row["index_build_cpu_seconds"] = time.process_time() - started
         row["by_cells_searched"] = []
         for cells in (8, 16, 32, 64, 128):
-            index._index.nprobe = cells
+            index.faiss_index.nprobe = cells
             (seconds,) = least(lambda: [index.search(part, arguments.count) for part in parts], turns=2)
             found = np.concatenate([index.search(part, arguments.count)[0][:, : arguments.count] for part in parts])
             shared = [len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True)]
-            cell = {"cells": cells, "of": int(index._index.nlist), "cpu_seconds": seconds}
+            cell = {"cells": cells, "of": int(index.faiss_index.nlist), "cpu_seconds": seconds}
             cell |= {"share_of_exact": seconds / exact_s, "share_of_product": seconds / product}
             row["by_cells_searched"].append(cell | {"recall": float(np.mean(shared)) / wanted.shape[1]})
     row["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

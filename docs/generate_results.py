@@ -16,6 +16,7 @@ from typing import Any
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
 import results_growth
+import results_month
 import results_towers
 import results_words
 
@@ -406,6 +407,8 @@ def page() -> str:
             parts += results_towers.on_top(found, title, name, _table, _figure)
             if key == "movietweetings-cpu":
                 parts.append(results_towers.why_not(_tower_ranks("movietweetings-0")))
+    if found := _read("month"):
+        parts += results_month.section(found, _table, _figure)
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("movietweetings-morec"):

@@ -47,6 +47,8 @@ def test_new_items_are_known_to_the_texts_alone() -> None:
     items = wider.item_vectors()
     assert (fused.n_items, wider.n_items, len(items)) == (30, 31, 32)
     assert items[31, :4].abs().sum() == 0
+    # It changes nothing of the others, so that an index of them stays what it is.
+    torch.testing.assert_close(items[:31], fused.item_vectors())
     torch.testing.assert_close(items[31, 4:], items[4, 4:])
     # So its score is the model's mean over the items that it knows.
     torch.testing.assert_close(items[1:31, :4].mean(dim=0), torch.zeros(4))

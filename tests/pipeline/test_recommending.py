@@ -17,6 +17,7 @@ from allmrec.library import Run
 from allmrec.ranking import Query, Ranking
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.allmrec import ALLMRec
+from allmrec.recommend.approximate_index import ApproximateIndex
 from allmrec.recommend.request import Request, resolve
 from allmrec.recommend.retrieve import BackboneRetriever, JointRetriever, WithNewItems
 from allmrec.systems.evaluating import evaluate_catalogue, evaluate_run, run_protocol
@@ -147,7 +148,8 @@ def test_a_history_of_new_items_alone_is_found_by_text(model: ALLMRec) -> None:
     model.add_items(NEW)
     query = resolve(model.dataset, Request(history=["new1"])).query
     found = model._retriever.retrieve([query], 3, [query.history], [None])[0]
-    joint = JointRetriever(model.ranker.joint.vectors().float().numpy(), 10, 10**6)
+    table, known = model.ranker.joint.vectors().float().numpy(), model.ranker.prior.n_items
+    joint = JointRetriever(table, 10, n_known=known)
     assert found.items.tolist() == joint.retrieve([query], 3, [query.history], [None])[0].items.tolist()
     answer = model.recommend(history=["new1"], k=3)
     assert (len(answer), answer.answered_by, answer.note) == (3, "A-LLMRec (select)", "")
@@ -177,9 +179,16 @@ def test_the_inputs_that_a_user_expects_an_answer_to(run: Run, name: str) -> Non
     assert "No item is left" in all_of_it.note
 
 
-def test_an_approximate_index_proposes_too(run: Run) -> None:
+def test_an_approximate_index_retrieves_too_and_is_kept_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(run.path, run.dataset, run.config.changed({"answer.retrieve.approximate_above": 5}))
-    assert len(run.recommender().recommend(history=["i1"], k=5)) == 5
+    model = run.recommender()
+    first = model.recommend(history=["i1"], k=5)
+    assert len(first) == 5
+    kept = [place.name for place in (run.path / ".index").iterdir() if place.is_dir()]
+    assert [name.rpartition("-")[0] for name in kept] == ["backbone"]
+    # It is opened from there, by whoever comes next.
+    monkeypatch.setattr(ApproximateIndex, "made", None)
+    assert run.recommender().recommend(history=["i1"], k=5) == first
 
 
 def test_fewer_come_where_fewer_are_left(model: ALLMRec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmrec.core.errors import DataError, MissingExtraError
+from allmrec.core.errors import DataError
 from allmrec.recommend import item_index
-from allmrec.recommend.item_index import ApproximateIndex, ExactIndex, make_index, nearest
+from allmrec.recommend.approximate_index import ApproximateIndex
+from allmrec.recommend.item_index import ExactIndex, ItemIndex, WithLaterItems, nearest
 
 
 def vectors(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -30,38 +31,20 @@ def test_exact_is_a_sort_of_all_products(rows: int, count: int, seed: int) -> No
     assert products[0] == pytest.approx([float(table[i].sum()) for i in wanted])
 
 
-@pytest.mark.parametrize(("groups", "least"), [(300, 0.97), (20_000, 0.75)])
-def test_approximate_finds_most_of_the_exact_answer(groups: int, least: float) -> None:
-    """Nearly all where items gather in groups, as items do; less where they lie about without any structure."""
-    rng = np.random.default_rng(0)
-    middles = rng.normal(size=(groups, 32))
-    spread = 0.4 if groups < 20_000 else 0.0
-    table = (middles[np.arange(20_001) % groups] + spread * rng.normal(size=(20_001, 32))).astype(np.float32)
-    queries = (table[1:100] + 0.4 * rng.normal(size=(99, 32))).astype(np.float32)
-    rows = np.arange(1, 20_001)
-    exact, _ = ExactIndex(table, rows).search(queries, 20)
-    near, _ = ApproximateIndex(table, rows).search(queries, 20)
-    shared = [len(set(a) & set(b[:20])) for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
-    assert np.mean(shared) / 20 > least
+def exact(table: np.ndarray) -> ItemIndex:
+    return ExactIndex(table, np.arange(1, len(table)))
 
 
-def test_the_kind_depends_on_the_stated_size() -> None:
-    table, rows = vectors(20), np.arange(1, 21)
-    assert isinstance(make_index(table, rows, 20), ExactIndex)
-    assert isinstance(make_index(table, rows, 19), ApproximateIndex)
+def with_later(table: np.ndarray) -> ItemIndex:
+    """All but two items in an approximate index, and those two beside it."""
+    return WithLaterItems(ApproximateIndex.made(table[:-2]), ExactIndex(table, np.arange(len(table) - 2, len(table))))
 
 
-def test_without_faiss_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'allmrec\[index\]'"):
-        ApproximateIndex(vectors(3), np.arange(1, 4))
-
-
-@pytest.mark.parametrize("kind", [ExactIndex, ApproximateIndex])
-def test_nearest_leaves_out_and_says_how_many_are_left(kind: type[ExactIndex]) -> None:
+@pytest.mark.parametrize("made", [exact, ApproximateIndex.made, with_later])
+def test_nearest_leaves_out_and_says_how_many_are_left(made: Callable[[np.ndarray], ItemIndex]) -> None:
     table = np.zeros((6, 1), dtype=np.float32)
     table[1:, 0] = [5, 4, 3, 2, 1]
-    index = kind(table, np.arange(1, 6))
+    index = made(table)
     queries, exclude = np.ones((2, 1), dtype=np.float32), [np.array([1, 3]), np.array([], dtype=np.int64)]
     assert [found.items.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
     assert [found.scores.tolist() for found in nearest(index, queries, 5, exclude)] == [[4, 2, 1], [5, 4, 3, 2, 1]]
@@ -126,32 +109,18 @@ def test_memory_does_not_hold_all_products() -> None:
     assert max(taken) <= item_index._BLOCK
 
 
-@pytest.mark.parametrize("kind", [ExactIndex, ApproximateIndex])
+@pytest.mark.parametrize("made", [exact, ApproximateIndex.made])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_none_are_refused(kind: type[ExactIndex], bad: float) -> None:
-    table, rows = vectors(200), np.arange(1, 201)
+def test_numbers_that_are_none_are_refused(made: Callable[[np.ndarray], ItemIndex], bad: float) -> None:
+    table = vectors(200)
     queries = np.ones((2, 8), dtype=np.float32)
-    index = kind(table, rows)
+    index = made(table)
     queries[1, 3] = bad
     with pytest.raises(DataError, match=r"Vectors of queries: 1 of 2 have a number that is NaN or infinite.* row 1"):
         index.search(queries, 3)
     table[7, 2] = bad
     with pytest.raises(DataError, match=r"Item vectors: 1 of "):
-        kind(table, rows)
-
-
-def test_nearly_found_items_have_exact_scores_in_order() -> None:
-    table, queries = vectors(3000, 16), vectors(9, 16, 1)
-    table[2001:3001] = table[1001:2001]  # so that ties occur
-    exclude = [np.array([n, 5, 5000]) for n in range(10)]
-    for query, seen, found in zip(
-        queries, exclude, nearest(ApproximateIndex(table, np.arange(1, 3001)), queries, 10, exclude), strict=True
-    ):
-        assert len(found.items) == 10
-        assert not np.isin(found.items, seen).any()
-        np.testing.assert_allclose(found.scores, table[found.items] @ query, rtol=1e-5)
-        order = np.lexsort((found.items, -found.scores))
-        assert order.tolist() == list(range(10))
+        made(table)
 
 
 def test_a_language_model_that_is_being_loaded_changes_nothing() -> None:

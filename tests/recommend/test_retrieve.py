@@ -37,7 +37,7 @@ def test_allow_lists_and_exclusions_hold_for_each_query(backbone: SASRec, count:
     allow = [some, None, few, some]
     exclude = [np.array([3]), SEEN[1], np.array([40]), NOTHING]
     joint = np.random.default_rng(1).normal(size=(41, 4)).astype(np.float32)
-    retrievers: list[Retriever] = [BackboneRetriever(backbone), JointRetriever(joint, 3, 100)]
+    retrievers: list[Retriever] = [BackboneRetriever(backbone), JointRetriever(joint, 3)]
     for retriever in retrievers:
         found = retriever.retrieve(QUERIES, count, exclude, allow)
         every = retriever.retrieve(QUERIES, 40, [NOTHING] * 4, [None] * 4)

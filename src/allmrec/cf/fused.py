@@ -62,6 +62,8 @@ class FusedBackbone:
         weights: one a part, above or equal to 0.
         rarity: r of each item number, 0 for padding; see `rarity`. Items beyond it have that of an item without interactions,
             which is the highest. None: 0 everywhere.
+        n_centred: items up to this number have the mean that is taken out of each model's vectors, so that items that are added
+            later change nothing of the others' vectors; None: all that are known.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class FusedBackbone:
         parts: Sequence[Backbone],
         weights: Sequence[float],
         rarity: Float[Tensor, " rows"] | None = None,
+        n_centred: int | None = None,
     ) -> None:
         if len(parts) != len(weights) or not parts:
             raise ConfigError(f"{len(parts)} models came with {len(weights)} weights; give one for each.")
         self.parts, self.weights = tuple(parts), tuple(float(weight) for weight in weights)
         self.rarity = rarity
+        self.n_centred = self.n_items if n_centred is None else n_centred
 
     @property
     def dim(self) -> int:
@@ -98,12 +102,12 @@ class FusedBackbone:
         leads nor trails for it.
         """
         rows = self.n_items + 1
-        tables = [_centred(part.item_vectors()) for part in self.parts]
+        tables = [_centred(part.item_vectors(), self.n_centred) for part in self.parts]
         joined = [torch.cat([t, t.new_zeros(rows - len(t), t.shape[1])]) for t in tables]
         if self.rarity is not None:
             rare = joined[0].new_zeros(rows)  # of an item without interactions
             rare[: len(self.rarity)] = self.rarity
-            joined.append(_centred(rare[:, None] / _USER_SIDE))
+            joined.append(_centred(rare[:, None] / _USER_SIDE, self.n_centred))
         return torch.cat(joined, dim=1)
 
     @torch.no_grad()
@@ -135,11 +139,11 @@ class FusedBackbone:
             else part
             for part in self.parts
         ]
-        return FusedBackbone(parts, self.weights, self.rarity)
+        return FusedBackbone(parts, self.weights, self.rarity, self.n_centred)
 
 
-def _centred(table: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
-    centred = table - table[1:].mean(dim=0)
+def _centred(table: Float[Tensor, "rows d"], items: int) -> Float[Tensor, "rows d"]:
+    centred = table - table[1 : items + 1].mean(dim=0)
     centred[0] = 0
     return centred
 

@@ -23,6 +23,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.prompting.questions import ItemQuestion, UserQuestion
 from allmrec.ranking import Query, Ranker, Ranking
 from allmrec.recommend.explain import ExplainConfig, Explainer
+from allmrec.recommend.item_indexer import ItemIndexer
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
@@ -63,6 +64,7 @@ class ALLMRec(Recommender):
         text_side: gives the text half of stage 1 when new items come; none: there can be none.
         towers: the CF model and the text tower as one, where they are trained.
         popular: see `Recommender`.
+        indexer: gives indices of items; none: as `retrieve` has it, in memory.
     """
 
     def __init__(
@@ -76,11 +78,12 @@ class ALLMRec(Recommender):
         text_side: Callable[[], TextSide] | None = None,
         towers: FusedBackbone | None = None,
         popular: Callable[[int], Retriever] | None = None,
+        indexer: ItemIndexer | None = None,
     ) -> None:
         self._prompted, self._ranker_of, self._retrieve = prompted, ranker_of, retrieve or RetrieveConfig()
-        self._towers = towers
+        self._towers, self._indexer = towers, indexer
         self._answers = ranker_of(prompted)
-        retriever = make_retriever(prompted, self._retrieve, towers)
+        retriever = make_retriever(prompted, self._retrieve, towers, indexer)
         super().__init__(dataset, self._answers, retriever, candidates, prompt_candidates, popular=popular)
         # The encoder is loaded when the first new items come, and stays.
         self._text_side = None if text_side is None else cache(text_side)
@@ -205,7 +208,7 @@ class ALLMRec(Recommender):
             self.added_texts.append(texts)
             if self._towers is not None:
                 self._towers = self._towers.with_new_items(texts[0])
-        self._retriever = make_retriever(self._prompted, self._retrieve, self._towers)
+        self._retriever = make_retriever(self._prompted, self._retrieve, self._towers, self._indexer)
 
 
 def with_items(dataset: InteractionDataset, rows: Sequence[NewItem]) -> InteractionDataset:

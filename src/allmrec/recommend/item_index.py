@@ -1,4 +1,4 @@
-"""Items with the highest inner product to a query, exactly or nearly."""
+"""Items with the highest inner product to a query, exactly."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch import Tensor
 
-from allmrec.core.errors import DataError, MissingExtraError
-from allmrec.core.progress import progress_bar
+from allmrec.core.errors import DataError
 from allmrec.ranking import Ranking
 
-__all__ = ["ApproximateIndex", "ExactIndex", "ItemIndex", "make_index", "nearest"]
+__all__ = ["ExactIndex", "ItemIndex", "WithLaterItems", "check_item_vectors", "check_queries", "nearest"]
 
 Items = Int[np.ndarray, " _items"]
 
@@ -24,13 +23,6 @@ _BLOCK, _GROUP = 1 << 21, 64
 # What a message says where numbers are none.
 _ITEMS = ("Item vectors", "Train the model that they come from again.")
 _QUERIES = ("Vectors of queries", "The model that they come from is damaged; train it again.")
-
-# Items that are put into the index at a time.
-_AT_A_TIME = 100_000
-
-# Of the approximate index: cells that are searched, items by which a cell's middle is found, and how many more items than
-# wanted are found by rounded numbers before they are scored by exact ones.
-_SEARCHED, _SAMPLED, _MORE = 32, 64, 2
 
 
 @runtime_checkable
@@ -67,7 +59,7 @@ class ExactIndex:
         gapless = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         chosen = vectors[rows[0] : rows[-1] + 1] if gapless else vectors[rows]
         self._vectors, self._rows = np.ascontiguousarray(chosen, dtype=np.float32), rows
-        _check_finite(self._vectors, *_ITEMS)
+        check_item_vectors(self._vectors)
         # The column of each row; one behind the last for what cannot be found, numbers behind the table among it.
         self._columns = np.full(len(vectors) + 1, len(rows))
         self._columns[rows] = np.arange(len(rows))
@@ -78,7 +70,7 @@ class ExactIndex:
         count = min(count, len(self._rows))
         if not count or not len(queries):
             return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
-        _check_finite(queries, *_QUERIES)
+        check_queries(queries)
         numbers, columns = self._excluded(exclude)
         size = max(_BLOCK // len(queries), 4 * count, _GROUP)
         size += -size % _GROUP
@@ -159,6 +151,24 @@ def _merged(
     return best, found
 
 
+def check_item_vectors(vectors: Float32[np.ndarray, "rows dim"]) -> None:
+    """Refuse a table of items with numbers that are none.
+
+    Raises:
+        DataError: there are some.
+    """
+    _check_finite(vectors, *_ITEMS)
+
+
+def check_queries(vectors: Float32[np.ndarray, "rows dim"]) -> None:
+    """Refuse vectors of queries with numbers that are none.
+
+    Raises:
+        DataError: there are some.
+    """
+    _check_finite(vectors, *_QUERIES)
+
+
 def _check_finite(vectors: Float32[np.ndarray, "rows dim"], what: str, advice: str) -> None:
     """Refuse NaN and infinite numbers, which no comparison would find.
 
@@ -192,65 +202,24 @@ def _best(products: Float32[np.ndarray, "queries rows"], count: int) -> Int64[np
     return np.take_along_axis(columns, order, axis=1)
 
 
-class ApproximateIndex:
-    """Inverted lists by faiss (IVF; Jégou et al., 2011): most of the exact answer in a small part of its time.
-
-    Items are put into about √items cells by k-means over directions, and a query searches the cells nearest to it, in 8-bit
-    numbers, a quarter of the memory. What is found is scored anew by the vectors themselves, so that scores are exact and of equal
-    ones the lower number comes first. How much of the exact answer is found depends on how far items gather in groups
-    (docs/speed.md).
+class WithLaterItems:
+    """An index, and items that came after it was made, which are scored exactly and merged with what it finds.
 
     Args:
-        vectors, rows: as for `ExactIndex`.
-
-    Raises:
-        MissingExtraError: faiss is not installed.
-        DataError: as of `ExactIndex`.
+        index: of the earlier items, whose numbers are lower, so that of equal products they come first.
+        later: of the others.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"]) -> None:
-        try:
-            import faiss
-        except ImportError as error:
-            raise MissingExtraError("faiss", "index", "An approximate index of a large catalogue") from error
-        _check_finite(vectors, *_ITEMS)
-        self._vectors, self._rows, dim = vectors, rows, vectors.shape[1]
-        cells = max(1, min(len(rows) // _SAMPLED, 2 ** round(np.log2(max(1, len(rows))) / 2)))
-        quantiser = faiss.IndexFlatIP(dim)
-        self._index = faiss.IndexIVFScalarQuantizer(
-            quantiser, dim, cells, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-        )
-        # Python owns the quantiser, and faiss only points at it.
-        self._quantiser = quantiser
-        step = max(1, len(rows) // (_SAMPLED * cells))
-        self._index.train(np.ascontiguousarray(vectors[rows[::step][: _SAMPLED * cells]], dtype=np.float32))
-        self._index.nprobe = _SEARCHED
-        with progress_bar("index items", len(rows)) as bar:
-            for part in np.array_split(rows, -(-len(rows) // _AT_A_TIME)):
-                self._index.add(np.ascontiguousarray(vectors[part], dtype=np.float32))
-                bar.advance(len(part))
+    def __init__(self, index: ItemIndex, later: ExactIndex) -> None:
+        self._index, self._later = index, later
 
     def search(
         self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
-        _check_finite(queries, *_QUERIES)
-        # Cells cannot leave rows out while they are searched, so as many more are found.
-        wanted = min(_MORE * count + max(map(len, exclude), default=0), len(self._rows))
-        _, found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), wanted)
-        rows = np.sort(np.where(found >= 0, self._rows[found], -1), axis=1)
-        for row, seen in zip(rows, exclude, strict=False):
-            row[np.isin(row, seen)] = -1
-        products = np.stack([self._vectors[row] @ query for row, query in zip(rows, queries, strict=True)])
-        products[rows < 0] = -np.inf
+        both = [one.search(queries, count, exclude) for one in (self._index, self._later)]
+        rows, products = (np.concatenate(parts, axis=1) for parts in zip(*both, strict=True))
         order = np.argsort(-products, axis=1, kind="stable")
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(products, order, axis=1)
-
-
-def make_index(
-    vectors: Float32[np.ndarray, "rows dim"], rows: Int64[np.ndarray, " allowed"], approximate_above: int
-) -> ItemIndex:
-    """The exact index, or the approximate one for more items than stated."""
-    return (ApproximateIndex if len(rows) > approximate_above else ExactIndex)(vectors, rows)
 
 
 def nearest(

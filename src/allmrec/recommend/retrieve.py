@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.batching import SequenceBatch
 from allmrec.ranking import Query, Ranker, Ranking
-from allmrec.recommend.item_index import ExactIndex, ItemIndex, make_index, nearest
+from allmrec.recommend.item_index import ExactIndex, ItemIndex, nearest
+from allmrec.recommend.item_indexer import ItemIndexer
 from allmrec.recommend.prompted import PromptedRanker
 
 __all__ = [
@@ -58,6 +59,18 @@ class RetrieveConfig(Config):
     )
     approximate_above: int = Field(
         1_000_000, ge=1, description="Items above which an approximate index takes the place of the exact search."
+    )
+    compressed_above: int = Field(
+        10_000_000,
+        ge=1,
+        description="Items above which that index has 4 bits a number in place of 8: half of the memory.",
+    )
+    recall: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="Share of the exact best items that the approximate index has to find, by the mean over a sample of users; "
+        "where a quarter of its cells does not find it, the search stays exact.",
     )
 
 
@@ -121,19 +134,27 @@ class _VectorRetriever:
 
     Args:
         vectors: one row an item number; row 0 pads.
-        approximate_above: see `RetrieveConfig`.
+        indexer: gives their index.
+        name: of what the vectors are, for an index on disk.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], approximate_above: int) -> None:
-        self._vectors, self._approximate_above = vectors, approximate_above
+    def __init__(self, vectors: Float32[np.ndarray, "rows dim"], indexer: ItemIndexer | None, name: str) -> None:
+        self._vectors, self._indexer, self._name = vectors, indexer or ItemIndexer(), name
+
+    def prepared(self) -> Self:
+        """Itself, with its index made where that takes long, so that no request waits for it."""
+        if self._indexer.is_approximate(len(self._vectors)):
+            # From here on the table may lie in a file that processes share.
+            _, self._vectors = self._index
+        return self
 
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The vectors that items are compared with."""
         raise NotImplementedError
 
     @cached_property
-    def _index(self) -> ItemIndex:
-        return make_index(self._vectors, np.arange(1, len(self._vectors)), self._approximate_above)
+    def _index(self) -> tuple[ItemIndex, Float32[np.ndarray, "rows dim"]]:
+        return self._indexer.index_of(self._vectors, self._name, self.of_queries)
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
@@ -159,7 +180,7 @@ class _VectorRetriever:
         found: dict[int, Ranking] = {}
         for numbers in groups.values():
             only = allow[numbers[0]]
-            index = self._index if only is None else self._index_of(only)
+            index = self._index[0] if only is None else self._index_of(only)
             rankings = nearest(index, vectors[numbers], count, [exclude[n] for n in numbers])
             found |= dict(zip(numbers, rankings, strict=True))
         return [found[number] for number in range(len(vectors))]
@@ -174,12 +195,14 @@ class BackboneRetriever(_VectorRetriever):
 
     Args:
         backbone: the CF model. Items that it does not know are no part of a history, and are not found.
-        approximate_above: see `RetrieveConfig`.
+        indexer: gives the index of its items; none: exact up to a million items, and kept in memory.
+        name: of the model, for an index on disk.
     """
 
-    def __init__(self, backbone: Backbone, approximate_above: int = 1_000_000) -> None:
-        super().__init__(backbone.item_vectors().detach().float().cpu().numpy(), approximate_above)
+    def __init__(self, backbone: Backbone, indexer: ItemIndexer | None = None, name: str = "backbone") -> None:
+        super().__init__(backbone.item_vectors().detach().float().cpu().numpy(), indexer, name)
         self._backbone = backbone
+        self.prepared()
 
     @torch.no_grad()
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
@@ -207,15 +230,23 @@ class JointRetriever(_VectorRetriever):
     Args:
         vectors: joint vectors, one row an item number.
         max_history: how many of the latest items are compared with.
-        approximate_above: see `RetrieveConfig`.
+        indexer: see `BackboneRetriever`.
+        n_known: items up to this number have that mean, so that later ones change nothing of the others; None: all.
     """
 
-    def __init__(self, vectors: Float32[np.ndarray, "rows joint"], max_history: int, approximate_above: int) -> None:
-        centred = vectors - vectors[1:].mean(axis=0)
+    def __init__(
+        self,
+        vectors: Float32[np.ndarray, "rows joint"],
+        max_history: int,
+        indexer: ItemIndexer | None = None,
+        n_known: int | None = None,
+    ) -> None:
+        centred = vectors - vectors[1 : None if n_known is None else n_known + 1].mean(axis=0)
         scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
         scaled[0] = 0
-        super().__init__(scaled, approximate_above)
+        super().__init__(scaled, indexer, "joint")
         self._max_history = max_history
+        self.prepared()
 
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The mean over each query's latest items."""
@@ -250,26 +281,30 @@ class WithNewItems:
         return found
 
 
-def make_retriever(ranker: PromptedRanker, config: RetrieveConfig, towers: Backbone | None = None) -> Retriever:
+def make_retriever(
+    ranker: PromptedRanker, config: RetrieveConfig, towers: Backbone | None = None, indexer: ItemIndexer | None = None
+) -> Retriever:
     """A-LLMRec's retriever.
 
     Args:
         ranker: gives the CF model that knows most (`prior`) and the joint vectors as they count now.
         config: by what to look.
         towers: the CF model and the text tower as one, where they are trained.
+        indexer: gives indices of items; none: as `config` has it, in memory.
 
     Raises:
         ConfigError: `by` is towers, and there are none.
     """
+    indexer = indexer or ItemIndexer(config.approximate_above, config.compressed_above, config.recall, config.items)
     if towers is not None and config.by in ("auto", "towers"):
-        return BackboneRetriever(towers, config.approximate_above)
+        return BackboneRetriever(towers, indexer, "towers")
     if config.by == "towers":
         raise ConfigError("answer.retrieve.by is towers, and they are not trained: allmrec train RUN --system towers")
-    joint, cf = ranker.joint, BackboneRetriever(ranker.prior, config.approximate_above)
+    joint, cf = ranker.joint, BackboneRetriever(ranker.prior, indexer)
     if bool(joint.has_cf[1:].all()):
         return cf
-    vectors = joint.vectors().float().cpu().numpy()
-    return WithNewItems(cf, JointRetriever(vectors, config.max_history, config.approximate_above), ranker.prior.n_items)
+    vectors, known = joint.vectors().float().cpu().numpy(), ranker.prior.n_items
+    return WithNewItems(cf, JointRetriever(vectors, config.max_history, indexer, known), known)
 
 
 def interleaved(lists: Sequence[Items], count: int) -> Int64[np.ndarray, " found"]:

@@ -13,11 +13,13 @@ from allmrec.cf.recommender import BackboneRecommender
 from allmrec.core.artifacts import read_tensors
 from allmrec.core.errors import ConfigError
 from allmrec.core.log import logger
+from allmrec.core.seeding import numpy_generator
 from allmrec.core.tensors import Shape, check_finite, content_of, expected
 from allmrec.data.interactions import InteractionDataset
 from allmrec.pipeline.run import Log, Run, StageKind
-from allmrec.ranking import Ranker
+from allmrec.ranking import Query, Ranker
 from allmrec.recommend.allmrec import ALLMRec, NewItem, with_items
+from allmrec.recommend.item_indexer import ItemIndexer
 from allmrec.recommend.recommender import Recommender
 from allmrec.recommend.retrieve import AllItems, BackboneRetriever, RankerRetriever, Retriever
 from allmrec.stages.align import text_side
@@ -33,6 +35,7 @@ __all__ = [
     "allmrec_name",
     "catalogue_systems",
     "chosen_system",
+    "indexer",
     "known_items",
     "open_recommender",
     "recommender",
@@ -41,6 +44,9 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=ALLMRec)
+
+# In a run's folder: indices of large catalogues, which may be removed at any time.
+INDEX_FOLDER = ".index"
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def open_recommender(run: Run, name: str | None = None, log: Log = logger.info) 
         retriever = _cf_retriever(run, system.ranker.name, log)
     elif isinstance(system.ranker, BackboneRecommender):
         # Its scores of all items are its ranking.
-        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, config.answer.retrieve.approximate_above)
+        ranker, retriever = None, BackboneRetriever(system.ranker.backbone, indexer(run), name)
     made = Recommender(
         known_items(run),
         ranker,
@@ -221,6 +227,7 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
         lambda: text_side(run),
         _towers(run),
         _popular(run),
+        indexer(run),
     )
     if rows := _added(run):
         path, n = run.path / "published.safetensors", len(rows)
@@ -242,6 +249,25 @@ def _assembled(run: Run, system: System, make: Callable[..., M]) -> M:
 def retrieve_by_towers(run: Run) -> bool:
     """Whether both towers retrieve for systems that rank few items: they are trained, and `answer.retrieve.by` lets them."""
     return run.config.answer.retrieve.by in ("auto", "towers") and all(map(run.has, TOWERS.stages(run.config)))
+
+
+def indexer(run: Run) -> ItemIndexer:
+    """Gives indices of a run's items; kept in the run's folder, but not of a saved recommender, which may be somebody else's."""
+    config, data = run.config.answer.retrieve, run.dataset
+
+    def users(count: int) -> list[Query]:
+        chosen = numpy_generator(run.config.seed, "queries of an index").permutation(data.n_users)[:count]
+        return [Query(data.sequence(int(user)), int(user)) for user in chosen]
+
+    return ItemIndexer(
+        config.approximate_above,
+        config.compressed_above,
+        config.recall,
+        config.items,
+        None if run.published is not None else run.path / INDEX_FOLDER,
+        data.n_items,
+        users,
+    )
 
 
 def _towers(run: Run) -> FusedBackbone | None:
@@ -273,9 +299,9 @@ def _cf_retriever(run: Run, whom: str, log: Log) -> Retriever:
     """By the run's CF model; where none is trained by popularity, and that is logged."""
     in_use = cf_in_use(run.config)
     if (towers := _towers(run)) is not None:
-        return BackboneRetriever(towers, run.config.answer.retrieve.approximate_above)
+        return BackboneRetriever(towers, indexer(run), "towers")
     if run.has(in_use):
-        return BackboneRetriever(backbone(run, in_use), run.config.answer.retrieve.approximate_above)
+        return BackboneRetriever(backbone(run, in_use), indexer(run))
     log(
         f"No CF model is trained in {run.path}: popularity retrieves what {whom} ranks. "
         f"For better candidates: allmrec train {run.path} --system {run.config.pretrain.backbone}"

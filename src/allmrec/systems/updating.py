@@ -29,7 +29,7 @@ from allmrec.stages.tune import TUNE, allmrec_stages
 from allmrec.systems.registry import system_kind, trained_systems
 from allmrec.systems.towers import continuing_stages
 
-__all__ = ["RECORD", "Updated", "mean_cosine_distance", "update_run"]
+__all__ = ["RECORD", "Updated", "known_user_vectors", "mean_cosine_distance", "update_run"]
 
 # What an update wrote down, in the new run's folder.
 RECORD = "update.json"
@@ -166,7 +166,7 @@ def _decided(run: R, earlier: Run, kind: StageKind, limit: float) -> tuple[R, fl
         vectors = [one.item_vectors().detach().float().cpu().numpy() for one in (then, now)]
     # Known items and users have the numbers that they had.
     of_items = mean_cosine_distance(vectors[0][1 : items + 1], vectors[1][1 : items + 1])
-    of_users = mean_cosine_distance(*_user_vectors(earlier, then, now))
+    of_users = mean_cosine_distance(*known_user_vectors(earlier, then, now))
     moved = max(of_items, of_users)
     how = f"{what} moved by {of_items:.4f} and those of known users by {of_users:.4f}"
     reason = "" if moved > limit else f"{how} (mean cosine distance), at most {limit:g} is allowed"
@@ -186,10 +186,15 @@ def _once(log: Log) -> Log:
     return logged
 
 
-def _user_vectors(
+def known_user_vectors(
     earlier: Run, then: Backbone, now: Backbone
 ) -> tuple[Float32[np.ndarray, "users dim"], Float32[np.ndarray, "users dim"]]:
-    """Of known users, with the histories that they had."""
+    """Vectors of up to 1,000 known users, with the histories that they had, by an earlier and a later CF model.
+
+    Args:
+        earlier: whose data has the users; its seed draws them.
+        then, now: the models.
+    """
     data = earlier.dataset
     drawn = numpy_generator(earlier.config.seed, "update", "users").permutation(data.n_users)[:_USERS]
     queries = [Query(data.sequence(int(user)), int(user)) for user in drawn]
