@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from allmrec.data.build import read_table
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.pipeline.continuing import continued, earlier_weights
+from allmrec.pipeline.start import Start
 from allmrec.stages.cf import PRETRAIN, REFERENCE
 from allmrec.stages.tune import ALLMREC_STAGES, TUNE
+from allmrec.systems.registry import train_systems
 from allmrec.systems.variants import open_variant
 
 FUSED = {"tune.prompt.pointer.prior": "fused"}
@@ -141,13 +144,39 @@ def test_what_knows_the_answers_is_trained_anew_with_all_that_reads_it(
     data = world(before, {**sequences, user: [*items[1:], items[0]]})
     run = continued(Run.create(tmp_path / "run", data, earlier.config, "cpu"), earlier, ALLMREC_STAGES)
     assert run.start is not None
-    assert "items of 1 users that now validate, test or are held out" in run.start.anew["pretrain"]
+    assert "items of 1 users that now test" in run.start.anew["pretrain"]
     assert run.start.anew["align"] == "pretrain, which it reads, is another one"
     assert run.start.anew["tune"] == "align, which it reads, is another one"
     assert set(run.start.keys) == {"texts"}
     lines = heard(run)
     assert lines["pretrain"][0].startswith("trained anew: the earlier one trained on items of 1 users")
     assert lines["texts"][0] == f"goes on from {earlier.path.resolve()}"
+
+
+def test_a_few_users_whose_validation_item_trained_are_tolerated_and_named(
+    earlier: Run, before: InteractionDataset, tmp_path: Path
+) -> None:
+    """Somebody of two interactions trained; later ones put what trained at the place that validates."""
+    sequences = rows(before)
+    many = {f"{user}-{copy}": items for user, items in sequences.items() for copy in range(200 // len(sequences) + 1)}
+    short = {"short": ["i1", "i2"]}
+    then = Run.create(tmp_path / "then", world(before, {**many, **short}), earlier.config, "cpu")
+    train_systems(then, ["sasrec"], lambda text: None)
+    data = world(before, {**many, "short": ["i5", "i1", "i2"]})
+    run = continued(Run.create(tmp_path / "run", data, earlier.config, "cpu"), then, [PRETRAIN])
+    assert run.start is not None
+    assert run.start.anew == {}
+    assert f"of 1 of {len(many) + 1} users" in run.start.despite["pretrain"]
+    assert run.start == Start.from_json(json.loads(json.dumps(run.start.as_json())), tmp_path)
+    lines: list[str] = []
+    train_systems(run, ["sasrec"], lines.append)
+    assert any("goes on from" in line and "although it trained on what now validates" in line for line in lines)
+    # Of three users it is more than one in a hundred.
+    few = dict(list(many.items())[:3])
+    data = world(before, {**few, "short": ["i5", "i1", "i2"]})
+    run = continued(Run.create(tmp_path / "few", data, earlier.config, "cpu"), then, [PRETRAIN])
+    assert run.start is not None
+    assert "more than 1% of the 4 who validate" in run.start.anew["pretrain"]
 
 
 @pytest.mark.parametrize(

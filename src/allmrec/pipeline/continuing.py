@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
 from allmrec.cf.continuing import EarlierWeights, earlier_numbers
@@ -19,6 +19,10 @@ from allmrec.pipeline.start import Start, shape_hash
 
 __all__ = ["continued", "earlier_run", "earlier_tensors", "earlier_weights", "training_of", "with_kept"]
 
+# Share of the users with a validation item of whom the earlier model may have trained on what now validates or is held out. It
+# chooses when a training stops, and so few do not move that; test items are never among them.
+_TOLERATED = 0.01
+
 R = TypeVar("R", bound=Run)
 T = TypeVar("T", bound=Config)
 
@@ -28,7 +32,8 @@ def continued(run: R, earlier: Run, kinds: Sequence[StageKind]) -> R:
 
     A stage goes on where the earlier run has it, whole; the settings that its weights depend on are the same; every stage
     that it reads goes on too, since vectors of a CF model that is trained anew have nothing in common with the earlier
-    ones; and the earlier one has not trained on what now validates or tests.
+    ones; and the earlier one has not trained on what now tests, nor, but for 1 % of users, on what now validates or is held out.
+    Those few are users of too few interactions to be validated before.
 
     Args:
         run: on the newer data.
@@ -42,13 +47,16 @@ def continued(run: R, earlier: Run, kinds: Sequence[StageKind]) -> R:
     keys: dict[str, str] = {}
     shapes: dict[str, str] = {}
     anew: dict[str, str] = {}
+    despite: dict[str, str] = {}
     for kind in kinds:
-        reason = _why_anew(run, earlier, kind, anew)
+        reason, knows = _why_anew(run, earlier, kind, anew)
         if reason:
             anew[kind.name] = reason
         elif kind.continuation is not None and (shape := kind.continuation.shape(run.config)) is not None:
             keys[kind.name], shapes[kind.name] = earlier.stage(kind).key, shape_hash(shape)
-    return replace(run, start=Start(str(earlier.path.resolve()), keys, shapes, anew))
+            if knows:
+                despite[kind.name] = knows
+    return replace(run, start=Start(str(earlier.path.resolve()), keys, shapes, anew, despite=despite))
 
 
 def with_kept(run: R, kind: StageKind, reason: str) -> R:
@@ -70,37 +78,44 @@ def training_of(run: Run, kind: StageKind, training: T) -> T:
     return training.model_copy(update={"epochs": 0}) if run.keeps(kind) else training
 
 
-def _why_anew(run: Run, earlier: Run, kind: StageKind, anew: dict[str, str]) -> str:
-    """Why a stage cannot go on; empty where it can."""
+def _why_anew(run: Run, earlier: Run, kind: StageKind, anew: dict[str, str]) -> tuple[str, str]:
+    """Why a stage cannot go on, empty where it can; and what it knows that it should not, where that is tolerated."""
     found = kind.continuation
     shape = None if found is None else found.shape(run.config)
     if found is None or shape is None:
-        return "nothing of it is trained" if found is not None else "it always is"
+        return ("nothing of it is trained" if found is not None else "it always is"), ""
     for parent in kind.parents(run.config):
         if parent.name in anew:
-            return f"{parent.name}, which it reads, is another one"
+            return f"{parent.name}, which it reads, is another one", ""
     if not earlier.has(kind):
-        return f"{earlier.path} has none that fits its own configuration"
+        return f"{earlier.path} has none that fits its own configuration", ""
     if earlier.folder.damaged(earlier.stage(kind)):
-        return f"that of {earlier.path} is damaged"
+        return f"that of {earlier.path} is damaged", ""
     if found.shape(earlier.config) != shape:
-        return "settings that its weights depend on have changed"
-    if found.seen is not None:
-        users = _knowing_answers(run, earlier, found.seen(run), found.seen(earlier))
-        if users:
-            return f"the earlier one trained on items of {users:,} users that now validate, test or are held out"
-    return ""
+        return "settings that its weights depend on have changed", ""
+    if found.seen is None:
+        return "", ""
+    tested, others = _knowing_answers(run, earlier, found.seen(run), found.seen(earlier))
+    validated = len(run.split.validated())
+    if tested:
+        return f"the earlier one trained on items of {tested:,} users that now test", ""
+    if others > _TOLERATED * validated:
+        share = f"more than {_TOLERATED:.0%} of the {validated:,} who validate"
+        return f"the earlier one trained on items of {others:,} users that now validate or are held out, {share}", ""
+    return "", f"it trained on what now validates or is held out of {others:,} of {validated:,} users" if others else ""
 
 
 def _knowing_answers(
     run: Run, earlier: Run, seen: Int[np.ndarray, " users"], seen_then: Int[np.ndarray, " users_then"]
-) -> int:
-    """How many users there are of whom the earlier model trained on something that is now kept from training."""
+) -> tuple[int, int]:
+    """How many users the earlier model trained on something of that now tests, and that now validates or is held out."""
     now, then = run.dataset, earlier.dataset
     users = earlier_numbers(now.users, then.users, -1)
     items = np.concatenate([[0], earlier_numbers(now.items, then.items, 0)])
     whose = np.repeat(users, now.lengths)
-    held = np.arange(now.n_interactions) - np.repeat(now.offsets[:-1], now.lengths) >= np.repeat(seen, now.lengths)
+    position = np.arange(now.n_interactions) - np.repeat(now.offsets[:-1], now.lengths)
+    held = position >= np.repeat(seen, now.lengths)
+    last = position == np.repeat(now.lengths - 1, now.lengths)
     numbers = items[now.item_numbers]
     able = (whose >= 0) & (numbers > 0)
     place = np.arange(then.n_interactions) - np.repeat(then.offsets[:-1], then.lengths)
@@ -111,10 +126,15 @@ def _knowing_answers(
         return found
 
     before = keys(np.repeat(np.arange(then.n_users), then.lengths)[trained], then.item_numbers[trained])
-    kept_from, free = keys(whose[held & able], numbers[held & able]), keys(whose[~held & able], numbers[~held & able])
-    # Where somebody has an item twice, the first time may train and the second test.
-    known = kept_from[np.isin(kept_from, before) & ~np.isin(kept_from, free)]
-    return len(np.unique(known // (then.n_items + 1)))
+    free = keys(whose[~held & able], numbers[~held & able])
+
+    def knowing(asked: Bool[np.ndarray, " pairs"]) -> int:
+        kept_from = keys(whose[asked & able], numbers[asked & able])
+        # Where somebody has an item twice, the first time may train and the second test.
+        known = kept_from[np.isin(kept_from, before) & ~np.isin(kept_from, free)]
+        return len(np.unique(known // (then.n_items + 1)))
+
+    return knowing(held & last), knowing(held & ~last)
 
 
 def earlier_run(run: Run, kind: StageKind) -> Run | None:

@@ -132,7 +132,8 @@ def _begins(run: Run, start: Start, kind: StageKind) -> str:
     if run.keeps(kind):
         return f"kept as {start.run} has it: {start.kept[kind.name]}"
     if run.start_key(kind) is not None:
-        return f"goes on from {start.run}"
+        despite = start.despite.get(kind.name)
+        return f"goes on from {start.run}" + (f", although {despite}" if despite else "")
     return f"trained anew: {start.anew.get(kind.name, 'not a stage of A-LLMRec with the settings of the earlier one')}"
 
 

@@ -13,6 +13,9 @@ from allmrec.core.errors import ArtifactError
 
 __all__ = ["Start", "shape_hash"]
 
+# Parts that are written only where there is something in them.
+_OPTIONAL = ("kept", "despite")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -24,6 +27,7 @@ class Start:
         shapes: of each, a hash of the settings that must stay the same; where they change, the stage is trained anew.
         anew: of each other stage, why it is trained anew.
         kept: of each stage whose earlier weights stay as they are, why.
+        despite: of each stage that goes on although the earlier one knows a few answers of validation, which.
     """
 
     run: str
@@ -31,6 +35,7 @@ class Start:
     shapes: Mapping[str, str]
     anew: Mapping[str, str]
     kept: Mapping[str, str] = field(default_factory=dict)
+    despite: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, about: Mapping[str, Any] | None, path: Path) -> Start | None:
@@ -41,16 +46,20 @@ class Start:
         """
         if about is None:
             return None
-        parts = [about.get(name) for name in ("keys", "shapes", "anew")] + [about.get("kept", {})]
+        parts = [about.get(name) for name in ("keys", "shapes", "anew")] + [about.get(name, {}) for name in _OPTIONAL]
         whole = all(isinstance(part, dict) and all(isinstance(v, str) for v in part.values()) for part in parts)
-        if not whole or not isinstance(about.get("run"), str) or len(about) != 4 + ("kept" in about):
+        if (
+            not whole
+            or not isinstance(about.get("run"), str)
+            or len(about) != 4 + sum(name in about for name in _OPTIONAL)
+        ):
             raise ArtifactError(f"The start in {path} is damaged; restore the file, or train into a new folder.")
         return cls(**about)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in `run.json`."""
         parts = {name: value if isinstance(value, str) else dict(value) for name, value in asdict(self).items()}
-        return {name: value for name, value in parts.items() if value or name != "kept"}
+        return {name: value for name, value in parts.items() if value or name not in _OPTIONAL}
 
     def key(self, stage: str, shape: Mapping[str, Any] | None) -> str | None:
         """The key of the stage to go on from; None where it is trained anew."""
