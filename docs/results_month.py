@@ -14,13 +14,6 @@ every user with a history the first item, among all that the user has not met. "
 compares with its `--keep-within` (0.05 by default): above it stages 1 and 2 train again. Other work ran on the machine; processor seconds count.
 """
 
-# Where no vector kept anything of what it was.
-ANEW = """\
-**No update went on from its weights.** A user of one or two interactions trains with all of them; with a third, the second one validates. In the first week there
-were 15 such users of 4,165, and one is enough for `allmrec update` to train the CF model anew. So "update" is a training of 2 epochs
-from nothing, "anew" one of 8, and vectors moved by 1, as those of two unrelated models do.
-"""
-
 TOGETHER = """\
 All weeks together, NDCG@10: {ways}. The updated model less the one trained anew {anew}; less the one that was left as it was {left}. Brackets are over
 the users of each week.
@@ -67,5 +60,4 @@ def section(found: Mapping[str, Any], table: Any, figure: Any) -> list[str]:
         anew=figure(found["less"]["anew"], "+"),
         left=figure(found["less"]["as it was"], "+"),
     )
-    unrelated = min(week["moved"]["update"]["items"] for week in found["weeks"]) > 0.9
-    return [head, table(rows), *([ANEW] if unrelated else []), together]
+    return [head, table(rows), together]

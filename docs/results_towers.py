@@ -44,15 +44,15 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
     for name, of in found.items():
         seeds = ", ".join(map(str, of["seeds"]))
         minutes = ", ".join(f"{minutes:.0f}" for minutes in of["minutes"])
-        changed = [
-            f"seed {seed}: `{' '.join(changes)}`"
-            for seed, changes in zip(of["seeds"], of["changes"], strict=True)
-            if changes
-        ]
+        by_change: dict[str, list[str]] = {}
+        for seed, changes in zip(of["seeds"], of["changes"], strict=True):
+            if changes:
+                by_change.setdefault(" ".join(changes), []).append(str(seed))
+        changed = [f"`{changes}` in {' and '.join(of_these)}" for changes, of_these in by_change.items()]
         parts.append(
             f"{name}: {of['users']:,} users ({of['cold users']:,} cold), {of['items']:,} items; seeds {seeds}; minutes of "
             f"training, both towers, by the clock: {minutes}."
-            + (f" Other than the recipe: {'; '.join(changed)}." if changed else "")
+            + (f" Other than the recipe in some seeds: {'; '.join(changed)}." if changed else "")
             + "\n"
         )
         rows: list[Sequence[str]] = [["", *MEASURES]]
