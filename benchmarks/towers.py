@@ -84,7 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
     recipe = checked_settings(load_recipe(arguments.recipe, {"seed": arguments.seed} | parse_changes(arguments.set)))
     data = InteractionDataset.load(arguments.data)
     place = arguments.runs / f"towers-{cell}"
-    run = Run.create(place, data, recipe, "cpu") if earlier is None else Run.open(place)
+    run = Run.open(place) if place.is_dir() else Run.create(place, data, recipe, "cpu")
     precision = run.config.pretrain.model.model_dump()["objective"]["precision"]
     train_systems(run, [recipe.pretrain.backbone, "towers"], print)
     split = run.split
