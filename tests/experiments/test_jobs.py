@@ -224,7 +224,7 @@ def test_cells_that_ask_for_genres(tiny_world: TinyWorld, tmp_path: Path) -> Non
     assert about["allmrec"]["users_there"] == 24
     assert [row.title for row in section.rows] == ["A-LLMRec", "LLM-Only", "A-LLMRec, vectors exchanged"]
     assert len(section.claims) == 1
-    assert "6 of 24 users were asked" in markdown(found)
+    assert "6 of 24 users were asked" in markdown([found])
 
 
 def test_data_without_genres_are_refused_before_anything_is_trained(tiny_world: TinyWorld, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_cell_with_histories_shuffled(tiny_world: TinyWorld, tmp_path: Path) -
     assert isinstance(found.found, Ranks)
     assert found.found.shuffled is not None
     assert found.found.values("MRR lost by shuffling").tolist() == [0.0] * 10
-    assert "NDCG@10 lost by shuffling" in page(read_experiment(tmp_path / "out"))
+    assert "NDCG@10 lost by shuffling" in page([read_experiment(tmp_path / "out")])
 
 
 def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import io
 import re
 import shutil
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from allmrec.core.errors import ArtifactError
 from allmrec.data.catalogue import Catalogue
@@ -29,6 +31,7 @@ from allmrec.experiments.plan import Plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.scenarios import situation
+from allmrec.experiments.writing import write_report
 from allmrec.testing.worlds import taste_world
 
 EVIL = '<script>document.title="evil"</script> & "quoted" | a\\b'
@@ -96,7 +99,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def html_page(experiment: Path) -> str:
-    return page(read_experiment(experiment))
+    return page([read_experiment(experiment)])
 
 
 class Tags(html.parser.HTMLParser):
@@ -132,7 +135,7 @@ def test_the_page_is_whole_small_and_needs_no_network(html_page: str) -> None:
 def test_titles_and_messages_are_text(html_page: str, experiment: Path) -> None:
     assert EVIL not in html_page
     assert html_page.count("&lt;script&gt;") > 10
-    written = markdown(read_experiment(experiment))
+    written = markdown([read_experiment(experiment)])
     assert "<script>" not in written
     # A stroke in a name ends no cell: each row of a table has as many as its head.
     for table in written.split("\n\n"):
@@ -158,7 +161,7 @@ def test_the_page_says_what_was_found(html_page: str, experiment: Path) -> None:
 
 def test_every_cut_is_named(html_page: str, experiment: Path) -> None:
     """50 of 60 users were asked, and users with a cold item beside them count for nothing else."""
-    for said in (html_page, markdown(read_experiment(experiment))):
+    for said in (html_page, markdown([read_experiment(experiment)])):
         assert "50 of 60 users were asked" in said
         assert "tune: 4,000 samples drawn anew each epoch (every row)." in said
 
@@ -203,12 +206,12 @@ def test_words_are_shown_with_their_precision_and_titles(tmp_path: Path) -> None
     found = read_experiment(words_experiment(tmp_path))
     (section,) = found.sections
     assert [claim.verdict for claim in section.claims] == ["holds"]
-    shown = page(found)
+    shown = page([found])
     tags = Tags()
     tags.feed(shown)
     assert tags.open == []
     assert EVIL not in shown
-    for text in (shown, markdown(found)):
+    for text in (shown, markdown([found])):
         assert text.count("Of a user &lt;script") == 8  # two systems, four users
         assert "Genre &lt;script" in text
         assert "0.750 [0.750, 0.750]" in text
@@ -235,6 +238,54 @@ def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:
     found = read_experiment(folder)
     assert [cell.id for cell in found.waiting] == ["shop.cold-items.0.base.allmrec"]
     assert len(found.done) == 6
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two experiments, and of something else."""
+    folder = tmp_path_factory.mktemp("many")
+    write_experiment(folder / "table4")
+    words_experiment(folder / "words")
+    (folder / "notes").mkdir()
+    return folder
+
+
+def test_several_experiments_are_one_report(many: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    written = {path.name: path.read_text("utf-8") for path in write_report(many, console)}
+    assert written.keys() == {"report.html", "report.md"}
+    tags = Tags()
+    tags.feed(written["report.html"])
+    assert tags.open == []
+    assert tags.count["article"] == 2
+    assert tags.count["h1"] == 1
+    names = re.findall(r'id="([^"]*)"', written["report.html"])
+    assert len(set(names)) == len(names), "a place on the page has one name"
+    assert set(re.findall(r'href="#([^"]*)"', written["report.html"])) <= set(names)
+    single = {name: page([read_experiment(many / name)]) for name in ("table4", "words")}
+    for name, one in single.items():
+        assert (own := re.findall(r"-?[01]\.\d{3} \[[^]]*\]", one))
+        assert set(own) <= set(re.findall(r"-?[01]\.\d{3} \[[^]]*\]", written["report.html"])), name
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", written["report.md"], re.MULTILINE)]
+    assert levels[:3] == [1, 2, 3]
+    assert levels.count(1) == 1
+    assert levels.count(2) == 2
+
+
+def test_a_folder_without_experiments_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is no experiment, and holds none"):
+        write_report(tmp_path, Console(file=io.StringIO()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_moves_with_its_data(tmp_path: Path) -> None:
+    before = write_experiment(tmp_path / "here" / "experiment")
+    shown = page([read_experiment(before)])
+    assert str(tmp_path) not in (before / "experiment.json").read_text("utf-8")
+    (tmp_path / "here").rename(tmp_path / "there")
+    after = tmp_path / "there" / "experiment"
+    assert page([read_experiment(after)]) == shown
+    assert Record.read(after).plan.data["shop"].path == str(after / "data" / "shop")
 
 
 def test_two_experiments_are_compared_user_by_user(experiment: Path, tmp_path: Path) -> None:
@@ -337,6 +388,18 @@ def test_the_page_in_a_browser(
     assert tuple(seen[2, 2]) == paper
     different = (np.abs(seen.astype(int) - np.array(paper)).sum(axis=2) > 90).mean()
     assert 0.01 < different < 0.5
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_a_report_of_several_fits_the_window(browser: str, many: Path, tmp_path: Path, width: int) -> None:
+    place = tmp_path / "report.html"
+    probe = (
+        "<script>document.body.dataset.wide = document.documentElement.scrollWidth - window.innerWidth;</script></body>"
+    )
+    shown = page([read_experiment(many / name) for name in ("table4", "words")])
+    place.write_text(shown.replace("</body>", probe), encoding="utf-8")
+    dumped = asked(browser, place, f"--window-size={width},700", "--dump-dom")
+    assert int(re.findall(r'data-wide="(-?\d+)"', dumped)[0]) <= 0
 
 
 def test_tables_sort_and_titles_run_nothing(browser: str, html_page: str, tmp_path: Path) -> None:

@@ -58,7 +58,11 @@ def register(app: typer.Typer) -> None:
         listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
         show: Annotated[bool, typer.Option("--show", help="Print the plan as TOML, to change it.")] = False,
         report_only: Annotated[
-            bool, typer.Option("--report", help="Measure nothing; write tables and report of what is done.")
+            bool,
+            typer.Option(
+                "--report",
+                help="Measure nothing; write tables and report of what is done; of a folder of experiments, one report of all.",
+            ),
         ] = False,
     ) -> None:
         if listed:
@@ -73,6 +77,9 @@ def register(app: typer.Typer) -> None:
             )
         changes = _changes(data, recipe, change, seeds, users, title_users)
         folder = output.resolve()
+        if report_only and plan is None and not changes and not systems:
+            announce(f"Written: {', '.join(map(str, write_report(folder, CONSOLE)))}")
+            return
         if plan is None:
             if not (output / FILE).is_file():
                 raise ConfigError(

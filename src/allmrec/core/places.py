@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from allmrec.core.config import Config
 
-__all__ = ["PLACE", "ModelName", "with_whole_places"]
+__all__ = ["PLACE", "ModelName", "path_from", "with_whole_places"]
 
 C = TypeVar("C", bound=Config)
 
@@ -40,6 +40,14 @@ def with_whole_places(config: C) -> C:
         if whole != value:
             changed[name] = whole
     return config.model_copy(update=changed) if changed else config
+
+
+def path_from(path: Path, folder: Path) -> str:
+    """How a path leads from a folder, with `/`; the path itself, whole, where none does, as between two drives."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return str(path.resolve())
 
 
 def _whole(name: str) -> str:

@@ -1,8 +1,8 @@
-"""An experiment's report as one HTML page that needs no network: `templates/report.html` filled."""
+"""A report of one experiment or several as one HTML page that needs no network: `templates/report.html` filled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,33 +36,58 @@ class Figure:
     drawing: Markup
 
 
-def page(found: Experiment) -> str:
-    """The whole page."""
+def page(experiments: Sequence[Experiment]) -> str:
+    """The whole page, of one experiment or of several, each under the title of its plan.
+
+    Args:
+        experiments: at least one.
+    """
     loader = PackageLoader("allmrec.experiments", "templates")
     # Titles come from files of strangers: whatever the template shows is text, unless `plots` drew it.
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    record = found.record
+    many = len(experiments) > 1
+    parts = [_part(found, f"{found.folder.name}-" if many else "") for found in experiments]
+    done = [one for found in experiments for one in found.done]
+    sections = [section for part in parts for section in part["sections"]]
     return environment.get_template("report.html").render(
-        plan=record.plan,
-        record=record,
-        found=found,
+        title="Experiments" if many else parts[0]["plan"].title,
+        many=many,
+        # Of a section's heading.
+        level=3 if many else 2,
+        parts=parts,
+        paper=any(part["plan"].paper for part in parts),
+        has_claims=any(section["claims"] for section in sections),
+        has_theirs=any(section["theirs"] for section in sections),
         how=HOW,
         theirs=THEIRS,
-        counts={"done": len(found.done), "failed": len(found.failed), "waiting": len(found.waiting)},
-        sections=[_section(found, section) for section in found.sections],
+        counts={
+            "done": len(done),
+            "failed": sum(len(found.failed) for found in experiments),
+            "waiting": sum(len(found.waiting) for found in experiments),
+        },
         costs=COSTS,
-        failed=[(cell.words, why) for cell, why in found.failed.items()],
-        waiting=[cell.words for cell in found.waiting],
-        devices=sorted({str(one.about["device"]) for one in found.done}),
-        dates=sorted({str(one.about["date"])[:10] for one in found.done}),
-        cells=[(one.cell.words, one.about) for one in found.done],
+        devices=sorted({str(one.about["device"]) for one in done}),
+        dates=sorted({str(one.about["date"])[:10] for one in done}),
     )
 
 
-def _section(found: Experiment, section: Section) -> dict[str, Any]:
-    """What the template shows of a section."""
+def _part(found: Experiment, prefix: str) -> dict[str, Any]:
+    """What the template shows of an experiment."""
+    return {
+        "plan": found.record.plan,
+        "record": found.record,
+        "prefix": prefix,
+        "sections": [_section(found, section, prefix) for section in found.sections],
+        "failed": [(cell.words, why) for cell, why in found.failed.items()],
+        "waiting": [cell.words for cell in found.waiting],
+        "cells": [(one.cell.words, one.about) for one in found.done],
+    }
+
+
+def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]:
+    """What the template shows of a section; `prefix` stands before its name on the page."""
     plan = found.record.plan
     tables = [
         {
@@ -78,7 +103,7 @@ def _section(found: Experiment, section: Section) -> dict[str, Any]:
     dataset, curves = asked_dataset(found, section), list(_curves(section))
     return {
         "title": f"{section.data}, {section.scenario}",
-        "id": f"{section.data}-{section.scenario}",
+        "id": f"{prefix}{section.data}-{section.scenario}",
         "asked": how_asked(plan, section),
         "tables": tables,
         "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",

@@ -124,23 +124,27 @@ def claim_words(result: ClaimResult) -> str:
     )
 
 
-def markdown(found: Experiment) -> str:
-    """The whole report as Markdown."""
-    return "\n".join(_lines(found)).rstrip() + "\n"
+def markdown(experiments: Sequence[Experiment]) -> str:
+    """The whole report as Markdown, of one experiment or of several."""
+    many = len(experiments) > 1
+    parts = ["# Experiments\n"] if many else []
+    parts += ["\n".join(_lines(found, "##" if many else "#")).rstrip() + "\n" for found in experiments]
+    return "\n".join(parts)
 
 
-def _lines(found: Experiment) -> Iterator[str]:
+def _lines(found: Experiment, heading: str) -> Iterator[str]:
+    """An experiment's part; `heading` is that of its title."""
     plan = found.record.plan
-    yield f"# {_cell(plan.title)}\n"
+    yield f"{heading} {_cell(plan.title)}\n"
     if plan.about:
         yield f"{_cell(plan.about)}\n"
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
     for section in found.sections:
-        yield f"## {section.data}, {section.scenario}\n"
+        yield f"{heading}# {section.data}, {section.scenario}\n"
         yield f"{how_asked(plan, section)}\n"
         for kind in section.kinds:
             if rows := figure_rows(plan, section, kind):
-                yield f"### {section.data}, {section.scenario}: {kind.title}\n"
+                yield f"{heading}## {section.data}, {section.scenario}: {kind.title}\n"
                 if kind.about:
                     yield f"{kind.about[0].upper()}{kind.about[1:]}.\n"
                 yield from _table(headings(plan, section, kind), rows)
@@ -153,7 +157,7 @@ def _lines(found: Experiment) -> Iterator[str]:
         yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
         yield ""
         if cuts := cuts_of(section):
-            yield f"### {section.data}, {section.scenario}: what was cut\n"
+            yield f"{heading}## {section.data}, {section.scenario}: what was cut\n"
             yield from (f"- {_cell(cut)}" for cut in cuts)
             yield ""
         dataset = asked_dataset(found, section)
@@ -163,9 +167,9 @@ def _lines(found: Experiment) -> Iterator[str]:
                 yield f"  - {_cell(name)}: of the item “{_cell(of_item)}”, of the user “{_cell(of_user)}”"
         yield ""
     if found.failed:
-        yield "## What failed\n"
+        yield f"{heading}# What failed\n"
         yield from _table(["cell", "why"], [[cell.words, str(why["message"])] for cell, why in found.failed.items()])
-    yield "## How it was measured\n"
+    yield f"{heading}# How it was measured\n"
     yield f"Command: `{found.record.command}`  \nCommit: {found.record.commit or 'not known'}\n"
     rows = [
         [one.cell.words, str(one.about["device"]), str(one.about["date"]), str(one.about["commit"] or "not known")]

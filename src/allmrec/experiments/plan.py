@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import path_from
 from allmrec.data.prepare_config import PrepareConfig
 from allmrec.experiments.answers import metric_names
 from allmrec.experiments.scenario_config import ALL, CrossDomainConfig, ScenarioConfig, StandardConfig, groups_of
@@ -196,12 +197,24 @@ class Plan(Config):
         Args:
             folder: where the plan's paths lead from.
         """
+        return self._with_paths(lambda value: _whole(value, folder))
+
+    def with_paths_from(self, folder: Path) -> Plan:
+        """The same plan with whole paths written as they lead from a folder, so that both can be moved together.
+
+        Args:
+            folder: where the plan is kept.
+        """
+        return self._with_paths(lambda value: _leading_from(value, folder))
+
+    def _with_paths(self, changed: Callable[[Any], Any]) -> Plan:
         sets = {}
         for name, data in self.data.items():
-            options = {key: _whole(value, folder) for key, value in data.options.items()}
-            path, recipe = (data.path and _whole(data.path, folder)), (data.recipe and _whole(data.recipe, folder))
-            sets[name] = data.model_copy(update={"path": path, "options": options, "recipe": recipe})
-        return self.model_copy(update={"data": sets, "recipe": _whole(self.recipe, folder)})
+            options = {key: changed(value) for key, value in data.options.items()}
+            sets[name] = data.model_copy(
+                update={"path": changed(data.path), "options": options, "recipe": changed(data.recipe)}
+            )
+        return self.model_copy(update={"data": sets, "recipe": changed(self.recipe)})
 
     def check_measurable(self) -> None:
         """Refuse a plan that cannot be measured as it stands.
@@ -231,6 +244,13 @@ def _whole(value: Any, folder: Path) -> Any:
         return value
     path = folder / Path(value).expanduser()
     return str(path.resolve()) if path.exists() else value
+
+
+def _leading_from(value: Any, folder: Path) -> Any:
+    """A whole path that leads somewhere, as it leads from a folder; anything else as it is."""
+    if not isinstance(value, str) or not Path(value).is_absolute() or not Path(value).exists():
+        return value
+    return path_from(Path(value), folder)
 
 
 def plan_names() -> list[str]:

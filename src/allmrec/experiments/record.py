@@ -11,6 +11,7 @@ from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.locking import LOCK_NAME
+from allmrec.core.places import path_from
 from allmrec.experiments.plan import Plan
 
 __all__ = ["FILE", "Record", "check_free"]
@@ -55,14 +56,14 @@ class Record:
     commit: str | None
 
     def write(self, folder: Path) -> None:
-        """Keep it."""
+        """Keep it. Paths lead from the folder, which may be moved together with its data."""
         write_json(
             folder / FILE,
             {
                 "kind": _KIND,
                 "format": _FORMAT,
-                "plan": self.plan.model_dump(mode="json"),
-                "data": {name: str(place) for name, place in self.data.items()},
+                "plan": self.plan.with_paths_from(folder).model_dump(mode="json"),
+                "data": {name: path_from(place, folder) for name, place in self.data.items()},
                 "keys": dict(self.keys),
                 "command": self.command,
                 "commit": self.commit,
@@ -85,10 +86,10 @@ class Record:
                 f"{path} is no experiment of format {_FORMAT}; expected what `allmrec experiment` wrote."
             )
         try:
-            plan = parse_config(Plan, about["plan"], str(path))
+            plan = parse_config(Plan, about["plan"], str(path)).with_whole_paths(folder)
         except (ConfigError, KeyError) as error:
             raise ArtifactError(
                 f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again."
             ) from error
-        places = {name: Path(place) for name, place in about["data"].items()}
+        places = {name: (folder / place).resolve() for name, place in about["data"].items()}
         return cls(plan, places, about["keys"], str(about.get("command")), about.get("commit"))
