@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hosts import Host, NoNamespacesError, two_hosts
+from hosts import Host, two_hosts
 from tests.cli.test_recommend_bulk import files
 
 import allmrec
@@ -55,11 +55,8 @@ main()
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Host, Host]]:
-    try:
-        with two_hosts() as made:
-            yield made
-    except NoNamespacesError as error:
-        pytest.skip(str(error))
+    with two_hosts() as made:
+        yield made
 
 
 def waited(until: Callable[[], bool], what: Callable[[], str]) -> None:
