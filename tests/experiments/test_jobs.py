@@ -294,6 +294,23 @@ def test_a_stage_is_trained_once_for_all_runs(tiny_world: TinyWorld, workplace: 
     assert key in store
 
 
+def test_two_experiments_share_a_folder_of_stages(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, tiny_world, '["backbone"]')
+    for name in ("first", "second"):
+        made = call("experiment", plan, "-o", tmp_path / name, "--stages", tmp_path / "stages")
+        assert made.exit_code == 0, made.output
+        assert not (tmp_path / name / "stages").exists()
+    said = "".join(path.read_text("utf-8") for path in (tmp_path / "second" / "logs").glob("*.log"))
+    assert "pretrain: shared with other cells" in said
+    ranks = [read_experiment(tmp_path / name).done[0].found for name in ("first", "second")]
+    assert all(isinstance(found, Ranks) for found in ranks)
+    assert np.array_equal(*(found.ranks for found in ranks if isinstance(found, Ranks)))
+    # Named once, it is known from then on.
+    again = call("experiment", plan, "-o", tmp_path / "second", "--seeds", "0,1")
+    assert again.exit_code == 0, again.output
+    assert not (tmp_path / "second" / "stages").exists()
+
+
 def test_systems_asked_about_another_data_set(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
     """They rank its items by its numbers, and the same titles in other places are ranked alike."""
     own, other = InteractionDataset.load(workplace / "data"), title_world(users=12, length=4)
@@ -323,4 +340,9 @@ def test_the_record_says_what_was_measured(tiny_world: TinyWorld, tmp_path: Path
     record = Record(plan, {"shop": tmp_path}, {"shop.standard.0.base.popularity": "key"}, "allmrec experiment", None)
     record.write(tmp_path / "out")
     assert Record.read(tmp_path / "out") == record
+    assert record.stages_in(tmp_path / "out") == tmp_path / "out" / "stages"
+    shared = replace(record, stages=tmp_path / "stages")
+    shared.write(tmp_path / "out")
+    assert Record.read(tmp_path / "out") == shared
+    assert str(tmp_path) not in (tmp_path / "out" / "experiment.json").read_text("utf-8")
     assert Results(tmp_path / "out").key(cells_of(plan)[0]) is None

@@ -53,6 +53,12 @@ def register(app: typer.Typer) -> None:
         title_users: Annotated[
             int | None, typer.Option("--title-users", min=1, help="Fewer users for systems that score titles.")
         ] = None,
+        stages: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of trained stages; experiments that name the same one train each once. Default: one of the experiment's own."
+            ),
+        ] = None,
         jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time, each a process of its own.")] = 1,
         device: DeviceOption = "auto",
         listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
@@ -93,7 +99,7 @@ def register(app: typer.Typer) -> None:
             if systems is not None:
                 wanted = only(wanted, [name.strip() for name in systems.split(",")])
         wanted.check_measurable()
-        _measure(wanted, folder, jobs, chosen_device(device), report_only)
+        _measure(wanted, folder, None if stages is None else stages.resolve(), jobs, chosen_device(device), report_only)
 
 
 def _changes(
@@ -133,7 +139,7 @@ def _changes(
     return found
 
 
-def _measure(plan: Plan, folder: Path, jobs: int, device: str, report_only: bool) -> None:
+def _measure(plan: Plan, folder: Path, stages: Path | None, jobs: int, device: str, report_only: bool) -> None:
     """Do what is not done, then write the tables; status 1 where a cell failed."""
     failed = []
     command = shlex.join(["allmrec", *sys.argv[1:]])
@@ -143,7 +149,10 @@ def _measure(plan: Plan, folder: Path, jobs: int, device: str, report_only: bool
             places = data_folders(plan, folder, announce)
             results, cells = Results(folder), all_cells(plan, places)
             waiting = [one for one in cells if results.key(one.cell) != one.key]
-            Record(plan, places, {one.cell.id: one.key for one in cells}, command, code_commit()).write(folder)
+            if stages is None and (folder / FILE).is_file():
+                stages = Record.read(folder).stages
+            keys = {one.cell.id: one.key for one in cells}
+            Record(plan, places, keys, command, code_commit(), stages).write(folder)
             done = len(cells) - len(waiting)
             announce(f"{len(cells)} cells, {done} done already")
             failed = run_cells(folder, waiting, done, announce, jobs, device)

@@ -70,7 +70,7 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
         if old != work:
             shutil.rmtree(old)
     run = Run.create(work, place.train, cell_config(plan, cell), device)
-    StageStore(folder / "stages").train(run, [cell.system], partial(print, flush=True))
+    StageStore(record.stages_in(folder)).train(run, [cell.system], partial(print, flush=True))
     found = answered(run, plan, cell, place, target)
     system = found.system
     about: dict[str, Any] = {

@@ -47,6 +47,7 @@ class Record:
         keys: of each cell by its name; results of other keys belong to a plan of before.
         command: how it was called.
         commit: of the code; none where it is not known.
+        stages: folder of trained stages, which several experiments may share; none: the experiment's own.
     """
 
     plan: Plan
@@ -54,6 +55,11 @@ class Record:
     keys: Mapping[str, str]
     command: str
     commit: str | None
+    stages: Path | None = None
+
+    def stages_in(self, folder: Path) -> Path:
+        """Where trained stages are, of an experiment in `folder`."""
+        return folder / "stages" if self.stages is None else self.stages
 
     def write(self, folder: Path) -> None:
         """Keep it. Paths lead from the folder, which may be moved together with its data."""
@@ -67,6 +73,7 @@ class Record:
                 "keys": dict(self.keys),
                 "command": self.command,
                 "commit": self.commit,
+                "stages": None if self.stages is None else path_from(self.stages, folder),
             },
         )
 
@@ -92,4 +99,12 @@ class Record:
                 f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again."
             ) from error
         places = {name: (folder / place).resolve() for name, place in about["data"].items()}
-        return cls(plan, places, about["keys"], str(about.get("command")), about.get("commit"))
+        stages = about.get("stages")
+        return cls(
+            plan,
+            places,
+            about["keys"],
+            str(about.get("command")),
+            about.get("commit"),
+            None if stages is None else (folder / stages).resolve(),
+        )

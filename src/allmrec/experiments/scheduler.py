@@ -20,6 +20,7 @@ from allmrec.experiments.cells import Cell, Prepared
 from allmrec.experiments.cross_domain import check_across
 from allmrec.experiments.genres import check_genres, check_speaks
 from allmrec.experiments.plan import BASE, Plan
+from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.stage_store import StageStore
@@ -108,7 +109,7 @@ def run_cells(
     Raises:
         KeyboardInterrupt: after the processes have been stopped.
     """
-    store, left, failed = StageStore(folder / "stages"), list(waiting), []
+    store, left, failed = StageStore(Record.read(folder).stages_in(folder)), list(waiting), []
     running: dict[subprocess.Popen[bytes], tuple[Waiting, float]] = {}
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     with progress_bar("cells", done + len(left), done) as bar:
