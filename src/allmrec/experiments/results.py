@@ -4,6 +4,7 @@ cells/CELL.json         what was asked of whom, by what, at which cost, when and
 cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`), or what was said of each
 cells/CELL.failed.json  what went wrong, until the cell is done
 protocols/HASH.npz      whom cells asked: users, targets, groups
+configs/HASH.json       settings of cells, those of many the same
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from allmrec.core.artifacts import atomic_write, read_json, write_json
+from allmrec.core.artifacts import atomic_write, content_hash, read_json, write_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.evaluation.order import shuffled_name
@@ -29,7 +30,7 @@ from allmrec.experiments.cells import Cell
 
 __all__ = ["AskedUsers", "CellResult", "Results", "curve"]
 
-_KIND, _FORMAT = "allmrec experiment cell", 1
+_KIND, _FORMAT = "allmrec experiment cell", 2
 _POINTS = 60
 
 
@@ -75,7 +76,7 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._cells, self._protocols = folder / "cells", folder / "protocols"
+        self._cells, self._protocols, self._configs = folder / "cells", folder / "protocols", folder / "configs"
 
     def key(self, cell: Cell) -> str | None:
         """The key of what stands there of a cell; none where nothing whole does."""
@@ -120,7 +121,8 @@ class Results:
         form = "words" if isinstance(found, Words) else "ranks"
         write_json(
             self._cells / f"{cell.id}.json",
-            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **about},
+            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **about}
+            | {"config": self._kept(about["config"])},
         )
         self._failure(cell).unlink(missing_ok=True)
 
@@ -135,6 +137,7 @@ class Results:
         about = read_json(self._cells / f"{cell.id}.json")
         try:
             asked = Asked(**about["protocol"])
+            about["config"] = read_json(self._configs / f"{about['config']}.json")
             if about.get("form") == "words":
                 return CellResult(cell, about, _read_words(self._found(cell), asked))
             ranks = read_ranks(self._found(cell), asked)
@@ -144,6 +147,13 @@ class Results:
                 f"The results of {cell.id} are damaged ({error}); remove them to measure again."
             ) from error
         return CellResult(cell, about, found)
+
+    def _kept(self, config: Mapping[str, Any]) -> str:
+        """Keep settings once, however many cells have them; the name of their file."""
+        name = content_hash(json.dumps(config, sort_keys=True))[:24]
+        if not (path := self._configs / f"{name}.json").is_file():
+            write_json(path, config)
+        return name
 
     def asked(self, protocol_hash: str) -> AskedUsers:
         """Whom a protocol asks.
