@@ -15,6 +15,7 @@ from typing import Any
 
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
+import results_experiments
 import results_growth
 import results_month
 import results_towers
@@ -367,6 +368,7 @@ def page() -> str:
         for name in ("beauty", "games"):
             if rows := _read(f"titles/{name}"):
                 parts += [f"{name}:\n", _table(_title_rows(rows["rows"])), _title_notes(rows["rows"])]
+    parts += results_experiments.section(RESULTS / "experiments", _table)
     if opt := _read("opt-speed"):
         parts += [
             _OPT.format(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.conftest import ROOT, program
+from tests.experiments.test_report import write_experiment
 
 GENERATOR = program(ROOT / "docs" / "generate_results.py")
 
@@ -28,3 +29,14 @@ def test_cells_without_figures_are_named(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "beauty.json").write_text(json.dumps({"common": {}, "cells": {"ease": {"system": "EASE"}}}))
     with pytest.raises(SystemExit, match=r"beauty\.json has cells and no figures"):
         GENERATOR.page()
+
+
+def test_experiments_have_their_claims_tables_and_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GENERATOR, "RESULTS", tmp_path)
+    assert "The paper's experiments" not in GENERATOR.page()
+    write_experiment(tmp_path / "experiments" / "table4")
+    page = GENERATOR.page()
+    assert "| table4 | worse | shop, cold-items, all users: Hit@1 | does not hold |" in page
+    assert "shop, cold-items, cold items:" in page
+    assert "0 cells were not measured, 1 failed" in page
+    assert "- 50 of 60 users were asked" in page
