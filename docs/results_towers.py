@@ -21,7 +21,7 @@ HEAD = """\
 
 The recipe `cpu` as it ships, nothing tuned for a set: SASRec by a sampled or whole softmax of cosines, a text tower over whitened MiniLM
 vectors of titles, and both, weighted on validation ([baselines.md](baselines.md#text-beside-behaviour)). Every test user's item is ranked
-among all items that the user has not met, and among 20 candidates. One thread of an x86-64 CPU that other jobs shared, 2026-11-26:
+among all items that the user has not met, and among 20 candidates. One thread of an x86-64 CPU that other jobs shared, 2026-11-26 and 27:
 `python -m benchmarks.towers train DATA --seed SEED`, then `python -m benchmarks.towers table`; commits and settings are in
 [towers/](../benchmarks/results/towers). Figures are means over the seeds for each user, intervals over users; differences are paired with the
 CF model. Cold are users whose target is among the coldest 35 % of items. "Either right" is Hit@k of the union of the CF model's and the
@@ -83,6 +83,15 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
                     ]
                 )
         parts.append(table(rows))
+        parts.append(
+            "RecTools' is "
+            + "; ".join(
+                f"{of['rectools']['ndcg@10'] - of['allmrec']['ndcg@10']:+.4f} of NDCG@10 on {name}, at "
+                f"{of['rectools']['cpu_seconds'] / of['allmrec']['cpu_seconds']:.1f} times the processor time"
+                for name, of in rectools.items()
+            )
+            + ". One seed; users' ranks of RecTools were not kept, so the difference has no interval.\n"
+        )
     return parts
 
 
