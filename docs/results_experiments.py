@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiment
-from allmrec.experiments.markdown import cuts_of, figure_rows, headings, shown
+from allmrec.experiments.markdown import figure_rows, headings, shown
 from allmrec.experiments.paper import THEIRS
 
 Table = Callable[[Sequence[Sequence[str]]], str]
