@@ -47,6 +47,9 @@ from benchmarks.tables import RESULTS, write_result
 # Both towers with rarity weighed as far as this share of their validation NDCG@10 goes.
 RARE, GIVEN_UP = "towers for rare items", 0.08
 
+# Shares given up at which only means are kept: what cold items gain, and what it costs.
+GIVEN_UP_TRIED = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
+
 FOLDER = RESULTS / "towers"
 SYSTEMS = ("backbone", "text-tower", "towers", RARE)
 MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
@@ -112,8 +115,10 @@ def train(arguments: argparse.Namespace) -> None:
         rank(key, ranker)
         if name == "towers":
             both: FusedBackbone = ranker.backbone
-            rare = rarity(split.train_counts(), largest_rarity(log["ndcg@10 by rarity"], GIVEN_UP))
+            counts = split.train_counts()
+            rare = rarity(counts, largest_rarity(log["ndcg@10 by rarity"], GIVEN_UP))
             rank(RARE, BackboneRecommender(FusedBackbone(both.parts, both.weights, rare), RARE))
+            curve = rarity_curve(both, counts, log["ndcg@10 by rarity"], split, users, ranks_of)
         of, stages = system_kind(name).job(run)
         record = stage_record(run.path, of.stage(stages[-1]))
         costs[key] = {
@@ -123,9 +128,38 @@ def train(arguments: argparse.Namespace) -> None:
     write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
                   "changes": arguments.set, "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision,
-                  "weights": log["weights"], "rarity": log["rarity"], "costs": costs}  # fmt: skip
+                  "weights": log["weights"], "rarity": log["rarity"], "costs": costs, "by_share_given_up": curve}  # fmt: skip
     write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
+
+
+def rarity_curve(
+    both: FusedBackbone,
+    counts: np.ndarray,
+    by_rarity: Mapping[str, float],
+    split: Split,
+    users: np.ndarray,
+    ranks_of: dict[str, Kept],
+) -> list[dict[str, Any]]:
+    """Means on the test users for each share given up on validation; shares that lead to one weight of rarity stand together.
+
+    The interval is of cold Hit@10 over the CF model's, by a bootstrap over the users whose target is cold.
+    """
+    shares_of: dict[float, list[float]] = {}
+    for share in GIVEN_UP_TRIED:
+        shares_of.setdefault(largest_rarity(by_rarity, share), []).append(share)
+    cf = means(ranks_of, "backbone")["cold Hit@10"]
+    of_cold = ~np.isnan(cf)
+    draws = numpy_generator(0, "cold").integers(0, of_cold.sum(), (1000, of_cold.sum()))
+    found = []
+    for weight, shares in shares_of.items():
+        tried = FusedBackbone(both.parts, both.weights, rarity(counts, weight))
+        own = means(ranks_of | {"tried": near(catalogue_ranks(tried, split, users), FAR), "tried/20": ranks_of["backbone/20"]}, "tried")  # fmt: skip
+        hits, of_cf = own["cold Hit@10"][of_cold], cf[of_cold]
+        ratios = hits[draws].mean(axis=1) / np.maximum(of_cf[draws].mean(axis=1), 1e-12)
+        found.append({"shares": shares, "rarity": weight} | {name: round(float(np.nanmean(own[name])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")}
+                     | {"times_cf": [round(float(value), 3) for value in (hits.mean() / of_cf.mean(), *np.percentile(ratios, [2.5, 97.5]))]})  # fmt: skip
+    return found
 
 
 def near(ranks: Ranks, far: int) -> Kept:
