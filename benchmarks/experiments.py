@@ -53,7 +53,9 @@ def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> lis
     ]
     for name in options["data"]:
         words += ["--data", str(data / name)]
-    words += ["--users", str(options["users"]), "--title-users", str(options["title_users"])]
+    words += ["--users", str(options["users"])]
+    for system, users in options["users_of"].items():
+        words += ["--users-of", f"{system}={users}"]
     for change in options["set"]:
         words += ["--set", change]
     if seeds is not None:

@@ -203,6 +203,17 @@ def rows(cells: list[dict[str, Kept]]) -> dict[str, dict[str, dict[str, Figure]]
     return found
 
 
+def by_share(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """What cold items gain at each share given up: means over the seeds that kept it, and each seed's ratio to its CF model."""
+    kept_by = [cell for cell in cells if "by_share_given_up" in cell]
+    found = []
+    for share in GIVEN_UP_TRIED if kept_by else ():
+        of = [next(one for one in cell["by_share_given_up"] if share in one["shares"]) for cell in kept_by]
+        found.append({"share": share, "rarity": [one["rarity"] for one in of], "times_cf": [one["times_cf"][0] for one in of]}
+                     | {name: round(float(np.mean([one[name] for one in of])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")})  # fmt: skip
+    return {"seeds": [cell["seed"] for cell in kept_by], "rows": found}
+
+
 def table() -> None:
     """All cells of a data set, and a label, as one entry of the table."""
     groups: dict[str, list[Path]] = {}
@@ -219,7 +230,7 @@ def table() -> None:
         found[name] = {"seeds": [cell["seed"] for cell in first], "changes": [cell["changes"] for cell in first],
                        "users": first[0]["users"], "items": first[0]["items"],
                        "cold users": int((cells[0][COLD] == 1).sum()), "minutes": [round(sum(of["seconds"] for of in cell["costs"].values()) / 60, 1) for cell in first],
-                       "rows": rows(cells)}  # fmt: skip
+                       "rows": rows(cells), "by_share_given_up": by_share(first)}  # fmt: skip
     write_result(FOLDER / "table.json", found)
 
 

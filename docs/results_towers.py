@@ -62,6 +62,7 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
                 less = of["rows"][key]["less"]
                 rows.append(["less the CF model", *(figure(less[measure], "+") for measure in MEASURES)])
         parts.append(table(rows))
+        parts += _by_share(name, of["by_share_given_up"], table)
     if rectools:
         parts.append(
             "**Beside RecTools.** Its SASRec by its own best loss, the softmax over the catalogue, and this project's CF model by the recipe "
@@ -93,6 +94,29 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
             + ". One seed; users' ranks of RecTools were not kept, so the difference has no interval.\n"
         )
     return parts
+
+
+def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
+    """What cold items gain, and what that costs, by the share of validation NDCG@10 given up."""
+    if not found["rows"]:
+        return []
+    rows: list[Sequence[str]] = [["given up on validation", "λ", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]]
+    for one in found["rows"]:
+        times = ", ".join(f"{value:.2f}" for value in one["times_cf"])
+        rows.append(
+            [
+                f"{100 * one['share']:.0f} %",
+                ", ".join(f"{value:g}" for value in one["rarity"]),
+                *(f"{one[measure]:.4f}" for measure in ("NDCG@10", "Hit@10", "cold Hit@10")),
+                times,
+            ]
+        )
+    seeds = ", ".join(map(str, found["seeds"]))
+    head = (
+        f"Both towers on {name} by what is given up for rare items (`systems.towers.for_rare_items`), test users, means over seeds {seeds}; "
+        "λ and cold Hit@10 over the CF model's are each seed's.\n"
+    )
+    return [head, table(rows)]
 
 
 ON_TOP = """\

@@ -148,9 +148,23 @@ def test_a_cell_of_few_users_and_of_titles(tiny_world: TinyWorld, workplace: Pat
     more = 'title_users = 3\nscenarios.few = { kind = "few-shot", users = 8 }'
     found = measured(tmp_path, tiny_world, more, "allmrec-sbert", {"shop": workplace / "data"})
     assert (ranks_of(found) != NOT_ASKED).sum() == 3
-    assert "reads titles: the first 3 users" in found.about["note"]
+    assert "the first 3 users" in found.about["note"]
     assert set(found.about["made_of"]) >= {"pretrain", "align", "tune"}
     assert found.about["costs"]["trained_parameters"] > 0
+
+
+def test_a_cell_of_a_system_that_is_asked_about_few(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+    """Only the named system is cut, whether or not it reads titles; its users are the first of the others'."""
+    more = "title_users = 9\nusers_of = { popularity = 4 }"
+    few, most = (
+        measured(tmp_path / system, tiny_world, more, system, {"shop": workplace / "data"})
+        for system in ("popularity", "item-knn")
+    )
+    asked = np.flatnonzero(ranks_of(few) != NOT_ASKED)
+    assert asked.tolist() == np.flatnonzero(ranks_of(most) != NOT_ASKED)[:4].tolist()
+    assert (ranks_of(most) != NOT_ASKED).sum() > 4
+    assert "the first 4 users" in few.about["note"]
+    assert "the first" not in most.about["note"]
 
 
 def test_a_cell_across_domains(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:

@@ -53,6 +53,10 @@ def register(app: typer.Typer) -> None:
         title_users: Annotated[
             int | None, typer.Option("--title-users", min=1, help="Fewer users for systems that score titles.")
         ] = None,
+        users_of: Annotated[
+            list[str] | None,
+            typer.Option("--users-of", help="Fewer users for one system: llm-only=200; repeatable."),
+        ] = None,
         stages: Annotated[
             Path | None,
             typer.Option(
@@ -81,7 +85,7 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(
                 "Where to? Give the experiment's folder: -o experiments/NAME. Plans: allmrec experiment --list"
             )
-        changes = _changes(data, recipe, change, seeds, users, title_users)
+        changes = _changes(data, recipe, change, seeds, users, title_users, users_of)
         folder = output.resolve()
         if report_only and plan is None and not changes and not systems:
             announce(f"Written: {', '.join(map(str, write_report(folder, CONSOLE)))}")
@@ -109,6 +113,7 @@ def _changes(
     seeds: str | None,
     users: int | None,
     title_users: int | None,
+    users_of: list[str] | None,
 ) -> dict[str, Any]:
     """What the options change of a plan."""
     found: dict[str, Any] = {}
@@ -136,7 +141,17 @@ def _changes(
         found["users"] = users or None
     if title_users is not None:
         found["title_users"] = title_users
+    if users_of:
+        found["users_of"] = dict(_users_of(one) for one in users_of)
     return found
+
+
+def _users_of(option: str) -> tuple[str, int]:
+    """A system and a number of users."""
+    system, _, number = option.partition("=")
+    if not system or not number.isdecimal():
+        raise ConfigError(f"--users-of is {option!r}; expected a system and a number: llm-only=200.")
+    return system, int(number)
 
 
 def _measure(plan: Plan, folder: Path, stages: Path | None, jobs: int, device: str, report_only: bool) -> None:

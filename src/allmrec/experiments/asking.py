@@ -82,10 +82,10 @@ def _ranks(run: Run, plan: Plan, cell: Cell, place: Situation, target: Interacti
         (system,) = open_systems(run, [cell.system]).values()
     else:
         system = across(run, cell.system, target)
-    limit, limits = plan.title_users, {}
+    limit, limits = plan.limit(cell.system, system.titles), {}
     name = (recommender or system.ranker).name
-    if system.titles and limit is not None and limit < len(asking.protocol):
-        remarks.append(f"reads titles: the first {limit} users")
+    if limit is not None and limit < len(asking.protocol):
+        remarks.append(f"the first {limit} users")
         limits[name] = limit
     how: dict[str, Any] = {
         "reference": backbone_kind(run.config.pretrain.backbone).title,

@@ -154,7 +154,7 @@ class Prepared:
             "stages": [stage.key for stage in stages_of(run, kind)],
             "scenario": scenario.model_dump(mode="json"),
             "data": [self.datasets[name].content_hash for name in (cell.data, target) if name is not None],
-            "asked": [plan.ask, plan.users, plan.title_users, plan.candidates],
+            "asked": [plan.ask, plan.users, plan.limit(cell.system, kind.prompted), plan.candidates],
             "settings": {} if kind.settings is None else kind.settings.of(run.config).model_dump(mode="json"),
             "rest": _deciding(run.config, kind.prompted or plan.ask != "candidates"),
         }

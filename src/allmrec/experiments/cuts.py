@@ -46,7 +46,7 @@ def _users(section: Section) -> Iterator[str]:
         yield f"{most:,} of {there:,} users were asked: the first of a random order that is the same for every system and seed."
     for fewer in sorted(set(counts.values()) - {most}, reverse=True):
         names = ", ".join(title for title, count in counts.items() if count == fewer)
-        yield f"{names}: the first {fewer:,} of these users, because scoring titles is slow."
+        yield f"{names}: the first {fewer:,} of these users, because they are slow to ask."
 
 
 def _samples(section: Section) -> Iterator[str]:

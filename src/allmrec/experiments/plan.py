@@ -130,6 +130,9 @@ class Plan(Config):
     title_users: int | None = Field(
         None, ge=1, description="Fewer for systems that score titles, which is slow; none: the same."
     )
+    users_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="Fewer users for some systems, by name, such as `llm-only`; others as above."
+    )
     candidates: int = Field(20, ge=2, description="Of each user, the target included.")
     reference: str = Field("backbone", description="The row that others are compared with.")
     paper: PaperRows | None = None
@@ -144,7 +147,7 @@ class Plan(Config):
             raise ValueError(f"a variant is called {BASE!r}, which is the recipe as it is")
         if not self.asked:
             raise ValueError("no systems are named; expected `systems`, or variants with systems")
-        for _, system in self.asked:
+        for system in (*(system for _, system in self.asked), *self.users_of):
             try:
                 system_kind(system)
             except ConfigError as error:
@@ -185,6 +188,15 @@ class Plan(Config):
         for name, variant in self.variants.items():
             found += [(name, system) for system in (self.systems if variant.systems is None else variant.systems)]
         return tuple(dict.fromkeys(found))
+
+    def limit(self, system: str, titles: bool) -> int | None:
+        """The first so many of the plan's users are asked; None: all of them.
+
+        Args:
+            system: by name.
+            titles: it scores titles.
+        """
+        return self.users_of.get(system, self.title_users if titles else None)
 
     def row(self, name: str) -> tuple[str, str]:
         """The variant and the system that a row's name means."""
