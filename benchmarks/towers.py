@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float64, Int32
 
 from allmrec.cf.backbone import Backbone
-from allmrec.cf.fused import FusedBackbone, largest_rarity, rarity
+from allmrec.cf.fused import FusedBackbone, emphasis, rarity
+from allmrec.cf.fused_weights import Tried, best_within
 from allmrec.cf.recommender import BackboneRecommender, query_batch
 from allmrec.core.artifacts import read_json
 from allmrec.core.memory import peak_memory
@@ -44,11 +45,11 @@ from benchmarks.figures import Figure, figure
 from benchmarks.full_catalogue import ranks
 from benchmarks.tables import RESULTS, write_result
 
-# Both towers with rarity weighed as far as this share of their validation NDCG@10 goes.
+# Both towers with rare items raised as far as this share of their validation NDCG@10 goes.
 RARE, GIVEN_UP = "towers for rare items", 0.08
 
 # Shares given up at which only means are kept: what cold items gain, and what it costs.
-GIVEN_UP_TRIED = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
+GIVEN_UP_TRIED = (0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12)
 
 FOLDER = RESULTS / "towers"
 SYSTEMS = ("backbone", "text-tower", "towers", RARE)
@@ -116,9 +117,9 @@ def train(arguments: argparse.Namespace) -> None:
         if name == "towers":
             both: FusedBackbone = ranker.backbone
             counts = split.train_counts()
-            rare = rarity(counts, largest_rarity(log["ndcg@10 by rarity"], GIVEN_UP))
-            rank(RARE, BackboneRecommender(FusedBackbone(both.parts, both.weights, rare), RARE))
-            curve = rarity_curve(both, counts, log["ndcg@10 by rarity"], split, users, ranks_of)
+            tried = [Tried(**one) for one in log["tried"]]
+            rank(RARE, BackboneRecommender(with_weights(both, counts, best_within(tried, GIVEN_UP)), RARE))
+            curve = rarity_curve(both, counts, tried, split, users, ranks_of)
         of, stages = system_kind(name).job(run)
         record = stage_record(run.path, of.stage(stages[-1]))
         costs[key] = {
@@ -128,36 +129,41 @@ def train(arguments: argparse.Namespace) -> None:
     write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
     found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
                   "changes": arguments.set, "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision,
-                  "weights": log["weights"], "rarity": log["rarity"], "costs": costs, "by_share_given_up": curve}  # fmt: skip
+                  "weights": log["weights"], "chosen": log["chosen"], "costs": costs, "by_share_given_up": curve}  # fmt: skip
     write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
     print(f"{cell}: written", flush=True)
+
+
+def with_weights(both: FusedBackbone, counts: np.ndarray, of: Tried) -> FusedBackbone:
+    """The same models with other weights of rarity and emphasis."""
+    return FusedBackbone(both.parts, both.weights, rarity(counts, of.rarity), emphasis(counts, of.emphasis))
 
 
 def rarity_curve(
     both: FusedBackbone,
     counts: np.ndarray,
-    by_rarity: Mapping[str, float],
+    tried: list[Tried],
     split: Split,
     users: np.ndarray,
     ranks_of: dict[str, Kept],
 ) -> list[dict[str, Any]]:
-    """Means on the test users for each share given up on validation; shares that lead to one weight of rarity stand together.
+    """Means on the test users for each share given up on validation; shares that lead to the same weights stand together.
 
     The interval is of cold Hit@10 over the CF model's, by a bootstrap over the users whose target is cold.
     """
-    shares_of: dict[float, list[float]] = {}
+    shares_of: dict[Tried, list[float]] = {}
     for share in GIVEN_UP_TRIED:
-        shares_of.setdefault(largest_rarity(by_rarity, share), []).append(share)
+        shares_of.setdefault(best_within(tried, share), []).append(share)
     cf = means(ranks_of, "backbone")["cold Hit@10"]
     of_cold = ~np.isnan(cf)
     draws = numpy_generator(0, "cold").integers(0, of_cold.sum(), (1000, of_cold.sum()))
     found = []
-    for weight, shares in shares_of.items():
-        tried = FusedBackbone(both.parts, both.weights, rarity(counts, weight))
-        own = means(ranks_of | {"tried": near(catalogue_ranks(tried, split, users), FAR), "tried/20": ranks_of["backbone/20"]}, "tried")  # fmt: skip
+    for one, shares in shares_of.items():
+        ranked = near(catalogue_ranks(with_weights(both, counts, one), split, users), FAR)
+        own = means(ranks_of | {"tried": ranked, "tried/20": ranks_of["backbone/20"]}, "tried")
         hits, of_cf = own["cold Hit@10"][of_cold], cf[of_cold]
         ratios = hits[draws].mean(axis=1) / np.maximum(of_cf[draws].mean(axis=1), 1e-12)
-        found.append({"shares": shares, "rarity": weight} | {name: round(float(np.nanmean(own[name])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")}
+        found.append({"shares": shares, "rarity": one.rarity, "emphasis": one.emphasis} | {name: round(float(np.nanmean(own[name])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")}
                      | {"times_cf": [round(float(value), 3) for value in (hits.mean() / of_cf.mean(), *np.percentile(ratios, [2.5, 97.5]))]})  # fmt: skip
     return found
 
@@ -209,7 +215,7 @@ def by_share(cells: list[dict[str, Any]]) -> dict[str, Any]:
     found = []
     for share in GIVEN_UP_TRIED if kept_by else ():
         of = [next(one for one in cell["by_share_given_up"] if share in one["shares"]) for cell in kept_by]
-        found.append({"share": share, "rarity": [one["rarity"] for one in of], "times_cf": [one["times_cf"][0] for one in of]}
+        found.append({"share": share, "rarity": [one["rarity"] for one in of], "emphasis": [one["emphasis"] for one in of], "times_cf": [one["times_cf"][0] for one in of]}
                      | {name: round(float(np.mean([one[name] for one in of])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")})  # fmt: skip
     return {"seeds": [cell["seed"] for cell in kept_by], "rows": found}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone
@@ -46,11 +46,13 @@ class ValidationSample:
         histories = [split.validation_history(int(user)) for user in chosen]
         self.targets = split.validation[chosen].astype(np.int64)
         self.candidates: Int64[np.ndarray, "users candidates"] | None = None
-        self._seen: list[Int64[np.ndarray, " seen"]] = []
+        # What each user has met, one user behind the other, and where each begins.
+        self._seen: Int64[np.ndarray, " seen"] = np.zeros(0, dtype=np.int64)
+        self._starts: Int64[np.ndarray, " users_and_end"] = np.zeros(len(chosen) + 1, dtype=np.int64)
         if room is None:
-            self._seen = [
-                np.setdiff1d(history, [0, target]) for history, target in zip(histories, self.targets, strict=True)
-            ]
+            seen = [np.setdiff1d(history, target) for history, target in zip(histories, self.targets, strict=True)]
+            self._seen = np.concatenate(seen).astype(np.int64)
+            self._starts[1:] = np.cumsum([len(row) for row in seen])
         else:
             others = sample_negatives(split.dataset, chosen, room.n, rng)
             self.candidates = np.concatenate([self.targets[:, None], others], axis=1).astype(np.int64)
@@ -71,16 +73,27 @@ class ValidationSample:
             chosen = item_vectors[torch.as_tensor(self.candidates, device=item_vectors.device)]
             scores = torch.einsum("ud,ucd->uc", user_vectors, chosen)
             return (scores[:, 1:] >= scores[:, :1]).sum(1)
-        ranks = []
-        for start in range(0, len(user_vectors), _AT_A_TIME):
-            part = slice(start, start + _AT_A_TIME)
-            scores = user_vectors[part] @ item_vectors.T
-            scores[:, 0] = -torch.inf
-            for row, seen in zip(scores, self._seen[part], strict=True):
-                row[torch.as_tensor(seen, device=row.device)] = -torch.inf
-            own = scores.gather(1, torch.as_tensor(self.targets[part], device=scores.device)[:, None])
-            ranks.append((scores >= own).sum(1) - 1)
-        return torch.cat(ranks)
+        return torch.cat([self.ranks(user_vectors[block] @ item_vectors.T, block) for block in self.blocks()])
+
+    def blocks(self, at_a_time: int = _AT_A_TIME) -> list[slice]:
+        """The drawn users in parts, of whom scores of all items fit in memory."""
+        n = len(self.targets)
+        return [slice(start, min(start + at_a_time, n)) for start in range(0, n, at_a_time)]
+
+    def ranks(self, scores: Float[Tensor, "users rows"], block: slice) -> Int[Tensor, " users"]:
+        """How many other items that a user has not met are at least as good as the target, of a block's users.
+
+        Args:
+            scores: of every item number; what the users have met, and padding, is overwritten in place.
+            block: one of `blocks`, of a sample without drawn negatives.
+        """
+        starts = self._starts[block.start : block.stop + 1]
+        rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        met = torch.as_tensor(self._seen[starts[0] : starts[-1]], device=scores.device)
+        scores[:, 0] = -torch.inf
+        scores[torch.as_tensor(rows, device=scores.device), met] = -torch.inf
+        own = scores.gather(1, torch.as_tensor(self.targets[block], device=scores.device)[:, None])
+        return (scores >= own).sum(1) - 1
 
     def user_vectors(self, backbone: Backbone, batch_size: int = 256) -> Tensor:
         """`x_u` of every drawn user; those with histories of like length are read together, so that little is padding."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone, SequenceBackbone
-from allmrec.cf.fused import FusedBackbone, FusedConfig, fit_weights, rarity
+from allmrec.cf.fused import FusedBackbone, emphasis, rarity
+from allmrec.cf.fused_weights import FusedConfig, fit_weights
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.registry import backbone_kind
@@ -123,21 +125,26 @@ def _parts(run: Run) -> tuple[Backbone, SequenceBackbone]:
 
 def _train_towers(run: Run, stage: Stage, settings: FusedConfig) -> StageResult:
     split = everything(run)
-    chosen = fit_weights(_parts(run), split, settings, run.config.seed)
+    found = fit_weights(_parts(run), split, settings, run.config.seed)
     log = {
-        "weights": list(chosen.parts),
-        "rarity": chosen.rarity,
-        "ndcg@10 by share": chosen.by_share,
-        "ndcg@10 by rarity": chosen.by_rarity,
+        "weights": list(found.parts),
+        "chosen": asdict(found.chosen),
+        "ndcg@10 by share": found.by_share,
+        "tried": [asdict(one) for one in found.tried],
     }
-    rare = rarity(split.train_counts(), chosen.rarity)
-    return StageResult({"weights": torch.tensor(chosen.parts), "rarity": rare}, log)
+    counts = split.train_counts()
+    tensors = {
+        "weights": torch.tensor(found.parts),
+        "rarity": rarity(counts, found.chosen.rarity),
+        "emphasis": emphasis(counts, found.chosen.emphasis),
+    }
+    return StageResult(tensors, log)
 
 
 def _joined(parts: Sequence[Backbone], weights: Mapping[str, Tensor]) -> FusedBackbone:
     rows = max(part.n_items for part in parts) + 1
-    expected(weights, {"weights": ("float", (2,)), "rarity": ("float", (rows,))})
-    return FusedBackbone(parts, weights["weights"].tolist(), weights["rarity"])
+    expected(weights, {"weights": ("float", (2,)), "rarity": ("float", (rows,)), "emphasis": ("float", (rows,))})
+    return FusedBackbone(parts, weights["weights"].tolist(), weights["rarity"], weights["emphasis"])
 
 
 def _load_towers(run: Run, weights: Mapping[str, Tensor], settings: FusedConfig) -> Ranker:
