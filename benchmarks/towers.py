@@ -225,6 +225,9 @@ def table() -> None:
     groups: dict[str, list[Path]] = {}
     for path in sorted(FOLDER.glob("*-*.json")):
         cell = read_json(path)
+        if "chosen" not in cell:
+            print(f"{path.name}: left out, its weights were chosen in another way; train it --again")
+            continue
         groups.setdefault(f"{cell['data']} {cell['label']}".strip(), []).append(path)
     found = {}
     for name, paths in groups.items():

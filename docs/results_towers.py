@@ -25,9 +25,9 @@ among all items that the user has not met, and among 20 candidates. One thread o
 `python -m benchmarks.towers train DATA --seed SEED`, then `python -m benchmarks.towers table`; commits and settings are in
 [towers/](../benchmarks/results/towers). Figures are means over the seeds for each user, intervals over users; differences are paired with the
 CF model. Cold are users whose target is among the coldest 35 % of items. "Either right" is Hit@k of the union of the CF model's and the
-text tower's hits (EnsRec's Genie bound); its NDCG takes the better rank of the two. "Rare items raised" is both towers with λ log(1 +
-interactions) taken off as far as 8 % of their validation NDCG@10 goes (`--set systems.towers.for_rare_items=0.08`); by default nothing is
-given up.
+text tower's hits (EnsRec's Genie bound); its NDCG takes the better rank of the two. By default both towers
+raise rare items as far as 2 % of their validation NDCG@10 goes; "rare items raised" is the same with 8 % (`--set
+systems.towers.for_rare_items=0.08`).
 """
 
 
@@ -100,13 +100,13 @@ def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
     """What cold items gain, and what that costs, by the share of validation NDCG@10 given up."""
     if not found["rows"]:
         return []
-    rows: list[Sequence[str]] = [["given up on validation", "λ", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]]
+    rows: list[Sequence[str]] = [["given up on validation", "λ", "β", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]]
     for one in found["rows"]:
         times = ", ".join(f"{value:.2f}" for value in one["times_cf"])
         rows.append(
             [
                 f"{100 * one['share']:.0f} %",
-                ", ".join(f"{value:g}" for value in one["rarity"]),
+                *(", ".join(f"{value:g}" for value in one[name]) for name in ("rarity", "emphasis")),
                 *(f"{one[measure]:.4f}" for measure in ("NDCG@10", "Hit@10", "cold Hit@10")),
                 times,
             ]
@@ -114,7 +114,7 @@ def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
     seeds = ", ".join(map(str, found["seeds"]))
     head = (
         f"Both towers on {name} by what is given up for rare items (`systems.towers.for_rare_items`), test users, means over seeds {seeds}; "
-        "λ and cold Hit@10 over the CF model's are each seed's.\n"
+        "λ of rarity, β of emphasis, and cold Hit@10 over the CF model's are each seed's.\n"
     )
     return [head, table(rows)]
 
