@@ -100,7 +100,9 @@ def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
     """What cold items gain, and what that costs, by the share of validation NDCG@10 given up."""
     if not found["rows"]:
         return []
-    rows: list[Sequence[str]] = [["given up on validation", "λ", "β", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]]
+    rows: list[Sequence[str]] = [
+        ["given up on validation", "λ", "β", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]
+    ]
     for one in found["rows"]:
         times = ", ".join(f"{value:.2f}" for value in one["times_cf"])
         rows.append(
