@@ -209,15 +209,14 @@ def rows(cells: list[dict[str, Kept]]) -> dict[str, dict[str, dict[str, Figure]]
     return found
 
 
-def by_share(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """What cold items gain at each share given up: means over the seeds that kept it, and each seed's ratio to its CF model."""
-    kept_by = [cell for cell in cells if "by_share_given_up" in cell]
+def by_share(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What cold items gain at each share given up: means over the seeds, and each seed's ratio to its CF model."""
     found = []
-    for share in GIVEN_UP_TRIED if kept_by else ():
-        of = [next(one for one in cell["by_share_given_up"] if share in one["shares"]) for cell in kept_by]
+    for share in GIVEN_UP_TRIED:
+        of = [next(one for one in cell["by_share_given_up"] if share in one["shares"]) for cell in cells]
         found.append({"share": share, "rarity": [one["rarity"] for one in of], "emphasis": [one["emphasis"] for one in of], "times_cf": [one["times_cf"][0] for one in of]}
                      | {name: round(float(np.mean([one[name] for one in of])), 6) for name in ("NDCG@10", "Hit@10", "cold Hit@10")})  # fmt: skip
-    return {"seeds": [cell["seed"] for cell in kept_by], "rows": found}
+    return found
 
 
 def table() -> None:
@@ -225,9 +224,6 @@ def table() -> None:
     groups: dict[str, list[Path]] = {}
     for path in sorted(FOLDER.glob("*-*.json")):
         cell = read_json(path)
-        if "chosen" not in cell:
-            print(f"{path.name}: left out, its weights were chosen in another way; train it --again")
-            continue
         groups.setdefault(f"{cell['data']} {cell['label']}".strip(), []).append(path)
     found = {}
     for name, paths in groups.items():

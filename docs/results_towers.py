@@ -62,7 +62,7 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
                 less = of["rows"][key]["less"]
                 rows.append(["less the CF model", *(figure(less[measure], "+") for measure in MEASURES)])
         parts.append(table(rows))
-        parts += _by_share(name, of["by_share_given_up"], table)
+        parts += _by_share(name, seeds, of["by_share_given_up"], table)
     if rectools:
         parts.append(
             "**Beside RecTools.** Its SASRec by its own best loss, the softmax over the catalogue, and this project's CF model by the recipe "
@@ -96,14 +96,12 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
     return parts
 
 
-def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
+def _by_share(name: str, seeds: str, found: Sequence[Mapping[str, Any]], table: Any) -> list[str]:
     """What cold items gain, and what that costs, by the share of validation NDCG@10 given up."""
-    if not found["rows"]:
-        return []
     rows: list[Sequence[str]] = [
         ["given up on validation", "λ", "β", "NDCG@10", "Hit@10", "cold Hit@10", "times SASRec's"]
     ]
-    for one in found["rows"]:
+    for one in found:
         times = ", ".join(f"{value:.2f}" for value in one["times_cf"])
         rows.append(
             [
@@ -113,7 +111,6 @@ def _by_share(name: str, found: Mapping[str, Any], table: Any) -> list[str]:
                 times,
             ]
         )
-    seeds = ", ".join(map(str, found["seeds"]))
     head = (
         f"Both towers on {name} by what is given up for rare items (`systems.towers.for_rare_items`), test users, means over seeds {seeds}; "
         "λ of rarity, β of emphasis, and cold Hit@10 over the CF model's are each seed's.\n"

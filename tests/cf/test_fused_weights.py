@@ -11,7 +11,7 @@ from allmrec.cf.fused import FusedBackbone, emphasis, rarity
 from allmrec.cf.fused_weights import FusedConfig, Tried, _Scores, best_within, fit_weights
 from allmrec.cf.validation import ValidationSample
 from allmrec.data.batching import SequenceBatch
-from allmrec.data.coldness import cold_and_warm_items
+from allmrec.data.cold_items import cold_and_warm_items
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
 from allmrec.testing.worlds import taste_world

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.fused import centred, emphasis, rarity
-from allmrec.cf.validation import ValidationSample
+from allmrec.cf.validation import ValidationSample, gains
 from allmrec.core.config import Config
 from allmrec.core.progress import progress_bar
-from allmrec.data.coldness import cold_and_warm_items
+from allmrec.data.cold_items import cold_and_warm_items
 from allmrec.data.splitting import Split
 
 __all__ = ["FusedConfig", "FusedWeights", "Tried", "best_within", "fit_weights"]
@@ -193,11 +193,7 @@ class _Scores:
 
     def _of(self, ranks: Int[Tensor, " users"]) -> tuple[float, float]:
         rare = ranks[self._is_rare]
-        return float(_gains(ranks, 10).mean()), float(_gains(rare, _RARE_DEPTH).mean()) if len(rare) else 0.0
-
-
-def _gains(ranks: Int[Tensor, " users"], depth: int) -> Float[Tensor, " users"]:
-    return torch.where(ranks < depth, 1 / torch.log2(ranks.double() + 2), 0.0)
+        return float(gains(ranks, 10).mean()), float(gains(rare, _RARE_DEPTH).mean()) if len(rare) else 0.0
 
 
 def _middle_of_the_best(figures: dict[float, float]) -> float:

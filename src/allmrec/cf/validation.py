@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from allmrec.cf.backbone import Backbone
@@ -15,7 +15,7 @@ from allmrec.data.batching import SequenceBatch, left_pad
 from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split
 
-__all__ = ["ValidationSample"]
+__all__ = ["ValidationSample", "gains"]
 
 # Users whose scores of all items are in memory at a time.
 _AT_A_TIME = 256
@@ -63,9 +63,8 @@ class ValidationSample:
 
         NDCG@10 comes first: it moves with every rank, so it tells two checkpoints apart that hit equally often.
         """
-        rank = self._ranks(user_vectors, item_vectors).double()
-        gain = torch.where(rank < 10, 1 / torch.log2(rank + 2), 0.0)
-        return {"ndcg@10": float(gain.mean()), "hit@1": float((rank < 1).double().mean())}
+        rank = self._ranks(user_vectors, item_vectors)
+        return {"ndcg@10": float(gains(rank, 10).mean()), "hit@1": float((rank < 1).double().mean())}
 
     def _ranks(self, user_vectors: Tensor, item_vectors: Tensor) -> Int[Tensor, " users"]:
         """How many other items are at least as good as the target."""
@@ -103,3 +102,8 @@ class ValidationSample:
         found = torch.empty_like(vectors)
         found[torch.as_tensor(np.concatenate(groups), device=found.device)] = vectors
         return found
+
+
+def gains(ranks: Int[Tensor, " users"], depth: int) -> Float64[Tensor, " users"]:
+    """What a target at each rank, from 0, adds to NDCG@depth: 0 from `depth` on."""
+    return torch.where(ranks < depth, 1 / torch.log2(ranks.double() + 2), 0.0)

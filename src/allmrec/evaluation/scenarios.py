@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool
 
-from allmrec.data.coldness import cold_and_warm_items
+from allmrec.data.cold_items import cold_and_warm_items
 from allmrec.data.splitting import Split
 from allmrec.evaluation.protocol import EvaluationProtocol
 
