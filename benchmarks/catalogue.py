@@ -11,13 +11,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
+from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation import Report, render
-from allmrec.evaluation.intervals import Estimate
+from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
+from allmrec.evaluation.report import SystemResult
 from allmrec.library import Run
-from allmrec.systems.evaluating import evaluate_catalogue
+from allmrec.systems.evaluating import evaluate_catalogue, run_protocol
+from allmrec.systems.recommending import open_recommender, retrieve_by_towers
+from allmrec.systems.registry import system_kind
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, write_result
 
@@ -46,6 +51,35 @@ def rows(report: Report) -> list[dict[str, Any]]:
     return found
 
 
+def gains(ranks: np.ndarray) -> np.ndarray:
+    """NDCG@10 of each rank from 1; infinity for a miss."""
+    return np.where(ranks <= 10, 1 / np.log2(1.0 + np.minimum(ranks, 10.0)), 0.0)
+
+
+def random_order(run: Run, system: SystemResult) -> dict[str, Any]:
+    """What the items that are retrieved for a system's users would be worth in random order, and how much more it makes of them."""
+    protocol, retriever = run_protocol(run), "towers" if retrieve_by_towers(run) else "backbone"
+    items, asked = run.config.answer.retrieve.items, np.isin(protocol.users, system.user_array())
+    queries, targets = (
+        [q for q, of in zip(protocol.queries(run.split), asked, strict=True) if of],
+        protocol.targets[asked],
+    )
+    met = [np.setdiff1d(query.history, [target]) for query, target in zip(queries, targets, strict=True)]
+    found = open_recommender(run, retriever).recommender.top(queries, met, items)
+    among = np.array(
+        [target in ranking.items for ranking, target in zip(found, targets, strict=True)], dtype=np.float64
+    )
+    by_chance = among * gains(np.arange(1.0, items + 1)).mean()
+    own = dict(zip(system.users, gains(system.rank_array()), strict=True))
+    ordered = np.array([own[int(user)] for user in protocol.users[asked]])
+    return {
+        "system": system.name, "retriever": retriever, "items": items, "users": len(targets),
+        "share_with_target": triple(bootstrap_mean(among, numpy_generator(0, "share"))),
+        "ndcg@10_in_random_order": triple(bootstrap_mean(by_chance, numpy_generator(0, "random"))),
+        "ndcg@10_less_random": triple(paired_difference(ordered, by_chance, numpy_generator(0, "less"))),
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -69,7 +103,9 @@ def main() -> None:
         }
         for pair in report.pairs
     ]
-    found = {"items": run.dataset.n_items, "rows": rows(report), "pairs": pairs}
+    of_titles = [system for system in report.systems if system.key and system_kind(system.key).prompted]
+    chance = [random_order(run, system) for system in of_titles]
+    found = {"items": run.dataset.n_items, "rows": rows(report), "pairs": pairs, "random_order": chance}
     path = RESULTS / f"catalogue-{arguments.run.name}.json"
     write_result(path, about | found)
     print(f"Written: {path}")

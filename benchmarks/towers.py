@@ -3,8 +3,8 @@
     python -m benchmarks.towers train data/beauty --seed 0 --runs runs
     python -m benchmarks.towers table
 
-`train` makes the run RUNS/towers-NAME-SEED by a recipe as it ships (`--set` changes a field), trains the CF model, the text tower
-and their weights, ranks every test user's target among all items and among 20 candidates, and stores the ranks. `table` computes
+`train` makes the run RUNS/towers-NAME-LABEL-SEED by a recipe as it ships (`--set` changes a field), trains the CF model, the text tower
+and their weights, ranks every test user's target among all items and among 20 candidates, and stores the ranks, all cells of a set in one file. `table` computes
 figures of all seeds together: the mean over seeds for each user, then a bootstrap over users; differences are paired with the CF
 model. Cold are users whose target is among the coldest 35 % of items. "Either" is right where the CF model or the text tower is:
 what any fusion of the two could reach at the most (EnsRec's Genie bound).
@@ -24,7 +24,7 @@ from jaxtyping import Float64, Int32
 from allmrec.cf.backbone import Backbone
 from allmrec.cf.fused import FusedBackbone, emphasis, rarity
 from allmrec.cf.fused_weights import Tried, best_within
-from allmrec.cf.recommender import BackboneRecommender, query_batch
+from allmrec.cf.recommender import query_batch
 from allmrec.core.artifacts import read_json
 from allmrec.core.memory import peak_memory
 from allmrec.core.seeding import numpy_generator
@@ -33,7 +33,7 @@ from allmrec.data.splitting import Split
 from allmrec.evaluation import draw_protocol
 from allmrec.evaluation.intervals import bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import target_ranks
-from allmrec.evaluation.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept, read_ranks, write_ranks
+from allmrec.evaluation.rank_files import NOT_ASKED, Asked, Kept, as_ranks, kept
 from allmrec.evaluation.scenarios import scenario_masks
 from allmrec.library import Run
 from allmrec.ranking import Query
@@ -43,16 +43,13 @@ from allmrec.systems.registry import checked_settings, open_systems, system_kind
 from benchmarks.about import measured_by
 from benchmarks.figures import Figure, figure
 from benchmarks.full_catalogue import ranks
-from benchmarks.tables import RESULTS, write_result
-
-# Both towers with rare items raised as far as this share of their validation NDCG@10 goes.
-RARE, GIVEN_UP = "towers for rare items", 0.08
+from benchmarks.tables import RESULTS, add_cell, cells_of, read_table, table_ranks, write_result
 
 # Shares given up at which only means are kept: what cold items gain, and what it costs.
 GIVEN_UP_TRIED = (0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12)
 
 FOLDER = RESULTS / "towers"
-SYSTEMS = ("backbone", "text-tower", "towers", RARE)
+SYSTEMS = ("backbone", "text-tower", "towers")
 MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
 
 # A row beside the systems': 1 for users whose target is cold.
@@ -79,15 +76,15 @@ def catalogue_ranks(backbone: Backbone, split: Split, users: np.ndarray) -> Rank
 
 def train(arguments: argparse.Namespace) -> None:
     """One data set, one seed."""
-    cell = f"{arguments.data.name}{arguments.label}-{arguments.seed}"
-    earlier = read_json(FOLDER / f"{cell}.json") if (FOLDER / f"{cell}.json").is_file() else None
-    if earlier is not None and not arguments.again:
-        print(f"{cell}: there already")
+    cell, path = f"{arguments.label} seed {arguments.seed}".strip(), FOLDER / f"{arguments.data.name}.json"
+    if cell in cells_of(read_table(path)) and not arguments.again:
+        print(f"{arguments.data.name}, {cell}: there already")
         return
     about = measured_by("towers")
     recipe = checked_settings(load_recipe(arguments.recipe, {"seed": arguments.seed} | parse_changes(arguments.set)))
     data = InteractionDataset.load(arguments.data)
-    place = arguments.runs / f"towers-{cell}"
+    parts = ("towers", arguments.data.name, arguments.label, str(arguments.seed))
+    place = arguments.runs / "-".join(part for part in parts if part)
     run = Run.open(place) if place.is_dir() else Run.create(place, data, recipe, "cpu")
     precision = run.config.pretrain.model.model_dump()["objective"]["precision"]
     train_systems(run, [recipe.pretrain.backbone, "towers"], print)
@@ -118,20 +115,21 @@ def train(arguments: argparse.Namespace) -> None:
             both: FusedBackbone = ranker.backbone
             counts = split.train_counts()
             tried = [Tried(**one) for one in log["tried"]]
-            rank(RARE, BackboneRecommender(with_weights(both, counts, best_within(tried, GIVEN_UP)), RARE))
             curve = rarity_curve(both, counts, tried, split, users, ranks_of)
         of, stages = system_kind(name).job(run)
         record = stage_record(run.path, of.stage(stages[-1]))
         costs[key] = {
             field: record[field] for field in ("seconds", "steps", "best_step", "best_value") if field in record
         }
-    asked = Asked.of(protocol)
-    write_ranks(FOLDER / f"{cell}.npz", asked, ranks_of)
-    found_here = {"data": arguments.data.name, "label": arguments.label.strip("-"), "seed": arguments.seed, "recipe": arguments.recipe,
-                  "changes": arguments.set, "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision,
-                  "weights": log["weights"], "chosen": log["chosen"], "costs": costs, "by_share_given_up": curve}  # fmt: skip
-    write_result(FOLDER / f"{cell}.json", about | {"protocol": asked.named()} | found_here)
-    print(f"{cell}: written", flush=True)
+    found_here = {
+        "data": arguments.data.name, "label": arguments.label, "seed": arguments.seed, "recipe": arguments.recipe, "changes": arguments.set,
+        "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision, "weights": log["weights"],
+        "chosen": log["chosen"], "costs": costs, "by_share_given_up": curve,
+    }  # fmt: skip
+    # Who has a cold target is the same for all cells of a set.
+    ranks_kept = {key if key == COLD else f"{cell}/{key}": row for key, row in ranks_of.items()}
+    add_cell(path, cell, about | found_here, Asked.of(protocol), ranks_kept)
+    print(f"{arguments.data.name}, {cell}: written", flush=True)
 
 
 def with_weights(both: FusedBackbone, counts: np.ndarray, of: Tried) -> FusedBackbone:
@@ -219,23 +217,31 @@ def by_share(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def ranks_of_cell(stored: Mapping[str, Kept], cell: str) -> dict[str, Kept]:
+    """Ranks of one cell by system, and whose target is cold."""
+    start = f"{cell}/"
+    return {key.removeprefix(start): row for key, row in stored.items() if key.startswith(start) or key == COLD}
+
+
 def table() -> None:
     """All cells of a data set, and a label, as one entry of the table."""
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(FOLDER.glob("*-*.json")):
-        cell = read_json(path)
-        groups.setdefault(f"{cell['data']} {cell['label']}".strip(), []).append(path)
     found = {}
-    for name, paths in groups.items():
-        first = [read_json(path) for path in paths]
-        cells = [
-            read_ranks(path.with_suffix(".npz"), Asked(**one["protocol"]))
-            for path, one in zip(paths, first, strict=True)
-        ]
-        found[name] = {"seeds": [cell["seed"] for cell in first], "changes": [cell["changes"] for cell in first],
-                       "users": first[0]["users"], "items": first[0]["items"],
-                       "cold users": int((cells[0][COLD] == 1).sum()), "minutes": [round(sum(of["seconds"] for of in cell["costs"].values()) / 60, 1) for cell in first],
-                       "rows": rows(cells), "by_share_given_up": by_share(first)}  # fmt: skip
+    for path in sorted(FOLDER.glob("*.json")):
+        if path.stem == "table":
+            continue
+        stored = table_ranks(path, Asked(**read_table(path)["protocol"]))
+        by_label: dict[str, dict[str, dict[str, Any]]] = {}
+        for name, cell in sorted(cells_of(read_table(path)).items()):
+            by_label.setdefault(cell["label"], {})[name] = cell
+        for label, cells in by_label.items():
+            of = list(cells.values())
+            ranks_of = [ranks_of_cell(stored, name) for name in cells]
+            found[f"{path.stem} {label}".strip()] = {
+                "seeds": [cell["seed"] for cell in of], "changes": [cell["changes"] for cell in of],
+                "users": of[0]["users"], "items": of[0]["items"], "cold users": int((stored[COLD] == 1).sum()),
+                "minutes": [round(sum(part["seconds"] for part in cell["costs"].values()) / 60, 1) for cell in of],
+                "rows": rows(ranks_of), "by_share_given_up": by_share(of),
+            }  # fmt: skip
     write_result(FOLDER / "table.json", found)
 
 
@@ -247,7 +253,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", default="cpu")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--label", default="", help="Distinguishes cells with other settings, e.g. -bce.")
+    parser.add_argument("--label", default="", help="Distinguishes cells with other settings, e.g. bce.")
     parser.add_argument("--again", action="store_true", help="Rank anew by the run that is there.")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 ROWS = {
     "backbone": "CF model (SASRec)",
     "text-tower": "text tower",
     "towers": "both towers",
-    "towers for rare items": "both, rare items raised",
     "either": "either right (bound)",
 }
 MEASURES = ("NDCG@10", "Hit@10", "cold Hit@10", "Hit@1 of 20", "cold Hit@1 of 20")
@@ -26,8 +23,7 @@ among all items that the user has not met, and among 20 candidates. One thread o
 [towers/](../benchmarks/results/towers). Figures are means over the seeds for each user, intervals over users; differences are paired with the
 CF model. Cold are users whose target is among the coldest 35 % of items. "Either right" is Hit@k of the union of the CF model's and the
 text tower's hits (EnsRec's Genie bound); its NDCG takes the better rank of the two. By default both towers
-raise rare items as far as 2 % of their validation NDCG@10 goes; "rare items raised" is the same with 8 % (`--set
-systems.towers.for_rare_items=0.08`).
+raise rare items as far as 2 % of their validation NDCG@10 goes (`systems.towers.for_rare_items`).
 """
 
 
@@ -58,7 +54,7 @@ def section(found: Mapping[str, Any], rectools: Mapping[str, Any] | None, table:
         rows: list[Sequence[str]] = [["", *MEASURES]]
         for key, label in ROWS.items():
             rows.append([label, *(figure(of["rows"][key]["figures"][measure]) for measure in MEASURES)])
-            if key in ("towers", "towers for rare items"):
+            if key == "towers":
                 less = of["rows"][key]["less"]
                 rows.append(["less the CF model", *(figure(less[measure], "+") for measure in MEASURES)])
         parts.append(table(rows))
@@ -169,20 +165,23 @@ def on_top(found: Mapping[str, Any], title: str, name: str, table: Any, figure: 
 
 
 WHY_NOT = """\
-So A-LLMRec does not order what is retrieved, and this is why: the retriever's 20 hold the target for {share:.3f} of all users, and in random order they
-would have an NDCG@10 of {random:.3f}; A-LLMRec's is no better than that. Stage 2 has learned to tell a target from random items, which differ from it
-in all that the CF model knows; among the nearest 20 they do not, and the copying of a frozen language model of this size does not
-compare that finely (above: it chooses another item for a fifth of users even where SASRec is sure). Over a catalogue `--system towers` answers better.
+So {system} {orders}: the {items} items that the retriever gives hold the target for {share} of these {users:,} users, and in random order they would have an NDCG@10
+of {random}; {system}'s is {less} more. Stage 2 has learned to tell a target from random items, which differ from it in all that the CF
+model knows; among the nearest {items} they do not, and the copying of a frozen language model of this size does not compare that finely (above:
+it chooses another item for a fifth of users even where SASRec is sure). Over a catalogue `--system towers` answers better.
 """
 
 
-def why_not(ranks: np.ndarray, items: int = 20) -> str:
-    """What the first items of a retriever are worth in random order.
+def why_not(found: Mapping[str, Any], figure: Any) -> str:
+    """What the retrieved items are worth in random order, beside what A-LLMRec makes of them; where it is below its retriever.
 
     Args:
-        ranks: of each user's target by the retriever, from 1.
-        items: how many are retrieved.
+        found: a row of `random_order` in `catalogue-NAME.json`.
+        figure: as above.
     """
-    share = float(np.mean(ranks <= items))
-    gains = [1 / np.log2(place + 2) if place < 10 else 0.0 for place in range(items)]
-    return WHY_NOT.format(share=share, random=share * float(np.mean(gains)))
+    less = found["ndcg@10_less_random"]
+    orders = "orders them no better than chance" if less[1] <= 0 else "orders them little better than chance"
+    return WHY_NOT.format(
+        system=found["system"], orders=orders, items=found["items"], share=figure(found["share_with_target"]),
+        users=found["users"], random=figure(found["ndcg@10_in_random_order"]), less=figure(less, "+"),
+    )  # fmt: skip
