@@ -156,8 +156,8 @@ def in_batch_contrast(
         temperature: divides cosines.
     """
     own = torch.arange(len(users), device=users.device)
-    twins = same & ~torch.eye(len(users), dtype=torch.bool, device=users.device)
-    scores = (users @ items.T / temperature).masked_fill(twins, -torch.inf)
+    same_item = same & ~torch.eye(len(users), dtype=torch.bool, device=users.device)
+    scores = (users @ items.T / temperature).masked_fill(same_item, -torch.inf)
     return F.cross_entropy(scores, own)
 
 

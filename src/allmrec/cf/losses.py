@@ -65,8 +65,8 @@ def bpr_max(positive: Positive, negatives: Negatives, regularisation: float = 1.
         regularisation: λ.
     """
     log_weights = F.log_softmax(negatives, dim=-1)
-    log_wins = F.logsigmoid(positive.unsqueeze(-1) - negatives)
-    won = torch.logsumexp(log_weights + log_wins, dim=-1)
+    log_above = F.logsigmoid(positive.unsqueeze(-1) - negatives)
+    won = torch.logsumexp(log_weights + log_above, dim=-1)
     return (-won + regularisation * (log_weights.exp() * negatives.square()).sum(-1)).mean()
 
 
