@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import shutil
 import signal
@@ -9,12 +11,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from kills import TRAINED, World, start
 from together import EQUAL, all_weights, assert_same, assert_same_logs, changes, world_without_dropout
+from torch import Tensor
 
 from allmrec.core.artifacts import read_tensors
+from allmrec.core.distributed import processes
+from allmrec.llm.transformers_lm import load_language_model
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +134,82 @@ def test_the_launchers_start_it(launcher: str, world: World, alone: Path, tmp_pa
     assert done.stdout.count("pretrain: done") == 1
     mine, theirs = (read_tensors(run / "pretrain" / "weights.safetensors") for run in (tmp_path / "run", alone))
     assert_same(mine, theirs)
+
+
+@pytest.mark.parametrize("form", ["paper", "copy"])
+def test_processes_share_the_language_models_layers(form: str, world: World, tmp_path: Path) -> None:
+    """Each holds half of them, and stage 2 comes to the weights of one process that holds all, the uneven last batch included."""
+    forms = ["--set", f"tune.prompt.template.form={form}"]
+    run = tmp_path / "alone"
+    process = start(command(world, run, *forms), tmp_path / "alone.txt")
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "alone.txt").read_text()
+    together(world, tmp_path / "run", 2, *forms, "--share-llm")
+    assert_same(all_weights(tmp_path / "run"), all_weights(run))
+    assert_same_logs(tmp_path / "run", run, "tune")
+
+
+def test_a_lost_process_with_a_part_of_the_language_model_is_named(world: World, alone: Path, tmp_path: Path) -> None:
+    """The other one waits for it inside of a layer."""
+    run = tmp_path / "run"
+    outputs = [tmp_path / "0.txt", tmp_path / "1.txt"]
+    asked = command(world, run, "--save-every", "0", "--share-llm")
+    started = [start(asked, out, env) for out, env in zip(outputs, places(2), strict=True)]
+    while not list((run / ".resume").glob("tune-*.safetensors")):
+        assert all(process.exitcode is None for process in started), [output.read_text() for output in outputs]
+        started[0].join(0.005)
+    started[1].kill()
+    for process in started:
+        process.join()
+    assert started[0].exitcode == 1
+    assert "has lost another of them" in outputs[0].read_text()
+    assert "Traceback" not in outputs[0].read_text()
+    together(world, run, 2, "--share-llm")
+    assert_same(all_weights(run), all_weights(alone))
+
+
+def _reads(index: int, place: str, found: Any) -> None:
+    """Read and go backwards before and after layers are shared; what a process holds of the layers, and by how much it is off."""
+    os.environ.update(places(2)[0] | {"RANK": str(index), "LOCAL_RANK": str(index), "MASTER_PORT": place})
+    torch.set_num_threads(1)
+    assert processes("cpu").count == 2
+    lm = load_language_model("smollm2-135m-instruct", "cpu", "float32", on_cpu=True)
+    embeddings = lm.embed(torch.tensor([[1, 2, 3, 4, 5][: 3 + index]])).requires_grad_()
+    positions = torch.arange(embeddings.shape[1])[None]
+
+    def once() -> list[Tensor]:
+        state = lm.hidden(embeddings, None, positions)
+        (gradient,) = torch.autograd.grad(state.square().sum(), embeddings)
+        return [state.detach(), lm.logits(state[0]).detach(), gradient]
+
+    layers = lm.frozen.module.model.layers
+    before, whole = once(), sum(p.numel() for p in layers.parameters())
+    lm.share_layers("cpu")
+    with torch.inference_mode():
+        lm.hidden(embeddings, None, positions)
+    after, mine = once(), sum(p.to_local().numel() for p in layers.parameters())
+    found[index] = (mine / whole, max(float((a - b).abs().max()) for a, b in zip(after, before, strict=True)))
+
+
+def test_each_process_holds_its_part_and_reads_as_the_whole() -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        found = manager.dict()
+        port = places(2)[0]["MASTER_PORT"]
+        started = [context.Process(target=_reads, args=(index, port, found)) for index in range(2)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join()
+        assert [process.exitcode for process in started] == [0, 0]
+        shares, off = zip(*found.values(), strict=True)
+    assert shares == pytest.approx([0.5, 0.5], abs=0.01)
+    assert off == (0.0, 0.0)
+
+
+def test_one_process_has_nobody_to_share_with(world: World, tmp_path: Path) -> None:
+    process = start(command(world, tmp_path / "run", "--share-llm"), tmp_path / "output.txt")
+    process.join()
+    assert process.exitcode == 1
+    assert "this is one alone" in (tmp_path / "output.txt").read_text()
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,13 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         ] = None,
         device: DeviceOption = "auto",
         save_every: SaveEveryOption = 60.0,
+        share_llm: Annotated[
+            bool,
+            typer.Option(
+                "--share-llm",
+                help="Each of several processes holds a part of the language model's layers: for one that does not fit one GPU.",
+            ),
+        ] = False,
     ) -> None:
         if system and verb != "train":
             raise ConfigError(f"--system goes with `allmrec train`; {verb} is a stage of A-LLMRec itself.")
@@ -79,6 +87,11 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         changes |= _words(words) | parse_changes(change or [])
         here = processes(chosen_device(device))
         place = here.device(chosen_device(device))
+        if share_llm and here.count < 2:
+            raise ConfigError(
+                "--share-llm shares the language model out among several processes, and this is one alone. Start several with torchrun "
+                "(docs/training.md), or leave it out."
+            )
         if here.is_main:
             recover(source)  # `prepare` may have been killed while it put new data in the place of old
         here.wait()
@@ -104,6 +117,8 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             run = Run.draft(output, data, config, place, save_every)
             if earlier is not None:
                 run = continued(run, earlier, continuing_stages(earlier))
+        if share_llm:
+            run = replace(run, share_llm=True)
         jobs: list[Job] = [(run, stages_until(run.config, until))]
         if system:
             check_trainable(run, system)

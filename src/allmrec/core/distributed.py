@@ -121,12 +121,26 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            reason = _reason(error)
-            raise ProcessLostError(
-                f"Process {self.index} of {self.count} (from 0) has lost another of them: it ended, its host went down, or the network is "
-                f"cut. Training cannot go on without it, and stopped. What the main process saved is kept. See what the others "
-                f"printed, then start the same command again on every host: it goes on from there. ({reason})"
-            ) from error
+            raise self._lost(error) from error
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """For what may wait for the others somewhere inside: that one is gone is said in words, other errors go on as they are."""
+        try:
+            yield
+        except RuntimeError as error:
+            # What gloo raises has no class of its own.
+            of_others = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+            if self.count == 1 or not of_others:
+                raise
+            raise self._lost(error) from error
+
+    def _lost(self, error: RuntimeError) -> ProcessLostError:
+        return ProcessLostError(
+            f"Process {self.index} of {self.count} (from 0) has lost another of them: it ended, its host went down, or the network is "
+            f"cut. Training cannot go on without it, and stopped. What the main process saved is kept. See what the others "
+            f"printed, then start the same command again on every host: it goes on from there. ({_reason(error)})"
+        )
 
 
 def processes(device: torch.device | str = "cpu") -> Processes:

@@ -150,7 +150,7 @@ def fit(
         nonlocal best
         check_weights(parameters, at.first_weight or 0.0, config.learning_rate, log.steps)
         module.eval()
-        with torch.no_grad(), seeded_torch(seed, "validate", log.steps):
+        with torch.no_grad(), seeded_torch(seed, "validate", log.steps), here.within():
             figures = here.from_main(dict(task.validate()))
         module.train()
         with interrupts_postponed():
@@ -268,7 +268,7 @@ def _gradients(
         part, shares, stream = _part(task, batch, here)
         terms: Mapping[str, Tensor] = {}
         if shares is None or any(shares.values()):
-            with seeded_torch(seed, "step", step, number, *stream):
+            with seeded_torch(seed, "step", step, number, *stream), here.within():
                 terms = task.losses(part)
                 if here.count > 1:
                     terms = {

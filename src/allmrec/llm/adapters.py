@@ -83,6 +83,10 @@ class LoRAAdapters(nn.Module):
         super().__init__()
         if importlib.util.find_spec("peft") is None:
             raise MissingExtraError("peft", "lora", "Adapting a language model")
+        if lm.is_shared:
+            raise ConfigError(
+                f"{lm.name} is shared by several processes, and cannot be adapted so. Train without --share-llm."
+            )
         with seeded_torch(seed, "lora", "initialisation"):
             # In a tuple so that torch does not take the frozen layers for children.
             self._places = tuple(_places(lm.frozen.module, lm.name, config))

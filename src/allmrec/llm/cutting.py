@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from allmrec.core.errors import ConfigError
 
-__all__ = ["first_layers", "last_states", "shallow"]
+__all__ = ["first_layers", "last_states", "layers_of", "shallow"]
 
 
 def first_layers(body: nn.Module, depth: int, layers: int, name: str) -> nn.Module:
@@ -34,6 +34,11 @@ def first_layers(body: nn.Module, depth: int, layers: int, name: str) -> nn.Modu
         parent = child
     parent._modules[last] = nn.ModuleList(list(parent.get_submodule(last).children())[:layers])
     return twin
+
+
+def layers_of(body: nn.Module, depth: int, name: str) -> nn.ModuleList:
+    """A body's layers, in their order; arguments and errors as those of `first_layers`."""
+    return cast(nn.ModuleList, body.get_submodule(_path(body, depth, name)))
 
 
 def last_states(body: nn.Module, depth: int, layers: int, name: str, read: Callable[[], Any]) -> Tensor:

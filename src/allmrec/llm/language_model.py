@@ -74,6 +74,11 @@ class LanguageModel(Protocol):
         ...
 
     @property
+    def is_shared(self) -> bool:
+        """Whether several processes hold a part of its layers each, and must call it equally often."""
+        ...
+
+    @property
     def max_tokens(self) -> int:
         """The longest input that it has positions for."""
         ...

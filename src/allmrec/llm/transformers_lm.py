@@ -15,6 +15,7 @@ from allmrec.core.devices import chosen_device
 from allmrec.core.errors import ConfigError
 from allmrec.core.frozen import Frozen
 from allmrec.core.words import Words
+from allmrec.llm.cutting import layers_of
 from allmrec.llm.decoding import CachedDecoding, RereadDecoding
 from allmrec.llm.language_model import Decoding, KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
@@ -62,6 +63,7 @@ class TransformersLM:
         self._factor = self._reader.embedding_factor()
         self._scale = self._factor * float(weight.detach().float().square().mean().sqrt())
         self._words = Words(tokenizer, in_pieces=True)
+        self._is_shared = False
 
     @property
     def name(self) -> str:
@@ -100,6 +102,44 @@ class TransformersLM:
     def device(self) -> torch.device:
         device: torch.device = self._model.module.get_input_embeddings().weight.device
         return device
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its layers' weights lie in parts on several processes, which must then call it equally often."""
+        return self._is_shared
+
+    def share_layers(self, device: str | torch.device) -> None:
+        """Keep a part of each layer's weights here, and the other parts in the other processes (FSDP: Zhao et al., VLDB 2023).
+
+        A layer is put together when it is called, forwards or backwards, and taken apart again. Embeddings and head stay whole.
+        From here on every process must call the model equally often.
+
+        Args:
+            device: where the processes compute; what is not shared goes there whole.
+
+        Raises:
+            ConfigError: its weights are quantised, or it keeps its layers in no list.
+        """
+        from torch.distributed.device_mesh import (
+            init_device_mesh,
+        )  # slow to import, and only several processes need them
+        from torch.distributed.fsdp import fully_shard
+
+        model, device = self._model.module, torch.device(device)
+        if getattr(model, "is_quantized", False):
+            raise ConfigError(
+                f"The weights of {self._name} are quantised, and cannot be shared out. Set llm.precision=bfloat16, or train without "
+                "--share-llm."
+            )
+        mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+        for layer in layers_of(self._reader.body, self._depth, self._name):
+            fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        model.to(device)
+        self._is_shared = True
+        # The room for whole layers is made at the first call, and what is made in inference mode takes no gradient later.
+        with torch.inference_mode(False), torch.no_grad():
+            ids = torch.tensor([[self._eos]], device=self.device)
+            self.hidden(self.embed(ids), None, torch.zeros_like(ids))
 
     @property
     def embedding_scale(self) -> float:
@@ -283,6 +323,8 @@ def load_language_model(
     device: str | torch.device = "auto",
     precision: Precision = "auto",
     trust_remote_code: bool = False,
+    *,
+    on_cpu: bool = False,
 ) -> TransformersLM:
     """Load a causal language model by name or folder; GGUF folders and packaged models included.
 
@@ -291,6 +333,7 @@ def load_language_model(
         device: where to put it; auto: the GPU where there is one.
         precision: how its weights are held; auto: bfloat16 on a GPU and on a CPU that is faster at it, else float32.
         trust_remote_code: whether Python files that come with it may run; they can do all that the user can.
+        on_cpu: leave it in the CPU's memory, in the precision that it has on `device`, for `share_layers` to put there in parts.
 
     Raises:
         ModelNotFoundError: it is neither on this machine nor reachable; or damaged, without some of its weights, an
@@ -306,7 +349,7 @@ def load_language_model(
     arguments = loading_arguments(precision, device)
     model, tokenizer = read_language_model(where, str(name), arguments, trust_remote_code)
     keep_weights(model)
-    if "quantization_config" not in arguments:
+    if "quantization_config" not in arguments and not on_cpu:
         model.to(device)
     model.eval()
     check_causal(model, where, str(name))

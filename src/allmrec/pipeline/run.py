@@ -88,6 +88,7 @@ class Run:
         config: its configuration.
         device: where to train and rank; see `chosen_device`.
         save_every: seconds between two writes of an unfinished stage's resume state.
+        share_llm: whether processes that train together hold a part of the language model's layers each, not all of them.
         trained_on: hash of the data that it is trained on, where `dataset` is only the catalogue of it.
         published: of a saved recommender: what `run.json` says of it.
         system, base: of a variant: its name, and the run that it is a variant of.
@@ -103,6 +104,7 @@ class Run:
     device: str = "auto"
     save_every: float = 60.0
     _: KW_ONLY
+    share_llm: bool = False
     trained_on: str | None = None
     published: Mapping[str, Any] | None = None
     system: str = ""

@@ -76,8 +76,13 @@ class _StageTwoTask:
             terms["select"] = config.select_weight * found.select
         return terms
 
-    def shares(self, batch: StageTwoBatch, count: int) -> list[tuple[StageTwoBatch, dict[str, float]]]:
-        """The batch's queries for `count` processes: `title` is a mean over the targets' tokens, `select` over queries."""
+    def shares(self, batch: StageTwoBatch, count: int) -> list[tuple[StageTwoBatch, dict[str, float]]] | None:
+        """The batch's queries for `count` processes: `title` is a mean over the targets' tokens, `select` over queries.
+
+        None where processes that share the language model would come away empty: all must call it equally often.
+        """
+        if self._ranker.lm.is_shared and len(batch.queries) < count:
+            return None
         shared = []
         for part, of_tokens, of_queries in self._samples.parts(batch, count):
             shares = {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from allmrec.core.distributed import processes
 from allmrec.core.errors import ArtifactError, ModelNotFoundError
 from allmrec.core.packaged import find_packaged, packaged_path
 from allmrec.llm.fingerprint import fingerprint
@@ -141,9 +142,14 @@ def try_encoder(run: Run, config: EncoderConfig | None = None) -> None:
 
 def _load_language_model(run: Run) -> TransformersLM:
     llm = run.config.llm
-    lm = load_language_model(llm.name, run.device, llm.precision, _trusted(run, llm.trust_remote_code))
+    share = run.share_llm and processes(run.device).count > 1
+    trusted = _trusted(run, llm.trust_remote_code)
+    lm = load_language_model(llm.name, run.device, llm.precision, trusted, on_cpu=share)
     name = language_model_input(run.config)["llm"]
+    # Of whole weights: once they are shared, no process has them.
     _compare(run, "llm", "language model", name, fingerprint(lm.frozen.module))
+    if share:
+        lm.share_layers(run.device)
     return lm
 
 
