@@ -141,6 +141,7 @@ def train(
     backbone: str | None = None,
     changes: Mapping[str, Any] | None = None,
     device: str = "auto",
+    share_llm: bool = False,
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
     start: core.Run | Path | str | None = None,
@@ -154,6 +155,7 @@ def train(
         llm, encoder, backbone: names in place of the recipe's.
         changes: single fields of the recipe, e.g. `{"tune.training.epochs": 3}`.
         device: where to train and rank: cpu, cuda, cuda:1, mps; auto: the GPU where there is one.
+        share_llm: each of several processes that train together holds a part of the language model's layers.
         progress: whether to show bars; None: unless the environment has ALLMREC_PROGRESS=0. What is done is logged by
             the logger `allmrec` in any case.
         callbacks: called while stages are trained; see `Callback`. They are no part of a stage's key: a stage that one of them
@@ -165,7 +167,7 @@ def train(
         The run; `run.recommender()` recommends.
 
     Raises:
-        ConfigError: an unknown recipe, field or backbone, or `output` holds something else.
+        ConfigError: an unknown recipe, field or backbone, `output` holds something else, or `share_llm` without other processes.
         ModelNotFoundError: a language model or encoder that is not to be had.
     """
     named = {"llm.name": llm, "encoder.name": encoder, "pretrain.backbone": backbone}
@@ -181,6 +183,8 @@ def train(
     run = Run.draft(Path(output), dataset, checked_settings(config), place)
     if earlier is not None:
         run = continued(run, earlier, continuing_stages(earlier))
+    if share_llm:
+        run = run.sharing_llm()
     with progress_shown(progress):
         everything_of(run)
         run.keep()

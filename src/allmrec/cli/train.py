@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,11 +86,6 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
         changes |= _words(words) | parse_changes(change or [])
         here = processes(chosen_device(device))
         place = here.device(chosen_device(device))
-        if share_llm and here.count < 2:
-            raise ConfigError(
-                "--share-llm shares the language model out among several processes, and this is one alone. Start several with torchrun "
-                "(docs/training.md), or leave it out."
-            )
         if here.is_main:
             recover(source)  # `prepare` may have been killed while it put new data in the place of old
         here.wait()
@@ -118,7 +112,7 @@ def _command(verb: str, until: str):  # type: ignore[no-untyped-def]  # typer re
             if earlier is not None:
                 run = continued(run, earlier, continuing_stages(earlier))
         if share_llm:
-            run = replace(run, share_llm=True)
+            run = run.sharing_llm()
         jobs: list[Job] = [(run, stages_until(run.config, until))]
         if system:
             check_trainable(run, system)

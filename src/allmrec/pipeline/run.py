@@ -15,6 +15,7 @@ from torch import Tensor
 
 from allmrec.core.config import parse_config
 from allmrec.core.devices import chosen_device
+from allmrec.core.distributed import processes
 from allmrec.core.errors import ConfigError
 from allmrec.core.places import with_whole_places
 from allmrec.core.resume import Checkpoint
@@ -217,6 +218,19 @@ class Run:
     def with_config(self, config: RunConfig) -> Self:
         """The same folder with another configuration."""
         return replace(self, config=config)
+
+    def sharing_llm(self) -> Self:
+        """The same run, of whose language model each of the processes that train together holds a part.
+
+        Raises:
+            ConfigError: this process is alone.
+        """
+        if processes(self.device).count < 2:
+            raise ConfigError(
+                "--share-llm shares the language model out among several processes, and this is one alone. Start several with torchrun "
+                "(docs/training.md), or leave it out."
+            )
+        return replace(self, share_llm=True)
 
     def variant(self, name: str, config: RunConfig) -> Self:
         """The same run with another configuration, what differs kept under the variant's name."""
