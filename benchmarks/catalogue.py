@@ -32,12 +32,25 @@ def triple(estimate: Estimate) -> list[float]:
     return [round(float(number), 5) for number in (estimate.value, estimate.low, estimate.high)]
 
 
+def lost(system: SystemResult) -> dict[int, float]:
+    """What shuffling costs each user: NDCG@10 of the shuffled history less that of the one in order."""
+    assert system.order is not None
+    shuffled = np.array([np.inf if rank is None else rank for rank in system.order.ranks], dtype=np.float64)
+    return dict(zip(system.users, gains(shuffled) - gains(system.rank_array()), strict=True))
+
+
 def rows(report: Report) -> list[dict[str, Any]]:
     """Each system's figures, its differences to the CF model's, and those of shuffled histories."""
     found = []
     for system in report.systems:
         less = {one.metric: triple(one.estimate) for one in report.differences if one.system == system.name}
         order = system.order.differences if system.order else {}
+        reference, more = report.by_name.get(report.reference), None
+        if system.order and reference and reference.order and reference is not system:
+            own, of_reference = lost(system), lost(reference)
+            both = [user for user in system.users if user in of_reference]
+            pair = [np.array([of[user] for user in both]) for of in (own, of_reference)]
+            more = triple(paired_difference(*pair, numpy_generator(0, "order")))
         found.append(
             {
                 "system": system.name,
@@ -45,6 +58,7 @@ def rows(report: Report) -> list[dict[str, Any]]:
                 "metrics": {metric: triple(estimate) for metric, estimate in system.metrics.items()},
                 "less": less,
                 "shuffled_less": {metric: triple(estimate) for metric, estimate in order.items()},
+                "shuffled_less_than_reference": more,
                 "note": system.note,
             }
         )

@@ -118,7 +118,7 @@ ON_TOP = """\
 ### {title}
 
 {name}, over all {items:,} items, and the same users asked again with every history shuffled (the test
-of order of LLM-SRec's paper): the last column is shuffled less in order, paired. A-LLMRec orders the 20 items that
+of order of LLM-SRec's paper): the column before the last is shuffled less in order, paired, the last one that less the CF model's (below 0: more is lost). A-LLMRec orders the 20 items that
 are retrieved for it. {device}, {date}, commit {commit}: `{command}`.
 """
 
@@ -141,7 +141,7 @@ def on_top(found: Mapping[str, Any], title: str, name: str, table: Any, figure: 
     }
     parts = [ON_TOP.format(**about, commit=found["commit"][:7], command=found["command"])]
     rows: list[Sequence[str]] = [
-        ["system", "users", "NDCG@10", "Hit@10", "NDCG@10 less SASRec", "NDCG@10 shuffled less"]
+        ["system", "users", "NDCG@10", "Hit@10", "NDCG@10 less SASRec", "shuffled less in order", "less SASRec's"]
     ]
     for of in found["rows"]:
         less, shuffled = of["less"].get("NDCG@10"), of["shuffled_less"].get("NDCG@10")
@@ -153,6 +153,7 @@ def on_top(found: Mapping[str, Any], title: str, name: str, table: Any, figure: 
                 figure(of["metrics"]["Hit@10"]),
                 figure(less, "+") if less else "",
                 figure(shuffled, "+") if shuffled else "",
+                figure(more, "+") if (more := of.get("shuffled_less_than_reference")) else "",
             ]
         )
     parts.append(table(rows))
