@@ -18,6 +18,7 @@ from rich.console import Console
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation import Report, render
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
+from allmrec.evaluation.order import OrderTest
 from allmrec.evaluation.report import SystemResult
 from allmrec.library import Run
 from allmrec.systems.evaluating import evaluate_catalogue, run_protocol
@@ -32,10 +33,9 @@ def triple(estimate: Estimate) -> list[float]:
     return [round(float(number), 5) for number in (estimate.value, estimate.low, estimate.high)]
 
 
-def lost(system: SystemResult) -> dict[int, float]:
+def lost(system: SystemResult, order: OrderTest) -> dict[int, float]:
     """What shuffling costs each user: NDCG@10 of the shuffled history less that of the one in order."""
-    assert system.order is not None
-    shuffled = np.array([np.inf if rank is None else rank for rank in system.order.ranks], dtype=np.float64)
+    shuffled = np.array([np.inf if rank is None else rank for rank in order.ranks], dtype=np.float64)
     return dict(zip(system.users, gains(shuffled) - gains(system.rank_array()), strict=True))
 
 
@@ -47,10 +47,10 @@ def rows(report: Report) -> list[dict[str, Any]]:
         order = system.order.differences if system.order else {}
         reference, more = report.by_name.get(report.reference), None
         if system.order and reference and reference.order and reference is not system:
-            own, of_reference = lost(system), lost(reference)
+            own, of_reference = lost(system, system.order), lost(reference, reference.order)
             both = [user for user in system.users if user in of_reference]
-            pair = [np.array([of[user] for user in both]) for of in (own, of_reference)]
-            more = triple(paired_difference(*pair, numpy_generator(0, "order")))
+            mine, theirs = (np.array([of[user] for user in both]) for of in (own, of_reference))
+            more = triple(paired_difference(mine, theirs, numpy_generator(0, "order")))
         found.append(
             {
                 "system": system.name,
