@@ -126,8 +126,7 @@ def train(arguments: argparse.Namespace) -> None:
         "users": len(users), "items": data.n_items, "peak_memory": peak_memory(), "precision": precision, "weights": log["weights"],
         "chosen": log["chosen"], "costs": costs, "by_share_given_up": curve,
     }  # fmt: skip
-    # Who has a cold target is the same for all cells of a set.
-    ranks_kept = {key if key == COLD else f"{cell}/{key}": row for key, row in ranks_of.items()}
+    ranks_kept = {f"{cell}/{key}": row for key, row in ranks_of.items()}
     add_cell(path, cell, about | found_here, Asked.of(protocol), ranks_kept)
     print(f"{arguments.data.name}, {cell}: written", flush=True)
 
@@ -220,7 +219,7 @@ def by_share(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def ranks_of_cell(stored: Mapping[str, Kept], cell: str) -> dict[str, Kept]:
     """Ranks of one cell by system, and whose target is cold."""
     start = f"{cell}/"
-    return {key.removeprefix(start): row for key, row in stored.items() if key.startswith(start) or key == COLD}
+    return {key.removeprefix(start): row for key, row in stored.items() if key.startswith(start)}
 
 
 def table() -> None:
@@ -238,7 +237,7 @@ def table() -> None:
             ranks_of = [ranks_of_cell(stored, name) for name in cells]
             found[f"{path.stem} {label}".strip()] = {
                 "seeds": [cell["seed"] for cell in of], "changes": [cell["changes"] for cell in of],
-                "users": of[0]["users"], "items": of[0]["items"], "cold users": int((stored[COLD] == 1).sum()),
+                "users": of[0]["users"], "items": of[0]["items"], "cold users": int((ranks_of[0][COLD] == 1).sum()),
                 "minutes": [round(sum(part["seconds"] for part in cell["costs"].values()) / 60, 1) for cell in of],
                 "rows": rows(ranks_of), "by_share_given_up": by_share(of),
             }  # fmt: skip
