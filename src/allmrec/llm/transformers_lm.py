@@ -120,9 +120,8 @@ class TransformersLM:
         Raises:
             ConfigError: its weights are quantised, or it keeps its layers in no list.
         """
-        from torch.distributed.device_mesh import (
-            init_device_mesh,
-        )  # slow to import, and only several processes need them
+        # Slow to import, and only several processes need them.
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
         model, device = self._model.module, torch.device(device)
