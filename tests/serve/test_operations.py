@@ -26,7 +26,7 @@ from allmrec.library import Run
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
-from tests.serve.conftest import Process, Served, train_tiny
+from tests.serve.conftest import Process, Served, free_port, train_tiny
 
 
 @pytest.fixture(scope="session")
@@ -278,9 +278,7 @@ def test_logs_name_no_user(server: Served, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_command_serves_drains_and_ends(run: Run, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     database = f"sqlite:///{tmp_path}/state.sqlite3"
     server = Process(

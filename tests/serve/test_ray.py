@@ -36,7 +36,7 @@ from allmrec.serve.loading import version_of
 from allmrec.serve.metrics import Metrics
 from allmrec.serve.replica import REFUSED, Replica
 from allmrec.serve.state import State
-from tests.serve.conftest import Process, Served, train_tiny
+from tests.serve.conftest import Process, Served, free_port, train_tiny
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None,
@@ -325,9 +325,7 @@ class Cluster:
     """`allmrec serve --engine ray` in a process of its own, with a cluster that it starts."""
 
     def __init__(self, run: Path, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url, self.database, keys = f"http://127.0.0.1:{self.port}", folder / "state.sqlite3", folder / "keys.json"
         self.headers = {"Authorization": f"Bearer {add_key(keys, 'all', ['read', 'write', 'admin'])}"}
         options = ["--engine", "ray", "--replicas", "2", "--port", str(self.port), "--keys", str(keys)]

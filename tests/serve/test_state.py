@@ -8,7 +8,6 @@ import pwd
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -27,7 +26,7 @@ from allmrec.library import Run
 from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
-from tests.serve.conftest import Process
+from tests.serve.conftest import Process, free_port
 
 
 def _postgresql() -> Path | None:
@@ -57,9 +56,7 @@ class Postgres:
             self.as_ = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups"]
             self.data.mkdir()
             shutil.chown(self.data, name)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._call("initdb", "-D", self.data, "-U", "allmrec", "--auth=trust", "-E", "UTF8", "--locale=C")
         self.start()
         self.url = f"postgresql://allmrec@127.0.0.1:{self.port}/postgres"
@@ -319,9 +316,7 @@ def test_a_full_disk_is_named(url: str) -> None:
 
 @pytest.mark.parametrize("kills", [3])
 def test_what_was_acknowledged_survives_kills(run: Run, tmp_path: Path, kills: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     found = killed_while_writing(run.path, tmp_path, port, kills, seed=0)
     assert found.events
     assert (found.lost_events, found.lost_items) == (set(), set())
