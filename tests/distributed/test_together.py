@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from kills import TRAINED, World, start
+from ports import free_port
 from together import EQUAL, all_weights, assert_same, assert_same_logs, changes, world_without_dropout
 from torch import Tensor
 
@@ -49,9 +49,7 @@ def command(world: World, run: Path, *more: str) -> list[str]:
 
 def places(count: int) -> list[dict[str, str]]:
     """The environment that `torchrun` and `accelerate launch` give to each process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [common | {"RANK": str(n), "LOCAL_RANK": str(n), "ACCELERATE_USE_CPU": "true"} for n in range(count)]
 

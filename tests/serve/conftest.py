@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -136,13 +135,6 @@ def fresh(run: Run, tmp_path: Path) -> Callable[..., Any]:
     return lambda **settings: serving(
         settings.pop("run", run.path), **{"database": f"sqlite:///{tmp_path}/state.sqlite3", **settings}
     )
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Process:

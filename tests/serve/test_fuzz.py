@@ -11,9 +11,10 @@ from allmrec.library import Run
 
 pytest.importorskip("schemathesis")
 
+from ports import free_port
 from serve_fuzz import fuzzed
 
-from tests.serve.conftest import Process, free_port
+from tests.serve.conftest import Process
 
 
 def test_no_request_is_answered_with_5xx(run: Run, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
 from typer.testing import CliRunner
 
 from allmrec.cli.main import app
@@ -26,7 +27,7 @@ from allmrec.library import Run
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
-from tests.serve.conftest import Process, Served, free_port, train_tiny
+from tests.serve.conftest import Process, Served, train_tiny
 
 
 @pytest.fixture(scope="session")
@@ -259,6 +260,29 @@ def test_an_idle_connection_is_left_to_its_client(server: Served) -> None:
         assert connection.sock is own, "the server asked to close it"
         time.sleep(6)
     connection.close()
+
+
+def test_warnings_of_one_kind_come_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    from allmrec.serve.logs import logging_as_json
+
+    cluster = logging.getLogger("some.cluster")
+
+    def warn(when: float, name: str) -> None:
+        record = cluster.makeRecord(cluster.name, logging.WARNING, __file__, 1, "no answer from %s", (name,), None)
+        record.created = when
+        cluster.handle(record)
+
+    with logging_as_json("some.cluster"):
+        for second in range(121):
+            warn(1_000.0 + second, f"replica {second}")
+        cluster.warning("something else")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line.get("held_back")) for line in lines] == [
+        ("no answer from replica 0", None),
+        ("no answer from replica 60", 59),
+        ("no answer from replica 120", 59),
+        ("something else", None),
+    ]
 
 
 def test_logs_name_no_user(server: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from ports import free_port
 from typer.testing import CliRunner
 
 from allmrec.cli.main import app
@@ -36,7 +37,7 @@ from allmrec.serve.loading import version_of
 from allmrec.serve.metrics import Metrics
 from allmrec.serve.replica import REFUSED, Replica
 from allmrec.serve.state import State
-from tests.serve.conftest import Process, Served, free_port, train_tiny
+from tests.serve.conftest import Process, Served, train_tiny
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None,

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pwd
 import random
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
+from postgres import Postgres
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
 from allmrec.data.build import read_table
@@ -26,70 +24,14 @@ from allmrec.library import Run
 from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
-from tests.serve.conftest import Process, free_port
-
-
-def _postgresql() -> Path | None:
-    """The folder of PostgreSQL's programs, where they are installed."""
-    for place in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (place / "initdb").is_file():
-            return place
-    found = shutil.which("initdb")
-    return None if found is None else Path(found).parent
-
-
-class Postgres:
-    """A server of its own on a free port."""
-
-    def __init__(self) -> None:
-        programs = _postgresql()
-        if programs is None:
-            pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-        # Not in pytest's folder, which is shut for other users, and shut again by every pytest that starts beside this one.
-        self.folder = Path(tempfile.mkdtemp(prefix="allmrec-postgresql-"))
-        self.folder.chmod(0o711)
-        self.programs, self.data = programs, self.folder / "pg"
-        # It refuses to run as root.
-        self.as_: list[str] = []
-        if os.geteuid() == 0:
-            name = next(n for n in ("postgres", "nobody") if _exists(n))
-            self.as_ = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups"]
-            self.data.mkdir()
-            shutil.chown(self.data, name)
-        self.port = free_port()
-        self._call("initdb", "-D", self.data, "-U", "allmrec", "--auth=trust", "-E", "UTF8", "--locale=C")
-        self.start()
-        self.url = f"postgresql://allmrec@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        self._call("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "-o", options, "start")
-
-    def stop(self) -> None:
-        self._call("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
-
-    def _call(self, program: str, *options: Any) -> None:
-        command = [*self.as_, str(self.programs / program), *map(str, options)]
-        # A file and no pipe: the server that pg_ctl leaves behind would hold a pipe open.
-        with tempfile.TemporaryFile() as log:
-            done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-            log.seek(0)
-            said = log.read().decode()
-        assert done.returncode == 0, said
-
-
-def _exists(name: str) -> bool:
-    with contextlib.suppress(KeyError):
-        return bool(pwd.getpwnam(name))
-    return False
+from tests.serve.conftest import Process
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     made = Postgres()
     yield made
-    made.stop()
-    shutil.rmtree(made.folder)
+    made.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

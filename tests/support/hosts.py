@@ -57,6 +57,12 @@ class Host:
         self.started.append(process)
         return process
 
+    def output(self, command: Sequence[str]) -> str:
+        """What a program prints that is run on it; empty where it fails."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name, *command], capture_output=True, text=True, check=False
+        ).stdout
+
     def pids(self) -> list[int]:
         """Every process on it, whoever started it."""
         return [int(pid) for pid in _ip("netns", "pids", self.name).split()]
