@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--reloads", type=int, default=20)
     parser.add_argument("--deadline-ms", type=float, default=10_000, help="of the server; throughput wants a long one")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server; memory is that of the first")
     parser.add_argument("--most", type=float, default=300, help="requests a second at the most")
     parser.add_argument("--output", type=Path, default=RESULTS / "serve_load.json")
     arguments = parser.parse_args()
@@ -214,6 +215,8 @@ def main() -> None:
             str(port),
             "--deadline-ms",
             str(arguments.deadline_ms),
+            "--workers",
+            str(arguments.workers),
             "--keys",
             str(keys),
             "--database",
@@ -230,7 +233,10 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait(60)
-    write_result(arguments.output, {**about, "load_of_the_machine_before": load, "run": arguments.run.name, **found})
+    write_result(
+        arguments.output,
+        {**about, "load_of_the_machine_before": load, "run": arguments.run.name, "workers": arguments.workers, **found},
+    )
     print(f"{found}\nWritten: {arguments.output}")
     lost = found.get("saturation", {}).get("not_answered", 0) + found.get("reload", {}).get("failed", 0)
     if lost:
