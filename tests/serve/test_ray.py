@@ -349,7 +349,7 @@ class Cluster:
 def test_two_replicas_of_a_real_cluster(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cluster for all of it, because to start one takes longest."""
     # Nobody else's cluster, and one that listens to this machine alone.
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     cluster = Cluster(run.path, tmp_path)

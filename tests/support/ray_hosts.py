@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ class RayHosts:
         self._head, self._worker = hosts
         self._folder = folder
         self.address = f"{self._head.address}:6379"
+        # Ray writes there which cluster is this machine's, for whoever asks for none by its address. Sockets lie in it, so its name is short.
+        self._place = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
         self.variables = {
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
@@ -43,7 +46,17 @@ class RayHosts:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "PYTHONPATH": os.pathsep.join([SRC, *filter(None, sys.path)]),
         }
-        self._started(self._head, "head", "--head", "--port", "6379", "--include-dashboard", "false")
+        self._started(
+            self._head,
+            "head",
+            "--head",
+            "--port",
+            "6379",
+            "--include-dashboard",
+            "false",
+            "--temp-dir",
+            self._place.name,
+        )
         self.second = self.join()
 
     def join(self) -> subprocess.Popen[bytes]:

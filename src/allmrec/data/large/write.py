@@ -24,6 +24,8 @@ from allmrec.data.provenance import Summary
 __all__ = ["kept_items", "number_users", "write_parts"]
 
 _PIECE = 1 << 24
+# Interactions whose pairs are counted at once; about 100 bytes each.
+_AT_ONCE = 1 << 22
 _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4")}
 
 
@@ -73,16 +75,13 @@ def write_parts(
     catalogue = described.catalogue
     texts = json.dumps([catalogue.titles, catalogue.descriptions, catalogue.categories]).encode()
     digest.text(len(texts), [texts])
-    pairs, (different,) = (
-        n_users * len(described.ids),
-        store.one("SELECT count(*) FROM (SELECT DISTINCT u, i FROM kept)"),
-    )
+    different = _different_pairs(tensors.mapped("offsets"), tensors.mapped("item_numbers"))
     summary = Summary(
         users=n_users,
         items=len(described.ids),
         interactions=n_interactions,
         average_length=n_interactions / n_users,
-        density=different / pairs,
+        density=different / (n_users * len(described.ids)),
         items_without_title=catalogue.missing_titles,
         items_without_description=catalogue.missing_descriptions,
     )
@@ -107,6 +106,18 @@ def _write_numbers(log: StoredLog, tensors: _Tensors) -> None:
         if log.has_time:
             tensors.write("times", whole_seconds(batch.column(1).to_numpy(), log.ticks))
     tensors.close()
+
+
+def _different_pairs(offsets: np.ndarray, item_numbers: np.ndarray) -> int:
+    """How many pairs of a user and an item there are, a few million interactions at a time: DuckDB would hold all pairs at once."""
+    n_users, found, begin = len(offsets) - 1, 0, 0
+    while begin < n_users:
+        end = max(begin + 1, int(np.searchsorted(offsets, offsets[begin] + _AT_ONCE, side="right")) - 1)
+        users = np.repeat(np.arange(end - begin), np.diff(offsets[begin : end + 1]))
+        items = np.asarray(item_numbers[offsets[begin] : offsets[end]], dtype=np.int64)
+        found += len(np.unique((users << 32) | items))
+        begin = end
+    return found
 
 
 def _write_users(store: Store, described: Described, table: Path, ids: Path) -> None:
@@ -161,6 +172,12 @@ class _Tensors:
         for name, file in self._files.items():
             assert file.tell() == self._ranges[name][1], name  # noqa: S101  # counts and rows come of the same table
             file.close()
+
+    def mapped(self, name: str) -> np.ndarray:
+        """A tensor of the closed file, read where it lies."""
+        begin, end = self._ranges[name]
+        kind = self._kinds[name]
+        return np.memmap(self._path, kind, "r", begin, ((end - begin) // kind.itemsize,))
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """A tensor's bytes."""
