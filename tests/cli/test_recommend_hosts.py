@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosts import Host, two_hosts
-from ray_hosts import RayHosts, waited
+from ray_hosts import RayHosts, ray_on, waited
 from tests.cli.test_recommend_bulk import files
 
 import allmrec
@@ -56,14 +56,19 @@ def hosts() -> Iterator[tuple[Host, Host]]:
         yield made
 
 
+@pytest.fixture
+def ray(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[RayHosts]:
+    with ray_on(hosts, tmp_path) as made:
+        yield made
+
+
 @pytest.mark.parametrize("harm", ["killed", "cut"])
 def test_whatever_befalls_a_host_of_the_cluster_the_files_are_the_same(
-    hosts: tuple[Host, Host], workplace: Path, tmp_path: Path, harm: str
+    hosts: tuple[Host, Host], ray: RayHosts, workplace: Path, tmp_path: Path, harm: str
 ) -> None:
     run = allmrec.open_run(workplace / "run", "cpu")
     recommend_users(run, tmp_path / "alone", system="backbone", block=BLOCK)
     head, worker = hosts
-    ray = RayHosts(hosts, tmp_path)
     places = run.path.parent / "pids"
     shutil.rmtree(places, ignore_errors=True)
     program, shown, out = tmp_path / "recommend.py", tmp_path / "shown.txt", tmp_path / "out"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hosts import Host, two_hosts
 from postgres import Postgres
-from ray_hosts import RayHosts, waited
+from ray_hosts import RayHosts, ray_on, waited
 
 from allmrec.library import Run
 
@@ -76,6 +76,12 @@ def hosts() -> Iterator[tuple[Host, Host]]:
 
 
 @pytest.fixture
+def ray(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[RayHosts]:
+    with ray_on(hosts, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
 def postgres(hosts: tuple[Host, Host]) -> Iterator[Postgres]:
     head, _ = hosts
     made = Postgres(head.address, ["ip", "netns", "exec", head.name])
@@ -84,10 +90,9 @@ def postgres(hosts: tuple[Host, Host]) -> Iterator[Postgres]:
 
 
 def test_serving_goes_on_through_a_cut_cable_and_a_killed_host(
-    hosts: tuple[Host, Host], postgres: Postgres, run: Run, tmp_path: Path
+    hosts: tuple[Host, Host], ray: RayHosts, postgres: Postgres, run: Run, tmp_path: Path
 ) -> None:
     head, worker = hosts
-    ray = RayHosts(hosts, tmp_path)
     url, log = "http://127.0.0.1:8000", tmp_path / "serve.txt"
     options = ["--engine", "ray", "--ray-address", ray.address, "--replicas", "2", "--port", "8000"]
     options += ["--database", postgres.url, "--device", "cpu"]

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hosts import Host
 
 import allmrec
 
-__all__ = ["RayHosts", "waited"]
+__all__ = ["RayHosts", "ray_on", "waited"]
 
 SRC = str(Path(allmrec.__file__).parents[1])
 
@@ -26,18 +27,17 @@ class RayHosts:
     Args:
         hosts: the first gets the head.
         folder: of what Ray prints.
+        place: folder of what Ray keeps; sockets lie in it, so its name is short.
 
     Attributes:
         address: of the cluster.
         variables: of the environment of whoever is to use it.
     """
 
-    def __init__(self, hosts: tuple[Host, Host], folder: Path) -> None:
+    def __init__(self, hosts: tuple[Host, Host], folder: Path, place: str) -> None:
         self._head, self._worker = hosts
         self._folder = folder
         self.address = f"{self._head.address}:6379"
-        # Ray writes there which cluster is this machine's, for whoever asks for none by its address. Sockets lie in it, so its name is short.
-        self._place = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
         self.variables = {
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
@@ -55,7 +55,7 @@ class RayHosts:
             "--include-dashboard",
             "false",
             "--temp-dir",
-            self._place.name,
+            place,
         )
         self.second = self.join()
 
@@ -75,6 +75,16 @@ class RayHosts:
 
 
 _BEGUN = "Ray runtime started"
+
+
+@contextmanager
+def ray_on(hosts: tuple[Host, Host], folder: Path) -> Iterator[RayHosts]:
+    """A cluster that nobody finds who asks for none by its address."""
+    # In Ray's usual place stands which cluster is this machine's.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as place:
+        yield RayHosts(hosts, folder, place)
+        for host in hosts:
+            host.kill()
 
 
 def waited(until: Callable[[], bool], what: Callable[[], str], seconds: float = 200.0) -> None:
