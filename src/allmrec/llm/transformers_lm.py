@@ -21,6 +21,7 @@ from allmrec.llm.language_model import Decoding, KeysAndValues
 from allmrec.llm.precision import Precision, keep_weights, loading_arguments
 from allmrec.llm.probe import cut_body, found_out
 from allmrec.llm.reading import Reader
+from allmrec.llm.sharing import share_out
 
 __all__ = ["TransformersLM", "load_language_model"]
 
@@ -109,10 +110,9 @@ class TransformersLM:
         return self._is_shared
 
     def share_layers(self, device: str | torch.device) -> None:
-        """Keep a part of each layer's weights here, and the other parts in the other processes (FSDP: Zhao et al., VLDB 2023).
+        """Keep a part of each layer's weights here, and the other parts in the other processes (`share_out`).
 
-        A layer is put together when it is called, forwards or backwards, and taken apart again. Embeddings and head stay whole.
-        From here on every process must call the model equally often.
+        Embeddings and head stay whole. From here on every process must call the model equally often.
 
         Args:
             device: where the processes compute; what is not shared goes there whole.
@@ -120,20 +120,8 @@ class TransformersLM:
         Raises:
             ConfigError: its weights are quantised, or it keeps its layers in no list.
         """
-        # Slow to import, and only several processes need them.
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-
-        model, device = self._model.module, torch.device(device)
-        if getattr(model, "is_quantized", False):
-            raise ConfigError(
-                f"The weights of {self._name} are quantised, and cannot be shared out. Set llm.precision=bfloat16, or train without "
-                "--share-llm."
-            )
-        mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-        for layer in layers_of(self._reader.body, self._depth, self._name):
-            fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        model.to(device)
+        layers = layers_of(self._reader.body, self._depth, self._name)
+        share_out(self._model.module, layers, torch.device(device), self._name)
         self._is_shared = True
         # The room for whole layers is made at the first call, and what is made in inference mode takes no gradient later.
         with torch.inference_mode(False), torch.no_grad():
