@@ -267,35 +267,6 @@ random, {cold} with a cold target. Tuned on everybody the head is above late fus
 {less_fusion_ndcg}.
 """
 
-_CHOICES = """\
-## Options of `select`, on validation items
-
-`python -m benchmarks.choices`: each row is one field changed in the setting of the table of systems, its stage 2 (and what comes before,
-where that changes) trained anew, and asked about the same {users} users' validation items, of which {cold} are cold. Test items were not
-looked at. Differences are paired; the first row is what the others are compared with.
-
-How to read it: the start tells most. Beginning as the CF model's ranking in place of late fusion's costs NDCG@10, by an interval without
-0. Layers of the language model, what the slots carry, history and from how many users targets are withheld stay within their intervals.
-Two withheld items in place of five have an interval of Hit@1 above 0, and not one of NDCG@10: of so many intervals one is expected to leave
-0 out by chance, so the setting was left as it was.
-"""
-
-_PARTS_CHOICES = """\
-The same where every user is tuned on, with no layer of the language model in any row: all {users} users' validation items, {cold} cold.
-
-How to read it: an encoder that is not tuned is ahead, by an interval of Hit@1 without 0, and was taken for "the best of it" together with
-titles by the untouched encoder, which changes little here.
-
-"""
-
-_BEAUTY_CHOICES = """\
-The same on Beauty, of {users} users' validation items {cold} cold, with no layer of the language model in any row and a rate of 2e-4 and
-dropout of 0.1 in the first. A rate of 1e-12 leaves the head as it starts: the prior alone.
-
-How to read it: whose texts the prior compares tells most. By the untouched encoder, centred, it is far ahead of stage 1's text vectors
-(`similarity=joint`) and further of the CF model's ranking (`prior=cf`); what is learned beside the prior stays within the intervals.
-"""
-
 # Every system that a table of systems can have, by the name of its cell.
 _ENCODERS = """\
 ## Which encoder for items' texts
@@ -367,7 +338,6 @@ def page() -> str:
         for name in ("beauty", "games"):
             if rows := _read(f"titles/{name}"):
                 parts += [f"{name}:\n", _table(_title_rows(rows["rows"])), _title_notes(rows["rows"])]
-    parts += results_experiments.section(RESULTS / "experiments", _table)
     if opt := _read("opt-speed"):
         parts += [
             _OPT.format(
@@ -375,6 +345,7 @@ def page() -> str:
             ),
             _table(_opt_rows(opt["rows"])),
         ]
+    parts += results_experiments.section(RESULTS / "experiments", _table)
     if cells := _read("backbones"):
         parts += [_BACKBONES, _table(_backbone_rows(cells["cells"])), _LITERATURE]
     each = {name: found for name, end in BACKBONES.items() if (found := _read(f"movietweetings{end}"))}
@@ -423,12 +394,6 @@ def page() -> str:
         parts += [_table(_cost_rows(found["rows"]))]
     if found := _read("beauty-everybody"):
         parts += [_BEAUTY_EVERYBODY.format(**_sizes(found), **_less_fusion(found)), _table(_system_rows(found["rows"]))]
-    if found := _read("movietweetings-choices"):
-        parts += [_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
-    if found := _read("movietweetings-parts-choices"):
-        parts += [_PARTS_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
-    if found := _read("beauty-choices"):
-        parts += [_BEAUTY_CHOICES.format(**_sizes(found)), _table(_choice_rows(found["variants"]))]
     if found := _read("item-encoders"):
         parts += _encoders(found)
     if found := _read("growth"):
@@ -690,34 +655,6 @@ def _of_systems(found: Mapping[str, Any], cells: Mapping[str, str]) -> list[str]
     missing = [name for key, name in cells.items() if key not in keys]
     said = f"Not measured: {', '.join(missing)}.\n" if missing else "Every cell was measured.\n"
     return [_table(_system_rows(found["rows"])), _notes(found["rows"]), said]
-
-
-def _choice_rows(variants: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    rows = [
-        [
-            "changed",
-            "Hit@1",
-            "less the first",
-            "less its CF model",
-            "NDCG@10 less the first",
-            "cold Hit@1",
-            "training, s",
-        ]
-    ]
-    for row in variants:
-        less = row["differences"]["all users"]
-        rows.append(
-            [
-                f"`{row['changes']}`" if row["changes"] else "as it is",
-                _figure(row["figures"]["all users"]["Hit@1"]),
-                _figure(less["first"]["Hit@1"], "+"),
-                _figure(less["CF model"]["Hit@1"], "+"),
-                _figure(less["first"]["NDCG@10"], "+"),
-                _figure(row["figures"]["cold items"]["Hit@1"]),
-                f"{row['seconds']:,.0f}",
-            ]
-        )
-    return rows
 
 
 def _read(name: str) -> dict[str, Any] | None:

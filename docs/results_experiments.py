@@ -20,6 +20,9 @@ with the data and the cuts of [experiments.toml](../benchmarks/experiments.toml)
 costs, learning curves, ranks, users by title, and what was cut. Intervals are over users, and over seeds where there are several. A
 claim *holds* where the whole interval is on the claimed side, *does not hold* where it is on the other, and is *not shown* where it leaves both
 open. Figures called theirs are the paper's: {theirs}.
+
+The cuts are for two cores, and they tell: the systems that train a language model see few samples here. TALLRec, at chance on 256 of them, and
+A-LLMRec stand [above](#the-papers-objective-a-llmrec-by-titles) as trained on an H200, on 12,800 and 51,200.
 """
 
 

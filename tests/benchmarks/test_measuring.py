@@ -14,11 +14,9 @@ from tiny_world import TinyWorld
 
 from allmrec.core.artifacts import read_json, write_json
 from allmrec.data.build import read_table as read_rows
-from allmrec.data.splitting import leave_one_out
-from allmrec.evaluation import draw_protocol
 from allmrec.library import Run
 from allmrec.recipes.files import load_recipe
-from benchmarks import backbones, choices, quality, systems, titles
+from benchmarks import backbones, quality, systems, titles
 
 
 @pytest.fixture(scope="module")
@@ -98,25 +96,6 @@ def test_cells_of_titles_become_a_table(
     before = path.read_bytes()
     given(monkeypatch, titles, "cell", data, "--name", "tiny", "--cell", "seed-0", "--results", tmp_path)
     assert path.read_bytes() == before
-
-
-def test_variants_keep_their_ranks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "RESULTS", tmp_path)
-    for changes in (["tune.training.learning_rate=1e-3"], ["tune.training.learning_rate=1e-3", "tune.candidates=5"]):
-        given(
-            monkeypatch, choices, run.path, "--name", "tiny", "--users", 12, *(p for c in changes for p in ("--set", c))
-        )
-    table = read_table(tmp_path / "tiny.json")
-    protocol = draw_protocol(leave_one_out(run.dataset), "validation", 12, 20, 0)
-    assert table["protocol"] == Asked.of(protocol).named()
-    ranks = table_ranks(tmp_path / "tiny.json", Asked.of(protocol))
-    assert [row["changes"] for row in table["variants"]] == changes
-    assert list(ranks) == [name for c in changes for name in (c, choices.cf_model(c))]
-    first, second = table["variants"]
-    assert first["differences"]["all users"]["first"]["Hit@1"] == [0.0, 0.0, 0.0]
-    own = user_values([as_ranks(ranks[changes[1]])])
-    assert second["figures"]["all users"] == estimates(own, protocol.hash)
-    assert first["records"]["step"][-1] == first["steps"]
 
 
 def test_a_report_and_its_ranks_are_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
