@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> lis
         "experiment",
         plan,
         "-o",
-        str(FOLDER / plan),
+        os.path.relpath(FOLDER / plan),  # it is written into every cell
         "--stages",
         str(STAGES),
     ]
