@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from allmrec.core.errors import ArtifactError, DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.intervals import bootstrap_mean
+from allmrec.experiments.found import read_experiment
 
+EXPERIMENTS = RESULTS / "experiments"
 ASKED = Asked("0f" * 32, "test", seed=0, users=3, candidates=20)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -125,11 +127,21 @@ def test_how_a_figure_is_shown() -> None:
     assert shown(None) == ""
 
 
+def test_measured_plans_are_read_whole() -> None:
+    folders = [path.parent for path in EXPERIMENTS.glob("*/experiment.json")]
+    assert folders
+    for folder in folders:
+        found = read_experiment(folder)
+        assert len(found.done) == len(list((folder / "cells").glob("*.json"))) > 0
+        assert found.sections
+        assert not found.failed
+
+
 def test_the_results_are_small_and_name_their_protocols() -> None:
     files = [path for path in RESULTS.rglob("*") if path.is_file()]
     # Ranks of each user of the largest set, 50,546, take 45 KB a seed.
     assert sum(path.stat().st_size for path in files) < 1_250_000
-    with_ranks = [path for path in files if path.suffix == ".npz"]
+    with_ranks = [path for path in files if path.suffix == ".npz" and EXPERIMENTS not in path.parents]
     assert len(with_ranks) > 10
     for path in with_ranks:
         table = read_table(path.with_suffix(".json"))
