@@ -19,7 +19,7 @@ from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_tex
 from allmrec.experiments.provenance import code_commit
 from allmrec.experiments.record import FILE, Record, check_free
 from allmrec.experiments.results import Results
-from allmrec.experiments.scheduler import all_cells, data_folders, run_cells
+from allmrec.experiments.scheduler import all_cells, data_folders, run_cells, with_nearest
 from allmrec.experiments.writing import write_report
 from allmrec.recipes.files import parse_changes
 
@@ -167,7 +167,7 @@ def _measure(plan: Plan, folder: Path, stages: Path | None, jobs: int, device: s
             if stages is None and (folder / FILE).is_file():
                 stages = Record.read(folder).stages
             keys = {one.cell.id: one.key for one in cells}
-            Record(plan, places, keys, command, code_commit(), stages).write(folder)
+            Record(with_nearest(plan, places), places, keys, command, code_commit(), stages).write(folder)
             done = len(cells) - len(waiting)
             announce(f"{len(cells)} cells, {done} done already")
             failed = run_cells(folder, waiting, done, announce, jobs, device)

@@ -19,6 +19,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, Prepared
 from allmrec.experiments.cross_domain import check_across
 from allmrec.experiments.genres import check_genres, check_speaks
+from allmrec.experiments.paper import nearest_set, paper_sets
 from allmrec.experiments.plan import BASE, Plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
@@ -26,7 +27,7 @@ from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Log
 
-__all__ = ["Waiting", "all_cells", "data_folders", "run_cells"]
+__all__ = ["Waiting", "all_cells", "data_folders", "run_cells", "with_nearest"]
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _LAST_LINES = 12
@@ -88,6 +89,24 @@ def all_cells(plan: Plan, folders: dict[str, Path]) -> list[Waiting]:
         for name, dataset in prepared.datasets.items():
             check_genres(name, dataset)
     return [Waiting(cell, prepared.key(cell), frozenset(prepared.stages(cell))) for cell in prepared.cells]
+
+
+def with_nearest(plan: Plan, folders: dict[str, Path]) -> Plan:
+    """The plan with the paper's set that stands beside each data set, so that tables are the same where the data are gone.
+
+    Raises:
+        ConfigError, ArtifactError: there are no figures of the paper's table, or a data set cannot be read.
+    """
+    if plan.paper is None:
+        return plan
+    sets = paper_sets(plan.paper.table)
+    data = {
+        name: one.model_copy(
+            update={"nearest": one.nearest or nearest_set(InteractionDataset.load(folders[name]).summary(), sets)}
+        )
+        for name, one in plan.data.items()
+    }
+    return plan.model_copy(update={"data": data})
 
 
 def run_cells(
