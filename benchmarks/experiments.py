@@ -57,7 +57,7 @@ def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> lis
     words += ["--users", str(options["users"])]
     for system, users in options["users_of"].items():
         words += ["--users-of", f"{system}={users}"]
-    for change in options["set"]:
+    for change in [*of["options"]["set"], *of["plans"][plan].get("set", [])]:
         words += ["--set", change]
     if seeds is not None:
         words += ["--seeds", seeds]

@@ -1,0 +1,201 @@
+"""Cells of all plans in one pool of processes, for a machine that is lent for minutes.
+
+    python -m benchmarks.experiment_pool list POOL.json
+    python -m benchmarks.experiment_pool run POOL.json --jobs 15 --minutes 9 --device cuda
+
+`list` writes each plan's record into `benchmarks/results/experiments/PLAN`, as `allmrec experiment` would, and the list of cells in the
+order in which they are wanted: those of language models, and RECFORMER; what else there is two cores do (`benchmarks.experiments`).
+`run` does them. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell otherwise; each cell is
+the same job that `allmrec experiment` starts. Cells that miss the same stage are not done at once. What is done already is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import shlex
+import signal
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+from allmrec.core.artifacts import write_json
+from allmrec.experiments.plan import Plan, load_plan
+from allmrec.experiments.provenance import code_commit
+from allmrec.experiments.record import Record
+from allmrec.experiments.results import Results
+from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
+from allmrec.experiments.stage_store import StageStore
+from allmrec.recipes.files import parse_changes
+from allmrec.systems.registry import system_kind
+from benchmarks.experiments import FOLDER, STAGES, command, settings
+
+SEVERAL_SEEDS = ("table1", "table4", "table6", "tables8-9")
+LONG = ("allmrec", "mlp-llm", "tallrec", "allmrec-sbert", "late-fusion-llm", "llm-srec", "recformer")
+
+
+def plan_of(name: str, data: Path, seeds: list[int]) -> Plan:
+    """A plan with the data and cuts of `experiments.toml`."""
+    of = settings()
+    options = of["options"] | of["plans"][name]
+    changes = [*of["options"]["set"], *of["plans"][name].get("set", [])]
+    return load_plan(
+        name,
+        {
+            "data": {one: {"path": str((data / one).resolve())} for one in options["data"]},
+            "changes": parse_changes(changes),
+            "seeds": seeds,
+            "users": options["users"] or None,
+            "users_of": options["users_of"],
+        },
+    )
+
+
+def wanted(plan: str, data: str, seed: int, system: str) -> tuple[int, ...]:
+    """The place in the queue of a cell; the first first."""
+    first, first_set = seed == 0, data != "beauty"
+    main = plan in ("table1", "table4")
+    group = [first and first_set, main and first_set, first, first_set, main, True].index(True)
+    return group, LONG.index(system) if system in LONG else len(LONG)
+
+
+def write_list(path: Path, data: Path) -> None:
+    """Records of all plans, and the queue."""
+    of = settings()
+    queue = []
+    for name in of["plans"]:
+        seeds = [0, 1, 2] if name in SEVERAL_SEEDS else [0]
+        plan, folder = plan_of(name, data, seeds), (FOLDER / name).resolve()
+        places = data_folders(plan, folder, print)
+        cells = all_cells(plan, places)
+        words = command(name, of, data, ",".join(map(str, seeds)))
+        asked = shlex.join(["allmrec", *words[1:]])
+        keys = {one.cell.id: one.key for one in cells}
+        Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
+        for one in cells:
+            if system_kind(one.cell.system).prompted or one.cell.system == "recformer":
+                place = wanted(name, one.cell.data, one.cell.seed, one.cell.system)
+                queue.append(
+                    (place, {"plan": name, "cell": one.cell.id, "key": one.key, "stages": sorted(one.stages)})
+                )
+        print(f"{name}: {len(cells)} cells")
+    queue.sort(key=lambda entry: entry[0])
+    write_json(path, [entry for _, entry in queue])
+    print(f"{len(queue)} cells in {path}")
+
+
+def started(entry: dict[str, Any], device: str) -> int:
+    """Fork a process that does a cell; its number."""
+    folder = FOLDER / entry["plan"]
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "logs" / f"{entry['cell']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        os.close(log)
+        return child
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        from allmrec.experiments.job import main as do
+
+        status = do([str(folder), entry["cell"], entry["key"], device])
+        sys.stdout.flush()
+    finally:
+        os._exit(status)
+
+
+def preload() -> None:
+    """Load what cells load. None of it may start a thread or touch the device."""
+    import allmrec
+
+    for module in pkgutil.walk_packages(allmrec.__path__, "allmrec."):
+        if not module.name.startswith(("allmrec.serve", "allmrec.bulk", "allmrec.client", "allmrec.cli")):
+            try:
+                importlib.import_module(module.name)
+            except ImportError as error:
+                print(f"not loaded: {module.name} ({error})")
+    for name in ("peft", "sentence_transformers", "transformers.models.llama.modeling_llama", "transformers.models.bert.modeling_bert"):
+        importlib.import_module(name)
+
+
+def keep(out: Path | None) -> None:
+    """Everything that was found, in one file."""
+    if out is None:
+        return
+    beside = out.with_suffix(".tmp")
+    with tarfile.open(beside, "w:gz") as archive:
+        for path in sorted(FOLDER.glob("*/*/*")):
+            if path.parent.name in ("cells", "protocols", "configs", "logs") and path.is_file():
+                archive.add(path, path.relative_to(FOLDER))
+    beside.replace(out)
+
+
+def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None) -> None:
+    """Do cells of a queue, until the time is over."""
+    begun = time.monotonic()
+    queue = [one for one in json.loads(path.read_text()) if not (FOLDER / one["plan"] / "cells" / f"{one['cell']}.json").is_file()]
+    preload()
+    print(f"{time.monotonic() - begun:.0f} s: {len(queue)} cells to do", flush=True)
+    store, running, kept, again = StageStore(STAGES.resolve()), {}, time.monotonic(), set()
+    done = failed = 0
+    while (queue or running) and time.monotonic() - begun < 60 * minutes:
+        for child in list(running):
+            number, status = os.waitpid(child, os.WNOHANG)
+            if number:
+                entry, at = running.pop(child)
+                good = status == 0
+                done, failed = done + good, failed + (not good)
+                print(
+                    f"{time.monotonic() - begun:.0f} s: {entry['plan']} {entry['cell']}: "
+                    f"{'done' if good else 'FAILED'} in {time.monotonic() - at:.0f} s",
+                    flush=True,
+                )
+                if not good and entry["cell"] + entry["plan"] not in again:
+                    again.add(entry["cell"] + entry["plan"])
+                    queue.append(entry)
+        if failed > 12 and failed > done:
+            print("too many failed", flush=True)
+            break
+        busy = {key for entry, _ in running.values() for key in entry["stages"] if key not in store}
+        ready = next((one for one in queue if not any(key in busy for key in one["stages"])), None)
+        if ready is not None and len(running) < jobs:
+            queue.remove(ready)
+            running[started(ready, device)] = (ready, time.monotonic())
+        else:
+            time.sleep(0.1)
+        if time.monotonic() - kept > 60:
+            keep(out)
+            kept = time.monotonic()
+    for child in running:
+        os.kill(child, signal.SIGKILL)
+    keep(out)
+    print(f"{time.monotonic() - begun:.0f} s: {done} done, {failed} failed, {len(queue) + len(running)} left", flush=True)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("list", "run"))
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="Folder of the prepared sets.")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=600.0, help="End then, whatever is not done.")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="A file for all that was found, written every minute.")
+    arguments = parser.parse_args()
+    if arguments.what == "list":
+        write_list(arguments.pool, arguments.data)
+    else:
+        run(arguments.pool, arguments.jobs, arguments.minutes, arguments.device, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
