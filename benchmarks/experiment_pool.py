@@ -24,11 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from allmrec.core.artifacts import write_json
+from allmrec.core.artifacts import read_json, write_json
 from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.provenance import code_commit
 from allmrec.experiments.record import Record
-from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
 from allmrec.experiments.stage_store import StageStore
 from allmrec.recipes.files import parse_changes
@@ -89,13 +88,19 @@ def write_list(path: Path, data: Path) -> None:
     print(f"{len(queue)} cells in {path}")
 
 
-def started(entry: dict[str, Any], device: str) -> int:
-    """Fork a process that does a cell; its number."""
+def started(entry: dict[str, Any], device: str, spawn: bool) -> int:
+    """Start a process that does a cell, forked from this one or new; its number."""
     folder = FOLDER / entry["plan"]
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "logs" / f"{entry['cell']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
-    child = os.fork()
+    job = [str(folder), entry["cell"], entry["key"], device]
+    if spawn:
+        words = [sys.executable, "-m", "allmrec.experiments.job", *job]
+        actions = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2), (os.POSIX_SPAWN_CLOSE, log)]
+        child = os.posix_spawn(sys.executable, words, os.environ, file_actions=actions, setsid=True)
+    else:
+        child = os.fork()
     if child:
         os.close(log)
         return child
@@ -106,10 +111,16 @@ def started(entry: dict[str, Any], device: str) -> int:
         os.dup2(log, 2)
         from allmrec.experiments.job import main as do
 
-        status = do([str(folder), entry["cell"], entry["key"], device])
+        status = do(job)
         sys.stdout.flush()
     finally:
         os._exit(status)
+
+
+def is_done(entry: dict[str, Any]) -> bool:
+    """Whether what stands there of a cell is of these settings."""
+    path = FOLDER / entry["plan"] / "cells" / f"{entry['cell']}.json"
+    return path.is_file() and read_json(path).get("key") == entry["key"]
 
 
 def preload() -> None:
@@ -138,11 +149,12 @@ def keep(out: Path | None) -> None:
     beside.replace(out)
 
 
-def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None) -> None:
+def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None, spawn: bool) -> None:
     """Do cells of a queue, until the time is over."""
     begun = time.monotonic()
-    queue = [one for one in json.loads(path.read_text()) if not (FOLDER / one["plan"] / "cells" / f"{one['cell']}.json").is_file()]
-    preload()
+    queue = [one for one in json.loads(path.read_text()) if not is_done(one)]
+    if not spawn:
+        preload()
     print(f"{time.monotonic() - begun:.0f} s: {len(queue)} cells to do", flush=True)
     store, running, kept, again = StageStore(STAGES.resolve()), {}, time.monotonic(), set()
     done = failed = 0
@@ -161,14 +173,14 @@ def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None) ->
                 if not good and entry["cell"] + entry["plan"] not in again:
                     again.add(entry["cell"] + entry["plan"])
                     queue.append(entry)
-        if failed > 12 and failed > done:
+        if failed > max(12, done):
             print("too many failed", flush=True)
             break
         busy = {key for entry, _ in running.values() for key in entry["stages"] if key not in store}
         ready = next((one for one in queue if not any(key in busy for key in one["stages"])), None)
         if ready is not None and len(running) < jobs:
             queue.remove(ready)
-            running[started(ready, device)] = (ready, time.monotonic())
+            running[started(ready, device, spawn)] = (ready, time.monotonic())
         else:
             time.sleep(0.1)
         if time.monotonic() - kept > 60:
@@ -189,12 +201,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="End then, whatever is not done.")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--spawn", action="store_true", help="New processes instead of forked ones.")
     parser.add_argument("--out", type=Path, help="A file for all that was found, written every minute.")
     arguments = parser.parse_args()
     if arguments.what == "list":
         write_list(arguments.pool, arguments.data)
     else:
-        run(arguments.pool, arguments.jobs, arguments.minutes, arguments.device, arguments.out)
+        run(arguments.pool, arguments.jobs, arguments.minutes, arguments.device, arguments.out, arguments.spawn)
 
 
 if __name__ == "__main__":
