@@ -4,8 +4,8 @@
     python -m benchmarks.experiment_pool run POOL.json --jobs 15 --minutes 9 --device cuda
 
 `list` writes each plan's record into `benchmarks/results/experiments/PLAN`, as `allmrec experiment` would, and the list of cells in the
-order in which they are wanted: those of language models, and RECFORMER; what else there is two cores do (`benchmarks.experiments`).
-`run` does them. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell otherwise; each cell is
+order in which they are wanted. `run` does them; with `--only long` those of language models and RECFORMER, which two cores take hours
+for, with `--only short` the others. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell otherwise; each cell is
 the same job that `allmrec experiment` starts. Cells that miss the same stage are not done at once. What is done already is left alone.
 """
 
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from allmrec.core.artifacts import read_json, write_json
+from allmrec.experiments.cells import Cell
 from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.provenance import code_commit
 from allmrec.experiments.record import Record
@@ -55,12 +56,12 @@ def plan_of(name: str, data: Path, seeds: list[int]) -> Plan:
     )
 
 
-def wanted(plan: str, data: str, seed: int, system: str) -> tuple[int, ...]:
-    """The place in the queue of a cell; the first first."""
-    first, first_set = seed == 0, data != "beauty"
+def wanted(plan: str, cell: Cell) -> tuple[int, ...]:
+    """The place of a cell in the queue: MovieTweetings and one seed before the rest, what trains longest before what trains on."""
+    first, first_set = cell.seed == 0, cell.data != "beauty"
     main = plan in ("table1", "table4")
     group = [first and first_set, main and first_set, first, first_set, main, True].index(True)
-    return group, LONG.index(system) if system in LONG else len(LONG)
+    return group, LONG.index(cell.system) if cell.system in LONG else len(LONG)
 
 
 def write_list(path: Path, data: Path) -> None:
@@ -77,11 +78,12 @@ def write_list(path: Path, data: Path) -> None:
         keys = {one.cell.id: one.key for one in cells}
         Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
         for one in cells:
-            if system_kind(one.cell.system).prompted or one.cell.system == "recformer":
-                place = wanted(name, one.cell.data, one.cell.seed, one.cell.system)
-                queue.append(
-                    (place, {"plan": name, "cell": one.cell.id, "key": one.key, "stages": sorted(one.stages)})
-                )
+            place, long = (
+                wanted(name, one.cell),
+                system_kind(one.cell.system).prompted or one.cell.system == "recformer",
+            )
+            entry = {"plan": name, "cell": one.cell.id, "key": one.key, "long": long, "stages": sorted(one.stages)}
+            queue.append((place, entry))
         print(f"{name}: {len(cells)} cells")
     queue.sort(key=lambda entry: entry[0])
     write_json(path, [entry for _, entry in queue])
@@ -133,7 +135,12 @@ def preload() -> None:
                 importlib.import_module(module.name)
             except ImportError as error:
                 print(f"not loaded: {module.name} ({error})")
-    for name in ("peft", "sentence_transformers", "transformers.models.llama.modeling_llama", "transformers.models.bert.modeling_bert"):
+    for name in (
+        "peft",
+        "sentence_transformers",
+        "transformers.models.llama.modeling_llama",
+        "transformers.models.bert.modeling_bert",
+    ):
         importlib.import_module(name)
 
 
@@ -149,10 +156,13 @@ def keep(out: Path | None) -> None:
     beside.replace(out)
 
 
-def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None, spawn: bool) -> None:
+def run(
+    path: Path, jobs: int, minutes: float, device: str, only: str = "all", out: Path | None = None, spawn: bool = False
+) -> None:
     """Do cells of a queue, until the time is over."""
     begun = time.monotonic()
     queue = [one for one in json.loads(path.read_text()) if not is_done(one)]
+    queue = [one for one in queue if only in ("all", "long" if one["long"] else "short")]
     if not spawn:
         preload()
     print(f"{time.monotonic() - begun:.0f} s: {len(queue)} cells to do", flush=True)
@@ -189,7 +199,9 @@ def run(path: Path, jobs: int, minutes: float, device: str, out: Path | None, sp
     for child in running:
         os.kill(child, signal.SIGKILL)
     keep(out)
-    print(f"{time.monotonic() - begun:.0f} s: {done} done, {failed} failed, {len(queue) + len(running)} left", flush=True)
+    print(
+        f"{time.monotonic() - begun:.0f} s: {done} done, {failed} failed, {len(queue) + len(running)} left", flush=True
+    )
 
 
 def main() -> None:
@@ -201,13 +213,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="End then, whatever is not done.")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", choices=("all", "long", "short"), default="all")
     parser.add_argument("--spawn", action="store_true", help="New processes instead of forked ones.")
     parser.add_argument("--out", type=Path, help="A file for all that was found, written every minute.")
     arguments = parser.parse_args()
     if arguments.what == "list":
         write_list(arguments.pool, arguments.data)
     else:
-        run(arguments.pool, arguments.jobs, arguments.minutes, arguments.device, arguments.out, arguments.spawn)
+        run(
+            arguments.pool,
+            arguments.jobs,
+            arguments.minutes,
+            arguments.device,
+            arguments.only,
+            arguments.out,
+            arguments.spawn,
+        )
 
 
 if __name__ == "__main__":
