@@ -14,8 +14,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean, paired_difference
 from allmrec.evaluation.metrics import metric_values
 
-__all__ = ["SHOWN", "Figure", "Groups", "Values", "by_group", "differences", "estimates", "figure", "less_by_group", "shown",
-           "user_values"]  # fmt: skip
+__all__ = ["SHOWN", "Figure", "Groups", "Values", "differences", "estimates", "figure", "shown", "user_values"]
 
 SHOWN = ("Hit@1", "NDCG@10")
 
@@ -46,20 +45,6 @@ def differences(values: Values, reference: Values, seed: str) -> dict[str, Figur
         name: figure(paired_difference(own, reference[name], numpy_generator(0, seed, name)))
         for name, own in values.items()
     }
-
-
-def by_group(values: Values, groups: Groups, seed: str) -> dict[str, dict[str, Figure]]:
-    """`estimates` in each group of users."""
-    return {group: estimates(_within(values, mask), seed) for group, mask in groups.items()}
-
-
-def less_by_group(values: Values, reference: Values, groups: Groups, seed: str) -> dict[str, dict[str, Figure]]:
-    """`differences` in each group of users."""
-    return {group: differences(_within(values, mask), _within(reference, mask), seed) for group, mask in groups.items()}
-
-
-def _within(values: Values, mask: Bool[np.ndarray, " users"]) -> Values:
-    return {name: own[mask] for name, own in values.items()}
 
 
 def shown(stored: Figure | None, sign: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.figures import by_group, differences, estimates, less_by_group, shown, user_values
+from benchmarks.figures import differences, estimates, shown, user_values
 from benchmarks.rank_files import MISS, Asked, asked_in, kept
 from benchmarks.tables import RESULTS, add_cell, cells_of, changing, curve, read_table, table_ranks, write_result
 from hypothesis import given
@@ -111,14 +111,6 @@ def test_figures_are_means_and_intervals_of_users() -> None:
     assert differences(values, user_values([others]), "seed")["Hit@1"][0] == -0.25
     # Of two seeds a user's value is their mean.
     assert user_values([ranks, others])["Hit@1"].tolist() == [0.5, 0.5, 0.5, 1.0]
-
-
-def test_figures_of_groups_are_those_of_their_users() -> None:
-    own, other = user_values([np.array([1.0, 2.0, 3.0, 1.0])]), user_values([np.array([1.0, 1.0, 1.0, 2.0])])
-    groups = {"all": np.ones(4, dtype=bool), "cold": np.array([False, True, False, True])}
-    assert {name: found["Hit@1"][0] for name, found in by_group(own, groups, "s").items()} == {"all": 0.5, "cold": 0.5}
-    less = less_by_group(own, other, groups, "s")
-    assert {name: found["Hit@1"][0] for name, found in less.items()} == {"all": -0.25, "cold": 0.0}
 
 
 def test_how_a_figure_is_shown() -> None:

@@ -138,10 +138,9 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-@pytest.mark.parametrize(("page", "result"), [("README.md", "demo.json"), ("docs/recipes.md", "movielens-long.json")])
-def test_measured_tables_are_what_was_measured(page: str, result: str) -> None:
-    written = (ROOT / page).read_text(encoding="utf-8")
-    report = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))["report"]
+def test_the_table_is_what_the_demo_measured() -> None:
+    written = (ROOT / "README.md").read_text(encoding="utf-8")
+    report = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text(encoding="utf-8"))["report"]
     for system in report["systems"]:
         first = system["metrics"]["Hit@1"]
         row = f"| {system['name']} | {system['n_users']} | {first['value']:.3f} [{first['low']:.3f}, {first['high']:.3f}] |"

@@ -58,6 +58,6 @@ def register(app: typer.Typer) -> None:
             f'  allmrec recommend {output} --history "{history}" --k 10\n'
             f"  allmrec serve {output}                      # an HTTP API, and a page to try it on\n"
             f"  allmrec evaluate {output} --catalogue       # among all films instead of 20\n"
-            f"  allmrec train {data} -o runs/long --recipe movielens-long   # every user, over half an hour\n"
+            f"  allmrec experiment table1 --data {data} --recipe demo -o experiments/table1   # the paper's Table 1 on the same films\n"
             "  allmrec prepare table --interactions YOURS.csv --items TITLES.csv -o data/mine"
         )
