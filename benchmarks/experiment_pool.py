@@ -5,8 +5,9 @@
 
 `list` writes each plan's record into `benchmarks/results/experiments/PLAN`, as `allmrec experiment` would, and the list of cells in the
 order in which they are wanted. `run` does them; with `--only long` those of language models and RECFORMER, which two cores take hours
-for, with `--only short` the others. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell otherwise; each cell is
-the same job that `allmrec experiment` starts. Cells that miss the same stage are not done at once. What is done already is left alone.
+for, with `--only short` the others. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell
+otherwise; each cell is the same job that `allmrec experiment` starts. Cells that miss the same stage are not done at once. What is done
+already is left alone.
 """
 
 from __future__ import annotations
@@ -39,9 +40,17 @@ SEVERAL_SEEDS = ("table1", "table4", "table6", "tables8-9")
 LONG = ("allmrec", "mlp-llm", "tallrec", "allmrec-sbert", "late-fusion-llm", "llm-srec", "recformer")
 
 
-def plan_of(name: str, data: Path, seeds: list[int]) -> Plan:
-    """A plan with the data and cuts of `experiments.toml`."""
+def narrowed(without: str | None) -> dict[str, Any]:
+    """`experiments.toml` without a set, but for plans that go from one set to the next."""
     of = settings()
+    for name, plan in of["plans"].items():
+        if name != "table7":
+            plan["data"] = [one for one in plan["data"] if one != without]
+    return of
+
+
+def plan_of(name: str, of: dict[str, Any], data: Path, seeds: list[int]) -> Plan:
+    """A plan with the data and cuts of `experiments.toml`."""
     options = of["options"] | of["plans"][name]
     changes = [*of["options"]["set"], *of["plans"][name].get("set", [])]
     return load_plan(
@@ -64,13 +73,13 @@ def wanted(plan: str, cell: Cell) -> tuple[int, ...]:
     return group, LONG.index(cell.system) if cell.system in LONG else len(LONG)
 
 
-def write_list(path: Path, data: Path) -> None:
+def write_list(path: Path, data: Path, several: list[int], without: str | None) -> None:
     """Records of all plans, and the queue."""
-    of = settings()
+    of = narrowed(without)
     queue = []
     for name in of["plans"]:
-        seeds = [0, 1, 2] if name in SEVERAL_SEEDS else [0]
-        plan, folder = plan_of(name, data, seeds), (FOLDER / name).resolve()
+        seeds = several if name in SEVERAL_SEEDS else [0]
+        plan, folder = plan_of(name, of, data, seeds), (FOLDER / name).resolve()
         places = data_folders(plan, folder, print)
         cells = all_cells(plan, places)
         words = command(name, of, data, ",".join(map(str, seeds)))
@@ -78,10 +87,8 @@ def write_list(path: Path, data: Path) -> None:
         keys = {one.cell.id: one.key for one in cells}
         Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
         for one in cells:
-            place, long = (
-                wanted(name, one.cell),
-                system_kind(one.cell.system).prompted or one.cell.system == "recformer",
-            )
+            place = wanted(name, one.cell)
+            long = system_kind(one.cell.system).prompted or one.cell.system == "recformer"
             entry = {"plan": name, "cell": one.cell.id, "key": one.key, "long": long, "stages": sorted(one.stages)}
             queue.append((place, entry))
         print(f"{name}: {len(cells)} cells")
@@ -210,6 +217,8 @@ def main() -> None:
     parser.add_argument("what", choices=("list", "run"))
     parser.add_argument("pool", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data"), help="Folder of the prepared sets.")
+    parser.add_argument("--seeds", default="0,1,2", help="Of the plans that have several; others have 0.")
+    parser.add_argument("--without", help="A set that is left out.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="End then, whatever is not done.")
     parser.add_argument("--device", default="auto")
@@ -218,7 +227,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="A file for all that was found, written every minute.")
     arguments = parser.parse_args()
     if arguments.what == "list":
-        write_list(arguments.pool, arguments.data)
+        write_list(
+            arguments.pool, arguments.data, [int(seed) for seed in arguments.seeds.split(",")], arguments.without
+        )
     else:
         run(
             arguments.pool,

@@ -1,8 +1,8 @@
-"""Writes docs/results.md from the files under benchmarks/results; computes no figure.
+"""Writes docs/results.md, and README's table of systems, from the files under benchmarks/results; computes no figure.
 
     python docs/generate_results.py
 
-`tests/docs/test_results.py` fails when the page is not what this writes.
+`tests/docs/test_results.py` fails when the page or the table is not what this writes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import results_towers
 import results_words
 
 TARGET = Path(__file__).with_name("results.md")
+README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 _HEAD = """\
@@ -260,6 +261,15 @@ def page() -> str:
     if found := _read("growth"):
         parts += results_growth.section(found, _table)
     return "\n".join(parts)
+
+
+def readme() -> str:
+    """README with its table of systems."""
+    begin, end = "<!-- table1 -->\n", "<!-- end -->"
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    table = results_experiments.table1(RESULTS / "experiments", _table)
+    return before + begin + (table or "") + end + rest.partition(end)[2]
 
 
 def _encoders(found: Mapping[str, Any]) -> list[str]:
@@ -559,3 +569,4 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 if __name__ == "__main__":
     TARGET.write_text(page(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")

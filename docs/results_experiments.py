@@ -9,6 +9,10 @@ from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiment
 from allmrec.experiments.markdown import figure_rows, headings, shown
 from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.scenario_config import ALL
+
+# README has room for fewer columns.
+_LEFT_OUT = ("seeds", "MRR")
 
 Table = Callable[[Sequence[Sequence[str]]], str]
 
@@ -21,8 +25,9 @@ costs, learning curves, ranks, users by title, and what was cut. Intervals are o
 claim *holds* where the whole interval is on the claimed side, *does not hold* where it is on the other, and is *not shown* where it leaves both
 open. Figures called theirs are the paper's: {theirs}.
 
-The cuts are for two cores, and they tell: the systems that train a language model see few samples here. TALLRec, at chance on 256 of them, and
-A-LLMRec stand [above](#the-papers-objective-a-llmrec-by-titles) as trained on an H200, on 12,800 and 51,200.
+Cells of language models were measured on one H200, 48 of them in eleven minutes beside one another (`python -m benchmarks.experiment_pool`), the others on
+two cores; each cell says where. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, and 12,800 and 51,200
+[above](#the-papers-objective-a-llmrec-by-titles).
 """
 
 
@@ -46,6 +51,23 @@ def section(folder: Path, table: Table) -> list[str]:
     for one in found:
         parts += _plan(one, table)
     return parts
+
+
+def table1(folder: Path, table: Table) -> str | None:
+    """README's table of the first set of the plan `table1`; none where it was not measured.
+
+    Args:
+        folder: holds experiments.
+        table: makes a table of rows of cells.
+    """
+    if not (folder / "table1" / "experiment.json").is_file():
+        return None
+    one = read_experiment(folder / "table1")
+    part = one.sections[0]
+    (kind,) = (kind for kind in part.kinds if kind.group == ALL and kind.metric == "Hit@1")
+    rows = [headings(one.record.plan, part, kind), *figure_rows(one.record.plan, part, kind)]
+    kept = [number for number, head in enumerate(rows[0]) if head not in _LEFT_OUT and not head.startswith("theirs")]
+    return table([[row[number] for number in kept] for row in rows])
 
 
 def _claims(found: Sequence[Experiment]) -> list[list[str]]:

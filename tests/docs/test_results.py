@@ -18,6 +18,12 @@ def test_the_page_is_what_the_result_files_say() -> None:
     assert written == GENERATOR.page(), "run: python docs/generate_results.py"
 
 
+def test_readme_has_the_table_that_was_measured() -> None:
+    written = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert written == GENERATOR.readme(), "run: python docs/generate_results.py"
+    assert "| A-LLMRec | 4,333 | 0." in written
+
+
 def test_every_set_and_system_stands_there() -> None:
     page = GENERATOR.page()
     for name in ("movietweetings", "beauty", "games", "SASRec", "GRU4Rec", "NextItNet", "NCF", "Late fusion"):
