@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 
 from allmrec.core.artifacts import atomic_write, write_json
-from allmrec.experiments.found import Experiment, read_experiment
+from allmrec.experiments.found import Experiment, read_experiments
 from allmrec.experiments.writing import write_report
 from benchmarks.tables import RESULTS
 
@@ -101,9 +101,8 @@ def report() -> None:
     (FOLDER / "report.md").unlink()
     atomic_write(PAGE, (FOLDER / "report.html").read_bytes())
     (FOLDER / "report.html").unlink()
-    found = [read_experiment(path.parent) for path in sorted(FOLDER.glob("*/experiment.json"))]
     about = json.loads(MEASURED.read_text("utf-8"))
-    write_json(MEASURED, about | {"runs": [cost(one) for one in found if one.done]})
+    write_json(MEASURED, about | {"runs": [cost(one) for one in read_experiments(FOLDER) if one.done]})
 
 
 def main() -> None:

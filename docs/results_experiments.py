@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from allmrec.experiments.cuts import cuts_of
-from allmrec.experiments.found import Experiment, read_experiment
+from allmrec.experiments.found import Experiment, read_experiment, read_experiments
 from allmrec.experiments.markdown import figure_rows, headings, shown
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.scenario_config import ALL
@@ -38,8 +38,7 @@ def section(folder: Path, table: Table) -> list[str]:
         folder: holds experiments.
         table: makes a table of rows of cells.
     """
-    found = [read_experiment(path.parent) for path in sorted(folder.glob("*/experiment.json"))]
-    found = [one for one in found if one.done]
+    found = [one for one in read_experiments(folder) if one.done]
     if not found:
         return []
     sets = dict.fromkeys(cell.cell.data for one in found for cell in one.done)

@@ -24,7 +24,7 @@ from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.comparing import compared
-from allmrec.experiments.found import read_experiment
+from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
 from allmrec.experiments.markdown import markdown
 from allmrec.experiments.plan import Plan
@@ -270,6 +270,13 @@ def test_several_experiments_are_one_report(many: Path) -> None:
     assert levels[:3] == [1, 2, 3]
     assert levels.count(1) == 1
     assert levels.count(2) == 2
+
+
+def test_experiments_beside_the_paper_come_first_and_numbers_count(tmp_path: Path) -> None:
+    words_experiment(tmp_path / "figures4-5")
+    for name in ("table10", "table4"):
+        write_experiment(tmp_path / name)
+    assert [one.folder.name for one in read_experiments(tmp_path)] == ["table4", "table10", "figures4-5"]
 
 
 def test_a_folder_without_experiments_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 from allmrec.core.errors import AllmrecError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, cells_of, other_data
-from allmrec.experiments.record import Record
+from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.tables import Section, sections_of
 
-__all__ = ["Experiment", "asked_dataset", "read_experiment"]
+__all__ = ["Experiment", "asked_dataset", "read_experiment", "read_experiments"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,21 @@ def read_experiment(folder: Path) -> Experiment:
     summaries = {name: data.summary() for name, data in datasets.items()}
     sections = sections_of(record.plan, [(one, results.asked(one.protocol)) for one in done], summaries)
     return Experiment(folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
+
+
+def read_experiments(folder: Path) -> list[Experiment]:
+    """Read all experiments that stand in a folder: those beside the paper's figures first, then by name, table4 before table10.
+
+    Raises:
+        ArtifactError: one is damaged.
+    """
+    found = [read_experiment(path.parent) for path in folder.glob(f"*/{FILE}")]
+    return sorted(found, key=_place)
+
+
+def _place(one: Experiment) -> tuple[bool, list[tuple[int, str]]]:
+    parts = re.split(r"(\d+)", one.folder.name)
+    return one.record.plan.paper is None, [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def asked_dataset(found: Experiment, section: Section) -> InteractionDataset | None:
