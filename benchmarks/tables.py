@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,44 +9,20 @@ from typing import Any
 
 from filelock import FileLock
 
-from allmrec.core.artifacts import atomic_write, read_json
+from allmrec.core.artifacts import read_json, write_dense_json
 from allmrec.core.errors import DataError
 from benchmarks.rank_files import Asked, Kept, read_ranks, write_ranks
 
 __all__ = ["RESULTS", "add_cell", "cells_of", "changing", "curve", "read_table", "table_ranks", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
-_LINE = 140
 # What is mostly the same for all cells of a table stands there once, as the first cell has it; others say what differs.
 _COMMON = ("device", "versions", "changes", "data", "recipe")
 
 
 def write_result(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all: as many values a line as fit, and never a break within a list of numbers."""
-    atomic_write(path, _text(value) + "\n")
-
-
-def _text(value: Any, depth: int = 0) -> str:
-    whole = json.dumps(value, ensure_ascii=False)
-    if len(whole) + depth <= _LINE or not isinstance(value, Mapping | list | tuple):
-        return whole
-    if isinstance(value, Mapping):
-        parts = [
-            f"{json.dumps(str(name), ensure_ascii=False)}: {_text(part, depth + 1)}" for name, part in value.items()
-        ]
-        begin, end = "{", "}"
-    elif all(isinstance(part, int | float | None) for part in value):
-        return whole
-    else:
-        parts, (begin, end) = [_text(part, depth + 1) for part in value], "[]"
-    space = " " * (depth + 1)
-    lines, line = [], ""
-    for part in parts:
-        if line and ("\n" in line or "\n" in part or len(space) + len(line) + len(part) + 2 > _LINE):
-            lines.append(line)
-            line = ""
-        line = f"{line}, {part}" if line else part
-    return begin + "\n" + space + f",\n{space}".join([*lines, line]) + "\n" + " " * depth + end
+    """Write JSON, whole or not at all: as many values a line as fit."""
+    write_dense_json(path, value)
 
 
 def curve(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -136,16 +136,6 @@ candidate's title:
 Writing along the candidates' titles (`allmrec-constrained`) mends all of them and is right more often.
 """
 
-_ABLATIONS = """\
-### The paper's ablations (Tables 8 and 9, and MLP-LLM), on everybody
-
-The same setting with slots of e alone and 400 steps (25,600 samples), seed 0; each row is paired with `base`. The paper finds
-every part of stage 1 worth something and joint vectors above all. Here the slots are worth nearly everything (without item vectors 0.109; random
-ones, which say which item but nothing of it, 0.379) and the user's vector something (its place is taken by a history with vectors); what
-stage 1 adds to the CF vectors is not shown: MLP-LLM, without any of it, is no worse. Inside stage 1 no part's difference of Hit@1
-excludes 0; by NDCG@10 three do, in the paper's direction: without tuning the encoder -0.021 [-0.027, -0.014], without matching -0.009
-[-0.015, -0.003], without reconstruction -0.006 [-0.011, -0.001]. Without the recommendation loss it is -0.004 [-0.010, +0.003].
-"""
 
 _BEAUTY_GAMES = """\
 ### Beauty and Video Games
@@ -218,8 +208,6 @@ def page() -> str:
         ]
         parts.append(_adds(found["language_model_adds"]["all"]))
         parts += [part for reason in (_tokens, _cold, _answers) for part in reason()]
-        if ablations := _read("titles/ablations"):
-            parts += [_ABLATIONS, _table(_title_rows(ablations["rows"]))]
         if tried := _read("titles/copying"):
             parts += results_words.copying(_title_rows(tried["rows"]), tried["cells"], _table)
         if words := _read("genres"):

@@ -40,10 +40,13 @@ __all__ = [
     "space_checked",
     "sweep",
     "versions",
+    "write_dense_json",
     "write_json",
     "write_tensors",
 ]
 
+
+_LINE = 140
 
 # No room on the device, none within the user's quota, larger than a file may be.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -239,6 +242,34 @@ def atomic_write(path: Path | str, content: str | bytes) -> None:
 def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
     """Write a mapping as readable JSON, whole or not at all."""
     atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_dense_json(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all: as many values a line as fit, and never a break within a list of numbers."""
+    atomic_write(path, _dense(value) + "\n")
+
+
+def _dense(value: Any, depth: int = 0) -> str:
+    whole = json.dumps(value, ensure_ascii=False)
+    if len(whole) + depth <= _LINE or not isinstance(value, Mapping | list | tuple):
+        return whole
+    if isinstance(value, Mapping):
+        parts = [
+            f"{json.dumps(str(name), ensure_ascii=False)}: {_dense(part, depth + 1)}" for name, part in value.items()
+        ]
+        begin, end = "{", "}"
+    elif all(isinstance(part, int | float | None) for part in value):
+        return whole
+    else:
+        parts, (begin, end) = [_dense(part, depth + 1) for part in value], "[]"
+    space = " " * (depth + 1)
+    lines, line = [], ""
+    for part in parts:
+        if line and ("\n" in line or "\n" in part or len(space) + len(line) + len(part) + 2 > _LINE):
+            lines.append(line)
+            line = ""
+        line = f"{line}, {part}" if line else part
+    return begin + "\n" + space + f",\n{space}".join([*lines, line]) + "\n" + " " * depth + end
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.artifacts import read_json, write_dense_json
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.locking import LOCK_NAME
@@ -63,7 +63,7 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Keep it. Paths lead from the folder, which may be moved together with its data."""
-        write_json(
+        write_dense_json(
             folder / FILE,
             {
                 "kind": _KIND,

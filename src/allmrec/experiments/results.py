@@ -4,7 +4,7 @@ cells/CELL.json         what was asked of whom, by what, at which cost, when and
 cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`), or what was said of each
 cells/CELL.failed.json  what went wrong, until the cell is done
 protocols/HASH.npz      whom cells asked: users, targets, groups
-configs/HASH.json       settings of cells, those of many the same
+configs/HASH.json       what many cells share: settings; command, commit and versions
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from allmrec.core.artifacts import atomic_write, content_hash, read_json, write_json
+from allmrec.core.artifacts import atomic_write, content_hash, read_json, write_dense_json, write_json
 from allmrec.core.errors import ArtifactError
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.evaluation.order import shuffled_name
@@ -30,8 +30,10 @@ from allmrec.experiments.cells import Cell
 
 __all__ = ["AskedUsers", "CellResult", "Results", "curve"]
 
-_KIND, _FORMAT = "allmrec experiment cell", 2
+_KIND, _FORMAT = "allmrec experiment cell", 3
 _POINTS = 60
+# The same for most cells of an experiment.
+_SHARED = ("command", "commit", "versions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +121,12 @@ class Results:
             again = {} if found.shuffled is None else {shuffled_name(cell.system): found.shuffled}
             write_ranks(self._found(cell), asked, {cell.system: found.ranks} | again)
         form = "words" if isinstance(found, Words) else "ranks"
-        write_json(
+        shared = {name: about[name] for name in _SHARED if name in about}
+        own = {name: value for name, value in about.items() if name not in _SHARED}
+        write_dense_json(
             self._cells / f"{cell.id}.json",
-            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **about}
-            | {"config": self._kept(about["config"])},
+            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **own}
+            | {"config": self._kept(about["config"]), "measured": self._kept(shared)},
         )
         self._failure(cell).unlink(missing_ok=True)
 
@@ -138,6 +142,7 @@ class Results:
         try:
             asked = Asked(**about["protocol"])
             about["config"] = read_json(self._configs / f"{about['config']}.json")
+            about |= read_json(self._configs / f"{about.pop('measured')}.json")
             if about.get("form") == "words":
                 return CellResult(cell, about, _read_words(self._found(cell), asked))
             ranks = read_ranks(self._found(cell), asked)
@@ -148,11 +153,11 @@ class Results:
             ) from error
         return CellResult(cell, about, found)
 
-    def _kept(self, config: Mapping[str, Any]) -> str:
-        """Keep settings once, however many cells have them; the name of their file."""
-        name = content_hash(json.dumps(config, sort_keys=True))[:24]
+    def _kept(self, shared: Mapping[str, Any]) -> str:
+        """Keep once what cells share; the name of its file."""
+        name = content_hash(json.dumps(shared, sort_keys=True))[:24]
         if not (path := self._configs / f"{name}.json").is_file():
-            write_json(path, config)
+            write_dense_json(path, shared)
         return name
 
     def asked(self, protocol_hash: str) -> AskedUsers:
