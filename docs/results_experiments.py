@@ -25,7 +25,7 @@ costs, learning curves, ranks, users by title, and what was cut. Intervals are o
 claim *holds* where the whole interval is on the claimed side, *does not hold* where it is on the other, and is *not shown* where it leaves both
 open. Figures called theirs are the paper's: {theirs}.
 
-Cells of language models were measured on one H200, 48 of them in eleven minutes beside one another (`python -m benchmarks.experiment_pool`), the others on
+Cells of language models were measured on one H200, 47 of them in eleven minutes, up to 16 beside one another (`python -m benchmarks.experiment_pool`), the others on
 two cores; each cell says where. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, and 12,800 and 51,200
 [above](#the-papers-objective-a-llmrec-by-titles).
 """
