@@ -88,7 +88,7 @@ def write_list(path: Path, data: Path, several: list[int], without: str | None) 
         Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
         for one in cells:
             place = wanted(name, one.cell)
-            long = system_kind(one.cell.system).prompted or one.cell.system == "recformer"
+            long = system_kind(one.cell.system).prompted or one.cell.system in LONG
             entry = {"plan": name, "cell": one.cell.id, "key": one.key, "long": long, "stages": sorted(one.stages)}
             queue.append((place, entry))
         print(f"{name}: {len(cells)} cells")
