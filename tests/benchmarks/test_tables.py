@@ -134,7 +134,7 @@ def test_the_results_are_small_and_name_their_protocols() -> None:
     # Ranks of each user of the largest set, 50,546, take 45 KB a seed.
     assert sum(path.stat().st_size for path in files) < 1_400_000
     with_ranks = [path for path in files if path.suffix == ".npz" and EXPERIMENTS not in path.parents]
-    assert len(with_ranks) > 10
+    assert len(with_ranks) > 5
     for path in with_ranks:
         table = read_table(path.with_suffix(".json"))
         asked = asked_in(path)

@@ -33,8 +33,10 @@ def test_every_set_and_system_stands_there() -> None:
 def test_cells_without_figures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GENERATOR, "RESULTS", tmp_path)
     (tmp_path / "titles").mkdir()
-    (tmp_path / "titles" / "beauty.json").write_text(json.dumps({"common": {}, "cells": {"one": {"system": "EASE"}}}))
-    with pytest.raises(SystemExit, match=r"beauty\.json has cells and no figures"):
+    (tmp_path / "titles" / "movietweetings.json").write_text(
+        json.dumps({"common": {}, "cells": {"one": {"system": "EASE"}}})
+    )
+    with pytest.raises(SystemExit, match=r"movietweetings\.json has cells and no figures"):
         GENERATOR.page()
 
 
