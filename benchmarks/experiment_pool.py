@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import pkgutil
 import shlex
@@ -73,13 +72,13 @@ def wanted(plan: str, cell: Cell) -> tuple[int, ...]:
     return group, LONG.index(cell.system) if cell.system in LONG else len(LONG)
 
 
-def write_list(path: Path, data: Path, several: list[int], without: str | None) -> None:
+def write_list(path: Path, results: Path, data: Path, several: list[int], without: str | None) -> None:
     """Records of all plans, and the queue."""
     of = narrowed(without)
     queue = []
     for name in of["plans"]:
         seeds = several if name in SEVERAL_SEEDS else [0]
-        plan, folder = plan_of(name, of, data, seeds), (FOLDER / name).resolve()
+        plan, folder = plan_of(name, of, data, seeds), (results / name).resolve()
         places = data_folders(plan, folder, print)
         cells = all_cells(plan, places)
         words = command(name, of, data, ",".join(map(str, seeds)))
@@ -93,13 +92,19 @@ def write_list(path: Path, data: Path, several: list[int], without: str | None) 
             queue.append((place, entry))
         print(f"{name}: {len(cells)} cells")
     queue.sort(key=lambda entry: entry[0])
-    write_json(path, [entry for _, entry in queue])
+    write_json(path, {"cells": [entry for _, entry in queue]})
     print(f"{len(queue)} cells in {path}")
 
 
-def started(entry: dict[str, Any], device: str, spawn: bool) -> int:
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """The cells of a queue, in their order."""
+    cells: list[dict[str, Any]] = read_json(path)["cells"]
+    return cells
+
+
+def started(entry: dict[str, Any], results: Path, device: str, spawn: bool) -> int:
     """Start a process that does a cell, forked from this one or new; its number."""
-    folder = FOLDER / entry["plan"]
+    folder = results / entry["plan"]
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "logs" / f"{entry['cell']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
@@ -126,9 +131,9 @@ def started(entry: dict[str, Any], device: str, spawn: bool) -> int:
         os._exit(status)
 
 
-def is_done(entry: dict[str, Any]) -> bool:
+def is_done(entry: dict[str, Any], results: Path) -> bool:
     """Whether what stands there of a cell is of these settings."""
-    path = FOLDER / entry["plan"] / "cells" / f"{entry['cell']}.json"
+    path = results / entry["plan"] / "cells" / f"{entry['cell']}.json"
     return path.is_file() and read_json(path).get("key") == entry["key"]
 
 
@@ -151,29 +156,30 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def keep(out: Path | None) -> None:
+def keep(results: Path, out: Path | None) -> None:
     """Everything that was found, in one file."""
     if out is None:
         return
     beside = out.with_suffix(".tmp")
     with tarfile.open(beside, "w:gz") as archive:
-        for path in sorted(FOLDER.glob("*/*/*")):
+        for path in sorted(results.glob("*/*/*")):
             if path.parent.name in ("cells", "protocols", "configs", "logs") and path.is_file():
-                archive.add(path, path.relative_to(FOLDER))
+                archive.add(path, path.relative_to(results))
     beside.replace(out)
 
 
 def run(
-    path: Path, jobs: int, minutes: float, device: str, only: str = "all", out: Path | None = None, spawn: bool = False
+    path: Path, results: Path, jobs: int, minutes: float, device: str, only: str, out: Path | None, spawn: bool
 ) -> None:
     """Do cells of a queue, until the time is over."""
     begun = time.monotonic()
-    queue = [one for one in json.loads(path.read_text()) if not is_done(one)]
+    queue = [one for one in read_list(path) if not is_done(one, results)]
     queue = [one for one in queue if only in ("all", "long" if one["long"] else "short")]
     if not spawn:
         preload()
     print(f"{time.monotonic() - begun:.0f} s: {len(queue)} cells to do", flush=True)
-    store, running, kept, again = StageStore(STAGES.resolve()), {}, time.monotonic(), set()
+    stores = {name: Record.read(results / name).stages_in(results / name) for name in {one["plan"] for one in queue}}
+    store, running, kept, again = {name: StageStore(at) for name, at in stores.items()}, {}, time.monotonic(), set()
     done = failed = 0
     while (queue or running) and time.monotonic() - begun < 60 * minutes:
         for child in list(running):
@@ -193,19 +199,19 @@ def run(
         if failed > max(12, done):
             print("too many failed", flush=True)
             break
-        busy = {key for entry, _ in running.values() for key in entry["stages"] if key not in store}
+        busy = {key for entry, _ in running.values() for key in entry["stages"] if key not in store[entry["plan"]]}
         ready = next((one for one in queue if not any(key in busy for key in one["stages"])), None)
         if ready is not None and len(running) < jobs:
             queue.remove(ready)
-            running[started(ready, device, spawn)] = (ready, time.monotonic())
+            running[started(ready, results, device, spawn)] = (ready, time.monotonic())
         else:
             time.sleep(0.1)
         if time.monotonic() - kept > 60:
-            keep(out)
+            keep(results, out)
             kept = time.monotonic()
     for child in running:
         os.kill(child, signal.SIGKILL)
-    keep(out)
+    keep(results, out)
     print(
         f"{time.monotonic() - begun:.0f} s: {done} done, {failed} failed, {len(queue) + len(running)} left", flush=True
     )
@@ -216,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("list", "run"))
     parser.add_argument("pool", type=Path)
+    parser.add_argument("--results", type=Path, default=FOLDER, help="Folder of the experiments.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="Folder of the prepared sets.")
     parser.add_argument("--seeds", default="0,1,2", help="Of the plans that have several; others have 0.")
     parser.add_argument("--without", help="A set that is left out.")
@@ -228,11 +235,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "list":
         write_list(
-            arguments.pool, arguments.data, [int(seed) for seed in arguments.seeds.split(",")], arguments.without
+            arguments.pool,
+            arguments.results,
+            arguments.data,
+            [int(seed) for seed in arguments.seeds.split(",")],
+            arguments.without,
         )
     else:
         run(
             arguments.pool,
+            arguments.results,
             arguments.jobs,
             arguments.minutes,
             arguments.device,

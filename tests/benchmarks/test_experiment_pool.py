@@ -1,0 +1,54 @@
+"""Cells of several plans in one pool of processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from tiny_world import TinyWorld
+
+from allmrec.core.artifacts import write_json
+from allmrec.data.build import read_table
+from allmrec.experiments.found import read_experiments
+from benchmarks import experiment_pool
+
+CHEAP = ("popularity", "item-knn")
+
+
+@pytest.fixture
+def queue(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list of the cheap cells of two plans, their records beside it."""
+    read_table(tiny_world.interactions, tiny_world.items).save(tmp_path / "data" / "tiny")
+    plans = {name: {"data": ["tiny"], "set": ["pretrain.training.epochs=1"]} for name in ("table1", "ours-order")}
+    wanted = {"options": {"users": 10, "users_of": {}, "set": []}, "plans": plans}
+    monkeypatch.setattr(experiment_pool, "settings", lambda: wanted)
+    monkeypatch.setattr(experiment_pool, "STAGES", tmp_path / "stages")
+    path = tmp_path / "pool.json"
+    experiment_pool.write_list(path, tmp_path / "results", tmp_path / "data", [0, 1], None)
+    cells = experiment_pool.read_list(path)
+    assert {one["cell"] for one in cells if one["plan"] == "table1"} > {"tiny.standard.1.base.allmrec"}
+    assert [one["long"] for one in cells if one["cell"].endswith(("allmrec", "popularity"))].count(True) == 4
+    write_json(path, {"cells": [one for one in cells if one["cell"].endswith(CHEAP)]})
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [[], ["--spawn"]])
+def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path, how: list[str]) -> None:
+    results, out = tmp_path / "results", tmp_path / "found.tgz"
+    words = [sys.executable, "-m", "benchmarks.experiment_pool", "run", str(queue), "--results", str(results), *how]
+
+    def run(*more: str) -> str:
+        return subprocess.run([*words, *more], capture_output=True, text=True, check=True).stdout
+
+    assert "6 done" not in run("--minutes", "0")
+    assert "6 done, 0 failed, 0 left" in run("--device", "cpu", "--out", str(out))
+    done = {one.folder.name: [cell.cell.id for cell in one.done] for one in read_experiments(results)}
+    assert done["table1"] == [f"tiny.standard.{seed}.base.{system}" for seed in (0, 1) for system in CHEAP]
+    assert done["ours-order"] == [f"tiny.standard.0.base.{system}" for system in CHEAP]
+    with tarfile.open(out) as archive:
+        assert "table1/cells/tiny.standard.1.base.item-knn.npz" in archive.getnames()
+    assert "0 cells to do" in run()
