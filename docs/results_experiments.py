@@ -42,10 +42,14 @@ def section(folder: Path, table: Table) -> list[str]:
     if not found:
         return []
     sets = dict.fromkeys(cell.cell.data for one in found for cell in one.done)
+    claims = _claims(found)
+    verdicts = [row[3] for row in claims[1:]]
+    counts = {name: verdicts.count(name) for name in ("holds", "does not hold", "not shown")}
     parts = [
         _HEAD.format(sets=", ".join(sets), theirs=THEIRS),
         "### What became of the claims\n",
-        table(_claims(found)),
+        f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not shown']} are not shown.\n",
+        table(claims),
     ]
     for one in found:
         parts += _plan(one, table)
