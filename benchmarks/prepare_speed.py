@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import DataError
+from allmrec.core.hashing import file_hash
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.build import PrepareConfig, prepare_source
 from allmrec.data.interactions import InteractionDataset

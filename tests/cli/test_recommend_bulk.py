@@ -21,8 +21,9 @@ from allmrec.bulk.block import Block
 from allmrec.bulk.folder import MANIFEST
 from allmrec.bulk.job import BulkJob
 from allmrec.bulk.scoring import in_this_process, recommend_users
-from allmrec.core.artifacts import file_hash, read_json
+from allmrec.core.artifacts import read_json
 from allmrec.core.errors import ConfigError, RunInUseError, UnknownIdError
+from allmrec.core.hashing import file_hash
 from allmrec.core.locking import held
 from allmrec.data.build import read_table
 from allmrec.library import Run

@@ -12,7 +12,8 @@ from tests.cli.conftest import call, fails
 from tiny_world import TinyWorld
 
 import allmrec
-from allmrec.core.artifacts import file_hash, read_json
+from allmrec.core.artifacts import read_json
+from allmrec.core.hashing import file_hash
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
 from allmrec.stages.align import ALIGN

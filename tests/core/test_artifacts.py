@@ -19,8 +19,6 @@ from allmrec.core import artifacts
 from allmrec.core.artifacts import (
     atomic_directory,
     atomic_write,
-    content_hash,
-    file_hash,
     read_json,
     read_tensors,
     recover,
@@ -31,6 +29,7 @@ from allmrec.core.artifacts import (
     write_tensors,
 )
 from allmrec.core.errors import ArtifactError, NoSpaceError
+from allmrec.core.hashing import content_hash, file_hash
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])

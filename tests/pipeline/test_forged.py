@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from tiny_world import TinyWorld
 from torch import Tensor
 
-from allmrec.core.artifacts import atomic_write, file_hash, read_json, sweep, write_json
+from allmrec.core.artifacts import atomic_write, read_json, sweep, write_json
 from allmrec.core.errors import ArtifactError, ConfigError, DivergedError
+from allmrec.core.hashing import file_hash
 from allmrec.data.build import read_table
 from allmrec.evaluation import Report, render
 from allmrec.evaluation.report import _content

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from allmrec.core.artifacts import file_hash
+from allmrec.core.hashing import file_hash
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.interactions import InteractionDataset
 from allmrec.stages.tune import ALLMREC_STAGES

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from allmrec.core.artifacts import content_hash, versions
+from allmrec.core.artifacts import versions
+from allmrec.core.hashing import content_hash
 from allmrec.pipeline.run import Run
 from allmrec.recommend.request import Request
 from allmrec.systems.recommending import recommending_stages

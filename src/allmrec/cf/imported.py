@@ -16,9 +16,10 @@ from torch import Tensor
 from allmrec.cf.backbone import SequenceBackbone, check_numbers, row_count, trimmed, with_parameters
 from allmrec.cf.fold_in import least_squares, mean_of_items
 from allmrec.cf.vector_files import read_vectors
-from allmrec.core.artifacts import content_hash, file_hash, read_tensors, write_tensors
+from allmrec.core.artifacts import read_tensors, write_tensors
 from allmrec.core.config import Config
 from allmrec.core.errors import AllmrecWarning, ArtifactError, ConfigError, DataError
+from allmrec.core.hashing import content_hash, file_hash
 from allmrec.data.batching import SequenceBatch
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import Split

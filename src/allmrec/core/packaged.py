@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import ArtifactError, ModelNotFoundError
+from allmrec.core.hashing import file_hash
 from allmrec.core.progress import track
 
 __all__ = ["PACKAGED", "Packaged", "cache_root", "cached_folder", "find_packaged", "movielens_100k", "packaged_path"]

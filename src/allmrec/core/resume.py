@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from allmrec.core.artifacts import content_hash, write_tensors
+from allmrec.core.artifacts import write_tensors
 from allmrec.core.errors import ArtifactError
+from allmrec.core.hashing import content_hash
 
 __all__ = ["Checkpoint", "read_resume", "set_aside", "write_resume"]
 

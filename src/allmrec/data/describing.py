@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import AllmrecWarning, DataError
+from allmrec.core.hashing import file_hash
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.joining import require_joined
 from allmrec.data.prepare_config import PrepareConfig

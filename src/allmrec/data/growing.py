@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.config import parse_config
 from allmrec.core.errors import DataError
+from allmrec.core.hashing import file_hash
 from allmrec.data.build import whole_seconds
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.filtering import without_repeats

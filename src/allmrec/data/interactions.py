@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Int32, Int64
 from pydantic import ValidationError
 
-from allmrec.core.artifacts import atomic_directory, content_hash, read_json, read_tensors, write_json, write_tensors
+from allmrec.core.artifacts import atomic_directory, read_json, read_tensors, write_json, write_tensors
 from allmrec.core.errors import ArtifactError, DataError
+from allmrec.core.hashing import content_hash
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.provenance import Provenance, Summary
 from allmrec.data.vocabulary import Vocabulary

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from allmrec.core.artifacts import content_hash, read_json, write_json
+from allmrec.core.artifacts import read_json, write_json
 from allmrec.core.errors import AllmrecError, AllmrecWarning, ArtifactError
+from allmrec.core.hashing import content_hash
 
 __all__ = ["Found", "PartialResults"]
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64
 
-from allmrec.core.artifacts import atomic_write, content_hash, read_json
+from allmrec.core.artifacts import atomic_write, read_json
 from allmrec.core.errors import ArtifactError, ConfigError, DataError
+from allmrec.core.hashing import content_hash
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.negatives import room_for_negatives, sample_negatives
 from allmrec.data.splitting import Split

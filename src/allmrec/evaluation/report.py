@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64
 from pydantic import TypeAdapter, ValidationError
 
-from allmrec.core.artifacts import atomic_write, content_hash, read_json
+from allmrec.core.artifacts import atomic_write, read_json
 from allmrec.core.errors import ArtifactError, DataError
+from allmrec.core.hashing import content_hash
 from allmrec.evaluation.either import Either, hits_of_either
 from allmrec.evaluation.files import readable_json
 from allmrec.evaluation.intervals import Estimate, bootstrap_generator, bootstrap_mean, paired_difference

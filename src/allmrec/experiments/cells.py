@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from allmrec.core.artifacts import content_hash
 from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.core.hashing import content_hash
 from allmrec.core.places import with_whole_places
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.plan import BASE, Plan, VariantConfig

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from allmrec.core.artifacts import atomic_write, content_hash, read_json, write_dense_json, write_json
+from allmrec.core.artifacts import atomic_write, read_json, write_dense_json, write_json
 from allmrec.core.errors import ArtifactError
+from allmrec.core.hashing import content_hash
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.evaluation.order import shuffled_name
 from allmrec.evaluation.rank_files import Asked, read_ranks, write_ranks

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from allmrec.core.artifacts import file_hash
 from allmrec.core.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from allmrec.core.hashing import file_hash
 from allmrec.core.log import logger
 from allmrec.core.packaged import PACKAGED, cached_folder, find_packaged, packaged_path
 from allmrec.core.pretrained import read_model, read_tokenizer, readable, refuse_adapter

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from allmrec.core.artifacts import content_hash
 from allmrec.core.errors import ArtifactError
+from allmrec.core.hashing import content_hash
 
 __all__ = ["Start", "shape_hash"]
 

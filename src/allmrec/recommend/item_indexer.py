@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from allmrec.core.artifacts import content_hash
 from allmrec.core.errors import NoSpaceError
+from allmrec.core.hashing import content_hash
 from allmrec.core.locking import held
 from allmrec.core.log import logger
 from allmrec.core.seeding import numpy_generator

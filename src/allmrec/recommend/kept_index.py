@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import Field
 
-from allmrec.core.artifacts import atomic_directory, file_hash, read_json, sweep, write_json
+from allmrec.core.artifacts import atomic_directory, read_json, sweep, write_json
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.hashing import file_hash
 from allmrec.core.log import logger
 from allmrec.recommend.approximate_index import ApproximateIndex, IndexKind, Recall, load_faiss
 from allmrec.recommend.item_index import ItemIndex

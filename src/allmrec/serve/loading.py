@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from allmrec.baselines.popularity import Popularity
-from allmrec.core.artifacts import content_hash, file_hash
 from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.hashing import content_hash, file_hash
 from allmrec.core.log import logger
 from allmrec.pipeline.run import Run
 from allmrec.recommend.allmrec import ALLMRec

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from allmrec.core.artifacts import (
     atomic_directory,
-    content_hash,
-    file_hash,
     read_json,
     read_tensors,
     recover,
@@ -26,6 +24,7 @@ from allmrec.core.artifacts import (
     write_tensors,
 )
 from allmrec.core.errors import ArtifactError
+from allmrec.core.hashing import content_hash, file_hash
 from allmrec.core.memory import peak_memory
 from allmrec.core.tensors import check_finite, content_of
 

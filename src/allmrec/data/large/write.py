@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from allmrec.core.artifacts import ContentDigest
+from allmrec.core.hashing import ContentDigest
 from allmrec.data.build import whole_seconds
 from allmrec.data.describing import Described
 from allmrec.data.interactions import CONTENT, items_table
