@@ -19,7 +19,7 @@ import results_experiments
 import results_growth
 import results_month
 import results_towers
-import results_words
+import results_copying
 
 TARGET = Path(__file__).with_name("results.md")
 README = Path(__file__).parents[1] / "README.md"
@@ -209,11 +209,7 @@ def page() -> str:
         parts.append(_adds(found["language_model_adds"]["all"]))
         parts += [part for reason in (_tokens, _cold, _answers) for part in reason()]
         if tried := _read("titles/copying"):
-            parts += results_words.copying(_title_rows(tried["rows"]), tried["cells"], _table)
-        if words := _read("genres"):
-            parts += results_words.genres(
-                words, _table, lambda one, sign="": _figure((one["value"], one["low"], one["high"]), sign)
-            )
+            parts += results_copying.copying(_title_rows(tried["rows"]), tried["cells"], _table)
         parts.append(_BEAUTY_GAMES)
         for name in ("beauty", "games"):
             if rows := _read(f"titles/{name}"):
