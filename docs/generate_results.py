@@ -15,11 +15,11 @@ from typing import Any
 
 # The page's parts lie beside this file, however it is loaded.
 sys.path.append(str(Path(__file__).parent))
+import results_copying
 import results_experiments
 import results_growth
 import results_month
 import results_towers
-import results_copying
 
 TARGET = Path(__file__).with_name("results.md")
 README = Path(__file__).parents[1] / "README.md"
