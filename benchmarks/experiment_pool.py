@@ -27,7 +27,7 @@ from typing import Any
 from allmrec.core.artifacts import read_json, write_json
 from allmrec.experiments.cells import Cell
 from allmrec.experiments.plan import Plan, load_plan
-from allmrec.experiments.provenance import code_commit
+from allmrec.experiments.provenance import BESIDE, code_commit
 from allmrec.experiments.record import Record
 from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
 from allmrec.experiments.stage_store import StageStore
@@ -173,6 +173,7 @@ def run(
 ) -> None:
     """Do cells of a queue, until the time is over."""
     begun = time.monotonic()
+    os.environ[BESIDE] = str(jobs)
     queue = [one for one in read_list(path) if not is_done(one, results)]
     queue = [one for one in queue if only in ("all", "long" if one["long"] else "short")]
     if not spawn:

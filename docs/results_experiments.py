@@ -26,7 +26,7 @@ claim *holds* where the whole interval is on the claimed side, *does not hold* w
 open. Figures called theirs are the paper's: {theirs}.
 
 Cells of language models were measured on one H200, 47 of them in eleven minutes, up to 16 beside one another (`python -m benchmarks.experiment_pool`), the others on
-two cores; each cell says where. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, and 12,800 and 51,200
+two cores; each cell says where. So their seconds and users a second, Table 10's among them, say little. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, and 12,800 and 51,200
 [above](#the-papers-objective-a-llmrec-by-titles).
 """
 

@@ -46,7 +46,11 @@ def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path, how: list[str
 
     assert "6 done" not in run("--minutes", "0")
     assert "6 done, 0 failed, 0 left" in run("--device", "cpu", "--out", str(out))
-    done = {one.folder.name: [cell.cell.id for cell in one.done] for one in read_experiments(results)}
+    found = read_experiments(results)
+    assert {str(cell.about["device"]).partition(", 1 thread, ")[2] for one in found for cell in one.done} == {
+        "2 cells at a time"
+    }
+    done = {one.folder.name: [cell.cell.id for cell in one.done] for one in found}
     assert done["table1"] == [f"tiny.standard.{seed}.base.{system}" for seed in (0, 1) for system in CHEAP]
     assert done["ours-order"] == [f"tiny.standard.0.base.{system}" for system in CHEAP]
     with tarfile.open(out) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from allmrec.experiments.html import page
 from allmrec.experiments.job import do_cell
 from allmrec.experiments.markdown import markdown
 from allmrec.experiments.plan import Plan, load_plan
+from allmrec.experiments.provenance import BESIDE, device_name
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
@@ -62,6 +64,16 @@ def write_plan(folder: Path, world: TinyWorld, systems: str, more: str = "") -> 
     )
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize(("beside", "said"), [(None, ""), ("1", ""), ("4", ", 4 cells at a time")])
+def test_a_cell_says_how_many_shared_its_machine(
+    beside: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(BESIDE, raising=False)
+    if beside is not None:
+        monkeypatch.setenv(BESIDE, beside)
+    assert re.fullmatch(rf"\w+ CPU, \d+ threads?{said}", device_name("cpu"))
 
 
 def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: TinyWorld, tmp_path: Path) -> None:

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["code_commit", "device_name"]
+__all__ = ["BESIDE", "code_commit", "device_name"]
+
+BESIDE = "ALLMREC_CELLS_AT_A_TIME"
+"""Says how many cells share a machine; their seconds say little then."""
 
 
 def device_name(device: str) -> str:
-    """A device by the name that its maker gave it."""
+    """A device by the name that its maker gave it, and how many cells are measured on the machine at a time where it is not one."""
+    beside = int(os.environ.get(BESIDE, "1"))
+    shared = "" if beside == 1 else f", {beside} cells at a time"
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device) + shared
     threads = torch.get_num_threads()
-    return f"{platform.machine()} {device.upper()}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{platform.machine()} {device.upper()}, {threads} thread{'' if threads == 1 else 's'}{shared}"
 
 
 def code_commit() -> str | None:

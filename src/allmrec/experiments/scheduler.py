@@ -21,6 +21,7 @@ from allmrec.experiments.cross_domain import check_across
 from allmrec.experiments.genres import check_genres, check_speaks
 from allmrec.experiments.paper import nearest_set, paper_sets
 from allmrec.experiments.plan import BASE, Plan
+from allmrec.experiments.provenance import BESIDE
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
@@ -162,6 +163,7 @@ def _started(folder: Path, one: Waiting, jobs: int, device: str) -> subprocess.P
     environment = {
         "OMP_NUM_THREADS": threads,
         **os.environ,
+        BESIDE: str(jobs),
         "ALLMREC_PROGRESS": os.environ.get("ALLMREC_PROGRESS", "1"),
     }
     words = [sys.executable, "-m", "allmrec.experiments.job", str(folder), one.cell.id, one.key, device]
