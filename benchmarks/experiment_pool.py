@@ -33,7 +33,7 @@ from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
 from allmrec.experiments.stage_store import StageStore
 from allmrec.recipes.files import parse_changes
 from allmrec.systems.registry import system_kind
-from benchmarks.experiments import FOLDER, STAGES, command, settings
+from benchmarks.experiments import FOLDER, STAGES, changes, command, settings
 
 SEVERAL_SEEDS = ("table1", "table4", "table6", "tables8-9")
 LONG = ("allmrec", "mlp-llm", "tallrec", "allmrec-sbert", "late-fusion-llm", "llm-srec", "recformer")
@@ -51,12 +51,11 @@ def narrowed(without: str | None) -> dict[str, Any]:
 def plan_of(name: str, of: dict[str, Any], data: Path, seeds: list[int]) -> Plan:
     """A plan with the data and cuts of `experiments.toml`."""
     options = of["options"] | of["plans"][name]
-    changes = [*of["options"]["set"], *of["plans"][name].get("set", [])]
     return load_plan(
         name,
         {
             "data": {one: {"path": str((data / one).resolve())} for one in options["data"]},
-            "changes": parse_changes(changes),
+            "changes": parse_changes(changes(name, of)),
             "seeds": seeds,
             "users": options["users"] or None,
             "users_of": options["users_of"],

@@ -40,6 +40,11 @@ def settings() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
+def changes(plan: str, of: dict[str, Any]) -> list[str]:
+    """Changed fields of the recipe: those of all plans, then the plan's own."""
+    return [*of["options"]["set"], *of["plans"][plan].get("set", [])]
+
+
 def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> list[str]:
     """How a plan is measured."""
     options = of["options"] | of["plans"][plan]
@@ -57,7 +62,7 @@ def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> lis
     words += ["--users", str(options["users"])]
     for system, users in options["users_of"].items():
         words += ["--users-of", f"{system}={users}"]
-    for change in [*of["options"]["set"], *of["plans"][plan].get("set", [])]:
+    for change in changes(plan, of):
         words += ["--set", change]
     if seeds is not None:
         words += ["--seeds", seeds]
