@@ -3,7 +3,7 @@
     python -m benchmarks.experiment_pool list POOL.json
     python -m benchmarks.experiment_pool run POOL.json --jobs 15 --minutes 9 --device cuda
 
-`list` writes each plan's record into `benchmarks/results/experiments/PLAN`, as `allmrec experiment` would, and the list of cells in the
+`list` writes the record of each entry of `experiments.toml` into `benchmarks/results/experiments/EXPERIMENT`, as `allmrec experiment` would, and the list of cells in the
 order in which they are wanted. `run` does them; with `--only long` those of language models and RECFORMER, which two cores take hours
 for, with `--only short` the others. Its processes are forked from one that has loaded the libraries, which costs ten seconds a cell
 otherwise; each cell is the same job that `allmrec experiment` starts. Cells that miss the same stage are not done at once. What is done
@@ -33,63 +33,46 @@ from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
 from allmrec.experiments.stage_store import StageStore
 from allmrec.recipes.files import parse_changes
 from allmrec.systems.registry import system_kind
-from benchmarks.experiments import FOLDER, STAGES, changes, command, settings
+from benchmarks.experiments import FOLDER, STAGES, Measured, measured, settings
 
-SEVERAL_SEEDS = ("table1", "table4", "table6", "tables8-9")
 LONG = ("allmrec", "mlp-llm", "tallrec", "allmrec-sbert", "late-fusion-llm", "llm-srec", "recformer")
 
 
-def narrowed(without: str | None) -> dict[str, Any]:
-    """`experiments.toml` without a set, but for plans that go from one set to the next."""
-    of = settings()
-    for name, plan in of["plans"].items():
-        if name != "table7":
-            plan["data"] = [one for one in plan["data"] if one != without]
-    return of
-
-
-def plan_of(name: str, of: dict[str, Any], data: Path, seeds: list[int]) -> Plan:
-    """A plan with the data and cuts of `experiments.toml`."""
-    options = of["options"] | of["plans"][name]
+def plan_of(one: Measured, data: Path) -> Plan:
+    """An experiment's plan with its data and cuts."""
     return load_plan(
-        name,
+        one.plan,
         {
-            "data": {one: {"path": str((data / one).resolve())} for one in options["data"]},
-            "changes": parse_changes(changes(name, of)),
-            "seeds": seeds,
-            "users": options["users"] or None,
-            "users_of": options["users_of"],
+            "data": {name: {"path": str((data / name).resolve())} for name in one.data},
+            "changes": parse_changes(one.set),
+            "seeds": one.seeds,
+            "users": one.users or None,
+            "users_of": one.users_of,
         },
     )
 
 
-def wanted(plan: str, cell: Cell) -> tuple[int, ...]:
-    """The place of a cell in the queue: MovieTweetings and one seed before the rest, what trains longest before what trains on."""
-    first, first_set = cell.seed == 0, cell.data != "beauty"
-    main = plan in ("table1", "table4")
-    group = [first and first_set, main and first_set, first, first_set, main, True].index(True)
-    return group, LONG.index(cell.system) if cell.system in LONG else len(LONG)
+def wanted(cell: Cell, plan: str) -> tuple[int, ...]:
+    """The place of a cell in the queue: one seed before the rest, Tables 1 and 4 before others, what trains before what trains on."""
+    return cell.seed, plan not in ("table1", "table4"), LONG.index(cell.system) if cell.system in LONG else len(LONG)
 
 
-def write_list(path: Path, results: Path, data: Path, several: list[int], without: str | None) -> None:
-    """Records of all plans, and the queue."""
-    of = narrowed(without)
+def write_list(path: Path, results: Path, data: Path) -> None:
+    """Records of all experiments, and the queue."""
     queue = []
-    for name in of["plans"]:
-        seeds = several if name in SEVERAL_SEEDS else [0]
-        plan, folder = plan_of(name, of, data, seeds), (results / name).resolve()
+    for one in measured(settings()):
+        plan, folder = plan_of(one, data), (results / one.name).resolve()
         places = data_folders(plan, folder, print)
         cells = all_cells(plan, places)
-        words = command(name, of, data, ",".join(map(str, seeds)))
-        asked = shlex.join(["allmrec", *words[1:]])
-        keys = {one.cell.id: one.key for one in cells}
+        asked = shlex.join(["allmrec", *one.command(data)[1:]])
+        keys = {waiting.cell.id: waiting.key for waiting in cells}
         Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
-        for one in cells:
-            place = wanted(name, one.cell)
-            long = system_kind(one.cell.system).prompted or one.cell.system in LONG
-            entry = {"plan": name, "cell": one.cell.id, "key": one.key, "long": long, "stages": sorted(one.stages)}
-            queue.append((place, entry))
-        print(f"{name}: {len(cells)} cells")
+        for waiting in cells:
+            cell = waiting.cell
+            long = system_kind(cell.system).prompted or cell.system in LONG
+            entry = {"experiment": one.name, "cell": cell.id, "key": waiting.key, "long": long}
+            queue.append((wanted(cell, one.plan), entry | {"stages": sorted(waiting.stages)}))
+        print(f"{one.name}: {len(cells)} cells")
     queue.sort(key=lambda entry: entry[0])
     write_json(path, {"cells": [entry for _, entry in queue]})
     print(f"{len(queue)} cells in {path}")
@@ -103,7 +86,7 @@ def read_list(path: Path) -> list[dict[str, Any]]:
 
 def started(entry: dict[str, Any], results: Path, device: str, spawn: bool) -> int:
     """Start a process that does a cell, forked from this one or new; its number."""
-    folder = results / entry["plan"]
+    folder = results / entry["experiment"]
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "logs" / f"{entry['cell']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
@@ -132,7 +115,7 @@ def started(entry: dict[str, Any], results: Path, device: str, spawn: bool) -> i
 
 def is_done(entry: dict[str, Any], results: Path) -> bool:
     """Whether what stands there of a cell is of these settings."""
-    path = results / entry["plan"] / "cells" / f"{entry['cell']}.json"
+    path = results / entry["experiment"] / "cells" / f"{entry['cell']}.json"
     return path.is_file() and read_json(path).get("key") == entry["key"]
 
 
@@ -178,7 +161,9 @@ def run(
     if not spawn:
         preload()
     print(f"{time.monotonic() - begun:.0f} s: {len(queue)} cells to do", flush=True)
-    stores = {name: Record.read(results / name).stages_in(results / name) for name in {one["plan"] for one in queue}}
+    stores = {
+        name: Record.read(results / name).stages_in(results / name) for name in {one["experiment"] for one in queue}
+    }
     store, running, kept, again = {name: StageStore(at) for name, at in stores.items()}, {}, time.monotonic(), set()
     done = failed = 0
     while (queue or running) and time.monotonic() - begun < 60 * minutes:
@@ -189,17 +174,19 @@ def run(
                 good = status == 0
                 done, failed = done + good, failed + (not good)
                 print(
-                    f"{time.monotonic() - begun:.0f} s: {entry['plan']} {entry['cell']}: "
+                    f"{time.monotonic() - begun:.0f} s: {entry['experiment']} {entry['cell']}: "
                     f"{'done' if good else 'FAILED'} in {time.monotonic() - at:.0f} s",
                     flush=True,
                 )
-                if not good and entry["cell"] + entry["plan"] not in again:
-                    again.add(entry["cell"] + entry["plan"])
+                if not good and entry["cell"] + entry["experiment"] not in again:
+                    again.add(entry["cell"] + entry["experiment"])
                     queue.append(entry)
         if failed > max(12, done):
             print("too many failed", flush=True)
             break
-        busy = {key for entry, _ in running.values() for key in entry["stages"] if key not in store[entry["plan"]]}
+        busy = {
+            key for entry, _ in running.values() for key in entry["stages"] if key not in store[entry["experiment"]]
+        }
         ready = next((one for one in queue if not any(key in busy for key in one["stages"])), None)
         if ready is not None and len(running) < jobs:
             queue.remove(ready)
@@ -224,8 +211,6 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("--results", type=Path, default=FOLDER, help="Folder of the experiments.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="Folder of the prepared sets.")
-    parser.add_argument("--seeds", default="0,1,2", help="Of the plans that have several; others have 0.")
-    parser.add_argument("--without", help="A set that is left out.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="End then, whatever is not done.")
     parser.add_argument("--device", default="auto")
@@ -234,13 +219,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="A file for all that was found, written every minute.")
     arguments = parser.parse_args()
     if arguments.what == "list":
-        write_list(
-            arguments.pool,
-            arguments.results,
-            arguments.data,
-            [int(seed) for seed in arguments.seeds.split(",")],
-            arguments.without,
-        )
+        write_list(arguments.pool, arguments.results, arguments.data)
     else:
         run(
             arguments.pool,

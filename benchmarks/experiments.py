@@ -1,10 +1,10 @@
 """The shipped plans on real sets, and the report of them that stands in docs.
 
-    python -m benchmarks.experiments measure [PLAN ...] [--seeds 0] [--minutes 60]
+    python -m benchmarks.experiments measure [EXPERIMENT ...] [--minutes 60]
     python -m benchmarks.experiments report
 
-`measure` runs `allmrec experiment` for each plan of `experiments.toml` with the data and the cuts that stand there. What is done is kept in
-`benchmarks/results/experiments/PLAN`, and trained stages in `runs/experiments/stages`, for all plans together; after `--minutes` it
+`measure` runs `allmrec experiment` for each entry of `experiments.toml` with the data and the cuts that stand there. What is done is kept in
+`benchmarks/results/experiments/EXPERIMENT`, and trained stages in `runs/experiments/stages`, for all together; after `--minutes` it
 stops, and the same command goes on. A cell that was killed goes on from its last saved step. `report` makes `docs/experiments.html` of
 all of them, and the list that `allmrec experiment --list` shows.
 """
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,50 +42,93 @@ def settings() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
-def changes(plan: str, of: dict[str, Any]) -> list[str]:
-    """Changed fields of the recipe: those of all plans, then the plan's own."""
-    return [*of["options"]["set"], *of["plans"][plan].get("set", [])]
+@dataclass(frozen=True)
+class Measured:
+    """What an experiment is measured with.
+
+    Attributes:
+        name: of its folder.
+        plan: of the package.
+        data: folders of the sets.
+        users, users_of: as options of `allmrec experiment`.
+        set: changed fields of the recipe: those of all, then its cut's, then its own.
+        seeds: of training.
+    """
+
+    name: str
+    plan: str
+    data: Sequence[str]
+    users: int
+    users_of: Mapping[str, int]
+    set: Sequence[str]
+    seeds: Sequence[int]
+
+    def command(self, data: Path) -> list[str]:
+        """The words that measure it.
+
+        Args:
+            data: folder of the prepared sets.
+        """
+        words = [
+            str(Path(sys.executable).with_name("allmrec")),
+            "experiment",
+            self.plan,
+            "-o",
+            os.path.relpath(FOLDER / self.name),  # it is written into every cell
+            "--stages",
+            str(STAGES),
+        ]
+        for name in self.data:
+            words += ["--data", str(data / name)]
+        words += ["--users", str(self.users)]
+        for system, users in self.users_of.items():
+            words += ["--users-of", f"{system}={users}"]
+        for change in self.set:
+            words += ["--set", change]
+        return [*words, "--seeds", ",".join(map(str, self.seeds))]
 
 
-def command(plan: str, of: dict[str, Any], data: Path, seeds: str | None) -> list[str]:
-    """How a plan is measured."""
-    options = of["options"] | of["plans"][plan]
-    words = [
-        str(Path(sys.executable).with_name("allmrec")),
-        "experiment",
-        plan,
-        "-o",
-        os.path.relpath(FOLDER / plan),  # it is written into every cell
-        "--stages",
-        str(STAGES),
-    ]
-    for name in options["data"]:
-        words += ["--data", str(data / name)]
-    words += ["--users", str(options["users"])]
-    for system, users in options["users_of"].items():
-        words += ["--users-of", f"{system}={users}"]
-    for change in changes(plan, of):
-        words += ["--set", change]
-    if seeds is not None:
-        words += ["--seeds", seeds]
-    return words
+def measured(of: Mapping[str, Any]) -> list[Measured]:
+    """The experiments of `experiments.toml`.
+
+    Args:
+        of: its content.
+    """
+    found = []
+    for name, own in of["experiments"].items():
+        cut = of["cuts"][own["cut"]] if "cut" in own else {}
+        options = of["options"] | cut | own
+        changes = [*of["options"]["set"], *cut.get("set", []), *own.get("set", [])]
+        found.append(
+            Measured(
+                name,
+                own.get("plan", name),
+                own["data"],
+                options["users"],
+                options["users_of"],
+                changes,
+                options["seeds"],
+            )
+        )
+    return found
 
 
-def measure(plans: list[str], data: Path, seeds: str | None, minutes: float | None) -> None:
-    """Plans one after the other, until the time is over."""
-    of = settings()
+def measure(names: list[str], data: Path, minutes: float | None) -> None:
+    """Experiments one after the other, until the time is over."""
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    for plan in plans or list(of["plans"]):
-        process = subprocess.Popen(command(plan, of, data, seeds))
+    for one in measured(settings()):
+        if names and one.name not in names:
+            continue
+        process = subprocess.Popen(one.command(data))
         try:
             process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"{plan}: time is over; the same command goes on")
+            print(f"{one.name}: time is over; the same command goes on")
             process.send_signal(signal.SIGINT)
             process.wait()
             return
         if process.returncode:
-            print(f"{plan}: ended with status {process.returncode}")
+            print(f"{one.name}: ended with status {process.returncode}")
 
 
 def cost(found: Experiment) -> dict[str, Any]:
@@ -114,15 +159,14 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("measure", "report"))
-    parser.add_argument("plans", nargs="*")
+    parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help="By name; none: all.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="Folder of the prepared sets.")
-    parser.add_argument("--seeds", help="Seeds instead of the plans' own.")
     parser.add_argument("--minutes", type=float, help="Stop then.")
     arguments = parser.parse_args()
     if arguments.what == "report":
         report()
     else:
-        measure(arguments.plans, arguments.data, arguments.seeds, arguments.minutes)
+        measure(arguments.names, arguments.data, arguments.minutes)
 
 
 if __name__ == "__main__":

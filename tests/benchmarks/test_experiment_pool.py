@@ -22,14 +22,21 @@ CHEAP = ("popularity", "item-knn")
 def queue(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A list of the cheap cells of two plans, their records beside it."""
     read_table(tiny_world.interactions, tiny_world.items).save(tmp_path / "data" / "tiny")
-    plans = {name: {"data": ["tiny"], "set": ["pretrain.training.epochs=1"]} for name in ("table1", "ours-order")}
-    wanted = {"options": {"users": 10, "users_of": {}, "set": []}, "plans": plans}
+    cut = {"users": 10, "set": ["pretrain.training.epochs=1"]}
+    wanted = {
+        "options": {"users": 5000, "users_of": {}, "set": [], "seeds": [0]},
+        "cuts": {"small": cut},
+        "experiments": {
+            "table1-tiny": {"plan": "table1", "cut": "small", "data": ["tiny"], "seeds": [0, 1]},
+            "ours-order": {"cut": "small", "data": ["tiny"]},
+        },
+    }
     monkeypatch.setattr(experiment_pool, "settings", lambda: wanted)
     monkeypatch.setattr(experiment_pool, "STAGES", tmp_path / "stages")
     path = tmp_path / "pool.json"
-    experiment_pool.write_list(path, tmp_path / "results", tmp_path / "data", [0, 1], None)
+    experiment_pool.write_list(path, tmp_path / "results", tmp_path / "data")
     cells = experiment_pool.read_list(path)
-    assert {one["cell"] for one in cells if one["plan"] == "table1"} > {"tiny.standard.1.base.allmrec"}
+    assert {one["cell"] for one in cells if one["experiment"] == "table1-tiny"} > {"tiny.standard.1.base.allmrec"}
     assert [one["long"] for one in cells if one["cell"].endswith(("allmrec", "popularity"))].count(True) == 4
     write_json(path, {"cells": [one for one in cells if one["cell"].endswith(CHEAP)]})
     return path
@@ -51,8 +58,8 @@ def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path, how: list[str
         "2 cells at a time"
     }
     done = {one.folder.name: [cell.cell.id for cell in one.done] for one in found}
-    assert done["table1"] == [f"tiny.standard.{seed}.base.{system}" for seed in (0, 1) for system in CHEAP]
+    assert done["table1-tiny"] == [f"tiny.standard.{seed}.base.{system}" for seed in (0, 1) for system in CHEAP]
     assert done["ours-order"] == [f"tiny.standard.0.base.{system}" for system in CHEAP]
     with tarfile.open(out) as archive:
-        assert "table1/cells/tiny.standard.1.base.item-knn.npz" in archive.getnames()
+        assert "table1-tiny/cells/tiny.standard.1.base.item-knn.npz" in archive.getnames()
     assert "0 cells to do" in run()
