@@ -329,14 +329,50 @@ def test_two_experiments_share_a_folder_of_stages(tiny_world: TinyWorld, workpla
         assert made.exit_code == 0, made.output
         assert not (tmp_path / name / "stages").exists()
     said = "".join(path.read_text("utf-8") for path in (tmp_path / "second" / "logs").glob("*.log"))
+    assert "measured already, as backbone on shop, standard, seed 0" in said
+    # Another number of users is another cell, of the same stages.
+    other = write_plan(tmp_path, tiny_world, '["backbone"]', "candidates = 5")
+    made = call("experiment", other, "-o", tmp_path / "third", "--stages", tmp_path / "stages")
+    assert made.exit_code == 0, made.output
+    said = "".join(path.read_text("utf-8") for path in (tmp_path / "third" / "logs").glob("*.log"))
     assert "pretrain: shared with other cells" in said
-    ranks = [read_experiment(tmp_path / name).done[0].found for name in ("first", "second")]
-    assert all(isinstance(found, Ranks) for found in ranks)
-    assert np.array_equal(*(found.ranks for found in ranks if isinstance(found, Ranks)))
+    assert "measured already" not in said
     # Named once, it is known from then on.
-    again = call("experiment", plan, "-o", tmp_path / "second", "--seeds", "0,1")
+    again = call("experiment", other, "-o", tmp_path / "third", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
-    assert not (tmp_path / "second" / "stages").exists()
+    assert not (tmp_path / "third" / "stages").exists()
+
+
+@pytest.mark.parametrize("damage", ["nothing", "ranks", "users", "settings"])
+def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
+    tiny_world: TinyWorld, tmp_path: Path, damage: str
+) -> None:
+    plan = write_plan(tmp_path, tiny_world, '["popularity"]')
+    words = ("--stages", tmp_path / "stages")
+    assert call("experiment", plan, "-o", tmp_path / "first", *words).exit_code == 0
+    folder = next((tmp_path / "stages" / "answers").iterdir())
+    files = {"ranks": "cells/*.npz", "users": "protocols/*.npz", "settings": "configs/*.json"}
+    for path in folder.glob(files.get(damage, "none")):
+        path.write_bytes(b"damaged")
+    renamed = tmp_path / "renamed.toml"
+    text = plan.read_text().replace("data.shop", "data.store").replace('systems = ["popularity"]', "systems = []")
+    renamed.write_text(text.replace("users = 20", "users = 20\n[variants.again]\nsystems = ['popularity']\n"))
+    made = call("experiment", renamed, "-o", tmp_path / "second", *words)
+    assert made.exit_code == 0, made.output
+    first, second = (read_experiment(tmp_path / name).done[0] for name in ("first", "second"))
+    assert second.cell.id == "store.standard.0.again.popularity"
+    assert isinstance(first.found, Ranks)
+    assert isinstance(second.found, Ranks)
+    assert np.array_equal(first.found.ranks, second.found.ranks)
+    assert second.about["config"] == first.about["config"]
+    own = {name: one.about[name] for name, one in (("date", first), ("command", first))}
+    taken = {name: second.about[name] for name in own}
+    assert (taken == own) == (damage == "nothing")
+    # Whole again for the next plan.
+    third = call("experiment", plan, "-o", tmp_path / "third", *words)
+    assert third.exit_code == 0, third.output
+    said = "".join(path.read_text("utf-8") for path in (tmp_path / "third" / "logs").glob("*.log"))
+    assert "measured already" in said
 
 
 def test_systems_asked_about_another_data_set(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:

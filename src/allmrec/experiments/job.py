@@ -25,6 +25,7 @@ from allmrec.core.errors import AllmrecError
 from allmrec.core.log import shown_on_stderr
 from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
+from allmrec.experiments.answer_store import AnswerStore
 from allmrec.experiments.asking import answered
 from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data, variant_of
 from allmrec.experiments.cuts import stage_limits
@@ -47,6 +48,8 @@ _PATIENCE = 60
 def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     """Train what a cell needs and others have not trained, ask it, and keep what it answered.
 
+    A cell that another experiment with the same stages has measured is taken as it is.
+
     Args:
         folder: the experiment's.
         cell, key: which.
@@ -57,6 +60,11 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     """
     started = time.monotonic()
     record = Record.read(folder)
+    results, answers = Results(folder), AnswerStore(record.stages_in(folder))
+    if (there := answers.take(results, cell, key)) is not None:
+        print(f"measured already, as {there.words}", flush=True)
+        _remove_work(folder, cell)
+        return
     plan = record.plan
     scenario = plan.scenarios[cell.scenario]
     named = other_data(plan, cell.data, scenario)
@@ -66,9 +74,7 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     shuffled = variant_of(plan, cell).shuffled_training
     place = situation(scenario, dataset, cell.seed, plan.users, plan.candidates, target, able, shuffled)
     work = folder / "work" / f"{cell.id}-{key[:12]}"
-    for old in (folder / "work").glob(f"{cell.id}-*"):
-        if old != work:
-            shutil.rmtree(old)
+    _remove_work(folder, cell, work)
     run = Run.create(work, place.train, cell_config(plan, cell), device)
     StageStore(record.stages_in(folder)).train(run, [cell.system], partial(print, flush=True))
     found = answered(run, plan, cell, place, target)
@@ -96,8 +102,16 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
         "versions": versions(),
     }
     protocol, groups = place.asking.protocol, place.asking.groups
-    Results(folder).write(cell, key, about, protocol, groups, found.found)
+    results.write(cell, key, about, protocol, groups, found.found)
+    answers.keep(results, cell, key)
     shutil.rmtree(work)
+
+
+def _remove_work(folder: Path, cell: Cell, kept: Path | None = None) -> None:
+    """Remove a cell's runs of other keys."""
+    for old in (folder / "work").glob(f"{cell.id}-*"):
+        if old != kept:
+            shutil.rmtree(old)
 
 
 def _curves(run: Run, system: System) -> dict[str, Any]:

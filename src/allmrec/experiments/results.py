@@ -154,6 +154,35 @@ class Results:
             ) from error
         return CellResult(cell, about, found)
 
+    def take(self, cell: Cell, key: str, other: Results) -> Cell | None:
+        """Take what another experiment found under the same key: equal keys, equal results.
+
+        Args:
+            cell, key: which, as they are called here.
+            other: where it may be found.
+
+        Returns:
+            The cell as it is called there; none where nothing whole of that key is.
+        """
+        for path in sorted(other._cells.glob("*.json")):
+            try:
+                about = read_json(path)
+                if about.get("key") != key or other.read(there := Cell(**about["cell"])) is None:
+                    continue
+                other.asked(str(about["protocol"]["hash"]))
+                shared = [other._configs / f"{about[name]}.json" for name in ("config", "measured")]
+                protocol = other._protocols / f"{str(about['protocol']['hash'])[:24]}.npz"
+                files = [(source, self._configs / source.name) for source in shared]
+                files += [(protocol, self._protocols / protocol.name), (other._found(there), self._found(cell))]
+                for source, target in files:
+                    atomic_write(target, source.read_bytes())
+            except (ArtifactError, OSError, KeyError, TypeError):
+                continue  # damaged there: it is measured here
+            write_dense_json(self._cells / f"{cell.id}.json", about | {"cell": cell.__dict__})
+            self.forget_failure(cell)
+            return there
+        return None
+
     def _kept(self, shared: Mapping[str, Any]) -> str:
         """Keep once what cells share; the name of its file."""
         name = content_hash(json.dumps(shared, sort_keys=True))[:24]
