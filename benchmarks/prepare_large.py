@@ -1,9 +1,9 @@
 """Preparing by DuckDB against the reader in memory and a line-by-line `json.loads` loop.
 
-    python -m benchmarks.prepare_large [--reviews N] [--memory-limit MIB] [--sides duckdb memory loop]
+    python -m benchmarks.prepare_large [--reviews N] [--words N] [--memory-limit MIB] [--sides duckdb memory loop]
 
 A file in the form of the 2018 Amazon reviews is made, read and removed. Each side runs in a child process of its own, which
-reports seconds, processor seconds and its largest memory; all sides must give the same data set, users and items below five
+reports seconds, processor seconds and largest memory, the processes that it starts included; all sides must give the same data set, users and items below five
 interactions left out, and the file's SHA-256. The two engines write the data set to a folder; the loop, which is the
 comparator of `benchmarks.prepare_speed`, does not. Other work on the machine slows seconds and not processor seconds, so both
 are kept, with the load at the start.
@@ -26,19 +26,21 @@ from typing import Any
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import DataError
 from allmrec.data.build import PrepareConfig
+from allmrec.data.files.workers import workers_for
 from allmrec.data.large import prepare_to
 from benchmarks.about import measured_on
-from benchmarks.prepare_speed import loop, write_reviews
+from benchmarks.prepare_speed import WORDS_A_REVIEW, loop, write_reviews
 from benchmarks.tables import RESULTS, write_result
 
 _CORE = 5
-_BYTES_A_REVIEW = 480
+# A review without its text, a word of it, and what DuckDB spills of a review at most.
+_BYTES_A_REVIEW, _BYTES_A_WORD, _SPILLED = 260, 7, 200
 _SIDES = ("duckdb", "memory", "loop")
 
 
 def measure(side: str, path: Path, limit: int) -> dict[str, Any]:
     """One side in this process."""
-    started, before = time.perf_counter(), time.process_time()
+    started, before = time.perf_counter(), _cpu_seconds()
     if side == "loop":
         dataset = loop(path)
         found = {"content_hash": dataset.content_hash, "interactions": dataset.n_interactions}
@@ -59,11 +61,23 @@ def measure(side: str, path: Path, limit: int) -> dict[str, Any]:
         file_hash = done.provenance.files[0].sha256
     return {
         "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - before,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "cpu_seconds": _cpu_seconds() - before,
+        "peak_bytes": _peak_bytes(0 if side == "loop" else workers_for(path)),
         **found,
         "file_hash": file_hash,
     }
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and waited for."""
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def _peak_bytes(workers: int) -> int:
+    """The largest memory of this process, and as much as the largest of its workers had for each of them."""
+    own, others = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return int(own + workers * others) * (1 if sys.platform == "darwin" else 1024)
 
 
 def in_child(side: str, path: Path, limit: int) -> dict[str, Any]:
@@ -74,23 +88,24 @@ def in_child(side: str, path: Path, limit: int) -> dict[str, Any]:
     return result
 
 
-def compare(n: int, limit: int, sides: list[str], folder: Path) -> dict[str, Any]:
+def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> dict[str, Any]:
     """All sides on one generated file, in turn.
 
     Raises:
         DataError: too little room, or the sides' data sets differ.
     """
-    needed = 2 * n * _BYTES_A_REVIEW
+    needed = n * (_BYTES_A_REVIEW + _BYTES_A_WORD * words + _SPILLED)
     if shutil.disk_usage(folder).free < needed:
         raise DataError(f"there are less than {needed / 1e9:.1f} GB free; set TMPDIR to a larger disk", folder)
     path = folder / "reviews.json"
-    write_reviews(path, n)
+    write_reviews(path, n, n_words=words)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = {side: in_child(side, path, limit) for side in sides}
     if len({(side["content_hash"], side["file_hash"]) for side in found.values()}) > 1:
         raise DataError("the sides gave different data sets")
     return {
         "reviews": n,
+        "words": words,
         "bytes": path.stat().st_size,
         "memory_limit": limit,
         "cores": os.cpu_count(),
@@ -111,6 +126,7 @@ def compare(n: int, limit: int, sides: list[str], folder: Path) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reviews", type=int, default=100_000_000)
+    parser.add_argument("--words", type=int, default=WORDS_A_REVIEW, help="of a review's text, about")
     parser.add_argument("--memory-limit", type=int, default=1024, help="what DuckDB may take, in MiB")
     parser.add_argument("--sides", nargs="+", choices=_SIDES, default=list(_SIDES))
     parser.add_argument("--side", choices=_SIDES, help=argparse.SUPPRESS)
@@ -121,7 +137,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.side, arguments.file, limit)))
         return
     with tempfile.TemporaryDirectory(prefix="allmrec-prepare-") as folder:
-        result = compare(arguments.reviews, limit, arguments.sides, Path(folder))
+        result = compare(arguments.reviews, arguments.words, limit, arguments.sides, Path(folder))
     for side, found in result["sides"].items():
         print(
             f"{side}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} s of processor time), "

@@ -35,20 +35,20 @@ from benchmarks.about import measured_on
 from benchmarks.tables import RESULTS, write_result
 
 _CORE = 5
-_WORDS_A_REVIEW = 30
+WORDS_A_REVIEW = 30
 _BYTES_A_REVIEW = 480
 _TARGET_RATIO, _TARGET_BYTES = 5.0, 3 * 10**9
 
 
-def write_reviews(path: Path, n: int, seed: int = 0) -> None:
+def write_reviews(path: Path, n: int, seed: int = 0, n_words: int = WORDS_A_REVIEW) -> None:
     """Write reviews that nobody wrote: a quarter as many users, a twentieth as many items, a few of each very active.
 
-    One text in eight has an escaped quote or line end, one in fifty an escaped emoji, as real ones do.
+    Texts have `n_words` words on average. One text in eight has an escaped quote or line end, one in fifty an escaped emoji, as real ones do.
     """
     rng = numpy_generator(seed, "reviews")
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(rng.choice(letters, size)) for size in rng.integers(2, 9, 5000)]
-    texts = [json.dumps(_text(words, rng)) for _ in range(20_000)]
+    texts = [json.dumps(_text(words, rng, n_words)) for _ in range(20_000)]
     names = [json.dumps(" ".join(rng.choice(words, 2)).title()) for _ in range(5000)]
     with open(path, "w", encoding="utf-8") as handle:
         for start in range(0, n, 100_000):
@@ -151,9 +151,9 @@ def compare(n: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _text(words: list[str], rng: np.random.Generator) -> str:
-    """A review of about thirty words."""
-    chosen = list(rng.choice(words, rng.integers(_WORDS_A_REVIEW // 2, _WORDS_A_REVIEW * 3 // 2)))
+def _text(words: list[str], rng: np.random.Generator, n_words: int) -> str:
+    """A review of about so many words."""
+    chosen = list(rng.choice(words, rng.integers(n_words // 2, n_words * 3 // 2)))
     if rng.random() < 1 / 8:
         chosen.insert(len(chosen) // 2, '"really"\n')
     if rng.random() < 1 / 50:

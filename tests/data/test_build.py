@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -275,13 +278,19 @@ def test_unknown_sources_and_options_are_config_errors(folder: Path) -> None:
 
 
 def test_the_public_surface_is_what_is_exported() -> None:
-    public = {
-        name
-        for name, value in vars(allmrec.data).items()
-        if not name.startswith("_") and getattr(value, "__module__", "allmrec").startswith("allmrec")
-    }
-    modules = {name for name in public if type(getattr(allmrec.data, name)).__name__ == "module"}
-    assert public - modules == set(allmrec.data.__all__)
+    assert dir(allmrec.data) == sorted(allmrec.data.__all__)
+    for name in allmrec.data.__all__:
+        home = importlib.import_module(allmrec.data._HOMES[name])
+        assert getattr(allmrec.data, name) is getattr(home, name)
+        assert name in home.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        allmrec.data.nothing  # noqa: B018
+
+
+def test_a_process_that_reads_files_loads_no_torch() -> None:
+    words = "import sys, allmrec.data.files.records; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 # Damaged files: whatever happens to the bytes, there is a data set or an error of ours.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from allmrec.core.errors import DataError
 from allmrec.data.files import Problems, lines
-from allmrec.data.files.lines import line_blocks, read_ahead
+from allmrec.data.files.lines import line_blocks, read_ahead, spans
 
 
 @given(
@@ -27,6 +27,40 @@ def test_blocks_hold_what_a_plain_split_finds(tmp_path: Path, content: bytes, si
         assert [line for block in found for line in block.lines()] == expected
         assert all(block.data.endswith(b"\n") for block in found)
         assert all(block.data.count(b"\n") == len(block.line_ends) for block in found)
+
+
+@given(
+    content=st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b" ", b"\xff", b"x" * 30])).map(b"".join),
+    size=st.integers(1, 40),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_spans_hold_each_line_once(tmp_path: Path, content: bytes, size: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    limit, found, bad, before = 50, [], [], 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines, "LONGEST_LINE", limit)
+        for span in spans(file, None, size) or ():
+            block, cut = span.block()
+            found += [(before + number, line) for number, line in block.lines()]
+            bad += [before + block.n_lines + 1] * cut
+            before += block.n_lines + cut
+    whole = list(enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1))
+    assert found == [(number, line) for number, line in whole if line.strip() and len(line) <= limit]
+    assert bad == [number for number, line in whole if len(line) > limit]
+
+
+def test_what_is_packed_or_in_another_encoding_has_no_spans(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(gzip.compress(b"a\n"))
+    assert spans(file, None) is None
+    file.write_bytes("a\nb\n".encode("utf-16"))
+    assert spans(file, None) is None
+    file.write_bytes(b"\xe9\n")
+    assert spans(file, "latin-1") is None
+    assert [span.block()[0].data for span in spans(file, "utf-8") or ()] == [b"\xe9\n"]
+    with pytest.raises(DataError, match="missing"):
+        spans(tmp_path / "missing", None)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:

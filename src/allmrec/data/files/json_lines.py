@@ -62,9 +62,15 @@ def read_json_lines(
         problems.note(f"{path.name}: read as {by_mark(first)}")
     if callable(wanted):
         wanted = wanted_of(wanted, first_names(path, parse_json, encoding))
-    fast = fast_json_reader(wanted)
     return read_records(
-        path, wanted, problems, parse_json, fast=fast, expected=_EXPECTED, encoding=encoding, collect=collect
+        path,
+        wanted,
+        problems,
+        parse_json,
+        fast=fast_json_reader,
+        expected=_EXPECTED,
+        encoding=encoding,
+        collect=collect,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,7 +20,9 @@ from allmrec.core.errors import DataError
 from allmrec.data.files.encodings import by_mark, is_utf_8
 from allmrec.data.files.rows import MOST_TIMES, Problems, check_unpacked, open_failure
 
-__all__ = ["LONGEST_LINE", "Block", "beginning", "line_blocks", "read_ahead"]
+__all__ = ["LONGEST_LINE", "Block", "Span", "beginning", "line_blocks", "read_ahead", "spans", "too_long"]
+
+T = TypeVar("T")
 
 # Large enough that the thread that reads ahead seldom asks for the interpreter.
 _BLOCK = 1 << 23
@@ -53,11 +56,32 @@ class Block:
         """Where the line ends lie."""
         return np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == _LINE_END)
 
+    @property
+    def n_lines(self) -> int:
+        """How many lines there are, empty ones included."""
+        return len(self.line_ends)
+
+    @property
+    def first(self) -> bytes | None:
+        """The first line that is not empty."""
+        begin = 0
+        while begin < len(self.data):
+            end = self.data.index(b"\n", begin)
+            if (line := self.data[begin:end]) and not line.isspace():
+                return line
+            begin = end + 1
+        return None
+
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """The lines that are not empty, with their numbers."""
         for number, line in enumerate(self.data.split(b"\n"), start=self.line):
             if line and not line.isspace():
                 yield number, line
+
+
+def too_long() -> tuple[str, str]:
+    """Kind and message of a line that is longer than LONGEST_LINE."""
+    return "line too long", f"found a line of more than {LONGEST_LINE >> 20} MiB; expected a record on each line"
 
 
 def beginning(path: Path, size: int = 4096) -> bytes:
@@ -137,7 +161,74 @@ def _measure(path: Path, max_unpacked: int) -> None:
             check_unpacked(path, size, raw.tell(), max_unpacked)
 
 
-def read_ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+@dataclass(frozen=True)
+class Span:
+    """Those lines of a file that begin between two places.
+
+    Attributes:
+        path: the file, neither packed nor in another encoding than UTF-8.
+        begin, end: the places, in bytes.
+    """
+
+    path: Path
+    begin: int
+    end: int
+
+    def block(self) -> tuple[Block, bool]:
+        """The lines, numbered from 1, and whether one that is too long stands behind them.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as handle:
+                handle.seek(self.end - 1)
+                stop = self.end if handle.read(1) in (b"\n", b"") else self.end + len(handle.readline(LONGEST_LINE + 1))
+                # A line that goes on from before is another span's.
+                handle.seek(max(0, self.begin - 1))
+                own = not self.begin or handle.read(1) == b"\n" or _behind_line(handle, self.end)
+                data = handle.read(stop - handle.tell()) if own else b""
+        except OSError as error:
+            raise open_failure(self.path, error) from error
+        if data and not data.endswith(b"\n"):
+            data += b"\n"
+        last = data.rfind(b"\n", 0, -1) + 1
+        cut = len(data) - last > LONGEST_LINE + 1
+        if cut:
+            data = data[:last]
+        return Block(self.path, 1, data.removeprefix(_BOM) if self.begin == 0 else data), cut
+
+
+def _behind_line(handle: BinaryIO, end: int) -> bool:
+    """Go behind the next line end; whether there is one before a place."""
+    while (here := handle.tell()) < end:
+        if handle.readline(end - here).endswith(b"\n"):
+            return handle.tell() < end
+    return False
+
+
+def spans(path: Path, encoding: str | None, size: int = _BLOCK) -> Iterator[Span] | None:
+    """The spans of a file that any process can read by itself; none where it must be read from its beginning.
+
+    Args:
+        path: the file.
+        encoding: of the file; None: UTF-8, or UTF-16 where the first bytes say so.
+        size: bytes of a span.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as handle:
+            first, total = handle.read(4096), path.stat().st_size
+    except OSError as error:
+        raise open_failure(path, error) from error
+    if first.startswith(b"\x1f\x8b") or not is_utf_8(encoding or by_mark(first)):
+        return None
+    return (Span(path, begin, min(begin + size, total)) for begin in range(0, total, size))
+
+
+def read_ahead(blocks: Iterator[T]) -> Generator[T]:
     """The same blocks, the next one read by another thread while the last one is used."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(next, blocks, None)
@@ -174,8 +265,7 @@ class _Blocks:
             if not end:
                 return
             self.dropping = False
-            message = f"found a line of more than {LONGEST_LINE >> 20} MiB; expected a record on each line"
-            self.problems.add("line too long", message, self.path, self.line + b"".join(self.whole).count(b"\n"))
+            self.problems.add(*too_long(), self.path, self.line + b"".join(self.whole).count(b"\n"))
             self._append(b"\n")  # in its place, so that the lines behind it keep their numbers
         end_of_last = piece.rfind(b"\n") + 1
         if end_of_last:
@@ -193,7 +283,7 @@ class _Blocks:
         self.whole.clear()
         self.size = 0
         block = Block(self.path, self.line, data.removeprefix(_BOM) if self.line == 1 else data)
-        self.line += len(block.line_ends)
+        self.line += block.n_lines
         return block
 
     def end(self) -> None:

@@ -7,8 +7,10 @@ same rows; a test holds them against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +18,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from allmrec.core.errors import DataError
-from allmrec.data.files.lines import Block, line_blocks, read_ahead
+from allmrec.data.files.lines import Block, Span, line_blocks, spans, too_long
 from allmrec.data.files.parts import Collect, InMemory, Part, is_number, joined
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, shown, wanted_of
+from allmrec.data.files.workers import results, workers_for
 
 __all__ = [
     "FastReader",
+    "MakeFast",
     "MixedError",
     "Parser",
     "UnusableError",
@@ -53,6 +57,9 @@ _KINDS: dict[Role, pa.DataType] = {
     "texts": pa.large_list(pa.large_string()),
 }
 
+# Makes such a reader for fields with their roles; can be sent to another process.
+MakeFast = Callable[[Mapping[str, Role]], FastReader]
+
 # Values of these may be numbers.
 _NUMBERS: tuple[Role, ...] = ("number", "time")
 
@@ -73,7 +80,7 @@ def read_records(
     problems: Problems,
     parse: Parser,
     *,
-    fast: FastReader | None = None,
+    fast: MakeFast | None = None,
     expected: str,
     encoding: str | None = None,
     collect: Collect = InMemory,
@@ -88,7 +95,7 @@ def read_records(
         wanted: fields to give back where they exist.
         problems: what becomes of bad lines.
         parse: the plain parser.
-        fast: reads a block of lines at once, or declines.
+        fast: makes a reader, for some fields, of a block of lines at once.
         expected: what a line should hold, for the message about an empty file.
         encoding: of the file, see `line_blocks`.
         collect: where the columns are kept.
@@ -100,22 +107,18 @@ def read_records(
     names: dict[str, None] = {}
     found_any = False
     example: dict[str, Any] = {}
-    for block in read_ahead(line_blocks(path, problems, encoding=encoding)):
-        if not found_any:
-            first = next(block.lines(), None)
-            if first is None:
-                continue
-            found_any = True
-            example = _record(first[1], parse)
-            names.update(dict.fromkeys(example))
-        arrays = None if fast is None else fast(block)
-        if arrays is not None:
-            names.update(dict.fromkeys(arrays))
-            good: Sequence[int] = range(block.line, block.line + len(block.line_ends))
-        else:
-            arrays, good, found = _plain(block.lines(), block.path, wanted, problems, parse)
-            names.update(found)
-        kept.add(Part(arrays, good))
+    lines_before = 0
+    for part in _parts(path, tuple(wanted.items()), problems, parse, fast, encoding):
+        for kind, message, line in part.bad:
+            problems.add(kind, message, path, lines_before + line)
+        if part.first is not None:
+            if not found_any:
+                found_any = True
+                example = _record(part.first, parse)
+                names.update(dict.fromkeys(example))
+            names.update(dict.fromkeys(part.names))
+            kept.add(Part(part.arrays, _moved(part.lines, lines_before)))
+        lines_before += part.n_lines
     if not found_any:
         raise DataError(f"the file is empty; expected {expected} on each line", path)
     return Rows(
@@ -154,11 +157,13 @@ def rows_of_records(
     if callable(wanted):
         wanted = wanted_of(wanted, {name: None for record in records[:_LOOKED_AT] for name in _record(record, parse)})
     numbered = zip(count(1) if lines is None else lines, records, strict=False)
-    arrays, places, names = _plain(numbered, path, wanted, problems, parse)
+    part = _plain(numbered, wanted, parse)
+    for kind, message, line in part.bad:
+        problems.add(kind, message, path, line)
     example = _record(records[0], parse)
-    names = dict.fromkeys(example) | names
-    columns = {name: joined([arrays[name]], role) for name, role in wanted.items() if name in names}
-    return Rows(path, tuple(readable(name) for name in names), columns, len(places), lambda: places, example)
+    names = dict.fromkeys([*example, *part.names])
+    columns = {name: joined([part.arrays[name]], role) for name, role in wanted.items() if name in names}
+    return Rows(path, tuple(readable(name) for name in names), columns, len(part.lines), lambda: part.lines, example)
 
 
 def first_names(path: Path, parse: Parser, encoding: str | None = None) -> tuple[str, ...]:
@@ -264,33 +269,90 @@ def _record(record: R, parse: Callable[[R], dict[str, Any]]) -> dict[str, Any]:
         return {}
 
 
-def _plain(
-    records: Iterable[tuple[int, R]],
+@dataclass(frozen=True)
+class _Read:
+    """What a part of a file holds. Lines are counted from 1 in each part.
+
+    Attributes:
+        arrays: values by field.
+        lines: those that are good.
+        names: every field that they have; of a fast reader, the wanted ones.
+        bad: kind, message and line of each bad line.
+        n_lines: how many there are, empty ones included.
+        first: the first that is not empty; none where all are.
+    """
+
+    arrays: Mapping[str, pa.Array]
+    lines: Sequence[int]
+    names: Sequence[str]
+    bad: Sequence[tuple[str, str, int]] = ()
+    n_lines: int = 0
+    first: bytes | None = None
+
+
+def _parts(
     path: Path,
-    wanted: Mapping[str, Role],
+    wanted: tuple[tuple[str, Role], ...],
     problems: Problems,
-    parse: Callable[[R], dict[str, Any]],
-) -> tuple[dict[str, pa.Array], list[int], dict[str, None]]:
-    """Values record by record, the lines that are good, and every field that they have; each bad line is reported."""
+    parse: Parser,
+    fast: MakeFast | None,
+    encoding: str | None,
+) -> Iterator[_Read]:
+    """A file part by part, read by several processes where it is large."""
+    workers = workers_for(path)
+    read = partial(_read, parse, fast, wanted)
+    apart = spans(path, encoding) if workers > 1 else None
+    parts: Iterator[Block | Span] = line_blocks(path, problems, encoding=encoding) if apart is None else apart
+    with closing(results(read, parts, workers, path)) as found:
+        yield from found
+
+
+def _read(parse: Parser, fast: MakeFast | None, wanted: tuple[tuple[str, Role], ...], part: Block | Span) -> _Read:
+    """What a part of a file holds, by the fast reader if it takes it."""
+    block, cut = part.block() if isinstance(part, Span) else (Block(part.path, 1, part.data), False)
+    if (first := block.first) is None:
+        found = _Read({}, (), ())
+    elif fast is not None and (arrays := _reader(fast, wanted)(block)) is not None:
+        found = _Read(arrays, range(1, 1 + block.n_lines), list(arrays))
+    else:
+        found = _plain(block.lines(), dict(wanted), parse)
+    bad = [*found.bad, (*too_long(), block.n_lines + 1)] if cut else found.bad
+    return replace(found, bad=bad, n_lines=block.n_lines + cut, first=first)
+
+
+def _moved(lines: Sequence[int], by: int) -> Sequence[int]:
+    """Numbers of lines, so many lines further on."""
+    return range(lines.start + by, lines.stop + by) if isinstance(lines, range) else [line + by for line in lines]
+
+
+@lru_cache(maxsize=4)
+def _reader(fast: MakeFast, wanted: tuple[tuple[str, Role], ...]) -> FastReader:
+    return fast(dict(wanted))
+
+
+def _plain(records: Iterable[tuple[int, R]], wanted: Mapping[str, Role], parse: Callable[[R], dict[str, Any]]) -> _Read:
+    """Values record by record."""
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     names: dict[str, None] = {}
     lines: list[int] = []
+    bad: list[tuple[str, str, int]] = []
     for number, raw in records:
         try:
             record = parse(raw)
             usable = {name: usable_value(record.get(name), name, role) for name, role in wanted.items()}
         except UnusableError as error:
-            problems.add(error.args[0], error.args[1], path, number)
+            bad.append((error.args[0], error.args[1], number))
             continue
         except RecursionError:
-            problems.add("nested too deeply", "found a value that is nested too deeply", path, number)
+            bad.append(("nested too deeply", "found a value that is nested too deeply", number))
             continue
         names.update(dict.fromkeys(record))
         for name, value in usable.items():
             # Numbers stay numbers as long as all of a column are, or one bad line would make text of a large file's.
             columns[name].append(record.get(name) if wanted[name] in _NUMBERS else value)
         lines.append(number)
-    return {name: _array(values, name, wanted[name]) for name, values in columns.items()}, lines, names
+    arrays = {name: _array(values, name, wanted[name]) for name, values in columns.items()}
+    return _Read(arrays, lines, list(names), bad)
 
 
 def _array(values: list[Any], name: str, role: Role) -> pa.Array:

@@ -115,7 +115,8 @@ def _different_pairs(offsets: np.ndarray, item_numbers: np.ndarray) -> int:
         end = max(begin + 1, int(np.searchsorted(offsets, offsets[begin] + _AT_ONCE, side="right")) - 1)
         users = np.repeat(np.arange(end - begin), np.diff(offsets[begin : end + 1]))
         items = np.asarray(item_numbers[offsets[begin] : offsets[end]], dtype=np.int64)
-        found += len(np.unique((users << 32) | items))
+        pairs = np.sort((users << 32) | items)  # np.unique takes several times as long
+        found += (len(pairs) > 0) + int(np.count_nonzero(pairs[1:] != pairs[:-1]))
         begin = end
     return found
 
