@@ -86,7 +86,7 @@ def _claims(found: Sequence[Experiment]) -> list[list[str]]:
 
 def _plan(one: Experiment, table: Table) -> list[str]:
     plan = one.record.plan
-    parts = [f"### {plan.title}\n", f"{plan.about}\n"]
+    parts = [f"### {one.title}\n", f"{plan.about}\n"]
     if one.waiting or one.failed:
         parts.append(f"{len(one.waiting)} cells were not measured, {len(one.failed)} failed; the report names them.\n")
     for part in one.sections:

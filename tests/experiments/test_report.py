@@ -279,6 +279,23 @@ def test_experiments_beside_the_paper_come_first_and_numbers_count(tmp_path: Pat
     assert [one.folder.name for one in read_experiments(tmp_path)] == ["table4", "table10", "figures4-5"]
 
 
+def test_experiments_of_one_plan_are_told_apart(many: Path, tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        shutil.copytree(many / "table4", tmp_path / name)
+    plan = Record.read(tmp_path / "third").plan.title
+    assert [one.title for one in read_experiments(tmp_path)] == [
+        f"{plan} (shop) ({name})" for name in ("first", "second", "third")
+    ]
+    shutil.rmtree(tmp_path / "first")
+    about = (tmp_path / "third" / "experiment.json").read_text().replace('"shop"', '"kiosk"')
+    (tmp_path / "third" / "experiment.json").write_text(about)
+    assert [one.title for one in read_experiments(tmp_path)] == [f"{plan} (shop)", f"{plan} (kiosk)"]
+    shown = page(read_experiments(tmp_path))
+    assert shown.count(" (kiosk)</h2>") == 1
+    shutil.rmtree(tmp_path / "third")
+    assert [one.title for one in read_experiments(tmp_path)] == [plan]
+
+
 def test_a_folder_without_experiments_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is no experiment, and holds none"):
         write_report(tmp_path, Console(file=io.StringIO()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Experiment:
     """An experiment with what was found.
 
     Attributes:
+        title: its plan's, with the names of its data where another experiment has the same.
         folder: where it stands.
         record: its plan, data and command.
         sections: its tables.
@@ -32,6 +33,7 @@ class Experiment:
         datasets: the data, where it can be read still.
     """
 
+    title: str
     folder: Path
     record: Record
     sections: tuple[Section, ...]
@@ -64,17 +66,27 @@ def read_experiment(folder: Path) -> Experiment:
             waiting.append(cell)
     summaries = {name: data.summary() for name, data in datasets.items()}
     sections = sections_of(record.plan, [(one, results.asked(one.protocol)) for one in done], summaries)
-    return Experiment(folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
+    return Experiment(record.plan.title, folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
 
 
 def read_experiments(folder: Path) -> list[Experiment]:
     """Read all experiments that stand in a folder: those beside the paper's figures first, then by name, table4 before table10.
 
+    Two of one plan tell in their titles of which data they are, or where they stand.
+
     Raises:
         ArtifactError: one is damaged.
     """
     found = [read_experiment(path.parent) for path in folder.glob(f"*/{FILE}")]
+    for told in (lambda one: ", ".join(one.record.data), lambda one: one.folder.name):
+        found = [_told_apart(one, found, told(one)) for one in found]
     return sorted(found, key=_place)
+
+
+def _told_apart(one: Experiment, all_of_them: list[Experiment], by: str) -> Experiment:
+    """An experiment whose title tells it apart from others with the same."""
+    alone = sum(one.title == other.title for other in all_of_them) == 1
+    return one if alone else replace(one, title=f"{one.title} ({by})")
 
 
 def _place(one: Experiment) -> tuple[bool, list[tuple[int, str]]]:

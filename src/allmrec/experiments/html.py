@@ -52,7 +52,7 @@ def page(experiments: Sequence[Experiment]) -> str:
     done = [one for found in experiments for one in found.done]
     sections = [section for part in parts for section in part["sections"]]
     return environment.get_template("report.html").render(
-        title="Experiments" if many else parts[0]["plan"].title,
+        title="Experiments" if many else parts[0]["title"],
         many=many,
         # Of a section's heading.
         level=3 if many else 2,
@@ -76,6 +76,7 @@ def page(experiments: Sequence[Experiment]) -> str:
 def _part(found: Experiment, prefix: str) -> dict[str, Any]:
     """What the template shows of an experiment."""
     return {
+        "title": found.title,
         "plan": found.record.plan,
         "record": found.record,
         "prefix": prefix,

@@ -135,7 +135,7 @@ def markdown(experiments: Sequence[Experiment]) -> str:
 def _lines(found: Experiment, heading: str) -> Iterator[str]:
     """An experiment's part; `heading` is that of its title."""
     plan = found.record.plan
-    yield f"{heading} {_cell(plan.title)}\n"
+    yield f"{heading} {_cell(found.title)}\n"
     if plan.about:
         yield f"{_cell(plan.about)}\n"
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
