@@ -136,3 +136,21 @@ def test_a_reader_that_gives_up_ends_its_processes() -> None:
         child.pid for child in psutil.Process().children() if child.pid in started and "loky" in str(child.cmdline())
     }
     assert not [pid for pid in left if "resource_tracker" not in str(psutil.Process(pid).cmdline())]
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    script = (
+        "from allmrec.data.files.workers import results\n"
+        "from pathlib import Path\n"
+        "import time\n"
+        "going = results(abs, iter(range(100)), 2, Path('r.json'))\n"
+        "print(next(going), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 2
+        process.kill()
+    assert psutil.wait_procs(started, timeout=30)[1] == []

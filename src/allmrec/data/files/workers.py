@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -53,7 +56,7 @@ def results(function: Callable[[T], R], items: Iterator[T], workers: int, path: 
             yield function(item)
         return
     # Unlike the standard library's, these need no guard in the program that called this.
-    pool = loky.ProcessPoolExecutor(workers, initializer=_begin)
+    pool = loky.ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),))
     try:
         coming: deque[Future[R]] = deque()
         failed: Exception | None = None
@@ -93,6 +96,14 @@ def _result(found: Future[R], path: Path) -> R:
         ) from error
 
 
-def _begin() -> None:
-    """Python warns of an unknown escape in a text, which a damaged line may hold."""
+def _begin(parent: int) -> None:
+    """Python warns of an unknown escape in a text, which a damaged line may hold; and nobody waits for results any more when the one who
+    asked for them was killed."""
     warnings.simplefilter("ignore")
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
