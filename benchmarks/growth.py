@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from allmrec.alignment.align import align
+from allmrec.alignment.joint_items import JointItemTable
+from allmrec.alignment.objective import AlignConfig
 from allmrec.bulk.scoring import recommend_users
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.sasrec import SASRec, SASRecConfig
 from allmrec.core.progress import progress_shown
-from allmrec.core.seeding import numpy_generator
+from allmrec.core.seeding import numpy_generator, torch_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.build import read_table
 from allmrec.data.splitting import Split
@@ -34,6 +37,13 @@ from allmrec.library import Run
 from allmrec.ranking import Query
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.item_index import ExactIndex
+from allmrec.recommend.language_ranker import LanguageRanker
+from allmrec.recommend.prompt_config import PromptConfig
+from allmrec.recommend.prompted import PromptedRanker
+from allmrec.recommend.tune import TuneConfig, tune
+from allmrec.testing.tiny_encoder import save_tiny_encoder
+from allmrec.testing.tiny_lm import tiny_language_model
+from allmrec.text.encoder import EncoderConfig, load_encoder
 from benchmarks.about import measured_by
 from benchmarks.memory import world
 from benchmarks.tables import RESULTS, changing
@@ -45,8 +55,14 @@ ROWS = {
     "cf-users": ("an epoch of SASRec, 10,000 items, 10 interactions each", "users", DECADES),
     "cf-items": ("20 steps of SASRec, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "cf-interactions": ("an epoch of SASRec, 1,000 users, the latest 50 count", "interactions", [5_000, 50_000, 500_000, 5_000_000]),
+    "tower-items": ("20 steps of the text tower, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "align-users": ("an epoch of stage 1, 1,000 items, a tiny encoder", "users", DECADES),
+    "align-items": ("20 steps of stage 1, then all joint vectors, a tiny encoder", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "tune-users": ("an epoch of stage 2 by titles, a tiny language model", "users", [10, 100, 1_000, 10_000]),
+    "tune-items": ("20 steps of stage 2 by titles, a tiny language model", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "retrieve": ("the 20 best items for 1,000 vectors of 64, exact", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "score": ("20 candidates a user scored by SASRec", "users", DECADES),
+    "score-titles": ("20 candidates a user scored by title, a tiny language model", "users", [10, 100, 1_000, 10_000]),
     "bulk-users": ("everybody's 10 best of 10,000 items as Parquet, CF", "users", [30, 300, 3_000, 30_000]),
     "bulk-items": ("1,000 users' 10 best as Parquet, CF", "items", [1_000, 10_000, 100_000, 1_000_000]),
 }  # fmt: skip
@@ -90,6 +106,69 @@ def cf_users(users: int, folder: Path) -> Work:
 
 def cf_interactions(interactions: int, folder: Path) -> Work:
     return epoch(world(1_000, 10_000, interactions // 1_000))
+
+
+def tower_items(items: int, folder: Path) -> Work:
+    texts = torch.randn(items + 1, 64, generator=torch_generator(0, "growth", items))
+    model = SASRecConfig(items="texts")
+    training = TrainingConfig(batch_size=128, epochs=1)
+    config, split = PretrainConfig(model=model, training=training, validation_users=100), world(20 * 128, items)
+    return lambda: pretrain(split, config, 0, texts=texts)
+
+
+def stage_one(users: int, items: int, folder: Path, **settings: Any) -> Work:
+    """Stage 1 behind an untrained CF model; an encoder of two layers reads each text once."""
+    split, backbone = world(users, items), SASRec(items, SASRecConfig()).eval()
+    if not (folder / "encoder").is_dir():
+        save_tiny_encoder(folder / "encoder")
+    config = AlignConfig(training=TrainingConfig(batch_size=32, epochs=1), validation_items=100, **settings)
+
+    def work() -> None:
+        encoder = load_encoder(EncoderConfig(name=str(folder / "encoder"), tune="frozen"))
+        align(split, backbone, [None, *split.dataset.catalogue.titles[1:]], encoder, config, 0)
+
+    return work
+
+
+def align_users(users: int, folder: Path) -> Work:
+    return stage_one(users, 1_000, folder)
+
+
+def align_items(items: int, folder: Path) -> Work:
+    return stage_one(20 * 32, items, folder)
+
+
+def prompted(split: Split) -> PromptedRanker:
+    """A language model of three layers behind untrained vectors."""
+    items, titles = split.dataset.n_items, split.dataset.catalogue.titles
+    rng = torch_generator(0, "growth", items)
+    cf, text = (torch.randn(items + 1, 128, generator=rng) for _ in range(2))
+    table = JointItemTable.of(cf, text, torch.ones(items + 1).bool())
+    return PromptedRanker(tiny_language_model(), SASRec(items, SASRecConfig()).eval(), table, titles, PromptConfig())
+
+
+def stage_two(users: int, items: int) -> Work:
+    split = world(users, items)
+    made = prompted(split)
+    config = TuneConfig(validation_users=0, training=TrainingConfig(batch_size=4, epochs=1))
+    return lambda: tune(made, split, config)
+
+
+def tune_users(users: int, folder: Path) -> Work:
+    return stage_two(users, 1_000)
+
+
+def tune_items(items: int, folder: Path) -> Work:
+    return stage_two(20 * 4, items)
+
+
+def score_titles(users: int, folder: Path) -> Work:
+    split = world(users, 1_000)
+    ranker = LanguageRanker(prompted(split), "score", batch_size=32)
+    rng = numpy_generator(0, "growth", users)
+    queries = [Query(split.test_history(user), user) for user in range(users)]
+    candidates = [rng.permutation(1_000)[:20] + 1 for _ in range(users)]
+    return lambda: ranker.rank(queries, candidates)
 
 
 def retrieve(items: int, folder: Path) -> Work:
@@ -141,8 +220,14 @@ PARTS: dict[str, Callable[[int, Path], Work]] = {
     "cf-users": cf_users,
     "cf-items": cf_items,
     "cf-interactions": cf_interactions,
+    "tower-items": tower_items,
+    "align-users": align_users,
+    "align-items": align_items,
+    "tune-users": tune_users,
+    "tune-items": tune_items,
     "retrieve": retrieve,
     "score": score,
+    "score-titles": score_titles,
     "bulk-users": bulk("bulk-users"),
     "bulk-items": bulk("bulk-items"),
 }
