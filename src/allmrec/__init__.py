@@ -5,8 +5,9 @@ Names are imported when they are first used, so that `import allmrec` costs noth
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from allmrec.core.first_use import first_used
 
 if TYPE_CHECKING:
     from allmrec.client import AsyncClient, Client
@@ -55,13 +56,4 @@ _HOMES = {
     "train": "allmrec.library",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'allmrec' has no attribute {name!r}")
-    module, _, there = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), there or name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_used(__name__, _HOMES)

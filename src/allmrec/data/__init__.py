@@ -6,8 +6,9 @@ no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from allmrec.core.first_use import first_used
 
 if TYPE_CHECKING:
     from allmrec.data.batching import SequenceBatch, left_pad
@@ -77,12 +78,4 @@ _HOMES = {
     "sample_negatives": "allmrec.data.negatives",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = first_used(__name__, _HOMES)
