@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from allmrec.cli.main import app
 from allmrec.cli.prepare_options import bytes_of
 from allmrec.core.errors import ConfigError
+from allmrec.core.memory import available_memory
 from allmrec.data import InteractionDataset
 from allmrec.data.large import choice, chosen_engine
 
@@ -56,5 +57,5 @@ def test_the_rule_that_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_memory_is_known() -> None:
-    assert choice.available_memory() > 1 << 24
+    assert available_memory() > 1 << 24
     assert choice.default_limit() >= 256 << 20

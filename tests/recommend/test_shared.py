@@ -14,6 +14,7 @@ from allmrec.recommend.answering import answers, choices
 from allmrec.recommend.generate import GenerateConfig
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import mean_title_loss
+from allmrec.recommend.shared import ItemBlocks
 from allmrec.testing.tiny_lm import tiny_language_model, tiny_tokenizer
 
 COPY = {"template": {"form": "copy"}, "budget": {"title_tokens": 4}}
@@ -86,6 +87,20 @@ def test_kept_items_make_room_when_they_are_full() -> None:
             (row,) = own.title_likelihoods(queries(3)[n : n + 1], CANDIDATES[n : n + 1])
             torch.testing.assert_close(row, plain[n].detach(), rtol=1e-4, atol=1e-4)
             assert len(own._kept._at) <= 5
+
+
+def test_items_are_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = made("llama")
+    plain = own.title_likelihoods(queries(3), CANDIDATES)
+    read: list[int] = []
+    reader = ItemBlocks._read
+    monkeypatch.setattr(ItemBlocks, "_read", lambda self, items: read.extend(items) or reader(self, items))
+    with own.keeping_items():
+        for _ in range(2):
+            for n in range(3):  # room for what is kept grows each time
+                (row,) = own.title_likelihoods(queries(3)[n : n + 1], CANDIDATES[n : n + 1])
+                torch.testing.assert_close(row, plain[n].detach(), rtol=1e-4, atol=1e-4)
+    assert sorted(read) == sorted({int(item) for items in CANDIDATES for item in items})
 
 
 def test_what_is_kept_is_given_up_at_the_end() -> None:

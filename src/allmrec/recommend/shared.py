@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from allmrec.core.memory import available_memory
 from allmrec.llm.language_model import KeysAndValues, LanguageModel
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.recommend.score import TitleTree, likelihoods_of
@@ -116,16 +117,14 @@ class ItemBlocks:
         lm: the language model.
         builder: of the template.
         vectors: gives the vectors of items' slots; none where the template has none.
-        limit: bytes of keys and values to keep at the most; when they are full all are given up. None: 512 MB on a CPU,
-            4 GB elsewhere.
+        limit: bytes of keys and values to keep at the most; when they are full all are given up. None: a quarter of the memory
+            that is available, between 512 MB and 4 GB (16 GB on a GPU).
     """
 
     def __init__(
         self, lm: LanguageModel, builder: PromptBuilder, vectors: Vectors | None, limit: int | None = None
     ) -> None:
         self._lm, self._builder, self._vectors = lm, builder, vectors
-        if limit is None:
-            limit = 1 << 29 if lm.device.type == "cpu" else 1 << 32
         prompt = builder.build([], [1])
         self._parts = _parts(prompt)
         self._places = builder.block_limit
@@ -138,11 +137,11 @@ class ItemBlocks:
         )
         self._at: dict[int, int] = {}
         self._lengths: list[int] = []
-        self._kept: list[KeysAndValues] = []
+        self._kept: KeysAndValues | None = None
         # Bytes of one place in all layers.
         one = self._before.keys[:, :, :, :1].numel() * self._before.keys.element_size()
         one += self._before.values[:, :, :, :1].numel() * self._before.values.element_size()
-        self._most = max(1, limit // (one * self._places))
+        self._most = max(1, (_room(device) if limit is None else limit) // (one * self._places))
 
     @torch.inference_mode()
     def likelihoods(
@@ -201,7 +200,8 @@ class ItemBlocks:
             picked = picked.permute(0, 1, 3, 2, 4, 5).flatten(3, 4)
             return torch.cat([before.expand(-1, len(candidates), -1, -1, -1), picked], dim=3)
 
-        (kept,) = self._kept
+        kept = self._kept
+        assert kept is not None  # noqa: S101  # there are candidates
         before = self._before.positions.expand(len(candidates), -1)
         positions = torch.cat([before, kept.positions[chosen.to(kept.positions.device)].flatten(1)], dim=1)
         behind = KeysAndValues(
@@ -211,21 +211,30 @@ class ItemBlocks:
 
     def _take_up(self, items: Int[np.ndarray, " items"]) -> None:
         """Read the items that are not kept yet."""
-        if len(self._at) + len(items) > self._most:
-            self._at, self._lengths, self._kept = {}, [], []
+        if len(self._at) + sum(item not in self._at for item in items.tolist()) > self._most:
+            self._at, self._lengths, self._kept = {}, [], None
         new = np.asarray([item for item in items.tolist() if item not in self._at], dtype=np.int64)
         for start in range(0, len(new), 64):
             part = new[start : start + 64]
-            self._kept.append(self._read(part))
+            self._keep(self._read(part))
             self._at |= {int(item): len(self._at) + n for n, item in enumerate(part)}
-        if len(self._kept) > 1:
-            self._kept = [
-                KeysAndValues(
-                    torch.cat([k.keys for k in self._kept], dim=1),
-                    torch.cat([k.values for k in self._kept], dim=1),
-                    torch.cat([k.positions for k in self._kept]),
-                )
-            ]
+
+    def _keep(self, read: KeysAndValues) -> None:
+        """Put what was read behind what is kept, whose room doubles when it is full."""
+        begin = len(self._at)
+        end = begin + read.keys.shape[1]
+        old = self._kept
+        if old is None or end > old.keys.shape[1]:
+            rows = max(end, min(2 * begin, self._most))
+            self._kept = KeysAndValues(
+                _longer(read.keys, None if old is None else old.keys, begin, rows, 1),
+                _longer(read.values, None if old is None else old.values, begin, rows, 1),
+                _longer(read.positions, None if old is None else old.positions, begin, rows, 0),
+            )
+        assert self._kept is not None  # noqa: S101  # made above
+        self._kept.keys[:, begin:end] = read.keys
+        self._kept.values[:, begin:end] = read.values
+        self._kept.positions[begin:end] = read.positions
 
     def _read(self, items: Int[np.ndarray, " items"]) -> KeysAndValues:
         lm, before, device = self._lm, self._parts.before, self._lm.device
@@ -251,3 +260,18 @@ class ItemBlocks:
             self._before.positions.expand(rows, -1),
         )
         return lm.keep(embeddings, causal.expand(rows, -1, -1), positions.expand(rows, -1), behind)
+
+
+def _longer(like: Tensor, old: Tensor | None, kept: int, rows: int, dim: int) -> Tensor:
+    """Room for so many rows along a dimension, the first of them those that are kept."""
+    room = like.new_empty((*like.shape[:dim], rows, *like.shape[dim + 1 :]))
+    if old is not None:
+        room.narrow(dim, 0, kept).copy_(old.narrow(dim, 0, kept))
+    return room
+
+
+def _room(device: torch.device) -> int:
+    """Bytes for keys and values where nothing else is said."""
+    if device.type == "cuda":
+        return min(max(torch.cuda.mem_get_info(device)[0] // 4, 1 << 29), 1 << 34)
+    return min(max(available_memory() // 4, 1 << 29), 1 << 32)

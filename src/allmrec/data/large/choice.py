@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from allmrec.core.errors import ConfigError
+from allmrec.core.memory import available_memory
 
-__all__ = ["ENGINES", "SUPPORTED", "Engine", "available_memory", "chosen_engine", "default_limit", "needed_in_memory"]
+__all__ = ["ENGINES", "SUPPORTED", "Engine", "chosen_engine", "default_limit", "needed_in_memory"]
 
 Engine: TypeAlias = Literal["auto", "memory", "duckdb"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -65,29 +65,6 @@ def needed_in_memory(paths: Sequence[Path]) -> float:
     return total
 
 
-def available_memory() -> int:
-    """Bytes that a process may take without another having to give them up."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return min(int(line.split()[1]) * 1024, _limit_of_group())
-    except (OSError, ValueError, IndexError):
-        pass
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        # Other systems have no common way to say what is free; half of all is a fair guess.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return 4 << 30
-
-
 def default_limit() -> int:
     """What DuckDB may take where nothing is said: half of the memory that is available now, 256 MiB at least."""
     return max(available_memory() // 2, 256 << 20)
-
-
-def _limit_of_group() -> int:
-    """What a container may take, on Linux; very much where it is not limited."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        return int(text)
-    except (OSError, ValueError):
-        return 1 << 62
