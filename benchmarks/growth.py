@@ -294,7 +294,8 @@ def main() -> None:
             found = row(part, Path(folder))
             with changing(path) as table:
                 when = {"date": about["date"], "commit": str(about["commit"])[:7]}
-                table["rows"] = table.get("rows", {}) | {part: found | when}
+                rows = table.get("rows", {}) | {part: found | when}
+                table["rows"] = {name: rows[name] for name in ROWS if name in rows}
                 table.update(about)
 
 
