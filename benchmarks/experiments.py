@@ -131,12 +131,12 @@ def measure(names: list[str], data: Path, minutes: float | None) -> None:
             print(f"{one.name}: ended with status {process.returncode}")
 
 
-def cost(found: Experiment) -> dict[str, Any]:
+def cost(found: Experiment, plan: str) -> dict[str, Any]:
     """What a plan took here, for `allmrec experiment --list`."""
     done = [one.about for one in found.done]
     sets = dict.fromkeys(one.cell.data for one in found.done)
     return {
-        "plan": found.folder.name,
+        "plan": plan,
         "cells": len(done),
         "minutes": round(sum(about["seconds"] for about in done) / 60),
         "what": ", ".join(sets),
@@ -152,7 +152,9 @@ def report() -> None:
     atomic_write(PAGE, (FOLDER / "report.html").read_bytes())
     (FOLDER / "report.html").unlink()
     about = json.loads(MEASURED.read_text("utf-8"))
-    write_json(MEASURED, about | {"runs": [cost(one) for one in read_experiments(FOLDER) if one.done]})
+    plans = {one.name: one.plan for one in measured(settings())}
+    runs = [cost(one, plans[one.folder.name]) for one in read_experiments(FOLDER) if one.done]
+    write_json(MEASURED, about | {"runs": runs})
 
 
 def main() -> None:

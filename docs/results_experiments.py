@@ -89,7 +89,8 @@ def _plan(one: Experiment, table: Table) -> list[str]:
     plan = one.record.plan
     parts = [f"### {one.title}\n", f"{plan.about}\n"]
     if one.waiting or one.failed:
-        parts.append(f"{len(one.waiting)} cells were not measured, {len(one.failed)} failed; the report names them.\n")
+        waiting = f"{count} cells were" if (count := len(one.waiting)) != 1 else "1 cell was"
+        parts.append(f"{waiting} not measured, {len(one.failed)} failed; the report names them.\n")
     for part in one.sections:
         for kind in part.kinds:
             if rows := figure_rows(plan, part, kind):

@@ -1,4 +1,4 @@
-"""What plans cost, where somebody timed them: `measured.json`, written by hand from runs that were made."""
+"""What plans cost, where somebody timed them: `measured.json`, which `python -m benchmarks.experiments report` writes."""
 
 from __future__ import annotations
 
