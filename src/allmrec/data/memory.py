@@ -21,7 +21,8 @@ from allmrec.core.errors import ConfigError, DataError
 from allmrec.data.build import PrepareConfig, build_dataset
 from allmrec.data.files import Problems, Rows, Wanted, shown
 from allmrec.data.files.arrow import rows_of_table
-from allmrec.data.files.records import UnusableError, rows_of_records
+from allmrec.data.files.records import rows_of_records
+from allmrec.data.files.values import UnusableError
 from allmrec.data.ids import id_text, id_texts, plain_list
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources.base import RawData

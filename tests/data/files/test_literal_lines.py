@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from allmrec.core.errors import DataError
 from allmrec.data.files import FileLayout, Problems, read_rows
 from allmrec.data.files.literal_lines import parse_literal, read_literal_lines
-from allmrec.data.files.records import UnusableError
+from allmrec.data.files.values import UnusableError
 
 _values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),

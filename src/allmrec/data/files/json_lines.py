@@ -18,17 +18,9 @@ from allmrec.data.files.encodings import by_mark, is_utf_8
 from allmrec.data.files.json_array import array_elements, is_array
 from allmrec.data.files.lines import Block, beginning
 from allmrec.data.files.parts import Collect, InMemory
-from allmrec.data.files.records import (
-    FastReader,
-    MixedError,
-    UnusableError,
-    first_names,
-    mixed_array,
-    read_records,
-    rows_of_records,
-    uniform_array,
-)
+from allmrec.data.files.records import FastReader, first_names, read_records, rows_of_records
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, read_bytes, wanted_of
+from allmrec.data.files.values import MixedError, UnusableError, mixed_array, uniform_array
 
 __all__ = ["fast_json_reader", "parse_json", "read_json_lines"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from allmrec.data.files.parts import Collect, InMemory
-from allmrec.data.files.records import UnusableError, first_names, read_records
+from allmrec.data.files.records import first_names, read_records
 from allmrec.data.files.rows import Problems, Rows, Wanted, wanted_of
+from allmrec.data.files.values import UnusableError
 
 __all__ = ["parse_literal", "read_literal_lines"]
 

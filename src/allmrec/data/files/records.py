@@ -8,7 +8,7 @@ same rows; a test holds them against each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, count, islice
@@ -19,24 +19,19 @@ import pyarrow as pa
 
 from allmrec.core.errors import DataError
 from allmrec.data.files.lines import Block, Span, line_blocks, spans, too_long
-from allmrec.data.files.parts import Collect, InMemory, Part, is_number, joined
-from allmrec.data.files.rows import Problems, Role, Rows, Wanted, shown, wanted_of
+from allmrec.data.files.parts import Collect, InMemory, Part, joined
+from allmrec.data.files.rows import Problems, Role, Rows, Wanted, wanted_of
+from allmrec.data.files.values import NUMBERS, UnusableError, array_of, readable, usable_value
 from allmrec.data.files.workers import results, workers_for
 
 __all__ = [
     "FastReader",
     "MakeFast",
-    "MixedError",
     "Parser",
-    "UnusableError",
     "first_names",
     "first_record",
-    "mixed_array",
     "read_records",
-    "readable",
     "rows_of_records",
-    "uniform_array",
-    "usable_value",
 ]
 
 Name = TypeVar("Name", bound=str)
@@ -49,29 +44,11 @@ Parser = Callable[[bytes], dict[str, Any]]
 # left out.
 FastReader = Callable[[Block], dict[str, pa.Array] | None]
 
-_KINDS: dict[Role, pa.DataType] = {
-    "id": pa.large_string(),
-    "number": pa.large_string(),
-    "time": pa.large_string(),
-    "text": pa.large_string(),
-    "texts": pa.large_list(pa.large_string()),
-}
-
 # Makes such a reader for fields with their roles; can be sent to another process.
 MakeFast = Callable[[Mapping[str, Role]], FastReader]
 
-# Values of these may be numbers.
-_NUMBERS: tuple[Role, ...] = ("number", "time")
-
 # Lines that are looked at for one that tells what the file is.
 _LOOKED_AT = 1000
-
-# Categories of categories are two or three deep.
-_DEEPEST = 50
-
-
-class UnusableError(ValueError):
-    """A line's or a value's trouble: its kind, then the message."""
 
 
 def read_records(
@@ -198,69 +175,6 @@ def first_record(
     return None
 
 
-def usable_value(value: object, name: str, role: Role) -> str | list[str] | None:
-    """A field as text, as a list of texts where the role allows it, or None where it is missing.
-
-    Raises:
-        UnusableError: the role does not allow the value.
-    """
-    if value is None:
-        return None
-    if role == "texts":
-        return _texts(value, name)
-    if isinstance(value, str):
-        return readable(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnusableError("unexpected value", f"{name} is a {type(value).__name__}; expected text or a number")
-    if role == "id" and isinstance(value, float) and not value.is_integer():
-        raise UnusableError("unexpected value", f"{name} is {shown(value)}; expected text or a whole number")
-    try:
-        return repr(value)
-    except ValueError:
-        raise UnusableError("unexpected value", f"{name} is a number of thousands of digits") from None
-
-
-class MixedError(ValueError):
-    """Values are not all of one kind."""
-
-
-def uniform_array(values: list[Any], role: Role) -> pa.Array:
-    """An array of values that need no change: texts, or numbers in a "number" column.
-
-    Raises:
-        MixedError: some value needs a look.
-    """
-    try:
-        if role in _NUMBERS and values and isinstance(values[0], int | float):
-            array = pa.array(values)  # told to expect integers, Arrow would cut off fractions without a word
-            if is_number(array):
-                return array
-        if role != "texts":
-            return pa.array(values, pa.large_string())
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        raise MixedError from None
-    raise MixedError
-
-
-def mixed_array(values: list[Any], name: str, role: Role) -> pa.Array:
-    """An array of values of any kinds, as `usable_value` has them; of numbers where all are.
-
-    Raises:
-        UnusableError: the role does not allow a value.
-    """
-    if role in _NUMBERS and all(isinstance(value, int | float) for value in values):
-        with suppress(OverflowError):
-            return pa.array(list(map(float, values)), pa.float64())
-    return pa.array([usable_value(value, name, role) for value in values], _KINDS[role])
-
-
-def readable(text: str) -> str:
-    """Text that can be written as UTF-8. An escape may hold half a character, as cut-off emoji do."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _record(record: R, parse: Callable[[R], dict[str, Any]]) -> dict[str, Any]:
     """The fields of a record, or none where it is bad."""
     try:
@@ -349,26 +263,7 @@ def _plain(records: Iterable[tuple[int, R]], wanted: Mapping[str, Role], parse: 
         names.update(dict.fromkeys(record))
         for name, value in usable.items():
             # Numbers stay numbers as long as all of a column are, or one bad line would make text of a large file's.
-            columns[name].append(record.get(name) if wanted[name] in _NUMBERS else value)
+            columns[name].append(record.get(name) if wanted[name] in NUMBERS else value)
         lines.append(number)
-    arrays = {name: _array(values, name, wanted[name]) for name, values in columns.items()}
+    arrays = {name: array_of(values, name, wanted[name]) for name, values in columns.items()}
     return _Read(arrays, lines, list(names), bad)
-
-
-def _array(values: list[Any], name: str, role: Role) -> pa.Array:
-    """An array of values that are usable."""
-    try:
-        return uniform_array(values, role)
-    except MixedError:
-        return mixed_array(values, name, role)
-
-
-def _texts(value: object, name: str, depth: int = 0) -> list[str]:
-    """A text, or lists of texts however nested (older Amazon files nest categories), as one flat list."""
-    if isinstance(value, str):
-        return [readable(value)]
-    if depth > _DEEPEST:
-        raise UnusableError("nested too deeply", f"{name} holds lists more than {_DEEPEST} deep; expected one of texts")
-    if isinstance(value, list):
-        return [text for part in value if part is not None for text in _texts(part, name, depth + 1)]
-    raise UnusableError("unexpected value", f"{name} holds a {type(value).__name__}; expected text or a list of texts")
