@@ -112,15 +112,20 @@ class DeadError(Exception):
 
 
 class Stand:
-    """Stands in for Ray: actors work when they are asked what came of it, and die where a test says so.
+    """Stands in for Ray: actors work when they are asked what came of it, and die, or are not heard, where a test says so.
 
     Args:
         deaths: how many actors die over each block.
         unplaced: how many of the first actors never get a place.
+        unheard: what is wrong with each block's first answer: it is `lost` on its way, its actor is `gone` without a word, or it is
+            `late`: it comes once the actor was asked what it is doing.
     """
 
-    def __init__(self, deaths: dict[int, int], unplaced: int = 0) -> None:
-        self.deaths, self.unplaced, self.made, self.killed = dict(deaths), unplaced, 0, 0
+    def __init__(
+        self, deaths: dict[int, int] | None = None, unplaced: int = 0, unheard: dict[int, str] | None = None
+    ) -> None:
+        self.deaths, self.unplaced, self.made, self.killed = dict(deaths or {}), unplaced, 0, 0
+        self.unheard = dict(unheard or {})
         names = dict.fromkeys(ray_cluster.DEATHS, DeadError)
         self.exceptions = SimpleNamespace(**names)
 
@@ -135,21 +140,21 @@ class Stand:
 
     def remote(self, **options: Any) -> Callable[[type], Any]:
         assert options["max_restarts"] == 0, "the engine itself replaces what died"
+        assert options["max_concurrency"] == 2, "an actor says what it is doing while it does it"
 
         def made(kind: type) -> Any:
             def actor(*arguments: Any) -> Any:
                 self.made += 1
                 self.unplaced -= 1
-                placed, one = self.unplaced < 0, kind(*arguments)
-                call = lambda name: SimpleNamespace(remote=lambda *a: Ref(placed, getattr(one, name), a))  # noqa: E731
-                return SimpleNamespace(ready=call("ready"), answer=call("answer"))
+                return StandActor(self, kind(*arguments), self.unplaced < 0)
 
             return SimpleNamespace(remote=actor)
 
         return made
 
     def wait(self, refs: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-        return [ref for ref in refs if ref.placed][-1:], []
+        assert len(set(map(id, refs))) == len(refs) >= num_returns
+        return [ref for ref in refs if ref.ready][-num_returns:], []
 
     def get(self, ref: Any) -> Any:
         for number in ref.arguments:
@@ -162,11 +167,35 @@ class Stand:
         self.killed += 1
 
 
+class StandActor:
+    """An actor as a handle of it is used."""
+
+    def __init__(self, stand: Stand, one: BlockActor, placed: bool) -> None:
+        self._stand, self._one, self._placed = stand, one, placed
+        self._at: Ref | None = None
+        self._wrong = ""
+        self.ready = SimpleNamespace(remote=lambda: Ref(placed, one.ready, ()))
+        self.answer = SimpleNamespace(remote=self._answer)
+        self.doing = SimpleNamespace(remote=self._doing)
+
+    def _answer(self, number: int) -> Ref:
+        self._wrong = self._stand.unheard.pop(number, "")
+        self._at = Ref(not self._wrong, self._one.answer, (number,))
+        return self._at
+
+    def _doing(self) -> Ref:
+        assert self._at is not None or not self._placed
+        number = self._at.arguments[0] if self._at is not None and self._wrong == "late" else None
+        if self._at is not None and self._wrong == "late":
+            self._at.ready = True
+        return Ref(self._placed and self._wrong != "gone", lambda: number, ())
+
+
 class Ref:
     """What comes of a call, later."""
 
-    def __init__(self, placed: bool, method: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.placed, self.method, self.arguments = placed, method, arguments
+    def __init__(self, ready: bool, method: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.ready, self.method, self.arguments = ready, method, arguments
 
 
 @pytest.mark.parametrize(
@@ -188,6 +217,26 @@ def test_whatever_dies_each_block_comes_once(
     assert files(tmp_path / "out") == expected
     assert found.users == run.dataset.n_users
     assert len([line for line in lines if "The actor died." in line]) == sum(deaths.values())
+    assert stand.killed == stand.made, "every actor is let go of once"
+
+
+@pytest.mark.parametrize(
+    ("unheard", "replaced"),
+    [({11: "lost"}, 1), ({11: "gone"}, 1), ({0: "gone", 1: "lost"}, 2), ({11: "late"}, 0), ({0: "late", 1: "late"}, 0)],
+)
+def test_an_actor_that_is_not_heard_is_replaced_and_one_that_is_slow_is_not(
+    run: Run,
+    expected: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unheard: dict[int, str],
+    replaced: int,
+) -> None:
+    stand, lines = Stand(unheard=unheard), list[str]()
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(2), log=lines.append)
+    assert files(tmp_path / "out") == expected
+    assert len([line for line in lines if "no word from it" in line]) == replaced
     assert stand.killed == stand.made, "every actor is let go of once"
 
 

@@ -29,7 +29,9 @@ from typer.testing import CliRunner
 from allmrec.cli.main import app
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.library import Run
+from allmrec.serve import front as front_module
 from allmrec.serve import on_ray
+from allmrec.serve import replica as replica_module
 from allmrec.serve.config import RayConfig, ServeConfig
 from allmrec.serve.front import Errors, Front
 from allmrec.serve.keys import add_key
@@ -139,6 +141,22 @@ class Fake:
         await asyncio.sleep(60)
         yield
 
+    async def cut_off(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        yield []
+        await asyncio.sleep(60)
+
+    async def cut_off_late(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        yield []
+        yield [{"type": "http.response.start", "status": 200, "headers": []}]
+        await asyncio.sleep(60)
+
+    async def slow(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        for _ in range(5):
+            yield []
+            await asyncio.sleep(0.1)
+        async for messages in self.good(scope, body):
+            yield messages
+
 
 def test_where_a_replica_dies_another_gets_the_same_request(tmp_path: Path) -> None:
     fake = Fake()
@@ -162,7 +180,7 @@ def test_where_a_replica_dies_another_gets_the_same_request(tmp_path: Path) -> N
     [
         (["dies"] * 3, 503, "3 replicas died"),
         (["full"], 429, "Too many requests wait"),
-        (["busy"], 503, "No replica was free"),
+        (["busy"] * 3, 503, "No replica was free"),
     ],
 )
 def test_what_the_front_says_where_nobody_answers(tmp_path: Path, kinds: list[str], status: int, words: str) -> None:
@@ -173,6 +191,54 @@ def test_what_the_front_says_where_nobody_answers(tmp_path: Path, kinds: list[st
     assert words in answer.json()["detail"]
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["busy", "good"],
+        ["busy", "busy", "good"],
+        ["cut_off", "good"],
+        ["busy", "cut_off", "good"],
+        ["dies", "busy", "good"],
+        ["busy", "full", "good"],
+        ["slow"],
+    ],
+)
+def test_who_is_not_heard_does_not_keep_another_from_answering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: list[str]
+) -> None:
+    monkeypatch.setattr(front_module, "_SILENT", 0.3)
+    fake = Fake()
+    front = front_of(tmp_path, [getattr(fake, kind) for kind in kinds], deadline_ms=1000)
+    answer = asked(front, content=b"{}")
+    assert (answer.status_code, answer.text) == (200, "ok")
+    assert len({headers[b"idempotency-key"] for headers, _ in fake.came}) == 1, "a write is done once"
+
+
+def test_who_is_silent_in_the_middle_of_an_answer_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_module, "_SILENT", 0.3)
+    fake = Fake()
+    with pytest.raises(AllmrecError, match="while its answer was sent"):
+        asked(front_of(tmp_path, [fake.cut_off_late, fake.good]), content=b"{}")
+
+
+def test_a_replica_that_has_nothing_to_say_yet_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_module, "BEAT", 0.05)
+
+    async def later(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.3)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def said() -> list[list[Any]]:
+        replica = Replica.__new__(Replica)
+        replica._app = later
+        return [messages async for messages in replica.answer({}, b"")]
+
+    *silent, last = asyncio.run(said())
+    assert len(silent) >= 3
+    assert not any(silent)
+    assert last[0]["status"] == 200
 
 
 def test_half_an_answer_is_not_made_whole_by_another(tmp_path: Path) -> None:

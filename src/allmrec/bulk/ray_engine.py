@@ -27,7 +27,7 @@ from allmrec.recommend.request import Request
 
 __all__ = ["BlockActor", "RayEngine"]
 
-# Seconds without an answer after which it is said what is waited for.
+# Seconds without an answer after which actors are asked whether they are there, and in which they must say so.
 _PATIENCE = 30.0
 
 
@@ -97,12 +97,24 @@ class BlockActor:
     def __init__(self, parts: JobParts, users: Int64[np.ndarray, " users"]) -> None:
         self._parts, self._users = parts, users
         self._scorer: BlockScorer | None = None
+        self._doing: int | None = None
 
     def ready(self) -> None:
         """Answers when the actor has a place and has started."""
 
+    def doing(self) -> int | None:
+        """The block that is being answered, if one is; said beside that work."""
+        return self._doing
+
     def answer(self, number: int) -> Answer:
         """Answer a block; the first call loads the model."""
+        self._doing = number
+        try:
+            return self._answer(number)
+        finally:
+            self._doing = None
+
+    def _answer(self, number: int) -> Answer:
         lines: list[str] = []
         try:
             with progress_shown(False):
@@ -169,7 +181,8 @@ class _Pool:
     def __init__(self, ray: Any, job: BulkJob, count: int, retries: int, log: Log) -> None:
         self._ray, self._job, self._count, self._retries, self._log = ray, job, count, retries, log
         needs = {"num_gpus": 1} if job.run.device.startswith("cuda") else {}
-        options = {"num_cpus": 1, "max_restarts": 0, "scheduling_strategy": "SPREAD", **needs}
+        # The second call that an actor takes at a time is `doing`.
+        options = {"num_cpus": 1, "max_restarts": 0, "max_concurrency": 2, "scheduling_strategy": "SPREAD", **needs}
         self._kind = ray.remote(**options)(BlockActor)
         self._parts, self._users = JobParts.of(job), ray.put(job.users)
         self._doing: dict[Any, tuple[Any, int | None]] = {}
@@ -215,6 +228,7 @@ class _Pool:
         if not ready:
             if all(number is None for _, number in self._doing.values()):
                 self._say(f"Waiting for a place for {len(self._doing)} actors: the cluster has none that is free.")
+            self._look()
             return None
         # What is not taken out of here is let go of at the end, whatever comes.
         actor, number = self._doing[ready[0]]
@@ -231,6 +245,35 @@ class _Pool:
         for line in () if answer is None else answer.lines:
             self._say(line)
         return None if answer is None else answer.block
+
+    def _look(self) -> None:
+        """Ask each actor what it is doing, and replace those that do not say that they are at their block.
+
+        Where a cable was cut for a while, Ray may hold an actor for alive whose answer was lost, and an answer is sent once.
+        """
+        asked = {ref: actor.doing.remote() for ref, (actor, _) in self._doing.items()}
+        placed = [asked[ref] for ref, (_, number) in self._doing.items() if number is not None]
+        if placed:
+            self._ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE)
+        said = self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=1.0)[0]
+        # What has come meanwhile is taken up at the next call.
+        came = self._ray.wait(list(asked), num_returns=len(asked), timeout=1.0)[0]
+        for ref in [ref for ref in asked if ref not in came]:
+            actor, number = self._doing[ref]
+            if number is None and asked[ref] in said:
+                del self._doing[ref]
+                self._give(actor)
+            elif number is not None and not (asked[ref] in said and self._at(asked[ref]) == number):
+                del self._doing[ref]
+                self._replace(actor, number, TimeoutError(f"no word from it for {_PATIENCE:g} s"))
+
+    def _at(self, said: Any) -> int | None:
+        """What an actor said that it is doing; none where it died."""
+        try:
+            number: int | None = self._ray.get(said)
+        except deaths(self._ray):
+            return None
+        return number
 
     def _replace(self, actor: Any, number: int | None, error: Exception) -> None:
         """Another actor for one that died; its block goes first."""

@@ -1,4 +1,4 @@
-"""Takes requests over HTTP and has replicas answer them; where a replica dies before its answer has begun, another is asked."""
+"""Takes requests over HTTP and has replicas answer them; where one dies, or cannot be reached, before its answer has begun, another is asked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from allmrec.serve.config import ServeConfig
 from allmrec.serve.guard import checked_length, chosen_id, paced
 from allmrec.serve.logs import log
 from allmrec.serve.problems import RefusedError, problem_of
+from allmrec.serve.replica import BEAT
 
 __all__ = ["Answering", "Errors", "Front"]
 
-# How many replicas may die over one request; what ends each that tries it must not end them all.
+# How many replicas are asked for one request; what ends each that tries it must not end them all.
 _TRIES = 3
+# The part of the deadline after which another replica is asked too: behind a cut cable nobody takes a request, or says that it is gone.
+_PATIENCE = 0.2
+# Seconds without a word from a replica that has a request after which it is held for dead.
+_SILENT = 5 * BEAT
 # What of a request's scope can be sent to another process.
 _SENT = (
     "type",
@@ -129,14 +134,15 @@ class Front:
         """
         if self.ask is None:
             raise ServerError("The model is still being loaded. Ask again in a few seconds.", 503, 2.0)
-        begun = False
+        begun, ask = False, self.ask
+        lost: tuple[type[Exception], ...] = (TimeoutError, *self._errors.dead)
+        tries = _Tries(lambda: ask(scope, body), self._errors, self._config.deadline_ms / 1000, _id_of(scope))
         gone = asyncio.create_task(_gone(receive))
         try:
-            for _ in range(_TRIES):
-                answer, watched = self.ask(scope, body), False
+            while True:
+                answer, watched = await tries.taken(), False
                 try:
-                    await self._taken(answer)
-                    async for messages in answer:
+                    async for messages in _spoken(answer):
                         for message in messages:
                             begun = True
                             await send(message)
@@ -151,28 +157,92 @@ class Front:
                     return
                 except self._errors.cancelled:
                     return
-                except self._errors.dead as error:
-                    log("replica died", logging.WARNING, request_id=dict(scope["headers"])[b"x-request-id"].decode())
+                except lost as error:
+                    # The word goes to nobody where its host is cut off, and cancels it where it is only slow.
+                    answer.cancel()
+                    tries.log_lost(error)
                     if begun:
                         raise ServerError("The replica died while its answer was sent.", 503) from error
-            raise ServerError(f"{_TRIES} replicas died over this request, one after the other.", 503, 2.0)
         finally:
             gone.cancel()
 
-    async def _taken(self, answer: Answering) -> None:
-        """Until a replica has the request.
+
+class _Tries:
+    """Replicas are asked for one request: another one where one dies, and another one too where none takes it soon.
+
+    Args:
+        ask: asks a replica; Ray Serve chooses which.
+        errors: of the cluster.
+        seconds: in which one must take the request.
+        request_id: of the request.
+    """
+
+    def __init__(self, ask: Callable[[], Answering], errors: Errors, seconds: float, request_id: str) -> None:
+        self._ask, self._errors, self._seconds, self._id = ask, errors, seconds, request_id
+        self._left = _TRIES
+
+    async def taken(self) -> Answering:
+        """The answer of a replica that has the request.
 
         Raises:
-            ServerError: none took it in time.
+            ServerError: none took it in time, or too many died.
+            RefusedError: too many requests wait.
         """
-        seconds = self._config.deadline_ms / 1000
+        now = asyncio.get_running_loop().time
+        end = now() + self._seconds
+        asked: dict[asyncio.Future[list[Message]], Answering] = {}
         try:
-            await asyncio.wait_for(answer.__anext__(), seconds)
-        except TimeoutError:
-            answer.cancel()
-            raise ServerError(f"No replica was free within {seconds:g} s. Ask again later.", 503, 2.0) from None
-        except self._errors.full:
-            raise RefusedError("Too many requests wait for a replica. Ask again later.", 429, 1.0) from None
+            while now() < end:
+                if self._left:
+                    self._left -= 1
+                    answer = self._ask()
+                    asked[asyncio.ensure_future(answer.__anext__())] = answer
+                elif not asked:
+                    raise ServerError(f"{_TRIES} replicas died over this request, one after the other.", 503, 2.0)
+                wait = min(end - now(), self._seconds * _PATIENCE) if self._left else end - now()
+                done, _ = await asyncio.wait(asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    answer = asked.pop(task)
+                    try:
+                        task.result()
+                    except self._errors.dead as error:
+                        self.log_lost(error)
+                    except self._errors.full:
+                        if not asked:
+                            raise RefusedError(
+                                "Too many requests wait for a replica. Ask again later.", 429, 1.0
+                            ) from None
+                    else:
+                        return answer
+            raise ServerError(f"No replica was free within {self._seconds:g} s. Ask again later.", 503, 2.0)
+        finally:
+            for task, answer in asked.items():
+                answer.cancel()
+                task.cancel()
+
+    def log_lost(self, error: Exception) -> None:
+        """Write down that a replica has not answered."""
+        what = "replica silent" if isinstance(error, TimeoutError) else "replica died"
+        log(what, logging.WARNING, request_id=self._id)
+
+
+async def _spoken(answer: Answering) -> AsyncIterator[list[Message]]:
+    """What a replica says, which is something every second.
+
+    Raises:
+        TimeoutError: nothing came for long.
+    """
+    while True:
+        try:
+            messages = await asyncio.wait_for(answer.__anext__(), _SILENT)
+        except StopAsyncIteration:
+            return
+        yield messages
+
+
+def _id_of(scope: Scope) -> str:
+    name: bytes = dict(scope["headers"])[b"x-request-id"]
+    return name.decode()
 
 
 def _sent(scope: Scope, headers: dict[str, str], request_id: str) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from allmrec.core.errors import AllmrecError
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.logs import logging_as_json
 
-__all__ = ["REFUSED", "Replica"]
+__all__ = ["BEAT", "REFUSED", "Replica"]
+
+# Seconds after which a replica that has a request and nothing to say says that it is there.
+BEAT = 1.0
 
 # Stands before the words of an error of ours where Ray gives them on inside a text of its own.
 REFUSED = "allmrec cannot serve: "
@@ -66,7 +69,8 @@ class Replica:
             body: the whole of it.
 
         Yields:
-            An empty list once the request is in hand; then the answer's messages, as many as there are at a time.
+            An empty list once the request is in hand, and each second in which there is nothing; the answer's messages, as many as there
+            are at a time.
         """
         messages: asyncio.Queue[Message | None] = asyncio.Queue()
         asked = False
@@ -90,7 +94,11 @@ class Replica:
         try:
             found: list[Message | None] = []
             while None not in found:
-                found = [await messages.get()]
+                try:
+                    found = [await asyncio.wait_for(messages.get(), BEAT)]
+                except TimeoutError:
+                    yield []
+                    continue
                 while not messages.empty():
                     found.append(messages.get_nowait())
                 if some := [message for message in found if message is not None]:

@@ -14,20 +14,18 @@ __all__ = ["DeadlyActor", "SlowActor"]
 class SlowActor(BlockActor):
     """Leaves its process's number in the folder `pids` beside the run, and takes 0.3 s a block more."""
 
-    def answer(self, number: int) -> Answer:
-        """Answer a block, later."""
+    def _answer(self, number: int) -> Answer:
         place = Path(self._parts.path).parent / "pids"
         place.mkdir(exist_ok=True)
         (place / f"{os.getpid()}").touch()
         time.sleep(0.3)
-        return super().answer(number)
+        return super()._answer(number)
 
 
 class DeadlyActor(BlockActor):
     """Ends its process over block 1."""
 
-    def answer(self, number: int) -> Answer:
-        """Answer any other block."""
+    def _answer(self, number: int) -> Answer:
         if number == 1:
             os._exit(1)
-        return super().answer(number)
+        return super()._answer(number)
