@@ -29,6 +29,7 @@ from allmrec.experiments.cells import Cell
 from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.provenance import BESIDE, code_commit
 from allmrec.experiments.record import Record
+from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest
 from allmrec.experiments.stage_store import StageStore
 from allmrec.recipes.files import parse_changes
@@ -66,7 +67,8 @@ def write_list(path: Path, results: Path, data: Path) -> None:
         cells = all_cells(plan, places)
         asked = shlex.join(["allmrec", *one.command(data)[1:]])
         keys = {waiting.cell.id: waiting.key for waiting in cells}
-        Record(with_nearest(plan, places), places, keys, asked, code_commit(), STAGES.resolve()).write(folder)
+        shared = (STAGES.resolve(), results.resolve())
+        Record(with_nearest(plan, places), places, keys, asked, code_commit(), *shared).write(folder)
         for waiting in cells:
             cell = waiting.cell
             long = system_kind(cell.system).prompted or cell.system in LONG
@@ -113,12 +115,6 @@ def started(entry: dict[str, Any], results: Path, device: str, spawn: bool) -> i
         os._exit(status)
 
 
-def is_done(entry: dict[str, Any], results: Path) -> bool:
-    """Whether what stands there of a cell is of these settings."""
-    path = results / entry["experiment"] / "cells" / f"{entry['cell']}.json"
-    return path.is_file() and read_json(path).get("key") == entry["key"]
-
-
 def preload() -> None:
     """Load what cells load. None of it may start a thread or touch the device."""
     import allmrec
@@ -144,8 +140,8 @@ def keep(results: Path, out: Path | None) -> None:
         return
     beside = out.with_suffix(".tmp")
     with tarfile.open(beside, "w:gz") as archive:
-        for path in sorted(results.glob("*/*/*")):
-            if path.parent.name in ("cells", "protocols", "configs", "logs") and path.is_file():
+        for path in sorted([*results.glob("*/*"), *results.glob("*/logs/*"), *results.glob("*/failed/*")]):
+            if path.is_file():
                 archive.add(path, path.relative_to(results))
     beside.replace(out)
 
@@ -156,7 +152,8 @@ def run(
     """Do cells of a queue, until the time is over."""
     begun = time.monotonic()
     os.environ[BESIDE] = str(jobs)
-    queue = [one for one in read_list(path) if not is_done(one, results)]
+    there = Results(results)
+    queue = [one for one in read_list(path) if not there.has(one["key"])]
     queue = [one for one in queue if only in ("all", "long" if one["long"] else "short")]
     if not spawn:
         preload()
@@ -187,7 +184,9 @@ def run(
         busy = {
             key for entry, _ in running.values() for key in entry["stages"] if key not in store[entry["experiment"]]
         }
-        ready = next((one for one in queue if not any(key in busy for key in one["stages"])), None)
+        # An equal cell of another experiment is done with the one that is running.
+        busy |= {entry["key"] for entry, _ in running.values()}
+        ready = next((one for one in queue if not any(key in busy for key in (one["key"], *one["stages"]))), None)
         if ready is not None and len(running) < jobs:
             queue.remove(ready)
             running[started(ready, results, device, spawn)] = (ready, time.monotonic())

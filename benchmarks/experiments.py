@@ -4,9 +4,9 @@
     python -m benchmarks.experiments report
 
 `measure` runs `allmrec experiment` for each entry of `experiments.toml` with the data and the cuts that stand there. What is done is kept in
-`benchmarks/results/experiments/EXPERIMENT`, and trained stages in `runs/experiments/stages`, for all together; after `--minutes` it
+`benchmarks/results/experiments`, and trained stages in `runs/experiments/stages`, for all together; after `--minutes` it
 stops, and the same command goes on. A cell that was killed goes on from its last saved step. `report` makes `docs/experiments.html` of
-all of them, and the list that `allmrec experiment --list` shows.
+all of them, and the list that `allmrec experiment --list` shows; it removes results that no experiment names any more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from rich.console import Console
 
 from allmrec.core.artifacts import atomic_write, write_json
 from allmrec.experiments.found import Experiment, read_experiments
+from allmrec.experiments.record import FILE, Record
+from allmrec.experiments.results import Results
 from allmrec.experiments.writing import write_report
 from benchmarks.tables import RESULTS
 
@@ -75,6 +77,8 @@ class Measured:
             self.plan,
             "-o",
             os.path.relpath(FOLDER / self.name),  # it is written into every cell
+            "--results",
+            os.path.relpath(FOLDER),
             "--stages",
             str(STAGES),
         ]
@@ -147,6 +151,9 @@ def cost(found: Experiment, plan: str) -> dict[str, Any]:
 
 def report() -> None:
     """The page, and what plans cost."""
+    Results(FOLDER).keep_only(
+        {key for path in FOLDER.glob(f"*/{FILE}") for key in Record.read(path.parent).keys.values()}
+    )
     write_report(FOLDER, Console())
     (FOLDER / "report.md").unlink()
     atomic_write(PAGE, (FOLDER / "report.html").read_bytes())

@@ -122,11 +122,14 @@ def test_how_a_figure_is_shown() -> None:
 def test_measured_plans_are_read_whole() -> None:
     folders = [path.parent for path in EXPERIMENTS.glob("*/experiment.json")]
     assert folders
+    named = set()
     for folder in folders:
         found = read_experiment(folder)
-        assert len(found.done) == len(list((folder / "cells").glob("*.json"))) > 0
+        assert found.done
         assert found.sections
         assert not found.failed
+        named |= {found.record.keys[one.cell.id][:24] for one in found.done}
+    assert {path.stem for path in (EXPERIMENTS / "cells").iterdir()} == named
 
 
 def test_the_results_are_small_and_name_their_protocols() -> None:

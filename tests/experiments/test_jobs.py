@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -92,8 +93,8 @@ def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: Tiny
     )
     again = call("experiment", plan, "-o", folder)
     assert "2 cells, 1 done already" in again.stdout
-    changed = {path.name for path in (folder / "cells").iterdir() if path.stat().st_mtime_ns != times[path.name]}
-    assert {name.rpartition(".")[0] for name in changed} == {"shop.standard.0.base.item-knn"}
+    written = {path.name for path in (folder / "cells").iterdir() if path.stat().st_mtime_ns != times.get(path.name)}
+    assert written == {f"{Record.read(folder).keys['shop.standard.0.base.item-knn'][:24]}.npz"}
     # Without a plan the folder's own goes on.
     assert "2 cells, 2 done already" in call("experiment", "-o", folder).stdout
 
@@ -102,13 +103,14 @@ def test_a_killed_experiment_goes_on(tiny_world: TinyWorld, tmp_path: Path) -> N
     plan, folder = write_plan(tmp_path, tiny_world, '["popularity", "backbone"]'), tmp_path / "out"
     words = [sys.executable, "-c", "from allmrec.cli import main; main()", "experiment", str(plan), "-o", str(folder)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        first, deadline = folder / "cells" / "shop.standard.0.base.popularity.json", time.monotonic() + 300
-        while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
+        there, deadline = lambda: list((folder / "cells").glob("*.npz")), time.monotonic() + 300
+        while not there() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert first.is_file()
+        (first,) = there()
         os.kill(process.pid, signal.SIGKILL)
     written = first.stat().st_mtime_ns
-    assert not (folder / "cells" / "shop.standard.0.base.backbone.json").is_file()
+    assert first.name == f"{Record.read(folder).keys['shop.standard.0.base.popularity'][:24]}.npz"
+    assert there() == [first]
     time.sleep(1.5)  # the cell that was begun sees that whoever started it is gone
     again = call("experiment", plan, "-o", folder)
     assert again.exit_code == 0, again.output
@@ -187,7 +189,7 @@ def test_a_cell_across_domains(tiny_world: TinyWorld, workplace: Path, tmp_path:
     )
     assert found.cell.data == "shop"
     assert len(ranks_of(found)) == 10
-    assert "other/" not in (tmp_path / "out" / "cells" / f"{found.cell.id}.json").read_text()
+    assert "other/" not in json.dumps(found.about)
 
 
 def with_genres() -> InteractionDataset:
@@ -322,57 +324,78 @@ def test_a_stage_is_trained_once_for_all_runs(tiny_world: TinyWorld, workplace: 
     assert key in store
 
 
-def test_two_experiments_share_a_folder_of_stages(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
+def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["backbone"]')
+    shared = ("--stages", tmp_path / "stages", "--results", tmp_path / "results")
+    said = [call("experiment", plan, "-o", tmp_path / name, *shared) for name in ("first", "second")]
+    assert [made.exit_code for made in said] == [0, 0], said[-1].output
+    assert "1 cells, 0 done already" in said[0].stdout
+    assert "1 cells, 1 done already" in said[1].stdout
     for name in ("first", "second"):
-        made = call("experiment", plan, "-o", tmp_path / name, "--stages", tmp_path / "stages")
-        assert made.exit_code == 0, made.output
-        assert not (tmp_path / name / "stages").exists()
-    said = "".join(path.read_text("utf-8") for path in (tmp_path / "second" / "logs").glob("*.log"))
-    assert "measured already, as backbone on shop, standard, seed 0" in said
-    # Another number of users is another cell, of the same stages.
+        assert {path.name for path in (tmp_path / name).iterdir()} <= OWN
+    assert len(list((tmp_path / "results" / "cells").iterdir())) == 1
+    # Another number of candidates is another cell, of the same stages.
     other = write_plan(tmp_path, tiny_world, '["backbone"]', "candidates = 5")
-    made = call("experiment", other, "-o", tmp_path / "third", "--stages", tmp_path / "stages")
+    made = call("experiment", other, "-o", tmp_path / "third", *shared)
     assert made.exit_code == 0, made.output
-    said = "".join(path.read_text("utf-8") for path in (tmp_path / "third" / "logs").glob("*.log"))
-    assert "pretrain: shared with other cells" in said
-    assert "measured already" not in said
-    # Named once, it is known from then on.
+    log = "".join(path.read_text("utf-8") for path in (tmp_path / "third" / "logs").glob("*.log"))
+    assert "pretrain: shared with other cells" in log
+    # Named once, they are known from then on.
     again = call("experiment", other, "-o", tmp_path / "third", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
-    assert not (tmp_path / "third" / "stages").exists()
+    assert {path.name for path in (tmp_path / "third").iterdir()} <= OWN
+    assert len(list((tmp_path / "results" / "cells").iterdir())) == 3
+    # One that was begun while another measured the same.
+    waits = Record.read(tmp_path / "second").keys["shop.standard.0.base.backbone"]
+    do_cell(tmp_path / "second", read_experiment(tmp_path / "second").done[0].cell, waits)
 
 
-@pytest.mark.parametrize("damage", ["nothing", "ranks", "users", "settings"])
+# What lies in the folder of an experiment whose stages and results are elsewhere.
+OWN = {"data", "experiment.json", "report.html", "report.md", "logs", "work", ".lock"}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
 def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
-    tiny_world: TinyWorld, tmp_path: Path, damage: str
+    tiny_world: TinyWorld, tmp_path: Path, damaged: bool
 ) -> None:
     plan = write_plan(tmp_path, tiny_world, '["popularity"]')
-    words = ("--stages", tmp_path / "stages")
-    assert call("experiment", plan, "-o", tmp_path / "first", *words).exit_code == 0
-    folder = next((tmp_path / "stages" / "answers").iterdir())
-    files = {"ranks": "cells/*.npz", "users": "protocols/*.npz", "settings": "configs/*.json"}
-    for path in folder.glob(files.get(damage, "none")):
-        path.write_bytes(b"damaged")
+    shared = ("--results", tmp_path / "results")
+    assert call("experiment", plan, "-o", tmp_path / "first", *shared).exit_code == 0
+    first = read_experiment(tmp_path / "first").done[0]
+    if damaged:
+        next((tmp_path / "results" / "cells").iterdir()).write_bytes(b"damaged")
     renamed = tmp_path / "renamed.toml"
     text = plan.read_text().replace("data.shop", "data.store").replace('systems = ["popularity"]', "systems = []")
     renamed.write_text(text.replace("users = 20", "users = 20\n[variants.again]\nsystems = ['popularity']\n"))
-    made = call("experiment", renamed, "-o", tmp_path / "second", *words)
+    made = call("experiment", renamed, "-o", tmp_path / "second", *shared)
     assert made.exit_code == 0, made.output
-    first, second = (read_experiment(tmp_path / name).done[0] for name in ("first", "second"))
+    second = read_experiment(tmp_path / "second").done[0]
     assert second.cell.id == "store.standard.0.again.popularity"
     assert isinstance(first.found, Ranks)
     assert isinstance(second.found, Ranks)
     assert np.array_equal(first.found.ranks, second.found.ranks)
     assert second.about["config"] == first.about["config"]
-    own = {name: one.about[name] for name, one in (("date", first), ("command", first))}
-    taken = {name: second.about[name] for name in own}
-    assert (taken == own) == (damage == "nothing")
-    # Whole again for the next plan.
-    third = call("experiment", plan, "-o", tmp_path / "third", *words)
-    assert third.exit_code == 0, third.output
-    said = "".join(path.read_text("utf-8") for path in (tmp_path / "third" / "logs").glob("*.log"))
-    assert "measured already" in said
+    assert (second.about["date"] == first.about["date"]) == (not damaged)
+    # Whole again for the first, too.
+    assert read_experiment(tmp_path / "first").done[0].about["date"] == second.about["date"]
+
+
+def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]', "candidates = 5")
+    shared = ("--results", tmp_path / "results")
+    assert call("experiment", plan, "-o", tmp_path / "out", *shared).exit_code == 0
+    other = write_plan(tmp_path, tiny_world, '["popularity"]', "candidates = 7")
+    assert call("experiment", other, "-o", tmp_path / "other", *shared).exit_code == 0
+    results, kept = Results(tmp_path / "results"), Record.read(tmp_path / "other").keys
+    files = lambda: sum(1 for path in (tmp_path / "results").rglob("*") if path.is_file())  # noqa: E731
+    before = files()
+    assert results.keep_only(kept.values()) == 2
+    assert files() < before
+    (found,) = read_experiment(tmp_path / "other").done
+    assert results.asked(found).users.tolist()
+    assert results.keep_only(kept.values()) == 0
+    assert results.keep_only([]) == 1
+    assert files() == 0
 
 
 def test_systems_asked_about_another_data_set(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
@@ -405,8 +428,9 @@ def test_the_record_says_what_was_measured(tiny_world: TinyWorld, tmp_path: Path
     record.write(tmp_path / "out")
     assert Record.read(tmp_path / "out") == record
     assert record.stages_in(tmp_path / "out") == tmp_path / "out" / "stages"
-    shared = replace(record, stages=tmp_path / "stages")
+    assert record.results_in(tmp_path / "out") == tmp_path / "out"
+    shared = replace(record, stages=tmp_path / "stages", results=tmp_path / "results")
     shared.write(tmp_path / "out")
     assert Record.read(tmp_path / "out") == shared
     assert str(tmp_path) not in (tmp_path / "out" / "experiment.json").read_text("utf-8")
-    assert Results(tmp_path / "out").key(cells_of(plan)[0]) is None
+    assert Results(tmp_path / "out").read(cells_of(plan)[0], "key") is None

@@ -18,12 +18,14 @@ import pytest
 from rich.console import Console
 
 from allmrec.core.errors import ArtifactError
+from allmrec.core.hashing import content_hash
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.comparing import compared
+from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
 from allmrec.experiments.markdown import markdown
@@ -66,9 +68,8 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
         }
     )
     cells, results = cells_of(plan), Results(folder)
-    Record(
-        plan, {"shop": folder / "data" / "shop"}, {cell.id: "k" for cell in cells}, "allmrec experiment", "abc"
-    ).write(folder)
+    keys = {cell.id: content_hash(cell.id) for cell in cells}
+    Record(plan, {"shop": folder / "data" / "shop"}, keys, "allmrec experiment", "abc").write(folder)
     names = {"popularity": "Popularity", "backbone": "SASRec", "allmrec": "A-LLMRec", "allmrec-sbert": f"A {EVIL}"}
     for cell in cells[:-1]:
         asking = situation(plan.scenarios[cell.scenario], made, cell.seed, plan.users, plan.candidates).asking
@@ -82,13 +83,13 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
         }  # fmt: skip
         results.write(
             cell,
-            "k",
+            keys[cell.id],
             about,
             asking.protocol,
             asking.groups,
             Ranks(placed(asking.protocol, asking.protocol.users.tolist(), ranks.tolist())),
         )
-    results.fail(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
+    Failures(folder).write(cells[-1], {"message": f"Out of luck {EVIL}", "traceback": "Traceback: …", "date": ""})
     return folder
 
 
@@ -185,7 +186,8 @@ def words_experiment(folder: Path) -> Path:
         }
     )
     cells = cells_of(plan)
-    Record(plan, {"shop": folder / "data"}, {cell.id: "k" for cell in cells}, "allmrec experiment", None).write(folder)
+    keys = {cell.id: content_hash(cell.id) for cell in cells}
+    Record(plan, {"shop": folder / "data"}, keys, "allmrec experiment", None).write(folder)
     for number, cell in enumerate(cells):
         asking = situation(plan.scenarios[cell.scenario], made, 0, plan.users, plan.candidates).asking
         values = np.full(30, 0.75 - 0.5 * number)
@@ -198,7 +200,7 @@ def words_experiment(folder: Path) -> Path:
             "name": ("A-LLMRec", "LLM-Only")[number], "note": "", "users_per_second": 0.5, "seconds": 1.0, "costs": {}, "config": {},
             "made_of": {}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": None, "command": "x", "curves": {},
         }  # fmt: skip
-        Results(folder).write(cell, "k", about, asking.protocol, asking.groups, words)
+        Results(folder).write(cell, keys[cell.id], about, asking.protocol, asking.groups, words)
     return folder
 
 
@@ -220,12 +222,59 @@ def test_words_are_shown_with_their_precision_and_titles(tmp_path: Path) -> None
     assert "Where the right item was ranked" not in shown
 
 
-def test_damaged_words_are_refused(tmp_path: Path) -> None:
-    folder = words_experiment(tmp_path)
-    cell = cells_of(Record.read(folder).plan)[0]
-    (folder / "cells" / f"{cell.id}.npz").write_bytes(b"no words")
-    with pytest.raises(ArtifactError, match="remove it to measure again"):
-        read_experiment(folder)
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return words_experiment(tmp_path_factory.mktemp("words"))
+
+
+PARTS = {"cells": "*.npz", "protocols": "*.npz", "groups": "*.npz", "configs": "*.json"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("harm", ["lost", "cut", "other"])
+@pytest.mark.parametrize("what", ["ranks", "words"])
+def test_damaged_results_are_refused_and_measured_again(
+    experiment: Path, worded: Path, tmp_path: Path, part: str, harm: str, what: str
+) -> None:
+    folder = shutil.copytree(experiment if what == "ranks" else worded, tmp_path / "copy")
+    record, results = Record.read(folder), Results(folder)
+    cells = [cell for cell in cells_of(record.plan) if results.has(record.keys[cell.id])]
+    assert len(cells) > 1
+    for path in (folder / part).glob(PARTS[part]):
+        content = path.read_bytes()
+        harmed = {"cut": content[: len(content) // 2], "other": b"[1]"}
+        path.unlink() if harm == "lost" else path.write_bytes(harmed[harm])
+    assert not any(results.has(record.keys[cell.id]) for cell in cells)
+    if (part, harm) == ("cells", "lost"):
+        assert not read_experiment(folder).done
+    else:
+        with pytest.raises(ArtifactError, match=r"measure again|does not exist|is damaged"):
+            read_experiment(folder)
+
+
+@pytest.mark.parametrize("what", ["ranks", "words"])
+def test_a_changed_byte_of_a_cell_is_seen_or_changes_nothing(
+    experiment: Path, worded: Path, tmp_path: Path, what: str
+) -> None:
+    folder = shutil.copytree(experiment if what == "ranks" else worded, tmp_path / "copy")
+    (cell, *_), record, results = cells_of(Record.read(folder).plan), Record.read(folder), Results(folder)
+    key = record.keys[cell.id]
+    before = results.read(cell, key)
+    path = folder / "cells" / f"{key[:24]}.npz"
+    content = path.read_bytes()
+    refused = 0
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        if not results.has(key):
+            refused += 1
+            continue
+        found = results.read(cell, key)
+        assert before is not None
+        assert found is not None
+        assert found.about == before.about
+        for metric in before.found.metrics:
+            assert np.array_equal(found.found.values(metric), before.found.values(metric))
+    assert refused > len(content) / 7 / 2
 
 
 def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def register(app: typer.Typer) -> None:
                 help="Folder of trained stages; experiments that name the same one train each once. Default: one of the experiment's own."
             ),
         ] = None,
+        results: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of results; experiments that name the same one measure once what they both ask. Default: the experiment's own."
+            ),
+        ] = None,
         jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time, each a process of its own.")] = 1,
         device: DeviceOption = "auto",
         listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
@@ -103,7 +109,8 @@ def register(app: typer.Typer) -> None:
             if systems is not None:
                 wanted = only(wanted, [name.strip() for name in systems.split(",")])
         wanted.check_measurable()
-        _measure(wanted, folder, None if stages is None else stages.resolve(), jobs, chosen_device(device), report_only)
+        places = [None if path is None else path.resolve() for path in (stages, results)]
+        _measure(wanted, folder, places[0], places[1], jobs, chosen_device(device), report_only)
 
 
 def _changes(
@@ -154,7 +161,9 @@ def _users_of(option: str) -> tuple[str, int]:
     return system, int(number)
 
 
-def _measure(plan: Plan, folder: Path, stages: Path | None, jobs: int, device: str, report_only: bool) -> None:
+def _measure(
+    plan: Plan, folder: Path, stages: Path | None, results: Path | None, jobs: int, device: str, report_only: bool
+) -> None:
     """Do what is not done, then write the tables; status 1 where a cell failed."""
     failed = []
     command = shlex.join(["allmrec", *sys.argv[1:]])
@@ -162,12 +171,15 @@ def _measure(plan: Plan, folder: Path, stages: Path | None, jobs: int, device: s
         check_free(folder)
         with held(folder):
             places = data_folders(plan, folder, announce)
-            results, cells = Results(folder), all_cells(plan, places)
-            waiting = [one for one in cells if results.key(one.cell) != one.key]
-            if stages is None and (folder / FILE).is_file():
-                stages = Record.read(folder).stages
+            cells = all_cells(plan, places)
+            if (folder / FILE).is_file():
+                before = Record.read(folder)
+                stages, results = stages or before.stages, results or before.results
             keys = {one.cell.id: one.key for one in cells}
-            Record(with_nearest(plan, places), places, keys, command, code_commit(), stages).write(folder)
+            record = Record(with_nearest(plan, places), places, keys, command, code_commit(), stages, results)
+            record.write(folder)
+            there = Results(record.results_in(folder))
+            waiting = [one for one in cells if not there.has(one.key)]
             done = len(cells) - len(waiting)
             announce(f"{len(cells)} cells, {done} done already")
             failed = run_cells(folder, waiting, done, announce, jobs, device)

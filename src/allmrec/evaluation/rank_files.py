@@ -16,13 +16,26 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float64, Int16
+from jaxtyping import Float64, Int8, Int16
 
 from allmrec.core.artifacts import atomic_write
 from allmrec.core.errors import ArtifactError, DataError
 from allmrec.evaluation.protocol import EvaluationProtocol
 
-__all__ = ["MISS", "NOT_ASKED", "Asked", "Kept", "as_ranks", "asked_in", "kept", "placed", "read_ranks", "write_ranks"]
+__all__ = [
+    "MISS",
+    "NOT_ASKED",
+    "Asked",
+    "Kept",
+    "as_ranks",
+    "asked_in",
+    "kept",
+    "packed_ranks",
+    "placed",
+    "read_ranks",
+    "unpacked_ranks",
+    "write_ranks",
+]
 
 NOT_ASKED, MISS = 0, -1
 
@@ -107,11 +120,12 @@ def as_ranks(stored: Kept) -> Float64[np.ndarray, " users"]:
     return np.where(stored == MISS, np.inf, stored.astype(np.float64))
 
 
-def write_ranks(path: Path, asked: Asked, ranks: Mapping[str, Kept]) -> None:
-    """Write a table's ranks, whole or not at all.
+def packed_ranks(
+    asked: Asked, ranks: Mapping[str, Kept]
+) -> Int8[np.ndarray, "users systems"] | Int16[np.ndarray, "users systems"]:
+    """Ranks of several systems as they are stored: a row a user, in 8 bits where all fit.
 
     Args:
-        path: the file, .npz.
         asked: the protocol, whose order the users have.
         ranks: of each system by name: from 1, `MISS` or `NOT_ASKED`.
 
@@ -125,8 +139,34 @@ def write_ranks(path: Path, asked: Asked, ranks: Mapping[str, Kept]) -> None:
             )
     # A row a user: what is hard for one system is hard for the next, which compresses better than a row a system.
     rows = np.stack(list(ranks.values()), axis=1) if ranks else np.zeros((asked.users, 0), dtype=np.int16)
-    if not np.any(rows > np.iinfo(np.int8).max):
-        rows = rows.astype(np.int8)
+    return rows if np.any(rows > np.iinfo(np.int8).max) else rows.astype(np.int8)
+
+
+def unpacked_ranks(asked: Asked, rows: np.ndarray) -> list[Kept]:
+    """What `packed_ranks` packed, system by system.
+
+    Raises:
+        DataError: it is of more or fewer users than the protocol, or no ranks.
+    """
+    if rows.dtype not in (np.int8, np.int16) or rows.ndim != 2 or len(rows) != asked.users:
+        raise DataError(
+            f"{rows.dtype} of shape {rows.shape}; expected int8 or int16, a row for each of {asked.users} users"
+        )
+    return list(rows.T.astype(np.int16))
+
+
+def write_ranks(path: Path, asked: Asked, ranks: Mapping[str, Kept]) -> None:
+    """Write a table's ranks, whole or not at all.
+
+    Args:
+        path: the file, .npz.
+        asked: the protocol, whose order the users have.
+        ranks: of each system by name: from 1, `MISS` or `NOT_ASKED`.
+
+    Raises:
+        DataError: a system has ranks of more or fewer users than the protocol.
+    """
+    rows = packed_ranks(asked, ranks)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, about=np.asarray(json.dumps(asked.named() | {"systems": list(ranks)})), ranks=rows)
     atomic_write(path, buffer.getvalue())
@@ -168,9 +208,10 @@ def _read(path: Path) -> tuple[Asked, dict[str, Kept]]:
         raise ArtifactError(f"{path} does not exist; expected ranks that a benchmark wrote.") from None
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} holds no ranks ({error}); restore it or measure again.") from error
-    if rows.dtype not in (np.int8, np.int16) or rows.shape != (asked.users, len(names)):
+    try:
+        ranks = unpacked_ranks(asked, rows)
+        return asked, dict(zip(names, ranks, strict=True))
+    except ValueError as error:
         raise ArtifactError(
-            f"{path} has {rows.dtype} of shape {rows.shape}; expected int8 or int16 of {asked.users} users by {len(names)} "
-            "systems. Restore it or measure again."
-        )
-    return asked, dict(zip(names, rows.T.astype(np.int16), strict=True))
+            f"{path} has not the ranks that it names ({error}). Restore it or measure again."
+        ) from error

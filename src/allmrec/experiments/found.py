@@ -11,6 +11,7 @@ from typing import Any
 from allmrec.core.errors import AllmrecError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, cells_of, other_data
+from allmrec.experiments.failures import Failures
 from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import CellResult, Results
 from allmrec.experiments.tables import Section, sections_of
@@ -49,7 +50,8 @@ def read_experiment(folder: Path) -> Experiment:
     Raises:
         ArtifactError: the folder is no experiment, or damaged.
     """
-    record, results = Record.read(folder), Results(folder)
+    record, failures = Record.read(folder), Failures(folder)
+    results = Results(record.results_in(folder))
     datasets = {}
     for name, path in record.data.items():
         try:
@@ -58,14 +60,14 @@ def read_experiment(folder: Path) -> Experiment:
             continue  # figures stay without the data; titles do not
     done, failed, waiting = [], {}, []
     for cell in cells_of(record.plan):
-        if results.key(cell) == record.keys.get(cell.id) and (found := results.read(cell)) is not None:
+        if (key := record.keys.get(cell.id)) is not None and (found := results.read(cell, key)) is not None:
             done.append(found)
-        elif (failure := results.failure(cell)) is not None:
+        elif (failure := failures.read(cell)) is not None:
             failed[cell] = failure
         else:
             waiting.append(cell)
     summaries = {name: data.summary() for name, data in datasets.items()}
-    sections = sections_of(record.plan, [(one, results.asked(one.protocol)) for one in done], summaries)
+    sections = sections_of(record.plan, [(one, results.asked(one)) for one in done], summaries)
     return Experiment(record.plan.title, folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
 
 

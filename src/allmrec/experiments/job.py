@@ -25,10 +25,10 @@ from allmrec.core.errors import AllmrecError
 from allmrec.core.log import shown_on_stderr
 from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
-from allmrec.experiments.answer_store import AnswerStore
 from allmrec.experiments.asking import answered
 from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data, variant_of
 from allmrec.experiments.cuts import stage_limits
+from allmrec.experiments.failures import Failures
 from allmrec.experiments.genres import genre_users
 from allmrec.experiments.provenance import device_name
 from allmrec.experiments.record import Record
@@ -48,7 +48,7 @@ _PATIENCE = 60
 def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     """Train what a cell needs and others have not trained, ask it, and keep what it answered.
 
-    A cell that another experiment with the same stages has measured is taken as it is.
+    A cell that another experiment with the same results has measured is done already.
 
     Args:
         folder: the experiment's.
@@ -60,10 +60,11 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     """
     started = time.monotonic()
     record = Record.read(folder)
-    results, answers = Results(folder), AnswerStore(record.stages_in(folder))
-    if (there := answers.take(results, cell, key)) is not None:
-        print(f"measured already, as {there.words}", flush=True)
+    results = Results(record.results_in(folder))
+    if results.has(key):
+        print("measured already, by an experiment with the same results", flush=True)
         _remove_work(folder, cell)
+        Failures(folder).forget(cell)
         return
     plan = record.plan
     scenario = plan.scenarios[cell.scenario]
@@ -80,7 +81,6 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     found = answered(run, plan, cell, place, target)
     system = found.system
     about: dict[str, Any] = {
-        "cell": cell.__dict__,
         "name": found.name,
         "note": found.note,
         "users": found.users,
@@ -103,7 +103,7 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     }
     protocol, groups = place.asking.protocol, place.asking.groups
     results.write(cell, key, about, protocol, groups, found.found)
-    answers.keep(results, cell, key)
+    Failures(folder).forget(cell)
     shutil.rmtree(work)
 
 
@@ -171,7 +171,7 @@ def _fail(folder: Path, cell: Cell, message: str, trace: str) -> None:
         "traceback": trace,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    Results(folder).fail(cell, about)
+    Failures(folder).write(cell, about)
 
 
 if __name__ == "__main__":

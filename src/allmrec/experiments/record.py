@@ -48,6 +48,7 @@ class Record:
         command: how it was called.
         commit: of the code; none where it is not known.
         stages: folder of trained stages, which several experiments may share; none: the experiment's own.
+        results: folder of what cells found, likewise.
     """
 
     plan: Plan
@@ -56,10 +57,15 @@ class Record:
     command: str
     commit: str | None
     stages: Path | None = None
+    results: Path | None = None
 
     def stages_in(self, folder: Path) -> Path:
         """Where trained stages are, of an experiment in `folder`."""
         return folder / "stages" if self.stages is None else self.stages
+
+    def results_in(self, folder: Path) -> Path:
+        """Where results are, of an experiment in `folder`."""
+        return folder if self.results is None else self.results
 
     def write(self, folder: Path) -> None:
         """Keep it. Paths lead from the folder, which may be moved together with its data."""
@@ -74,6 +80,7 @@ class Record:
                 "command": self.command,
                 "commit": self.commit,
                 "stages": None if self.stages is None else path_from(self.stages, folder),
+                "results": None if self.results is None else path_from(self.results, folder),
             },
         )
 
@@ -99,12 +106,7 @@ class Record:
                 f"{path} is damaged ({error}). Run `allmrec experiment` with the plan again."
             ) from error
         places = {name: (folder / place).resolve() for name, place in about["data"].items()}
-        stages = about.get("stages")
-        return cls(
-            plan,
-            places,
-            about["keys"],
-            str(about.get("command")),
-            about.get("commit"),
-            None if stages is None else (folder / stages).resolve(),
+        stages, shared = (
+            None if about.get(name) is None else (folder / about[name]).resolve() for name in ("stages", "results")
         )
+        return cls(plan, places, about["keys"], str(about.get("command")), about.get("commit"), stages, shared)

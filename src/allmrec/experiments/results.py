@@ -1,18 +1,19 @@
-"""What cells found, on disk: a small JSON file and a compressed file of ranks a cell.
+"""What cells found, on disk: a file a cell, by its key. Experiments that keep their results in one folder measure equal cells once.
 
-cells/CELL.json         what was asked of whom, by what, at which cost, when and where
-cells/CELL.npz          the target's rank for each user (`evaluation.rank_files`), or what was said of each
-cells/CELL.failed.json  what went wrong, until the cell is done
-protocols/HASH.npz      whom cells asked: users, targets, groups
-configs/HASH.json       what many cells share: settings; command, commit and versions
+cells/KEY.npz      what was asked of whom, by what, at which cost, when and where; and the target's rank for each user, or what was said
+protocols/HASH.npz whom cells asked: users and targets
+groups/HASH.npz    which of them count for which group
+configs/HASH.json  what many cells share: settings; command, commit and versions
 """
 
 from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from allmrec.core.artifacts import atomic_write, read_json, write_dense_json, write_json
+from allmrec.core.artifacts import atomic_write, read_json, write_dense_json
 from allmrec.core.errors import ArtifactError
 from allmrec.core.hashing import content_hash
 from allmrec.evaluation import EvaluationProtocol
 from allmrec.evaluation.order import shuffled_name
-from allmrec.evaluation.rank_files import Asked, read_ranks, write_ranks
+from allmrec.evaluation.rank_files import Asked, packed_ranks, unpacked_ranks
 from allmrec.experiments.answers import Ranks, Words
 from allmrec.experiments.cells import Cell
 
 __all__ = ["AskedUsers", "CellResult", "Results", "curve"]
 
-_KIND, _FORMAT = "allmrec experiment cell", 3
+_KIND, _FORMAT = "allmrec experiment cell", 4
 _POINTS = 60
 # The same for most cells of an experiment.
 _SHARED = ("command", "commit", "versions")
+# Of a hash, in the name of a file.
+_LETTERS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,23 +75,25 @@ class CellResult:
 
 
 class Results:
-    """The results of an experiment.
+    """Results of one experiment, or of several.
 
     Args:
-        folder: the experiment's.
+        folder: where they are; need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._cells, self._protocols, self._configs = folder / "cells", folder / "protocols", folder / "configs"
+        self._cells, self._protocols = folder / "cells", folder / "protocols"
+        self._groups, self._configs = folder / "groups", folder / "configs"
 
-    def key(self, cell: Cell) -> str | None:
-        """The key of what stands there of a cell; none where nothing whole does."""
+    def has(self, key: str) -> bool:
+        """Whether a cell of this key is done, and what it found is whole."""
         try:
-            about = read_json(self._cells / f"{cell.id}.json")
+            found = self._read(key)
+            if found is not None:
+                self._asked(found[0])
         except ArtifactError:
-            return None
-        there = about.get("kind") == _KIND and about.get("format") == _FORMAT and self._found(cell).is_file()
-        return str(about.get("key")) if there else None
+            return False
+        return found is not None
 
     def write(
         self,
@@ -99,7 +104,7 @@ class Results:
         groups: Mapping[str, Bool[np.ndarray, " users"]],
         found: Ranks | Words,
     ) -> None:
-        """Keep what a cell found.
+        """Keep what a cell found. The cell's own file comes last: where it is, all of it is.
 
         Args:
             cell, key: which.
@@ -108,149 +113,180 @@ class Results:
             found: of each user of the protocol.
         """
         asked = Asked.of(protocol)
-        path = self._protocols / f"{protocol.hash[:24]}.npz"
-        if not path.is_file():
-            buffer = io.BytesIO()
-            # Any: numpy's type of a name beside its own is that of its flag.
-            masks: dict[str, Any] = {f"group {name}": mask for name, mask in groups.items()}
-            np.savez_compressed(buffer, users=protocol.users, targets=protocol.targets, **masks)
-            atomic_write(path, buffer.getvalue())
-        # This first: a cell that has a JSON file has what it found, whenever this is killed.
+        _write_arrays(
+            self._protocol(protocol.hash),
+            users=_smallest(np.diff(protocol.users, prepend=0)),
+            targets=_smallest(protocol.targets),
+        )
         if isinstance(found, Words):
-            _write_words(self._found(cell), asked, found)
+            said = {"metrics": list(found.scores), "items": found.of_items, "users": found.of_users}
+            arrays = {"said": _text(said), "values": np.stack(list(found.scores.values()))}
         else:
             again = {} if found.shuffled is None else {shuffled_name(cell.system): found.shuffled}
-            write_ranks(self._found(cell), asked, {cell.system: found.ranks} | again)
-        form = "words" if isinstance(found, Words) else "ranks"
-        shared = {name: about[name] for name in _SHARED if name in about}
+            ranks = {cell.system: found.ranks} | again
+            arrays = {"ranks": packed_ranks(asked, ranks)}
         own = {name: value for name, value in about.items() if name not in _SHARED}
-        write_dense_json(
-            self._cells / f"{cell.id}.json",
-            {"kind": _KIND, "format": _FORMAT, "key": key, "form": form, "protocol": asked.named(), **own}
-            | {"config": self._kept(about["config"]), "measured": self._kept(shared)},
-        )
-        self._failure(cell).unlink(missing_ok=True)
+        own |= {"kind": _KIND, "format": _FORMAT, "key": key, "protocol": asked.named()}
+        own |= {"groups": self._kept_groups(groups), "config": self._kept(about["config"])}
+        own |= {"measured": self._kept({name: about[name] for name in _SHARED if name in about})}
+        _write_arrays(self._cell(key), about=_text(own), **arrays)
 
-    def read(self, cell: Cell) -> CellResult | None:
+    def read(self, cell: Cell, key: str) -> CellResult | None:
         """What a cell found; none where it is not done.
 
         Raises:
             ArtifactError: what it found is damaged, or of other users than it says.
         """
-        if self.key(cell) is None:
+        found = self._read(key)
+        return None if found is None else CellResult(cell, *found)
+
+    def asked(self, found: CellResult) -> AskedUsers:
+        """Whom a cell asked.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
+        return self._asked(found.about)
+
+    def _read(self, key: str) -> tuple[dict[str, Any], Ranks | Words] | None:
+        path = self._cell(key)
+        if not path.is_file():
             return None
-        about = read_json(self._cells / f"{cell.id}.json")
         try:
+            stored = _read_arrays(path)
+            about = _parsed(stored["about"])
+            if (about["kind"], about["format"], about["key"]) != (_KIND, _FORMAT, key):
+                raise ValueError(f"{about['kind']} of format {about['format']}; expected {_KIND} of {_FORMAT}")
             asked = Asked(**about["protocol"])
-            about["config"] = read_json(self._configs / f"{about['config']}.json")
-            about |= read_json(self._configs / f"{about.pop('measured')}.json")
-            if about.get("form") == "words":
-                return CellResult(cell, about, _read_words(self._found(cell), asked))
-            ranks = read_ranks(self._found(cell), asked)
-            found = Ranks(ranks[cell.system], ranks.get(shuffled_name(cell.system)))
-        except (KeyError, TypeError) as error:
+            about["config"] = read_json(self._config(about["config"]))
+            about |= read_json(self._config(about.pop("measured")))
+            found = _words(stored, asked) if "said" in stored else _ranks(stored, asked)
+        except (ArtifactError, *_DAMAGE) as error:
             raise ArtifactError(
-                f"The results of {cell.id} are damaged ({error}); remove them to measure again."
+                f"The results in {path} are damaged ({error}); remove the file to measure again."
             ) from error
-        return CellResult(cell, about, found)
+        return about, found
 
-    def take(self, cell: Cell, key: str, other: Results) -> Cell | None:
-        """Take what another experiment found under the same key: equal keys, equal results.
+    def _asked(self, about: Mapping[str, Any]) -> AskedUsers:
+        protocol = Asked(**about["protocol"])
+        path, of_groups = self._protocol(protocol.hash), self._groups / f"{about['groups']}.npz"
+        try:
+            stored, masks = _read_arrays(path), _read_arrays(of_groups)
+            groups = {name: np.unpackbits(bits, count=protocol.users).astype(bool) for name, bits in masks.items()}
+            users, targets = (np.asarray(stored[name], dtype=np.int64) for name in ("users", "targets"))
+            if not users.shape == targets.shape == (protocol.users,):
+                raise ValueError(f"{users.shape} users and {targets.shape} targets; expected {protocol.users}")
+        except _DAMAGE as error:
+            raise ArtifactError(
+                f"{path}, or {of_groups}, does not say whom cells asked ({error}); remove {self._cells} to measure again."
+            ) from error
+        return AskedUsers(np.cumsum(users), targets, groups)
 
-        Args:
-            cell, key: which, as they are called here.
-            other: where it may be found.
+    def keep_only(self, keys: Collection[str]) -> int:
+        """Remove cells of other keys, and what no cell names any more.
 
         Returns:
-            The cell as it is called there; none where nothing whole of that key is.
+            How many cells went.
         """
-        for path in sorted(other._cells.glob("*.json")):
-            try:
-                about = read_json(path)
-                if about.get("key") != key or other.read(there := Cell(**about["cell"])) is None:
-                    continue
-                other.asked(str(about["protocol"]["hash"]))
-                shared = [other._configs / f"{about[name]}.json" for name in ("config", "measured")]
-                protocol = other._protocols / f"{str(about['protocol']['hash'])[:24]}.npz"
-                files = [(source, self._configs / source.name) for source in shared]
-                files += [(protocol, self._protocols / protocol.name), (other._found(there), self._found(cell))]
-                for source, target in files:
-                    atomic_write(target, source.read_bytes())
-            except (ArtifactError, OSError, KeyError, TypeError):
-                continue  # damaged there: it is measured here
-            write_dense_json(self._cells / f"{cell.id}.json", about | {"cell": cell.__dict__})
-            self.forget_failure(cell)
-            return there
-        return None
+        kept = {self._cell(key) for key in keys}
+        gone = [path for path in self._cells.glob("*.npz") if path not in kept]
+        for path in gone:
+            path.unlink()
+        needed = set()
+        for path in self._cells.glob("*.npz"):
+            about = _parsed(_read_arrays(path)["about"])
+            needed |= {self._protocol(about["protocol"]["hash"]), self._groups / f"{about['groups']}.npz"}
+            needed |= {self._config(about["config"]), self._config(about["measured"])}
+        for folder in (self._protocols, self._groups, self._configs):
+            for path in folder.glob("*"):
+                if path not in needed:
+                    path.unlink()
+        return len(gone)
 
     def _kept(self, shared: Mapping[str, Any]) -> str:
         """Keep once what cells share; the name of its file."""
-        name = content_hash(json.dumps(shared, sort_keys=True))[:24]
-        if not (path := self._configs / f"{name}.json").is_file():
-            write_dense_json(path, shared)
+        name = content_hash(json.dumps(shared, sort_keys=True))[:_LETTERS]
+        write_dense_json(self._config(name), shared)
         return name
 
-    def asked(self, protocol_hash: str) -> AskedUsers:
-        """Whom a protocol asks.
+    def _kept_groups(self, groups: Mapping[str, Bool[np.ndarray, " users"]]) -> str:
+        """Keep groups once; the name of their file."""
+        bits = {name: np.packbits(mask) for name, mask in groups.items()}
+        name = content_hash(json.dumps({group: part.tolist() for group, part in bits.items()}))[:_LETTERS]
+        _write_arrays(self._groups / f"{name}.npz", **bits)
+        return name
 
-        Raises:
-            ArtifactError: the file is missing or damaged.
-        """
-        path = self._protocols / f"{protocol_hash[:24]}.npz"
-        try:
-            with np.load(io.BytesIO(path.read_bytes())) as stored:
-                groups = {name.removeprefix("group "): stored[name] for name in stored if name.startswith("group ")}
-                return AskedUsers(stored["users"], stored["targets"], groups)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ArtifactError(
-                f"{path} says not whom cells asked ({error}); remove `cells` and measure again."
-            ) from error
+    def _cell(self, key: str) -> Path:
+        return self._cells / f"{key[:_LETTERS]}.npz"
 
-    def fail(self, cell: Cell, about: Mapping[str, Any]) -> None:
-        """Keep why a cell is not done."""
-        write_json(self._failure(cell), about)
+    def _protocol(self, of: str) -> Path:
+        return self._protocols / f"{of[:_LETTERS]}.npz"
 
-    def forget_failure(self, cell: Cell) -> None:
-        """Whether it fails again is about to be seen."""
-        self._failure(cell).unlink(missing_ok=True)
-
-    def failure(self, cell: Cell) -> dict[str, Any] | None:
-        """Why a cell is not done; none where it is, or was never tried."""
-        path = self._failure(cell)
-        return read_json(path) if path.is_file() else None
-
-    def _found(self, cell: Cell) -> Path:
-        return self._cells / f"{cell.id}.npz"
-
-    def _failure(self, cell: Cell) -> Path:
-        return self._cells / f"{cell.id}.failed.json"
+    def _config(self, name: str) -> Path:
+        return self._configs / f"{name}.json"
 
 
-def _write_words(path: Path, asked: Asked, words: Words) -> None:
-    """What was said, in order, and a row of values a metric."""
-    about = {"protocol": asked.named(), "metrics": list(words.scores), "items": words.of_items, "users": words.of_users}
+# What a damaged file raises, whatever reads it.
+_DAMAGE = (
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """A compressed file, whole or not at all."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, about=np.asarray(json.dumps(about)), values=np.stack(list(words.scores.values())))
+    # Any: numpy's type of a name beside its own is that of its flag.
+    named: dict[str, Any] = arrays
+    np.savez_compressed(buffer, **named)
     atomic_write(path, buffer.getvalue())
 
 
-def _read_words(path: Path, asked: Asked) -> Words:
-    """What `_write_words` wrote.
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `_write_arrays` wrote; one of `_DAMAGE` is raised where a byte of it is another."""
+    buffer = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(buffer) as archive:
+        # numpy reads what an array is before the sum of its bytes is known.
+        if (wrong := archive.testzip()) is not None:
+            raise ValueError(f"the sum of {wrong}'s bytes is another")
+    buffer.seek(0)
+    with np.load(buffer) as stored:
+        return dict(stored)
 
-    Raises:
-        ArtifactError: the file is damaged, or of other users.
-    """
-    try:
-        with np.load(io.BytesIO(path.read_bytes())) as stored:
-            about, values = json.loads(str(stored["about"])), stored["values"]
-        metrics, of_items, of_users = (list(map(str, about[name])) for name in ("metrics", "items", "users"))
-        fits = about["protocol"] == asked.named() and len(of_items) == len(of_users) == asked.users
-        if not fits or values.dtype != np.float64 or values.shape != (len(metrics), asked.users):
-            raise ValueError(f"{values.dtype} of shape {values.shape} for {asked.users} users")
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(
-            f"{path} does not hold what users were told ({error}); remove it to measure again."
-        ) from error
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """Numbers in the smallest type that holds them."""
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+
+
+def _text(values: Any) -> np.ndarray:
+    """JSON as bytes of UTF-8."""
+    return np.frombuffer(json.dumps(values, ensure_ascii=False).encode(), dtype=np.uint8)
+
+
+def _parsed(stored: np.ndarray) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(stored.tobytes())
+    return found
+
+
+def _ranks(stored: Mapping[str, np.ndarray], asked: Asked) -> Ranks:
+    return Ranks(*unpacked_ranks(asked, stored["ranks"]))
+
+
+def _words(stored: Mapping[str, np.ndarray], asked: Asked) -> Words:
+    about, values = _parsed(stored["said"]), stored["values"]
+    metrics, of_items, of_users = (list(map(str, about[name])) for name in ("metrics", "items", "users"))
+    fits = len(of_items) == len(of_users) == asked.users and values.shape == (len(metrics), asked.users)
+    if not fits or values.dtype != np.float64:
+        raise ValueError(f"{values.dtype} of shape {values.shape} for {asked.users} users")
     return Words(dict(zip(metrics, values, strict=True)), of_items, of_users)
 
 

@@ -18,12 +18,12 @@ from allmrec.data.build import prepare_source
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, Prepared
 from allmrec.experiments.cross_domain import check_across
+from allmrec.experiments.failures import Failures
 from allmrec.experiments.genres import check_genres, check_speaks
 from allmrec.experiments.paper import nearest_set, paper_sets
 from allmrec.experiments.plan import BASE, Plan
 from allmrec.experiments.provenance import BESIDE
 from allmrec.experiments.record import Record
-from allmrec.experiments.results import Results
 from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Log
@@ -167,7 +167,7 @@ def _started(folder: Path, one: Waiting, jobs: int, device: str) -> subprocess.P
         "ALLMREC_PROGRESS": os.environ.get("ALLMREC_PROGRESS", "1"),
     }
     words = [sys.executable, "-m", "allmrec.experiments.job", str(folder), one.cell.id, one.key, device]
-    Results(folder).forget_failure(one.cell)
+    Failures(folder).forget(one.cell)
     with (folder / "logs" / f"{one.cell.id}.log").open("ab") as file:
         # A group of its own: Ctrl-C reaches this process, which then stops it in peace.
         return subprocess.Popen(  # noqa: S603  # this program itself
@@ -182,14 +182,14 @@ def _started(folder: Path, one: Waiting, jobs: int, device: str) -> subprocess.P
 
 def _note_failure(folder: Path, cell: Cell, code: int) -> None:
     """A process that was killed could keep no reason itself."""
-    results = Results(folder)
-    if results.failure(cell) is None:
+    failures = Failures(folder)
+    if failures.read(cell) is None:
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
         hint = "; the system ends processes so when memory runs out" if code == -signal.SIGKILL else ""
         lines = (folder / "logs" / f"{cell.id}.log").read_text("utf-8", errors="replace").splitlines()
         last = "\n".join(["The last it said:", *lines[-_LAST_LINES:]]) if lines else ""
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        results.fail(cell, {"message": f"The cell's process {how}{hint}.", "traceback": last, "date": date})
+        failures.write(cell, {"message": f"The cell's process {how}{hint}.", "traceback": last, "date": date})
 
 
 def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
