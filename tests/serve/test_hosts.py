@@ -121,10 +121,14 @@ def test_serving_goes_on_through_a_cut_cable_and_a_killed_host(
     time.sleep(CUT)
     head.link(True)
     mended = time.time()
-    # Only what was on its way to the other host may be refused, with a word and in time; the host that is left answers the rest.
+    # Only what was on its way to the other host may be refused, with a word; the host that is left answers the rest, all of it in time.
+    during = asked(cut - 1, mended)
     refused = [line for line in asked(0, mended) if line["status"] != 200]
+    slowest = max(during, key=lambda line: line["seconds"])
+    print(f"{len(refused)} of {len(during)} refused; the slowest took {slowest['seconds']:.1f} s")
     assert {line["status"] for line in refused} <= {503}, refused
-    assert all(line["begun"] < cut + NOTICED and line["seconds"] < NOTICED for line in refused), refused
+    assert all(line["begun"] < cut + NOTICED for line in refused), refused
+    assert slowest["seconds"] < NOTICED, slowest
     assert len(refused) <= 8, refused
     assert len(asked(cut + NOTICED, mended)) > 100
     # Ray may hold the node for dead by then, and its processes end; whoever looks after the host starts it again.
