@@ -156,9 +156,9 @@ def main() -> None:
             start = cut + (week - 1) * _WEEK
             came, comes = log.between(start, start + _WEEK), log.between(start + _WEEK, start + 2 * _WEEK)
             earlier, before = last, last.dataset
-            last, on = timed(lambda: updated(Path(folder, f"on-{week}"), earlier, came, short))  # noqa: B023
+            last, on = timed(lambda: updated(Path(folder, f"on-{week}"), earlier, came, short))  # noqa: B023  # called before the loop goes on
             data = last.dataset
-            fresh, new = timed(lambda: anew(Path(folder, f"anew-{week}"), data, whole))  # noqa: B023
+            fresh, new = timed(lambda: anew(Path(folder, f"anew-{week}"), data, whole))  # noqa: B023  # called before the loop goes on
             queries, targets = asked(data, comes)
             ways = {"update": last, "anew": fresh, "as it was": first}
             found = {way: values(run, queries, targets) for way, run in ways.items()}

@@ -49,7 +49,7 @@ def rates() -> dict[str, Rate]:
         return row
 
     def largest(result: Result) -> Result:
-        return max(result["rows"], key=lambda row: row["reviews"])  # type: ignore[no-any-return]
+        return max(result["rows"], key=lambda row: row["reviews"])  # type: ignore[no-any-return]  # of JSON
 
     speed = "prepare-speed.json"
     add(

@@ -48,7 +48,7 @@ def test_evaluate_takes_systems_users_and_candidates_and_leaves_the_run_as_it_is
     systems = ["popularity", "backbone"]
 
     def asked(**options: object) -> allmrec.Report:
-        return allmrec.evaluate(run, systems, progress=False, **options)  # type: ignore[arg-type]
+        return allmrec.evaluate(run, systems, progress=False, **options)  # type: ignore[arg-type]  # options by name
 
     own = asked()
     frozen = (run.path / "protocol.json").read_bytes()

@@ -302,7 +302,7 @@ def test_killed_and_started_again_it_is_the_same_run(
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return losses(self, batch)  # type: ignore[arg-type]
+        return losses(self, batch)  # type: ignore[arg-type]  # any function of the method's shape
 
     monkeypatch.setattr(LLMSRecTask, "losses", dying)
     with pytest.raises(KeyboardInterrupt):

@@ -50,7 +50,7 @@ def test_a_file_gives_back_every_system(tmp_path: Path, largest: int) -> None:
 def test_ranks_of_another_protocol_are_refused(tmp_path: Path, other: dict[str, object]) -> None:
     write_ranks(tmp_path / "table.npz", ASKED, {"SASRec": FIRST})
     with pytest.raises(ArtifactError, match=f"another protocol .{next(iter(other))} "):
-        read_ranks(tmp_path / "table.npz", replace(ASKED, **other))  # type: ignore[arg-type]
+        read_ranks(tmp_path / "table.npz", replace(ASKED, **other))  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize("row", [FIRST[:3], np.append(FIRST, FIRST[:1])])

@@ -33,7 +33,7 @@ TUNE = TuneConfig.model_validate(
 
 def made(kind: str, **prompt: object) -> PromptedRanker:
     config = {**COPY, **prompt}
-    return ranker(tiny_language_model(kind), **config).eval()  # type: ignore[arg-type]
+    return ranker(tiny_language_model(kind), **config).eval()  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize("kind", ["llama", "opt"])

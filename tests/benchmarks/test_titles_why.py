@@ -138,7 +138,7 @@ def test_tokens_are_those_that_the_loss_reads(form: str, monkeypatch: pytest.Mon
     read: list[int] = []
     hidden = own.lm.hidden
 
-    def noted(embeddings, visible=None, *rest):  # type: ignore[no-untyped-def]
+    def noted(embeddings, visible=None, *rest):  # type: ignore[no-untyped-def]  # stands in for a method of transformers
         read.append(embeddings.shape[0] * embeddings.shape[1])
         return hidden(embeddings, visible, *rest)
 

@@ -147,5 +147,5 @@ def test_what_is_no_callback_is_refused(wrong: object) -> None:
     with (
         pytest.raises(ConfigError, match=r"expected an object of a subclass of allmrec\.Callback"),
         called_back([wrong]),
-    ):  # type: ignore[list-item]
+    ):  # type: ignore[list-item]  # what is wrong in it is the test
         pass

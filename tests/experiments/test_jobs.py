@@ -387,7 +387,10 @@ def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Pa
     other = write_plan(tmp_path, tiny_world, '["popularity"]', "candidates = 7")
     assert call("experiment", other, "-o", tmp_path / "other", *shared).exit_code == 0
     results, kept = Results(tmp_path / "results"), Record.read(tmp_path / "other").keys
-    files = lambda: sum(1 for path in (tmp_path / "results").rglob("*") if path.is_file())  # noqa: E731
+
+    def files() -> int:
+        return sum(1 for path in (tmp_path / "results").rglob("*") if path.is_file())
+
     before = files()
     assert results.keep_only(kept.values()) == 2
     assert files() < before

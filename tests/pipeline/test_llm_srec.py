@@ -109,7 +109,7 @@ def test_killed_it_goes_on_where_it_stood(
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return losses(self, batch)  # type: ignore[arg-type]
+        return losses(self, batch)  # type: ignore[arg-type]  # any function of the method's shape
 
     monkeypatch.setattr(LLMSRecTask, "losses", dying)
     with pytest.raises(KeyboardInterrupt):

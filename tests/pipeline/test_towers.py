@@ -190,7 +190,7 @@ def test_what_is_added_to_a_saved_recommender_is_found_by_its_text(run: Run, tmp
     again._text_side = None  # it may be asked for nothing
     assert again.recommend(requests) == answers
     # The text tower gives the new item its twin's vector; of a history of it alone the CF model says nothing.
-    towers = again._retriever._backbone  # type: ignore[union-attr]
+    towers = again._retriever._backbone  # type: ignore[union-attr]  # it has both towers, which retrieve
     d, new, twin = towers.parts[0].dim, run.dataset.n_items + 1, run.dataset.items.number("i3")
     items = towers.item_vectors()
     text = slice(d, d + towers.parts[1].dim)  # how rare an item is stands behind

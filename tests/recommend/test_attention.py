@@ -21,7 +21,7 @@ kinds = pytest.mark.parametrize("kind", ["llama", "opt"])
 
 
 def made(kind: str, **prompt: object) -> PromptedRanker:
-    return ranker(tiny_language_model(kind), **prompt)  # type: ignore[arg-type]
+    return ranker(tiny_language_model(kind), **prompt)  # type: ignore[arg-type]  # fields by name
 
 
 def of(groups: np.ndarray, group: Group) -> list[int]:

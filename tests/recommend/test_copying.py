@@ -21,7 +21,7 @@ COPY = {"template": {"form": "copy"}, "budget": {"title_tokens": 4}}
 
 @pytest.mark.parametrize("kind", ["llama", "opt"])
 def test_the_loss_is_that_of_users_who_are_at_an_item(kind: str) -> None:
-    own = ranker(tiny_language_model(kind), **COPY).eval()  # type: ignore[arg-type]
+    own = ranker(tiny_language_model(kind), **COPY).eval()  # type: ignore[arg-type]  # fields by name
     items, noise = np.asarray([7, 2, 9]), torch.zeros(3, own.backbone.dim)
     vectors = own.backbone.item_vectors()[torch.from_numpy(items)]
     losses = []
@@ -77,7 +77,7 @@ def test_it_is_learned_before_the_samples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prompt", [{"user_vector": False}, {"item_vectors": False}, {"template": {"form": "paper"}}])
 def test_a_prompt_that_cannot_copy_goes_without(prompt: dict[str, object]) -> None:
-    own = ranker(tiny_language_model(), **{**COPY, **prompt})  # type: ignore[arg-type]
+    own = ranker(tiny_language_model(), **{**COPY, **prompt})  # type: ignore[arg-type]  # fields by name
     assert not own.can_copy
     config = CONFIG.model_copy(update={"prompt": own.config})
     assert tune(own, leave_one_out(WORLD), config).steps > 0

@@ -44,7 +44,7 @@ def ids(*numbers: int) -> list[str]:
 def test_a_batch_is_as_each_request_alone_and_asks_the_ranker_once(model: Recommender) -> None:
     requests = [Request(user=f"u{n}", k=5) for n in range(10)] + [Request(history=[], k=5)]
     together = model.recommend(requests)
-    assert model._ranker.calls == 1  # type: ignore[attr-defined]
+    assert model._ranker.calls == 1  # type: ignore[attr-defined]  # the ranker of this file counts
     assert together == [model.recommend(user=r.user, history=r.history, k=5) for r in requests]
     for request, answer in zip(requests[:10], together, strict=False):
         seen = WORLD.sequence(WORLD.users.number(str(request.user))).tolist()
@@ -94,7 +94,7 @@ def test_unknown_ids_fail_or_are_left_out_and_named(model: Recommender) -> None:
 )
 def test_a_request_that_nobody_can_answer_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Request(**fields)  # type: ignore[arg-type]
+        Request(**fields)  # type: ignore[arg-type]  # what is wrong in them is the test
 
 
 def test_what_a_ranker_does_not_know_is_no_part_of_a_history() -> None:

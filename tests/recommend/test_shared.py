@@ -24,7 +24,7 @@ TARGETS = np.asarray([2, 0, 3])
 
 def made(kind: str, **prompt: object) -> PromptedRanker:
     config = {**COPY, **prompt}
-    lm = tiny_language_model(kind) if kind in ("llama", "opt") else windowed(kind)  # type: ignore[arg-type]
+    lm = tiny_language_model(kind) if kind in ("llama", "opt") else windowed(kind)  # type: ignore[arg-type]  # a kind of tiny models
     return ranker(lm, **config).eval()
 
 

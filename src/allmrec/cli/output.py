@@ -62,7 +62,7 @@ def lasting_output() -> Iterator[None]:
     streams = {}
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         # A stream that was closed from the start (`>&-`) is none.
-        streams[name] = _Lasting(open(os.devnull, "w", encoding="utf-8") if stream is None else stream)  # noqa: SIM115
+        streams[name] = _Lasting(open(os.devnull, "w", encoding="utf-8") if stream is None else stream)  # noqa: SIM115  # it lasts as long as the process
     for name, stream in streams.items():
         if isinstance(stream._stream, io.TextIOWrapper):
             stream._stream.reconfigure(errors="backslashreplace")

@@ -33,7 +33,7 @@ def outcome(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            done = prepare_to(folder / engine, source, options, config, engine, LIMIT, threads=1)  # type: ignore[arg-type]
+            done = prepare_to(folder / engine, source, options, config, engine, LIMIT, threads=1)  # type: ignore[arg-type]  # the engine is one of the two
         except AllmrecError as error:
             return {"error": f"{type(error).__name__}: {error}", "warned": [str(one.message) for one in warned]}
     dataset = InteractionDataset.load(done.folder)
