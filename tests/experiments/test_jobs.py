@@ -384,7 +384,7 @@ def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Pa
     plan = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]', "candidates = 5")
     shared = ("--results", tmp_path / "results")
     assert call("experiment", plan, "-o", tmp_path / "out", *shared).exit_code == 0
-    other = write_plan(tmp_path, tiny_world, '["popularity"]', "candidates = 7")
+    other = write_plan(tmp_path, tiny_world, '["popularity"]', "candidates = 7\nseeds = [0, 1]")
     assert call("experiment", other, "-o", tmp_path / "other", *shared).exit_code == 0
     results, kept = Results(tmp_path / "results"), Record.read(tmp_path / "other").keys
 
@@ -394,8 +394,11 @@ def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Pa
     before = files()
     assert results.keep_only(kept.values()) == 2
     assert files() < before
-    (found,) = read_experiment(tmp_path / "other").done
-    assert results.asked(found).users.tolist()
+    # Popularity is the same with every seed.
+    first, second = read_experiment(tmp_path / "other").done
+    assert first.about == second.about
+    assert "Popularity: the same with every seed, and measured once." in (tmp_path / "other" / "report.md").read_text()
+    assert results.asked(first).users.tolist()
     assert results.keep_only(kept.values()) == 0
     assert results.keep_only([]) == 1
     assert files() == 0

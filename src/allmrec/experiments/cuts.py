@@ -19,7 +19,7 @@ _SAMPLES = {
 
 def cuts_of(section: Section) -> list[str]:
     """Every cut of a section, a sentence each."""
-    return [*_users(section), *_samples(section)]
+    return [*_users(section), *_seeds(section), *_samples(section)]
 
 
 def stage_limits(stage: Stage, dataset: InteractionDataset) -> dict[str, int]:
@@ -47,6 +47,15 @@ def _users(section: Section) -> Iterator[str]:
     for fewer in sorted(set(counts.values()) - {most}, reverse=True):
         names = ", ".join(title for title, count in counts.items() if count == fewer)
         yield f"{names}: the first {fewer:,} of these users, because they are slow to ask."
+
+
+def _seeds(section: Section) -> Iterator[str]:
+    """Rows whose cells of several seeds are one: nothing of them is drawn."""
+    same = [
+        row.title for row in section.rows if len(row.cells) > 1 and len({one.about["key"] for one in row.cells}) == 1
+    ]
+    if same:
+        yield f"{', '.join(same)}: the same with every seed, and measured once."
 
 
 def _samples(section: Section) -> Iterator[str]:
