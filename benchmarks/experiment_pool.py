@@ -49,6 +49,7 @@ def plan_of(one: Measured, data: Path) -> Plan:
             "seeds": one.seeds,
             "users": one.users or None,
             "users_of": one.users_of,
+            "seeds_of": one.seeds_of,
         },
     )
 

@@ -52,7 +52,7 @@ class Measured:
         name: of its folder.
         plan: of the package.
         data: folders of the sets.
-        users, users_of: as options of `allmrec experiment`.
+        users, users_of, seeds_of: as options of `allmrec experiment`.
         set: changed fields of the recipe: those of all, then its cut's, then its own.
         seeds: of training.
     """
@@ -64,6 +64,7 @@ class Measured:
     users_of: Mapping[str, int]
     set: Sequence[str]
     seeds: Sequence[int]
+    seeds_of: Mapping[str, int]
 
     def command(self, data: Path) -> list[str]:
         """The words that measure it.
@@ -87,6 +88,8 @@ class Measured:
         words += ["--users", str(self.users)]
         for system, users in self.users_of.items():
             words += ["--users-of", f"{system}={users}"]
+        for system, seeds in self.seeds_of.items():
+            words += ["--seeds-of", f"{system}={seeds}"]
         for change in self.set:
             words += ["--set", change]
         return [*words, "--seeds", ",".join(map(str, self.seeds))]
@@ -112,6 +115,7 @@ def measured(of: Mapping[str, Any]) -> list[Measured]:
                 options["users_of"],
                 changes,
                 options["seeds"],
+                options["seeds_of"],
             )
         )
     return found

@@ -24,7 +24,7 @@ def queue(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     read_table(tiny_world.interactions, tiny_world.items).save(tmp_path / "data" / "tiny")
     cut = {"users": 10, "set": ["pretrain.training.epochs=1"]}
     wanted = {
-        "options": {"users": 5000, "users_of": {}, "set": [], "seeds": [0]},
+        "options": {"users": 5000, "users_of": {}, "set": [], "seeds": [0], "seeds_of": {"ease": 1}},
         "cuts": {"small": cut},
         "experiments": {
             "table1-tiny": {"plan": "table1", "cut": "small", "data": ["tiny"], "seeds": [0, 1]},

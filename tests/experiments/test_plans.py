@@ -70,6 +70,7 @@ def test_across_domains_goes_from_each_set_to_the_next(tiny_world: TinyWorld) ->
         ({"changes": {"answer.batch_size": 3}}, {"allmrec-select", "mlp-llm"}),
         ({"users": 7}, {"popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"}),
         ({"users_of": {"item-knn": 3}}, {"item-knn"}),
+        ({"seeds_of": {"item-knn": 1}}, set()),
         ({"title_users": 9}, {"allmrec-select", "mlp-llm"}),
         ({"order_test": True}, {"popularity", "item-knn", "backbone", "allmrec-select", "mlp-llm"}),
         ({"seeds": [5]}, None),
@@ -83,6 +84,18 @@ def test_a_change_makes_only_those_cells_anew_whose_figures_it_may_change(
         assert not before.keys() & after.keys()
     else:
         assert changed(before, after) == systems
+
+
+def test_some_systems_may_have_fewer_seeds(tiny_world: TinyWorld) -> None:
+    """In every variant of the recipe; the first of the plan's seeds."""
+    variants = {"wide": {"changes": {"pretrain.model.dim": 32}, "systems": ["backbone"]}}
+    plan = plan_of(
+        tiny_world, systems=["popularity", "backbone"], variants=variants, seeds=[4, 2, 9], seeds_of={"backbone": 2}
+    )
+    seeds: dict[str, list[int]] = {}
+    for cell in cells_of(plan):
+        seeds.setdefault(cell.row, []).append(cell.seed)
+    assert seeds == {"popularity": [4, 2, 9], "backbone": [4, 2], "wide/backbone": [4, 2]}
 
 
 def test_a_variant_on_shuffled_histories_trains_its_own_stages(tiny_world: TinyWorld) -> None:
@@ -113,6 +126,8 @@ def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -
         ('title = "x"\nsystems = ["backbone"]\nseeds = []', "seeds"),
         ('title = "x"\nsystems = ["backbone"]\nusers_of.backbne = 3', "There is no system 'backbne'"),
         ('title = "x"\nsystems = ["backbone"]\nusers_of.backbone = 0', "greater than or equal to 1"),
+        ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbne = 3', "There is no system 'backbne'"),
+        ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbone = 0', "greater than or equal to 1"),
         ('title = "x"\nsystems = ["backbone"]\n[data.a]\n', "either a path of prepared data, or a source"),
         ('title = "x"\nsystems = ["backbone"]\n[data."a/b"]\npath = "x"', "'a/b' names something"),
         ('title = "x"\nsystems = ["backbone"]\n[scenarios.s]\nkind = "cold"', "does not match any of the expected tags"),

@@ -57,6 +57,10 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option("--users-of", help="Fewer users for one system: llm-only=200; repeatable."),
         ] = None,
+        seeds_of: Annotated[
+            list[str] | None,
+            typer.Option("--seeds-of", help="The first so many seeds for one system: allmrec=1; repeatable."),
+        ] = None,
         stages: Annotated[
             Path | None,
             typer.Option(
@@ -91,7 +95,10 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(
                 "Where to? Give the experiment's folder: -o experiments/NAME. Plans: allmrec experiment --list"
             )
-        changes = _changes(data, recipe, change, seeds, users, title_users, users_of)
+        changes = _changes(data, recipe, change, seeds, users, title_users)
+        for name, options in (("users_of", users_of), ("seeds_of", seeds_of)):
+            if options:
+                changes[name] = dict(_number_of(name, one) for one in options)
         folder = output.resolve()
         if report_only and plan is None and not changes and not systems:
             announce(f"Written: {', '.join(map(str, write_report(folder, CONSOLE)))}")
@@ -120,7 +127,6 @@ def _changes(
     seeds: str | None,
     users: int | None,
     title_users: int | None,
-    users_of: list[str] | None,
 ) -> dict[str, Any]:
     """What the options change of a plan."""
     found: dict[str, Any] = {}
@@ -148,16 +154,15 @@ def _changes(
         found["users"] = users or None
     if title_users is not None:
         found["title_users"] = title_users
-    if users_of:
-        found["users_of"] = dict(_users_of(one) for one in users_of)
     return found
 
 
-def _users_of(option: str) -> tuple[str, int]:
-    """A system and a number of users."""
+def _number_of(field: str, option: str) -> tuple[str, int]:
+    """A system and a number."""
     system, _, number = option.partition("=")
     if not system or not number.isdecimal():
-        raise ConfigError(f"--users-of is {option!r}; expected a system and a number: llm-only=200.")
+        name = field.replace("_", "-")
+        raise ConfigError(f"--{name} is {option!r}; expected a system and a number: llm-only=2.")
     return system, int(number)
 
 

@@ -64,6 +64,7 @@ def cells_of(plan: Plan) -> list[Cell]:
         if not isinstance(config, CrossDomainConfig) or other_data(plan, data, config) is not None
         for seed in plan.seeds
         for variant, system in plan.asked
+        if seed in plan.seeds_for(system)
     ]
 
 

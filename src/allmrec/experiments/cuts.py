@@ -50,7 +50,12 @@ def _users(section: Section) -> Iterator[str]:
 
 
 def _seeds(section: Section) -> Iterator[str]:
-    """Rows whose cells of several seeds are one: nothing of them is drawn."""
+    """Rows of fewer seeds than others; and rows whose seeds are all one, as nothing of them is drawn."""
+    counts = {row.title: len(row.cells) for row in section.rows}
+    most = max(counts.values())
+    for fewer in sorted(set(counts.values()) - {most}, reverse=True):
+        names = ", ".join(title for title, count in counts.items() if count == fewer)
+        yield f"{names}: {fewer} of {most} seeds."
     same = [
         row.title for row in section.rows if len(row.cells) > 1 and len({one.about["key"] for one in row.cells}) == 1
     ]

@@ -133,6 +133,9 @@ class Plan(Config):
     users_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {}, description="Fewer users for some systems, by name, such as `llm-only`; others as above."
     )
+    seeds_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="The first so many seeds for some systems, by name; others all."
+    )
     candidates: int = Field(20, ge=2, description="Of each user, the target included.")
     reference: str = Field("backbone", description="The row that others are compared with.")
     paper: PaperRows | None = None
@@ -147,7 +150,7 @@ class Plan(Config):
             raise ValueError(f"a variant is called {BASE!r}, which is the recipe as it is")
         if not self.asked:
             raise ValueError("no systems are named; expected `systems`, or variants with systems")
-        for system in (*(system for _, system in self.asked), *self.users_of):
+        for system in (*(system for _, system in self.asked), *self.users_of, *self.seeds_of):
             try:
                 system_kind(system)
             except ConfigError as error:
@@ -197,6 +200,10 @@ class Plan(Config):
             titles: it scores titles.
         """
         return self.users_of.get(system, self.title_users if titles else None)
+
+    def seeds_for(self, system: str) -> tuple[int, ...]:
+        """With which seeds a system is trained and asked."""
+        return tuple(self.seeds)[: self.seeds_of.get(system)]
 
     def row(self, name: str) -> tuple[str, str]:
         """The variant and the system that a row's name means."""
