@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -88,9 +89,11 @@ def _claims(found: Sequence[Experiment]) -> list[list[str]]:
 def _plan(one: Experiment, table: Table) -> list[str]:
     plan = one.record.plan
     parts = [f"### {one.title}\n", f"{plan.about}\n"]
-    if one.waiting or one.failed:
-        waiting = f"{count} cells were" if (count := len(one.waiting)) != 1 else "1 cell was"
-        parts.append(f"{waiting} not measured, {len(one.failed)} failed; the report names them.\n")
+    for what, cells in (("Not measured", one.waiting), ("Failed", tuple(one.failed))):
+        if cells:
+            rows = Counter(cell.row for cell in cells)
+            named = ", ".join(row if count == 1 else f"{row} ({count} cells)" for row, count in rows.items())
+            parts.append(f"{what}: {named}.\n")
     for part in one.sections:
         for kind in part.kinds:
             if rows := figure_rows(plan, part, kind):
