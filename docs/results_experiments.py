@@ -98,5 +98,5 @@ def _plan(one: Experiment, table: Table) -> list[str]:
         for kind in part.kinds:
             if rows := figure_rows(plan, part, kind):
                 parts += [f"{part.data}, {part.scenario}, {kind.title}:\n", table([headings(plan, part, kind), *rows])]
-        parts += [f"- {cut}\n" for cut in cuts_of(part)]
+        parts += [f"- {cut}\n" for cut in cuts_of(plan, part)]
     return parts

@@ -118,7 +118,7 @@ class Stand:
         deaths: how many actors die over each block.
         unplaced: how many of the first actors never get a place.
         unheard: what is wrong with each block's first answer: it is `lost` on its way, its actor is `gone` without a word, or it is
-            `late`: it comes once the actor was asked what it is doing.
+            `late`: it comes once the actor was asked what it is doing; or `under way`: the actor is done, and its answer comes then.
     """
 
     def __init__(
@@ -152,7 +152,9 @@ class Stand:
 
         return made
 
-    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+    def wait(
+        self, refs: list[Any], num_returns: int, timeout: float, fetch_local: bool = True
+    ) -> tuple[list[Any], list[Any]]:
         assert len(set(map(id, refs))) == len(refs) >= num_returns
         return [ref for ref in refs if ref.ready][-num_returns:], []
 
@@ -185,10 +187,15 @@ class StandActor:
 
     def _doing(self) -> Ref:
         assert self._at is not None or not self._placed
-        number = self._at.arguments[0] if self._at is not None and self._wrong == "late" else None
-        if self._at is not None and self._wrong == "late":
-            self._at.ready = True
-        return Ref(self._placed and self._wrong != "gone", lambda: number, ())
+        at = self._at
+        number = at.arguments[0] if at is not None and self._wrong == "late" else None
+
+        def said() -> int | None:
+            if at is not None and self._wrong in ("late", "under way"):
+                at.ready = True
+            return number
+
+        return Ref(self._placed and self._wrong != "gone", said, ())
 
 
 class Ref:
@@ -222,7 +229,14 @@ def test_whatever_dies_each_block_comes_once(
 
 @pytest.mark.parametrize(
     ("unheard", "replaced"),
-    [({11: "lost"}, 1), ({11: "gone"}, 1), ({0: "gone", 1: "lost"}, 2), ({11: "late"}, 0), ({0: "late", 1: "late"}, 0)],
+    [
+        ({11: "lost"}, 1),
+        ({11: "gone"}, 1),
+        ({0: "gone", 1: "lost"}, 2),
+        ({11: "late"}, 0),
+        ({0: "late", 1: "late"}, 0),
+        ({0: "under way", 1: "late", 11: "under way"}, 0),
+    ],
 )
 def test_an_actor_that_is_not_heard_is_replaced_and_one_that_is_slow_is_not(
     run: Run,
@@ -238,6 +252,16 @@ def test_an_actor_that_is_not_heard_is_replaced_and_one_that_is_slow_is_not(
     assert files(tmp_path / "out") == expected
     assert len([line for line in lines if "no word from it" in line]) == replaced
     assert stand.killed == stand.made, "every actor is let go of once"
+
+
+def test_whoever_is_not_heard_is_let_go_of_where_the_command_ends(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(unheard={3: "gone"})
+    monkeypatch.setattr(ray_engine, "_ray", lambda: stand)
+    with pytest.raises(AllmrecError, match="1 actors died over block 3, the last with: no word from it for 30 s"):
+        recommend_users(run, tmp_path / "out", system="backbone", block=BLOCK, engine=RayEngine(2, retries=0))
+    assert stand.killed == stand.made
 
 
 def test_a_block_that_ends_actor_after_actor_is_given_up(

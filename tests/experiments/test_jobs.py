@@ -18,7 +18,7 @@ import pytest
 from tests.cli.conftest import call, fails
 from tiny_world import TinyWorld
 
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.splitting import leave_one_out
@@ -87,13 +87,15 @@ def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: Tiny
     found = read_experiment(folder)
     assert [one.about["name"] for one in found.done] == ["Popularity", "ItemKNN"]
     assert all(one.about["costs"]["peak_memory"] > 1e7 for one in found.done)
-    times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").glob("*.npz")}
     write_plan(
         tmp_path, tiny_world, '["popularity", "item-knn"]', 'changes = { "systems.item-knn" = { neighbours = 3 } }'
     )
     again = call("experiment", plan, "-o", folder)
     assert "2 cells, 1 done already" in again.stdout
-    written = {path.name for path in (folder / "cells").iterdir() if path.stat().st_mtime_ns != times.get(path.name)}
+    written = {
+        path.name for path in (folder / "cells").glob("*.npz") if path.stat().st_mtime_ns != times.get(path.name)
+    }
     assert written == {f"{Record.read(folder).keys['shop.standard.0.base.item-knn'][:24]}.npz"}
     # Without a plan the folder's own goes on.
     assert "2 cells, 2 done already" in call("experiment", "-o", folder).stdout
@@ -333,7 +335,7 @@ def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWor
     assert "1 cells, 1 done already" in said[1].stdout
     for name in ("first", "second"):
         assert {path.name for path in (tmp_path / name).iterdir()} <= OWN
-    assert len(list((tmp_path / "results" / "cells").iterdir())) == 1
+    assert len(list((tmp_path / "results" / "cells").glob("*.npz"))) == 1
     # Another number of candidates is another cell, of the same stages.
     other = write_plan(tmp_path, tiny_world, '["backbone"]', "candidates = 5")
     made = call("experiment", other, "-o", tmp_path / "third", *shared)
@@ -344,7 +346,7 @@ def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWor
     again = call("experiment", other, "-o", tmp_path / "third", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
     assert {path.name for path in (tmp_path / "third").iterdir()} <= OWN
-    assert len(list((tmp_path / "results" / "cells").iterdir())) == 3
+    assert len(list((tmp_path / "results" / "cells").glob("*.npz"))) == 3
     # One that was begun while another measured the same.
     waits = Record.read(tmp_path / "second").keys["shop.standard.0.base.backbone"]
     do_cell(tmp_path / "second", read_experiment(tmp_path / "second").done[0].cell, waits)
@@ -363,7 +365,7 @@ def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
     assert call("experiment", plan, "-o", tmp_path / "first", *shared).exit_code == 0
     first = read_experiment(tmp_path / "first").done[0]
     if damaged:
-        next((tmp_path / "results" / "cells").iterdir()).write_bytes(b"damaged")
+        next((tmp_path / "results" / "cells").glob("*.npz")).write_bytes(b"damaged")
     renamed = tmp_path / "renamed.toml"
     text = plan.read_text().replace("data.shop", "data.store").replace('systems = ["popularity"]', "systems = []")
     renamed.write_text(text.replace("users = 20", "users = 20\n[variants.again]\nsystems = ['popularity']\n"))
@@ -380,6 +382,38 @@ def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
     assert read_experiment(tmp_path / "first").done[0].about["date"] == second.about["date"]
 
 
+def test_equal_cells_are_measured_once_though_several_wait(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, tiny_world, '["popularity"]', "seeds = [0, 1]")
+    made = call("experiment", plan, "-o", tmp_path / "out", "--jobs", "2")
+    assert made.exit_code == 0, made.output
+    said = [path.read_text("utf-8") for path in (tmp_path / "out" / "logs").glob("*.log")]
+    assert ["measured already" in text for text in said].count(True) == 1
+    assert len(read_experiment(tmp_path / "out").done) == 2
+
+
+def test_results_that_cannot_be_kept_or_are_gone_are_named(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan, out = write_plan(tmp_path, tiny_world, '["popularity"]'), tmp_path / "out"
+    (tmp_path / "file").write_text("")
+    message = fails("experiment", plan, "-o", out, "--results", tmp_path / "file")
+    assert "Results cannot be kept in" in message
+    assert call("experiment", plan, "-o", out, "--results", tmp_path / "results").exit_code == 0
+    page = (out / "report.md").read_text("utf-8")
+    # Elsewhere the results are not beside it.
+    (tmp_path / "results").rename(tmp_path / "moved")
+    message = fails("experiment", "--report", "-o", out)
+    assert "which is not there" in message
+    assert (out / "report.md").read_text("utf-8") == page
+    # Named anew they are found, and it is said where those of before would be.
+    again = call("experiment", plan, "-o", out, "--results", tmp_path / "moved")
+    assert "1 cells, 1 done already" in again.stdout
+    assert "Results of before stay in" in again.stdout
+    # A folder of the layout of before is not shown as one with nothing done.
+    for path in (tmp_path / "moved" / "cells").iterdir():
+        path.unlink()
+    (tmp_path / "moved" / "cells" / "shop.standard.0.base.popularity.json").write_text("{}")
+    assert "an earlier version" in fails("experiment", "--report", "-o", out)
+
+
 def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]', "candidates = 5")
     shared = ("--results", tmp_path / "results")
@@ -389,18 +423,27 @@ def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Pa
     results, kept = Results(tmp_path / "results"), Record.read(tmp_path / "other").keys
 
     def files() -> int:
-        return sum(1 for path in (tmp_path / "results").rglob("*") if path.is_file())
+        return sum(path.suffix in (".npz", ".json") for path in (tmp_path / "results").rglob("*"))
 
     before = files()
-    assert results.keep_only(kept.values()) == 2
+    assert results.keep_only(kept.values(), 0) == 2
     assert files() < before
     # Popularity is the same with every seed.
     first, second = read_experiment(tmp_path / "other").done
     assert first.about == second.about
     assert "Popularity: the same with every seed, and measured once." in (tmp_path / "other" / "report.md").read_text()
     assert results.asked(first).users.tolist()
-    assert results.keep_only(kept.values()) == 0
-    assert results.keep_only([]) == 1
+    assert results.keep_only(kept.values(), 0) == 0
+    # What is young may be of a cell that is being written.
+    assert results.keep_only([]) == 0
+    assert len(read_experiment(tmp_path / "other").done) == 2
+    (cell,) = (tmp_path / "results" / "cells").glob("*.npz")
+    whole = cell.read_bytes()
+    cell.write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match="remove the file to measure again"):
+        results.keep_only(kept.values(), 0)
+    cell.write_bytes(whole)
+    assert results.keep_only([], 0) == 1
     assert files() == 0
 
 

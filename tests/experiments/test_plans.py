@@ -86,6 +86,14 @@ def test_a_change_makes_only_those_cells_anew_whose_figures_it_may_change(
         assert changed(before, after) == systems
 
 
+def test_what_the_seed_decides_has_a_key_for_each(tiny_world: TinyWorld) -> None:
+    """Of systems without stages too: whom they count, and how ties of a whole catalogue are broken."""
+    few = {"few": {"kind": "few-shot", "users": 6}}
+    for changes, seeds in (({}, 1), ({"scenarios": few}, 2), ({"ask": "catalogue"}, 2)):
+        plan = plan_of(tiny_world, systems=["popularity"], seeds=[0, 1], **changes)
+        assert len(set(keys(plan).values())) == seeds, changes
+
+
 def test_some_systems_may_have_fewer_seeds(tiny_world: TinyWorld) -> None:
     """In every variant of the recipe; the first of the plan's seeds."""
     variants = {"wide": {"changes": {"pretrain.model.dim": 32}, "systems": ["backbone"]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +70,7 @@ class Asked:
 
     def __init__(self, messages: AsyncIterator[Any]) -> None:
         self._messages, self.cancelled = messages, False
+        self._failed: Exception | None = None
 
     def __aiter__(self) -> Asked:
         return self
@@ -75,10 +78,20 @@ class Asked:
     async def __anext__(self) -> Any:
         if self.cancelled:
             raise CancelledAnswerError
-        return await anext(self._messages)
+        try:
+            return await anext(self._messages)
+        except asyncio.CancelledError:
+            if self.cancelled:
+                raise CancelledAnswerError from None
+            raise
+        except (DeadError, FullError) as error:
+            self._failed = error
+            raise
 
     def cancel(self) -> None:
         self.cancelled = True
+        if self._failed is not None:
+            raise self._failed
 
 
 @asynccontextmanager
@@ -96,12 +109,19 @@ def front_of(run: Path, replicas: list[Callable[[Any, bytes], AsyncIterator[Any]
 
 
 def asked(front: Front, method: str = "POST", path: str = "/v1/events", **named: Any) -> httpx.Response:
-    """What a client of the front sees."""
+    """What a client of the front sees; nothing is left that nobody looked at."""
 
     async def ask() -> httpx.Response:
+        left: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context))
         transport = httpx.ASGITransport(front)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
-            return await client.request(method, path, **named)
+            answer = await client.request(method, path, **named)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        await asyncio.sleep(0.01)
+        assert not left
+        return answer
 
     return asyncio.run(ask())
 
@@ -149,6 +169,11 @@ class Fake:
         yield []
         yield [{"type": "http.response.start", "status": 200, "headers": []}]
         await asyncio.sleep(60)
+
+    async def late(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        await asyncio.sleep(0.7)
+        yield []
+        raise DeadError
 
     async def slow(self, scope: Any, body: bytes) -> AsyncIterator[Any]:
         for _ in range(5):
@@ -202,6 +227,11 @@ def test_what_the_front_says_where_nobody_answers(tmp_path: Path, kinds: list[st
         ["busy", "cut_off", "good"],
         ["dies", "busy", "good"],
         ["busy", "full", "good"],
+        ["busy", "full", "full", "good"],
+        # Who is let go of, being slow, has not been ended by the request.
+        ["late", "busy", "busy", "good"],
+        ["busy", "busy", "cut_off", "good"],
+        ["dies", "late", "busy", "good"],
         ["slow"],
     ],
 )
@@ -214,6 +244,69 @@ def test_who_is_not_heard_does_not_keep_another_from_answering(
     answer = asked(front, content=b"{}")
     assert (answer.status_code, answer.text) == (200, "ok")
     assert len({headers[b"idempotency-key"] for headers, _ in fake.came}) == 1, "a write is done once"
+
+
+@pytest.mark.parametrize("second", ["dies", "full"])
+def test_what_fails_as_another_takes_the_request_spoils_nothing(tmp_path: Path, second: str) -> None:
+    """Both in the same turn of the loop."""
+    fake, both = Fake(), asyncio.Event()
+
+    async def together(kind: str, scope: Any, body: bytes) -> AsyncIterator[Any]:
+        if kind == "last":
+            both.set()
+        await both.wait()
+        if kind == "last":
+            raise DeadError if second == "dies" else FullError
+        async for messages in fake.good(scope, body):
+            yield messages
+
+    front = front_of(tmp_path, [partial(together, "first"), partial(together, "last")], deadline_ms=1000)
+    assert asked(front, content=b"{}").text == "ok"
+
+
+def test_a_hedge_takes_no_others_place(tmp_path: Path) -> None:
+    """Many requests are limited, and not how many replicas are asked for them."""
+    fake, statuses = Fake(), []
+    front = front_of(tmp_path, [fake.busy] * 12, deadline_ms=500, max_queue=4)
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(front)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
+            answers = await asyncio.gather(*(client.post("/v1/events", content=b"{}") for _ in range(6)))
+        statuses.extend(answer.status_code for answer in answers)
+
+    asyncio.run(ask())
+    assert sorted(statuses) == [429, 429, 503, 503, 503, 503]
+
+
+@pytest.mark.parametrize("after", [0.05, 0.4])
+def test_a_write_is_done_though_its_client_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
+    written: list[bytes] = []
+
+    async def write(scope: Any, body: bytes) -> AsyncIterator[Any]:
+        for _ in range(6):
+            yield []
+            await asyncio.sleep(0.1)
+        written.append(body)
+        yield [{"type": "http.response.start", "status": 200, "headers": []}]
+        yield [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+    async def ask() -> None:
+        messages = iter([{"type": "http.request", "body": b"{}", "more_body": False}, {"type": "http.disconnect"}])
+
+        async def receive() -> Any:
+            message = next(messages)
+            await asyncio.sleep(after if message["type"] == "http.disconnect" else 0.0)
+            return message
+
+        async def send(message: Any) -> None:
+            return
+
+        scope = {"type": "http", "method": "PUT", "path": "/v1/items", "headers": [], "query_string": b""}
+        await front_of(tmp_path, [write])(scope, receive, send)
+
+    asyncio.run(ask())
+    assert written == [b"{}"]
 
 
 def test_who_is_silent_in_the_middle_of_an_answer_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

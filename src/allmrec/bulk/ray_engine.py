@@ -190,6 +190,9 @@ class _Pool:
         self._waiting: deque[int] = deque()
         self._lost: Counter[int | None] = Counter()
         self._said: set[str] = set()
+        # What actors without a place were asked already, and those that were found away from their block once.
+        self._asked: dict[Any, Any] = {}
+        self._doubted: set[Any] = set()
 
     def blocks(self, numbers: Sequence[int], advance: Callable[[int], None]) -> Iterator[Block]:
         """See `Engine`."""
@@ -247,25 +250,36 @@ class _Pool:
         return None if answer is None else answer.block
 
     def _look(self) -> None:
-        """Ask each actor what it is doing, and replace those that do not say that they are at their block.
+        """Ask each actor what it is doing. One that does not answer is replaced, or says twice that it is not at its block.
 
         Where a cable was cut for a while, Ray may hold an actor for alive whose answer was lost, and an answer is sent once.
         """
-        asked = {ref: actor.doing.remote() for ref, (actor, _) in self._doing.items()}
+        asked = {ref: self._asked.get(ref) or actor.doing.remote() for ref, (actor, _) in self._doing.items()}
         placed = [asked[ref] for ref, (_, number) in self._doing.items() if number is not None]
         if placed:
-            self._ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE)
-        said = self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=1.0)[0]
+            self._wait(placed, _PATIENCE)
+        said = self._wait(list(asked.values()), 1.0)
         # What has come meanwhile is taken up at the next call.
-        came = self._ray.wait(list(asked), num_returns=len(asked), timeout=1.0)[0]
+        came = self._wait(list(asked), 1.0)
+        self._asked = {ref: question for ref, question in asked.items() if question not in said}
+        doubted = set[Any]()
         for ref in [ref for ref in asked if ref not in came]:
             actor, number = self._doing[ref]
-            if number is None and asked[ref] in said:
-                del self._doing[ref]
-                self._give(actor)
-            elif number is not None and not (asked[ref] in said and self._at(asked[ref]) == number):
+            if number is None:
+                if asked[ref] in said:
+                    del self._doing[ref]
+                    self._give(actor)
+            elif asked[ref] not in said or (self._at(asked[ref]) != number and ref in self._doubted):
                 del self._doing[ref]
                 self._replace(actor, number, TimeoutError(f"no word from it for {_PATIENCE:g} s"))
+            elif self._at(asked[ref]) != number:
+                doubted.add(ref)
+        self._doubted = doubted
+
+    def _wait(self, refs: list[Any], seconds: float) -> list[Any]:
+        """Which of them have come, wherever their content is."""
+        found: list[Any] = self._ray.wait(refs, num_returns=len(refs), timeout=seconds, fetch_local=False)[0]
+        return found
 
     def _at(self, said: Any) -> int | None:
         """What an actor said that it is doing; none where it died."""
@@ -277,6 +291,7 @@ class _Pool:
 
     def _replace(self, actor: Any, number: int | None, error: Exception) -> None:
         """Another actor for one that died; its block goes first."""
+        self._ray.kill(actor)
         self._lost[number] += 1
         reason = str(error).strip().splitlines()[0]
         what = "before its first block" if number is None else f"over block {number}"
@@ -286,7 +301,6 @@ class _Pool:
                 "memory for the model; smaller blocks (--block) need less."
             )
         self._log(f"An actor died {what} ({reason}); another takes its place.")
-        self._ray.kill(actor)
         if number is not None:
             self._waiting.appendleft(number)
             if self._idle:

@@ -180,6 +180,9 @@ def _measure(
             if (folder / FILE).is_file():
                 before = Record.read(folder)
                 stages, results = stages or before.stages, results or before.results
+                if results != before.results:
+                    announce(f"Results of before stay in {before.results_in(folder)}; these are kept in {results}.")
+            _make_folder(results or folder)
             keys = {one.cell.id: one.key for one in cells}
             record = Record(with_nearest(plan, places), places, keys, command, code_commit(), stages, results)
             record.write(folder)
@@ -194,6 +197,20 @@ def _measure(
         again = f"allmrec experiment -o {folder}"
         announce(f"{len(failed)} cells failed, see {folder / 'logs'}; the report says why. To try these again: {again}")
         raise typer.Exit(1)
+
+
+def _make_folder(results: Path) -> None:
+    """What cannot be written is said before anything is trained.
+
+    Raises:
+        ConfigError: it is no folder, or cannot be made.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Results cannot be kept in {results} ({error.strerror}). Give another place with --results."
+        ) from None
 
 
 def _show_plans() -> None:

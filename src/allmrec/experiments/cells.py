@@ -159,6 +159,11 @@ class Prepared:
             "settings": {} if kind.settings is None else kind.settings.of(run.config).model_dump(mode="json"),
             "rest": _deciding(run.config, kind.prompted or plan.ask != "candidates"),
         }
+        if not parts["stages"]:
+            # Keys of stages tell what they are trained on, and with which seed; of a system without any this does.
+            train, seed = self._train(cell).content_hash, cell.seed
+            parts |= {"train": train} if train != self.datasets[cell.data].content_hash else {}
+            parts |= {"seed": seed} if plan.ask == "catalogue" else {}  # ties of a whole catalogue are broken by it
         # Only where they are wanted, so that keys of before stay.
         variant = variant_of(plan, cell)
         wishes = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from allmrec.data.interactions import InteractionDataset
+from allmrec.experiments.plan import Plan
 from allmrec.experiments.tables import Section
 from allmrec.store.stages import Stage
 
@@ -17,9 +18,9 @@ _SAMPLES = {
 }
 
 
-def cuts_of(section: Section) -> list[str]:
-    """Every cut of a section, a sentence each."""
-    return [*_users(section), *_seeds(section), *_samples(section)]
+def cuts_of(plan: Plan, section: Section) -> list[str]:
+    """Every cut of a section of a plan, a sentence each."""
+    return [*_users(section), *_seeds(plan, section), *_samples(section)]
 
 
 def stage_limits(stage: Stage, dataset: InteractionDataset) -> dict[str, int]:
@@ -49,13 +50,12 @@ def _users(section: Section) -> Iterator[str]:
         yield f"{names}: the first {fewer:,} of these users, because they are slow to ask."
 
 
-def _seeds(section: Section) -> Iterator[str]:
-    """Rows of fewer seeds than others; and rows whose seeds are all one, as nothing of them is drawn."""
-    counts = {row.title: len(row.cells) for row in section.rows}
-    most = max(counts.values())
-    for fewer in sorted(set(counts.values()) - {most}, reverse=True):
-        names = ", ".join(title for title, count in counts.items() if count == fewer)
-        yield f"{names}: {fewer} of {most} seeds."
+def _seeds(plan: Plan, section: Section) -> Iterator[str]:
+    """Rows that are to have fewer seeds than others; and rows whose seeds are all one, as nothing of them is drawn."""
+    wanted = {row.title: len(plan.seeds_for(plan.row(row.row)[1])) for row in section.rows}
+    for fewer in sorted(set(wanted.values()) - {len(plan.seeds)}, reverse=True):
+        names = ", ".join(title for title, count in wanted.items() if count == fewer)
+        yield f"{names}: {fewer} of {len(plan.seeds)} seeds."
     same = [
         row.title for row in section.rows if len(row.cells) > 1 and len({one.about["key"] for one in row.cells}) == 1
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from allmrec.core.errors import AllmrecError
+from allmrec.core.errors import AllmrecError, ArtifactError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.cells import Cell, cells_of, other_data
 from allmrec.experiments.failures import Failures
@@ -48,10 +48,19 @@ def read_experiment(folder: Path) -> Experiment:
     """Read an experiment; results of cells that the plan has changed since are left out, and count as waiting.
 
     Raises:
-        ArtifactError: the folder is no experiment, or damaged.
+        ArtifactError: the folder is no experiment, or damaged; or its results are elsewhere and not there, or of an earlier version.
     """
     record, failures = Record.read(folder), Failures(folder)
-    results = Results(record.results_in(folder))
+    at = record.results_in(folder)
+    if not at.is_dir():
+        raise ArtifactError(
+            f"The results of {folder} were in {at}, which is not there. Bring it back, or measure again."
+        )
+    if any((at / "cells").glob("*.json")) and not any((at / "cells").glob("*.npz")):
+        raise ArtifactError(
+            f"{at} has results of an earlier version, which this one does not read. To measure again: allmrec experiment -o {folder}"
+        )
+    results = Results(at)
     datasets = {}
     for name, path in record.data.items():
         try:

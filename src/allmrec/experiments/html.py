@@ -118,7 +118,7 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
         "curves": curves[:_CURVES],
         "curves_left": len(curves) - len(curves[:_CURVES]),
         "histograms": list(_histograms(section)),
-        "cuts": cuts_of(section),
+        "cuts": cuts_of(found.record.plan, section),
         "examples": None if dataset is None else examples_of(section, dataset),
         "said": [] if dataset is None else said_examples(section, dataset),
     }

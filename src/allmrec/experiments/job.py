@@ -58,14 +58,19 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     Raises:
         AllmrecError: the cell cannot be done; nothing of it is kept but what is finished.
     """
-    started = time.monotonic()
     record = Record.read(folder)
     results = Results(record.results_in(folder))
-    if results.has(key):
-        print("measured already, by an experiment with the same results", flush=True)
-        _remove_work(folder, cell)
-        Failures(folder).forget(cell)
-        return
+    with results.held(key):
+        if results.has(key):
+            print("measured already, as an equal cell", flush=True)
+            _remove_work(folder, cell)
+        else:
+            _measure(folder, record, results, cell, key, device)
+    Failures(folder).forget(cell)
+
+
+def _measure(folder: Path, record: Record, results: Results, cell: Cell, key: str, device: str) -> None:
+    started = time.monotonic()
     plan = record.plan
     scenario = plan.scenarios[cell.scenario]
     named = other_data(plan, cell.data, scenario)
@@ -103,7 +108,6 @@ def do_cell(folder: Path, cell: Cell, key: str, device: str = "auto") -> None:
     }
     protocol, groups = place.asking.protocol, place.asking.groups
     results.write(cell, key, about, protocol, groups, found.found)
-    Failures(folder).forget(cell)
     shutil.rmtree(work)
 
 

@@ -156,7 +156,7 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
         yield from _table(["system", *COSTS], cost_rows(section))
         yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
         yield ""
-        if cuts := cuts_of(section):
+        if cuts := cuts_of(found.record.plan, section):
             yield f"{heading}## {section.data}, {section.scenario}: what was cut\n"
             yield from (f"- {_cell(cut)}" for cut in cuts)
             yield ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Bool, Int
 
 from allmrec.core.artifacts import atomic_write, read_json, write_dense_json
@@ -154,17 +156,13 @@ class Results:
             return None
         try:
             stored = _read_arrays(path)
-            about = _parsed(stored["about"])
-            if (about["kind"], about["format"], about["key"]) != (_KIND, _FORMAT, key):
-                raise ValueError(f"{about['kind']} of format {about['format']}; expected {_KIND} of {_FORMAT}")
+            about = _about(stored, key)
             asked = Asked(**about["protocol"])
             about["config"] = read_json(self._config(about["config"]))
             about |= read_json(self._config(about.pop("measured")))
             found = _words(stored, asked) if "said" in stored else _ranks(stored, asked)
         except (ArtifactError, *_DAMAGE) as error:
-            raise ArtifactError(
-                f"The results in {path} are damaged ({error}); remove the file to measure again."
-            ) from error
+            raise _damaged(path, error) from error
         return about, found
 
     def _asked(self, about: Mapping[str, Any]) -> AskedUsers:
@@ -182,25 +180,43 @@ class Results:
             ) from error
         return AskedUsers(np.cumsum(users), targets, groups)
 
-    def keep_only(self, keys: Collection[str]) -> int:
+    def held(self, key: str) -> FileLock:
+        """Held while a cell is measured, so that another process does not measure the same; may be waited for."""
+        self._cells.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._cells / f".{key[:_LETTERS]}.lock")
+
+    def keep_only(self, keys: Collection[str], older_than: float = 3600.0) -> int:
         """Remove cells of other keys, and what no cell names any more.
+
+        Args:
+            keys: of the cells that stay.
+            older_than: in seconds; what is younger may be of a cell that is just being written, and stays.
 
         Returns:
             How many cells went.
+
+        Raises:
+            ArtifactError: a cell that stays is damaged; nothing is removed.
         """
-        kept = {self._cell(key) for key in keys}
-        gone = [path for path in self._cells.glob("*.npz") if path not in kept]
-        for path in gone:
-            path.unlink()
+        kept = {path: key for key in keys if (path := self._cell(key)).is_file()}
         needed = set()
-        for path in self._cells.glob("*.npz"):
-            about = _parsed(_read_arrays(path)["about"])
+        for path, key in kept.items():
+            try:
+                about = _about(_read_arrays(path), key)
+            except _DAMAGE as error:
+                raise _damaged(path, error) from error
             needed |= {self._protocol(about["protocol"]["hash"]), self._groups / f"{about['groups']}.npz"}
             needed |= {self._config(about["config"]), self._config(about["measured"])}
-        for folder in (self._protocols, self._groups, self._configs):
-            for path in folder.glob("*"):
-                if path not in needed:
-                    path.unlink()
+        before = time.time() - older_than
+
+        def old(path: Path) -> bool:
+            return not path.name.startswith(".") and path.stat().st_mtime <= before
+
+        gone = [path for path in self._cells.glob("*.npz") if path not in kept and old(path)]
+        # What a cell that stays for being young names was written shortly before it.
+        rest = [path for folder in (self._protocols, self._groups, self._configs) for path in folder.glob("*")]
+        for path in [*gone, *(path for path in rest if path not in needed and old(path))]:
+            path.unlink()
         return len(gone)
 
     def _kept(self, shared: Mapping[str, Any]) -> str:
@@ -238,6 +254,17 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"The results in {path} are damaged ({error}); remove the file to measure again.")
+
+
+def _about(stored: Mapping[str, np.ndarray], key: str) -> dict[str, Any]:
+    about = _parsed(stored["about"])
+    if (about["kind"], about["format"], about["key"]) != (_KIND, _FORMAT, key):
+        raise ValueError(f"{about['kind']} of format {about['format']}; expected {_KIND} of {_FORMAT}")
+    return about
 
 
 def _write_arrays(path: Path, **arrays: np.ndarray) -> None:

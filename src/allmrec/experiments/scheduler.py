@@ -146,7 +146,9 @@ def run_cells(
                         log(f"{one.cell.words}: failed after {spent}; see {folder / 'logs' / one.cell.id}.log")
                     bar.advance(1, f"{len(failed)} failed" if failed else "")
                 busy = {key for one, _ in running.values() for key in one.stages if key not in store}
-                ready = [one for one in left if not any(key in busy and key not in store for key in one.stages)]
+                # Nor two that are equal: the second takes the first's result.
+                equal = {one.key for one, _ in running.values()}
+                ready = [one for one in left if one.key not in equal and not one.stages & busy]
                 if ready and len(running) < jobs:
                     left.remove(ready[0])
                     running[_started(folder, ready[0], jobs, device)] = (ready[0], time.monotonic())

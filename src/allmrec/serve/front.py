@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,10 +22,10 @@ from allmrec.serve.logs import log
 from allmrec.serve.problems import RefusedError, problem_of
 from allmrec.serve.replica import BEAT
 
-__all__ = ["Answering", "Errors", "Front"]
+__all__ = ["TRIES", "Answering", "Errors", "Front"]
 
-# How many replicas are asked for one request; what ends each that tries it must not end them all.
-_TRIES = 3
+# How many replicas may be asked for one request at a time, those that it has ended counted; it must not end them all.
+TRIES = 3
 # The part of the deadline after which another replica is asked too: behind a cut cable nobody takes a request, or says that it is gone.
 _PATIENCE = 0.2
 # Seconds without a word from a replica that has a request after which it is held for dead.
@@ -46,6 +46,7 @@ _SENT = (
 )
 
 
+@runtime_checkable
 class Answering(Protocol):
     """A replica's answer while it comes."""
 
@@ -73,6 +74,11 @@ class Errors:
     full: tuple[type[Exception], ...]
     cancelled: tuple[type[Exception], ...]
 
+    def let_go(self, answer: Answering) -> None:
+        """Cancel an answer; where it has failed meanwhile, the cluster says so again, and nobody needs to know."""
+        with suppress(*self.dead, *self.full, *self.cancelled):
+            answer.cancel()
+
 
 class Front:
     """An ASGI application.
@@ -92,6 +98,7 @@ class Front:
         self._config, self._errors = config, errors
         self._life = Starlette(lifespan=life)
         self.ask: Callable[[dict[str, Any], bytes], Answering] | None = None
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -127,10 +134,10 @@ class Front:
             await answer(scope, receive, send)
 
     async def _answered(self, scope: dict[str, Any], body: bytes, receive: Receive, send: Send) -> None:
-        """Let replicas try, one after the other.
+        """Let replicas try until one has answered.
 
         Raises:
-            ServerError: none has answered.
+            ServerError: none has.
         """
         if self.ask is None:
             raise ServerError("The model is still being loaded. Ask again in a few seconds.", 503, 2.0)
@@ -140,31 +147,50 @@ class Front:
         gone = asyncio.create_task(_gone(receive))
         try:
             while True:
-                answer, watched = await tries.taken(), False
+                answer, watched = await self._taken(tries), False
                 try:
                     async for messages in _spoken(answer):
                         for message in messages:
                             begun = True
                             await send(message)
+                        if not begun:
+                            # Nothing has been said but that there is a replica: a write is not cut off because its client is.
+                            continue
                         if gone.done():
-                            # Nobody reads on. What was not begun goes on: a write is not cut off because its client is.
-                            answer.cancel()
+                            # Nobody reads on.
+                            self._errors.let_go(answer)
                             return
                         if not watched:
                             # A stream may be silent for long.
-                            gone.add_done_callback(lambda _, answer=answer: answer.cancel())  # type: ignore[misc]  # a default
+                            gone.add_done_callback(lambda _, answer=answer: self._errors.let_go(answer))  # type: ignore[misc]  # a default
                             watched = True
                     return
                 except self._errors.cancelled:
                     return
                 except lost as error:
                     # The word goes to nobody where its host is cut off, and cancels it where it is only slow.
-                    answer.cancel()
-                    tries.log_lost(error)
+                    self._errors.let_go(answer)
+                    tries.note_loss(error)
                     if begun:
                         raise ServerError("The replica died while its answer was sent.", 503) from error
         finally:
             gone.cancel()
+
+    async def _taken(self, tries: _Tries) -> Answering:
+        """The answer of a replica that has the request.
+
+        Raises:
+            ServerError: none took it in time, or too many died.
+            RefusedError: too many requests wait.
+        """
+        # The cluster's own limit counts each replica that is asked, this one each request.
+        if self._waiting >= self._config.max_queue:
+            raise _too_many()
+        self._waiting += 1
+        try:
+            return await tries.taken()
+        finally:
+            self._waiting -= 1
 
 
 class _Tries:
@@ -179,51 +205,54 @@ class _Tries:
 
     def __init__(self, ask: Callable[[], Answering], errors: Errors, seconds: float, request_id: str) -> None:
         self._ask, self._errors, self._seconds, self._id = ask, errors, seconds, request_id
-        self._left = _TRIES
+        self._lost = 0
 
     async def taken(self) -> Answering:
-        """The answer of a replica that has the request.
-
-        Raises:
-            ServerError: none took it in time, or too many died.
-            RefusedError: too many requests wait.
-        """
+        """See `Front._taken`."""
         now = asyncio.get_running_loop().time
-        end = now() + self._seconds
+        end, ask_at = now() + self._seconds, now()
         asked: dict[asyncio.Future[list[Message]], Answering] = {}
         try:
             while now() < end:
-                if self._left:
-                    self._left -= 1
-                    answer = self._ask()
-                    asked[asyncio.ensure_future(answer.__anext__())] = answer
+                if may_ask := self._lost + len(asked) < TRIES:
+                    if now() >= ask_at:
+                        answer = self._ask()
+                        asked[asyncio.ensure_future(answer.__anext__())] = answer
+                        ask_at = now() + _PATIENCE * self._seconds
+                        continue
                 elif not asked:
-                    raise ServerError(f"{_TRIES} replicas died over this request, one after the other.", 503, 2.0)
-                wait = min(end - now(), self._seconds * _PATIENCE) if self._left else end - now()
+                    raise ServerError(f"{self._lost} replicas died over this request, one after the other.", 503, 2.0)
+                wait = max(0.0, min(ask_at if may_ask else end, end) - now())
                 done, _ = await asyncio.wait(asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    answer = asked.pop(task)
                     try:
                         task.result()
                     except self._errors.dead as error:
-                        self.log_lost(error)
+                        self.note_loss(error)
+                        ask_at = now()
                     except self._errors.full:
-                        if not asked:
-                            raise RefusedError(
-                                "Too many requests wait for a replica. Ask again later.", 429, 1.0
-                            ) from None
+                        if len(asked) == 1:
+                            raise _too_many() from None
                     else:
-                        return answer
+                        return asked.pop(task)
+                    del asked[task]
             raise ServerError(f"No replica was free within {self._seconds:g} s. Ask again later.", 503, 2.0)
         finally:
             for task, answer in asked.items():
-                answer.cancel()
+                # Whatever comes of it, it has been seen.
+                task.add_done_callback(lambda one: one.cancelled() or one.exception())
+                self._errors.let_go(answer)
                 task.cancel()
 
-    def log_lost(self, error: Exception) -> None:
-        """Write down that a replica has not answered."""
+    def note_loss(self, error: Exception) -> None:
+        """Count and log that a replica has died, or is not heard any more."""
+        self._lost += 1
         what = "replica silent" if isinstance(error, TimeoutError) else "replica died"
         log(what, logging.WARNING, request_id=self._id)
+
+
+def _too_many() -> RefusedError:
+    return RefusedError("Too many requests wait for a replica. Ask again later.", 429, 1.0)
 
 
 async def _spoken(answer: Answering) -> AsyncIterator[list[Message]]:

@@ -18,7 +18,7 @@ from allmrec.bulk.cluster import connect, deaths, imported
 from allmrec.core.devices import chosen_device
 from allmrec.core.errors import AllmrecError, ConfigError, ServerError
 from allmrec.serve.config import RayConfig, ServeConfig
-from allmrec.serve.front import Errors, Front
+from allmrec.serve.front import TRIES, Errors, Front
 from allmrec.serve.keys import Keys
 from allmrec.serve.logs import log, logging_as_json
 from allmrec.serve.replica import REFUSED, Replica
@@ -155,7 +155,8 @@ class _Deployment:
             ray_actor_options={"num_cpus": 1, "num_gpus": 1 if self._config.device == "cuda" else 0},
             # A replica has queues of its own, which know when a cheaper system is to answer: two lanes, both full.
             max_ongoing_requests=2 * self._config.max_queue,
-            max_queued_requests=self._config.max_queue,
+            # The front limits requests; for one of them several replicas may be asked.
+            max_queued_requests=TRIES * self._config.max_queue,
             graceful_shutdown_timeout_s=self._config.drain_seconds,
             max_constructor_retry_count=3,
             logging_config={"enable_access_log": False},
