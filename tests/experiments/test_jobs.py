@@ -388,6 +388,7 @@ def test_equal_cells_are_measured_once_though_several_wait(tiny_world: TinyWorld
     assert made.exit_code == 0, made.output
     said = [path.read_text("utf-8") for path in (tmp_path / "out" / "logs").glob("*.log")]
     assert ["measured already" in text for text in said].count(True) == 1
+    assert {path.suffix for path in (tmp_path / "out" / "cells").iterdir()} == {".npz"}, "no lock is left"
     assert len(read_experiment(tmp_path / "out").done) == 2
 
 

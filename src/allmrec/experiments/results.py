@@ -14,7 +14,8 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,15 @@ class Results:
             ) from error
         return AskedUsers(np.cumsum(users), targets, groups)
 
-    def held(self, key: str) -> FileLock:
-        """Held while a cell is measured, so that another process does not measure the same; may be waited for."""
+    @contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Hold a cell while it is measured, so that another process does not measure the same; wait until it is free."""
+        path = self._cells / f".{key[:_LETTERS]}.lock"
         self._cells.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._cells / f".{key[:_LETTERS]}.lock")
+        with FileLock(path):
+            yield
+        # Whoever waits for it finds that the cell is done; where that failed, the next one holds the same file.
+        path.unlink(missing_ok=True)
 
     def keep_only(self, keys: Collection[str], older_than: float = 3600.0) -> int:
         """Remove cells of other keys, and what no cell names any more.
