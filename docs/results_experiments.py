@@ -28,7 +28,7 @@ open. Figures called theirs are the paper's: {theirs}.
 
 Cells of language models on movietweetings and games were measured on one H200, 47 of them in eleven minutes, up to 16 beside one another
 (`python -m benchmarks.experiment_pool`); the others, and all of beauty, on two cores; each cell says where. So their seconds and users a second, Table 10's among
-them, say little. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, on beauty 256 and 2,000, and 12,800 and 51,200
+them, say little; some of beauty's were stopped for up to 75 minutes while tests ran beside them, and count that. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, on beauty 256 and 2,000, and 12,800 and 51,200
 [above](#the-papers-objective-a-llmrec-by-titles).
 """
 
