@@ -25,6 +25,7 @@ from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.comparing import compared
+from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
@@ -165,6 +166,15 @@ def test_every_cut_is_named(html_page: str, experiment: Path) -> None:
     for said in (html_page, markdown([read_experiment(experiment)])):
         assert "50 of 60 users were asked" in said
         assert "tune: 4,000 samples drawn anew each epoch (every row)." in said
+
+
+def test_fewer_seeds_are_a_cut_where_the_plan_says_so(experiment: Path) -> None:
+    """And not where some are not measured yet: the last cell of the last row is not done."""
+    found = read_experiment(experiment)
+    plan, section = found.record.plan, found.sections[0]
+    assert not [cut for cut in cuts_of(plan, section) if "seeds" in cut]
+    fewer = plan.model_copy(update={"seeds_of": {"allmrec": 1, "popularity": 1}})
+    assert "Popularity, A-LLMRec: 1 of 2 seeds." in cuts_of(fewer, section)
 
 
 def words_experiment(folder: Path) -> Path:

@@ -265,15 +265,18 @@ class _Pool:
         doubted = set[Any]()
         for ref in [ref for ref in asked if ref not in came]:
             actor, number = self._doing[ref]
+            heard = asked[ref] in said
             if number is None:
-                if asked[ref] in said:
+                if heard:
                     del self._doing[ref]
                     self._give(actor)
-            elif asked[ref] not in said or (self._at(asked[ref]) != number and ref in self._doubted):
+            elif heard and self._at(asked[ref]) == number:
+                continue
+            elif heard and ref not in self._doubted:
+                doubted.add(ref)
+            else:
                 del self._doing[ref]
                 self._replace(actor, number, TimeoutError(f"no word from it for {_PATIENCE:g} s"))
-            elif self._at(asked[ref]) != number:
-                doubted.add(ref)
         self._doubted = doubted
 
     def _wait(self, refs: list[Any], seconds: float) -> list[Any]:
