@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import logging
+import shlex
 import shutil
 import signal
 import socket
@@ -23,10 +24,12 @@ from typer.testing import CliRunner
 
 from allmrec.cli.main import app
 from allmrec.core.errors import ConfigError
+from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
+from allmrec.serve.state import State, StoredItem
 from tests.serve.conftest import Process, Served, train_tiny
 
 
@@ -34,6 +37,16 @@ from tests.serve.conftest import Process, Served, train_tiny
 def other(run: Run) -> Run:
     """The same data, trained for longer: another version."""
     return train_tiny(run.path.parent, "other", epochs=3)
+
+
+@pytest.fixture(scope="session")
+def plain(run: Run) -> Run:
+    """The same data and nothing that reads texts."""
+    folder, words = run.path.parent, ["--system", "backbone", "--set", "pretrain.training.epochs=3", "--device", "cpu"]
+    train = ["train", str(run.path / "data"), "-o", str(folder / "plain"), "--recipe", str(folder / "tiny.toml")]
+    done = CliRunner().invoke(app, [*train, *words])
+    assert done.exit_code == 0, done.output
+    return Run.open(folder / "plain")
 
 
 def test_health_model_and_metrics(server: Served, run: Run) -> None:
@@ -80,7 +93,25 @@ def test_keys_open_what_they_are_for(fresh: Callable[..., Any], tmp_path: Path) 
                 assert set(found.values()) == {401}
         assert server.http.get("/", headers={}).status_code == 200
         assert server.http.get("/v1/model", headers={"X-API-Key": keys["read"]}).status_code == 200
+        # A key that is taken out of the file opens nothing any more; a file that is damaged changes nothing.
+        whole = json.loads(path.read_text())
+        path.write_text(json.dumps({"keys": [key for key in whole["keys"] if key["name"] != "read"]}))
+        assert server.http.get("/v1/model", headers={"X-API-Key": keys["read"]}).status_code == 401
+        path.write_text("{")
+        assert server.http.post("/v1/events", json=event, headers={"X-API-Key": keys["write"]}).status_code == 200
+        assert server.http.get("/v1/model", headers={"X-API-Key": keys["read"]}).status_code == 401
     assert not Keys(None).may(None, "admin")
+
+
+def test_a_page_of_another_origin_reads_why_it_was_refused(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "x", ["read"])
+    with fresh(keys=tmp_path / "keys.json", cors=("https://shop.example",)) as server:
+        answer = server.http.get("/v1/model", headers={"Origin": "https://shop.example"})
+        assert answer.status_code == 401
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        assert (
+            "access-control-allow-origin" not in server.http.get("/v1/model", headers={"Origin": "https://x"}).headers
+        )
 
 
 def test_without_keys_nobody_reloads_and_nobody_else_listens(server: Served) -> None:
@@ -246,6 +277,24 @@ def test_two_versions_side_by_side(fresh: Callable[..., Any], run: Run, other: R
                 assert answer.json()["version"] == answer.headers["x-allmrec-version"] == version_of(path)
         answer = server.http.post("/v1/recommend", json={"user": "u3"}, headers={"X-Allmrec-Version": "nope"})
         assert answer.status_code == 422
+        # Users are shared out; what is about none of them is the main version's.
+        main = version_of(run.path)
+        for n in range(1, 13):
+            assert server.ask(f"/v1/items/i{n}", None, "GET")["version"] == main
+            assert server.ask("/v1/similar", {"item_id": f"i{n}"})["version"] == main
+            assert server.ask(f"/v1/items?query=item+{n}", None, "GET")["version"] == main
+
+
+def test_one_of_two_versions_may_know_less_and_take_no_new_items(
+    fresh: Callable[..., Any], run: Run, plain: Run
+) -> None:
+    with fresh(beside=plain.path, share=0.5) as server:
+        server.ask("/v1/items/new", {"title": "Item 3"}, "PUT")
+        for label, known in (("main", ["new"]), ("beside", [])):
+            answer = server.ask(
+                "/v1/recommend", {"history": ["i1"], "allow": ["new"]}, headers={"X-Allmrec-Version": label}
+            )
+            assert [item["item_id"] for item in answer["items"]] == known
 
 
 def test_an_idle_connection_is_left_to_its_client(server: Served) -> None:
@@ -351,9 +400,22 @@ def test_the_command_makes_keys_exports_and_says_what_is_wrong(run: Run, tmp_pat
     made = call(str(run.path), "--keys", str(keys), "--new-key", "shop", "--role", "write")
     assert made.exit_code == 0
     assert Keys(keys).may(made.output.split()[0], "write")
-    done = call(str(run.path), "--export", str(tmp_path / "out"), "--database", f"sqlite:///{tmp_path}/s.sqlite3")
+    url = f"sqlite:///{tmp_path}/s.sqlite3"
+    missing = call(str(run.path), "--export", str(tmp_path / "out"), "--database", url)
+    assert missing.exit_code == 1
+    assert "no server has written there" in missing.output
+    assert not (tmp_path / "s.sqlite3").exists()
+    state = State(url)
+    state.write_items([StoredItem("new", "Item 3", None, ())])
+    state.close()
+    done = call(str(run.path), "--export", str(tmp_path / "out"), "--database", url)
     assert done.exit_code == 0, done.output
-    assert "allmrec prepare table" in done.output
+    # An item that nobody interacted with is left out otherwise.
+    assert "--keep-items" in done.output
+    words = shlex.split(done.output[done.output.index("allmrec prepare table") :])[1:-1]
+    again = CliRunner().invoke(app, [*words, str(tmp_path / "data")])
+    assert again.exit_code == 0, again.output
+    assert "new" in InteractionDataset.load(tmp_path / "data").items
     for options, words in (
         ((str(tmp_path / "none"),), "none"),
         ((str(run.path), "--host", "0.0.0.0"), "--open"),  # noqa: S104  # what is refused
@@ -361,6 +423,8 @@ def test_the_command_makes_keys_exports_and_says_what_is_wrong(run: Run, tmp_pat
         ((str(run.path), "--new-key", "x"), "--keys"),
         ((str(run.path), "--keys", str(tmp_path / "none")), "does not exist"),
         ((str(run.path), "--default-system", "magic"), "magic"),
+        ((str(run.path), "--set", "port=1"), "max_k"),
+        ((str(run.path), "--set", "max_k=0"), "max_k"),
     ):
         refused = call(*options, "--port", "0")
         assert refused.exit_code == 1, refused.output

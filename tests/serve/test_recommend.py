@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,17 @@ def test_who_is_not_known_gets_what_is_popular_and_why(
     assert len(found["items"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"), [({"user": "nobody"}, 404), ({"history": ["x"]}, 404), ({"history": []}, 422)]
+)
+def test_nobody_takes_over_where_that_is_not_wanted(server: Served, asked: dict[str, Any], status: int) -> None:
+    for system in ("allmrec-select", "backbone"):
+        refused = server.refused("/v1/recommend", {**asked, "system": system, "fallback": False}, status)
+        assert "fallback" in refused["detail"]
+    alone = server.ask("/v1/recommend", {**asked, "system": "popularity", "fallback": False})
+    assert (alone["system"], alone["part"]) == ("popularity", "popularity")
+
+
 def test_unknown_items_are_left_out_and_named(server: Served) -> None:
     found = server.ask("/v1/recommend", {"history": ["i1", "gone"], "deny": ["lost"], "k": 2})
     assert found["skipped"] == ["gone", "lost"]
@@ -125,6 +138,39 @@ def test_diverse_answers_hold_the_best_first_and_change_what_follows(server: Ser
     assert diverse[0] == plain[0]
     assert diverse != plain
     assert len(set(diverse)) == 6
+
+
+def test_diverse_answers_say_that_there_are_few_only_where_there_are(server: Served) -> None:
+    few = {"history": HISTORY, "allow": ["i10", "i11", "i20"], "diversity": 0.5, "system": "backbone"}
+    assert server.ask("/v1/recommend", {**few, "k": 3})["note"] == ""
+    assert server.ask("/v1/recommend", {**few, "k": 4})["note"].startswith("3 of 4 items")
+
+
+def test_texts_that_are_not_read_in_time_do_not_wait_for_ever(
+    fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fresh(max_queue=2, deadline_ms=2000) as server:
+        body = {"query": HISTORY, "documents": ["i10", "Something new"], "deadline_ms": 300}
+        let_go, real = threading.Event(), server.service.holder.encode
+
+        def slow(*arguments: Any, **named: Any) -> Any:
+            let_go.wait(30)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(server.service.holder, "encode", slow)
+        late = server.ask("/v1/rerank", body)
+        assert "stand last" in late["meta"]["notes"][0]
+        assert late["results"][-1]["index"] == 1
+        alone = {**body, "documents": ["Something new"]}
+        server.refused("/v1/rerank", alone, 429)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(
+                pool.map(lambda n: server.http.post("/v1/rerank", json={**alone, "deadline_ms": 1500}), range(8))
+            )
+        assert {answer.status_code for answer in answers} == {429}
+        assert all(answer.elapsed.total_seconds() < 10 for answer in answers)
+        let_go.set()
+        assert server.ask("/v1/rerank", {**body, "deadline_ms": 2000})["meta"]["notes"] == []
 
 
 def test_a_deadline_leads_to_the_cheaper_system(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,21 +9,26 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ports import free_port
 from postgres import Postgres
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
 from allmrec.data.build import read_table
+from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
+from allmrec.serve.untrained import untrained_events
 from tests.serve.conftest import Process
 
 
@@ -79,6 +84,36 @@ def test_items_are_replaced_withdrawn_and_forgotten(url: str) -> None:
     assert state.items()[:2] == ([other], [])
     assert state.items()[2] > version
     state.close()
+
+
+def test_a_change_is_refused_where_somebody_was_faster(url: str) -> None:
+    state = State(url)
+    before = StoredItem("a", "one", "text", ("x",))
+    state.write_items([before])
+    state.withdraw("a", True)
+    after = StoredItem("a", "two", "text", ("x",))
+    assert state.change_item(before, after, None)
+    version = state.items()[2]
+    assert not state.change_item(before, StoredItem("a", "three", "text", ("x",)), True)
+    # A change of texts does not put an item on sale again, and one that was refused changes nothing.
+    assert state.items() == ([after], ["a"], version)
+    assert state.change_item(after, after, True)
+    assert state.items()[:2] == ([after], [])
+    state.remove_item("a", withdrawn=True)
+    assert state.items()[:2] == ([], ["a"])
+    assert not state.change_item(after, before, None)
+    state.close()
+
+
+def test_servers_of_one_database_serve_what_each_was_told(url: str) -> None:
+    one, other = State(url, "one"), State(url, "other")
+    one.serve_run("first")
+    assert other.read([])[2] == (0, None)
+    other.serve_run("second")
+    one.serve_run("third")
+    assert (one.read([])[2], other.read([])[2]) == ((2, "third"), (1, "second"))
+    one.close()
+    other.close()
 
 
 def test_many_threads_write_and_nothing_is_lost(url: str) -> None:
@@ -174,6 +209,65 @@ def test_new_items_can_be_recommended_at_once(fresh: Callable[..., Any], run: Ru
         assert "twice" in server.refused("/v1/items", {"items": [new[0], new[0]]}, 422, "PUT")["detail"]
 
 
+def test_changes_of_one_item_at_the_same_time_are_all_kept(fresh: Callable[..., Any]) -> None:
+    with fresh() as server:
+        server.ask("/v1/items/new", {"title": "Item 1", "categories": ["War"]}, "PUT")
+        for n in range(5):
+            changes = [{"title": f"Item {n}"}, {"description": f"text {n}"}, {"available": n % 2 == 0}]
+            with ThreadPoolExecutor(3) as pool:
+                for answer in pool.map(lambda change: server.http.patch("/v1/items/new", json=change), changes):
+                    assert answer.status_code == 200, answer.text
+            item = server.ask("/v1/items/new", None, "GET")
+            found = (item["title"], item["description"], item["categories"], item["available"])
+            assert found == (f"Item {n}", f"text {n}", ["War"], n % 2 == 0)
+
+
+def test_a_training_that_knows_the_events_counts_them_once(run: Run, url: str, tmp_path: Path) -> None:
+    state = State(url)
+    state.write_items([StoredItem("new", "Item 3", None, ("War",))])
+    events = [Event("u3", "new", 1_700_000_000, "a"), Event("zoe", "i1", 7, "b"), Event("zoe", "i1", 7, "c")]
+    state.write_events(events)
+    first = export(run.dataset, state, tmp_path / "first")
+    data = read_table(first.interactions, first.items)
+    assert untrained_events(data, "zoe", events[1:]) == []
+    # The same second, once more; a user whom the training does not know; and what came later.
+    later = [Event("zoe", "i1", 7, "d"), Event("zoe", "i2", 9, "e")]
+    assert untrained_events(data, "zoe", [*events[1:], *later]) == later
+    assert untrained_events(data, "amy", [Event("amy", "i1", 7, "f")]) == [Event("amy", "i1", 7, "f")]
+    state.write_events([*later[1:], Event("u3", "i2", 1_700_000_009, "g")])
+    second = export(data, state, tmp_path / "second")
+    assert (second.from_events, second.added) == (2, 0)
+    again = read_table(second.interactions, second.items)
+    assert again.n_interactions == run.dataset.n_interactions + 5
+    assert export(again, state, tmp_path / "third").from_events == 0
+    state.close()
+
+
+@given(st.lists(st.integers(1, 3), min_size=1), st.lists(st.integers(1, 3)), st.lists(st.integers(1, 3)))
+def test_without_times_what_the_training_ends_with_is_known(
+    before: list[int], known: list[int], new: list[int]
+) -> None:
+    names = [f"i{n}" for n in (1, 2, 3)]
+    trained = [f"i{n}" for n in [*before, *known]]
+    data = InteractionDataset.from_sequences({"u": trained}, items=names)
+    events = [Event("u", f"i{n}", place, str(place)) for place, n in enumerate([*known, *new])]
+    left = untrained_events(data, "u", events)
+    # No more than what is new is left, and it stands at the end; the rest is how the training ends.
+    assert len(left) <= len(new)
+    assert left == events[len(events) - len(left) :]
+    gone = [event.item_id for event in events[: len(events) - len(left)]]
+    assert not gone or trained[-len(gone) :] == gone
+
+
+def test_an_item_that_a_later_training_knows_can_be_withdrawn(fresh: Callable[..., Any], run: Run) -> None:
+    with fresh() as server:
+        # As after a reload: the state has it, and the run does too.
+        server.service.state.write_items([StoredItem("i4", "Item 4", None, ())])
+        server.ask("/v1/items/i4", None, "DELETE")
+        assert not server.ask("/v1/items/i4", None, "GET")["available"]
+        assert server.service.state.item("i4") is None
+
+
 def test_what_came_in_is_there_after_a_start_anew(fresh: Callable[..., Any]) -> None:
     with fresh() as server:
         server.ask("/v1/items", {"items": [{"item_id": "new", "title": "Item 40"}]}, "PUT")
@@ -230,6 +324,36 @@ def test_a_database_that_is_gone_is_named_and_comes_back(fresh: Callable[..., An
         with contextlib.suppress(AssertionError):
             own.stop()
         shutil.rmtree(own.folder, ignore_errors=True)
+
+
+def test_a_database_that_hangs_costs_no_answer(fresh: Callable[..., Any]) -> None:
+    own = Postgres()
+    try:
+        with fresh(database=own.url, deadline_ms=4000) as server:
+            server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i1", "key": "a"}]})
+            asked = {"user": "u3", "k": 2, "system": "backbone"}
+            own.freeze()
+            taken = []
+            for _ in range(8):
+                start = time.monotonic()
+                answer = server.ask("/v1/recommend", asked)
+                taken.append(time.monotonic() - start)
+                assert (answer["part"], "without events" in answer["notes"][0]) == ("cf", True)
+                assert answer["timings"]["total_ms"] >= 900 * taken[-1] - 100
+            # The first waits for it, the others know that it was silent.
+            assert max(taken) < 3
+            assert sorted(taken)[4] < 0.5
+            refused = server.refused("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i2", "key": "b"}]}, 503)
+            assert "nothing" in refused["detail"]
+            own.thaw()
+            until = time.monotonic() + 30
+            while server.ask("/v1/recommend", asked)["notes"] and time.monotonic() < until:
+                time.sleep(0.2)
+            server.ask("/v1/events", {"events": [{"user_id": "zoe", "item_id": "i2", "key": "b"}]})
+            assert server.ask("/v1/users/zoe/history", None, "GET")["length"] == 2
+    finally:
+        own.thaw()
+        own.remove()
 
 
 def test_a_full_disk_is_named(url: str) -> None:

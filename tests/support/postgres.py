@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -61,6 +62,21 @@ class Postgres:
     def stop(self) -> None:
         """End it at once, as a crash does."""
         self._call("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+
+    def freeze(self) -> None:
+        """Let it take connections and say nothing, as a machine does that hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        server = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = subprocess.run(["pgrep", "-P", str(server)], check=False, capture_output=True, text=True).stdout
+        for process in (server, *map(int, children.split())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def remove(self) -> None:
         """End it, and remove its data."""

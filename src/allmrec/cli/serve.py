@@ -12,6 +12,7 @@ from allmrec.cli.options import DeviceOption, RunArgument, announce
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.pipeline.run import Run
+from allmrec.recipes.files import parse_changes
 
 __all__ = ["register"]
 
@@ -93,6 +94,10 @@ def register(app: typer.Typer) -> None:
         deadline_ms: Annotated[
             float, typer.Option(min=1, help="How long an answer may take before a cheaper system takes over.")
         ] = 10_000,
+        changes: Annotated[
+            list[str] | None,
+            typer.Option("--set", help="Change another limit, e.g. max_k=500; repeatable. `GET /v1/model` lists them."),
+        ] = None,
         log_users: Annotated[bool, typer.Option("--log-users", help="Let log lines name users.")] = False,
         export: Annotated[
             Path | None,
@@ -134,6 +139,7 @@ def register(app: typer.Typer) -> None:
                 "deadline_ms": deadline_ms,
                 "log_users": log_users,
                 "device": device,
+                **_limits(changes or []),
             },
             "The server",
         )
@@ -145,6 +151,15 @@ def register(app: typer.Typer) -> None:
         if config.ray is not None:
             from allmrec.serve.on_ray import serve_on_ray as serve_run
         serve_run(config, lambda address: announce(f"Listening at {address}. The page is there too. Ctrl-C ends it."))
+
+
+def _limits(changes: list[str]) -> dict[str, Any]:
+    from allmrec.serve.config import LIMITS
+
+    found = parse_changes(changes)
+    if unknown := [name for name in found if name not in LIMITS]:
+        raise ConfigError(f"--set changes a limit; there is none called {unknown[0]!r} among {', '.join(LIMITS)}.")
+    return found
 
 
 def _ray(
@@ -177,13 +192,16 @@ def _export(run: Run, url: str, folder: Path) -> None:
     from allmrec.serve.export import export
     from allmrec.serve.state import State
 
-    state = State(url)
+    # It reads everything, which takes as long as it takes.
+    state = State(url, must_exist=True, seconds=None)
     done = export(run.dataset, state, folder)
     state.close()
     announce(
-        f"Wrote {done.from_data:,} interactions of the run's data, {done.from_events:,} events, and {done.added:,} items that came "
-        f"after training."
+        f"Wrote {done.from_data:,} interactions of the run's data, {done.from_events:,} events that it does not hold, and {done.added:,} items "
+        "that came after training."
     )
     if done.unknown:
         announce(f"{done.unknown:,} of the events name items that neither the data nor the added items hold.")
-    announce(f"Next: allmrec prepare table --interactions {done.interactions} --items {done.items} -o DATA")
+    # Items that nobody interacted with are left out otherwise, and new ones are such.
+    keep = " --keep-items" if done.added else ""
+    announce(f"Next: allmrec prepare table --interactions {done.interactions} --items {done.items}{keep} -o DATA")

@@ -12,11 +12,18 @@ from jaxtyping import Int
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query, Ranker, Ranking
-from allmrec.recommend.request import Recommendation, Recommendations, Request, ResolvedRequest, resolve
+from allmrec.recommend.request import (
+    Recommendation,
+    Recommendations,
+    Request,
+    ResolvedRequest,
+    fewer_items,
+    resolve,
+)
 from allmrec.recommend.retrieve import Retriever
 from allmrec.recommend.rounds import rank_in_rounds
 
-__all__ = ["Recommender"]
+__all__ = ["POPULARITY", "Recommender"]
 
 Items = Int[np.ndarray, " _items"]
 
@@ -224,7 +231,7 @@ class Recommender:
             by = ""
             notes.append("No item is left to recommend: the history and the lists of the request leave none.")
         elif len(ranking.items) < request.k:
-            notes.append(f"{len(ranking.items)} of {request.k} items: no other was found that may be recommended.")
+            notes.append(fewer_items(len(ranking.items), request.k))
         numbers, titles = ranking.items.tolist(), self._dataset.catalogue.titles
         ids = map(self._dataset.items.id, numbers)
         items = map(Recommendation, ids, [titles[number] for number in numbers], ranking.scores.tolist())

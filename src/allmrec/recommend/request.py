@@ -14,7 +14,15 @@ from allmrec.data.ids import Id, id_text, id_texts
 from allmrec.data.interactions import InteractionDataset
 from allmrec.ranking import Query
 
-__all__ = ["Recommendation", "Recommendations", "Request", "ResolvedRequest", "resolve", "resolve_users"]
+__all__ = [
+    "Recommendation",
+    "Recommendations",
+    "Request",
+    "ResolvedRequest",
+    "fewer_items",
+    "resolve",
+    "resolve_users",
+]
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,11 @@ class Recommendations(Sequence[Recommendation]):
     def __getitem__(self, place: int | slice) -> Recommendation | tuple[Recommendation, ...]:
         """An item by its place, or several."""
         return self.items[place]
+
+
+def fewer_items(found: int, wanted: int) -> str:
+    """What an answer says that has fewer items than were asked for."""
+    return f"{found} of {wanted} items: no other was found that may be recommended."
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from allmrec.core.errors import AllmrecError, ConfigError
-from allmrec.recommend.request import Recommendation, Recommendations, ResolvedRequest
+from allmrec.core.errors import AllmrecError, ConfigError, UnknownIdError
+from allmrec.recommend.recommender import POPULARITY
+from allmrec.recommend.request import Recommendation, Recommendations, ResolvedRequest, fewer_items
 from allmrec.serve.diversity import diversified
 from allmrec.serve.lanes import Done, QueueFullError
 from allmrec.serve.logs import log
@@ -23,7 +24,7 @@ from allmrec.serve.service import LateError, Service
 from allmrec.serve.state import Event
 from allmrec.serve.whom import Whom, resolved, whom
 
-__all__ = ["Taken", "answered", "check_limits", "first_that_answers", "gathered", "timings"]
+__all__ = ["Taken", "answered", "check_limits", "first_that_answers", "gathered", "seconds_of", "timings"]
 
 # What is kept of the time that an answer may take for the systems that take over: this share, and so many seconds where half
 # of the time is as much.
@@ -61,19 +62,30 @@ def check_limits(service: Service, requests: Sequence[RecommendOne]) -> None:
 
 
 async def answered(
-    service: Service, served: Served, request: RecommendOne, events: Mapping[str, Sequence[Event]], request_id: str
+    service: Service,
+    served: Served,
+    request: RecommendOne,
+    events: Mapping[str, Sequence[Event]],
+    request_id: str,
+    start: float,
 ) -> dict[str, Any]:
     """The answer to one request, as JSON.
+
+    Args:
+        service, served: who computes, with which version.
+        request: what is asked.
+        events: of users, oldest first.
+        request_id: of the answer.
+        start: when the request came, in seconds of the monotonic clock; its time runs from there.
 
     Raises:
         UnknownIdError: an id that is not known, where those are to fail.
         ConfigError: a request that nobody can answer.
         QueueFullError: every queue is full.
     """
-    start = time.monotonic()
     offer = served.offer(request.system)
     about, wanted = await asyncio.to_thread(_looked_up, served, request, events)
-    seconds = min(request.deadline_ms or service.config.deadline_ms, service.config.deadline_ms) / 1000
+    seconds = seconds_of(service, request.deadline_ms)
     asked = wanted
     if request.diversity:
         most = max(request.candidates or 0, served.run.config.answer.retrieve.items, 2 * request.k)
@@ -86,7 +98,7 @@ async def answered(
     found: Recommendations = taken.done.value
     if request.diversity:
         vectors = await service.call(service.fast, lambda: served.vectors)
-        found = _diverse(served, vectors, found, request)
+        found = _diverse(served, vectors, found, request, asked.k)
     parts = None
     notes: list[str] = []
     if request.explain:
@@ -95,13 +107,15 @@ async def answered(
             parts = await service.call(service.fast, lambda: parts_of(served, taken.offer, wanted, numbers, found))
         except (LateError, QueueFullError) as error:
             notes.append(f"Without parts of the scores: {error}")
-    service.metrics.answers.labels(taken.offer.part).observe(time.monotonic() - start)
+    # A system answers by popularity itself where it knows none of a history's items.
+    by = served.last if found.answered_by == POPULARITY else taken.offer
+    service.metrics.answers.labels(by.part).observe(time.monotonic() - start)
     return {
         "request_id": request_id,
         "version": served.version,
         "label": served.label,
-        "system": taken.offer.name,
-        "part": taken.offer.part,
+        "system": by.name,
+        "part": by.part,
         "answered_by": found.answered_by,
         "note": found.note,
         "items": [
@@ -112,6 +126,11 @@ async def answered(
         "notes": notes,
         "timings": timings(taken.done, start),
     }
+
+
+def seconds_of(service: Service, deadline_ms: float | None) -> float:
+    """How long an answer may take: what the request says, and no longer than the server does."""
+    return min(deadline_ms or service.config.deadline_ms, service.config.deadline_ms) / 1000
 
 
 def _looked_up(
@@ -143,7 +162,13 @@ async def first_that_answers(
     Raises:
         QueueFullError: the last one's queue is full.
         LateError: others may not take over, and the answer did not come in time.
+        UnknownIdError: nothing is known of whom it is about, and others may not take over.
+        ConfigError: the same of an empty history.
     """
+    if about.reason is not None and not fallback and offer is not served.last:
+        kind, words = about.reason
+        words = f"{words} {offer.title} cannot answer, and no other system may (fallback is false)."
+        raise ConfigError(words) if kind == "empty_history" else UnknownIdError(words)
     others = served.cheaper(offer.name) if fallback else []
     fallbacks: list[dict[str, str]] = []
 
@@ -197,7 +222,7 @@ def timings(done: Done, start: float) -> dict[str, Any]:
 
 
 def _diverse(
-    served: Served, vectors: Mapping[str, Any], found: Recommendations, request: RecommendOne
+    served: Served, vectors: Mapping[str, Any], found: Recommendations, request: RecommendOne, looked_for: int
 ) -> Recommendations:
     if not found.items:
         return found
@@ -207,7 +232,11 @@ def _diverse(
     scores = np.asarray([item.score for item in found], dtype=np.float64)
     rows = next(iter(vectors.values()))[numbers]
     chosen = diversified(scores, rows, request.k, request.diversity)
-    return replace(found, items=tuple(found.items[int(place)] for place in chosen))
+    # More were looked for than were asked for, and that fewer came than that is no news.
+    note = found.note.replace(fewer_items(len(found.items), looked_for), "").strip()
+    if len(chosen) < request.k:
+        note = f"{note} {fewer_items(len(chosen), request.k)}".strip()
+    return replace(found, items=tuple(found.items[int(place)] for place in chosen), note=note)
 
 
 def _item(served: Served, item: Recommendation, parts: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ __all__ = [
     "Item",
     "ItemList",
     "ItemsChanged",
+    "OneItem",
     "Reloaded",
     "Reranked",
     "Similar",
@@ -166,8 +167,9 @@ class Similar(_Out):
     """Items whose vectors are alike."""
 
     item_id: str
-    by: str
+    by: str = Field(description="Whose vectors were compared: joint (stage 1's) or cf.")
     items: list[SimilarItem]
+    timings: Timings
 
 
 class Events(_Out):
@@ -207,6 +209,10 @@ class Item(BaseModel):
     categories: list[str]
     added: bool = Field(description="Whether it came after training.")
     available: bool = Field(description="Whether it may be recommended.")
+
+
+class OneItem(_Out, Item):
+    """One item, by itself."""
 
 
 class ItemList(_Out):

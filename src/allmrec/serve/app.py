@@ -68,7 +68,8 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
         app.include_router(module.ROUTER)
     for kind in (AllmrecError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _problem)
-    # The last that is added is the first that a request meets.
+    app.add_middleware(Guard, service=service)
+    # The last that is added is the first that a request meets; so a page of another origin can read why it was refused.
     if config.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -77,7 +78,6 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(Guard, service=service)
     return app
 
 

@@ -8,9 +8,22 @@ from pydantic import Field, model_validator
 
 from allmrec.core.config import Config
 
-__all__ = ["LOOPBACK", "RayConfig", "ServeConfig"]
+__all__ = ["LIMITS", "LOOPBACK", "RayConfig", "ServeConfig"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LIMITS = (
+    "max_k",
+    "max_requests",
+    "max_rows",
+    "max_documents",
+    "max_body",
+    "max_queue",
+    "max_batch",
+    "deadline_ms",
+    "read_seconds",
+    "drain_seconds",
+)
+"""Fields of `ServeConfig` that a client may want to know, and that `allmrec serve --set` changes."""
 
 
 class RayConfig(Config):
@@ -47,6 +60,9 @@ class ServeConfig(Config):
     default_system: str | None = Field(None, description="What answers unless a request says another; none: A-LLMRec.")
     host: str = Field("127.0.0.1", description="Address to listen at.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen at.")
+    name: str = Field(
+        "", description="What tells servers apart that share a database, where each has several processes."
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes; each holds the models.")
     ray: RayConfig | None = Field(
         None, description="Replicas in a Ray cluster instead; none: processes of this machine."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from allmrec.core.artifacts import atomic_directory
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.serve.state import Event, State, StoredItem
+from allmrec.serve.untrained import untrained_events
 
 __all__ = ["Exported", "export"]
 
@@ -24,7 +27,7 @@ class Exported:
 
     Attributes:
         interactions, items: files for `allmrec prepare table`.
-        from_data, from_events, added: how many of each.
+        from_data, from_events, added: how many of each; events that the data holds already are not counted.
         unknown: events whose item is neither in the data nor among those that were added; they are written too.
     """
 
@@ -50,7 +53,13 @@ def export(data: InteractionDataset, state: State, folder: Path) -> Exported:
     """
     if folder.exists() and any(one.name not in ("interactions.parquet", "items.parquet") for one in folder.iterdir()):
         raise ConfigError(f"{folder} holds something else than an export; give another folder.")
-    events, (stored, _, _) = state.all_events(), state.items()
+    (stored, _, _) = state.items()
+    # What an earlier export brought into the training is there already.
+    events = [
+        event
+        for user, own in groupby(state.all_events(), key=attrgetter("user_id"))
+        for event in untrained_events(data, user, list(own))
+    ]
     new = [item for item in stored if item.item_id not in data.items]
     known = set(data.items) | {item.item_id for item in new}
     with atomic_directory(folder) as made:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from allmrec.core.errors import ServerError
+from allmrec.core.errors import AllmrecError, ServerError
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Role
 from allmrec.serve.logs import log
@@ -48,8 +48,8 @@ class Guard:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = chosen_id(headers)
-        scope.setdefault("state", {})["request_id"] = request_id
         start, status, begun = time.monotonic(), 500, False
+        scope.setdefault("state", {}).update(request_id=request_id, begun=start)
 
         async def answered(message: Message) -> None:
             nonlocal status, begun
@@ -68,7 +68,9 @@ class Guard:
         except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
             known = isinstance(error, ServerError | HTTPException)
             if not known:
-                log("request failed", logging.ERROR, error, request_id=request_id, path=scope["path"])
+                # A path may name a user.
+                named = {"path": scope["path"]} if self._service.config.log_users else {}
+                log("request failed", logging.ERROR, error, request_id=request_id, method=scope["method"], **named)
             if begun:
                 raise
             await problem_of(error, scope["path"], request_id)(scope, receive, answered)
@@ -105,6 +107,10 @@ class Guard:
 
     def _check_key(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         keys, role = self._service.keys, _role(method, path)
+        try:
+            keys.refresh()
+        except AllmrecError as error:
+            log("keys not read", logging.ERROR, reason=str(error))
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip() if scheme.lower() == "bearer" and key else headers.get("x-api-key")
         if keys.may(given, role):

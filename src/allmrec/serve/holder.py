@@ -6,8 +6,7 @@ import asyncio
 import gc
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,12 +15,13 @@ import torch
 from allmrec.core.errors import AllmrecError, ConfigError
 from allmrec.recommend.allmrec import NewItem, NewVectors
 from allmrec.serve.config import ServeConfig
+from allmrec.serve.lanes import Lane
 from allmrec.serve.loading import load
 from allmrec.serve.logs import log
 from allmrec.serve.metrics import Metrics
 from allmrec.serve.problems import RefusedError
 from allmrec.serve.served import Served
-from allmrec.serve.state import State, StoredItem
+from allmrec.serve.state import StoredItem
 
 __all__ = ["Holder"]
 
@@ -34,26 +34,29 @@ class Holder:
 
     Args:
         config: of the server.
-        state: has the items that came after training.
+        items: reads the items that came after training, as `State.items` gives them.
         metrics: counts what is reloaded.
         try_out: answers a request with a version before it takes over; raises where that fails.
+        encoder: where the sentence encoder works.
     """
 
-    def __init__(self, config: ServeConfig, state: State, metrics: Metrics, try_out: Callable[[Served], None]) -> None:
-        self._config, self._state, self._metrics, self._try_out = config, state, metrics, try_out
+    def __init__(
+        self,
+        config: ServeConfig,
+        items: Callable[[], Awaitable[tuple[list[StoredItem], list[str], int]]],
+        metrics: Metrics,
+        try_out: Callable[[Served], None],
+        encoder: Lane,
+    ) -> None:
+        self._config, self._items, self._metrics, self._try_out = config, items, metrics, try_out
+        self._encoder = encoder
         self._loaded: dict[str, Served] = {}
         self._current: dict[str, Served] = {}
         self._kept: dict[tuple[str, str], dict[StoredItem, _Row]] = {}
         self._stored: tuple[tuple[StoredItem, ...], tuple[str, ...]] = ((), ())
         self._seen = -1
         self._started = False
-        self._changing = asyncio.Lock()
-        # The encoder works here, so that neither lane waits for it.
-        self._encoder = ThreadPoolExecutor(1, "allmrec encoder")
-
-    def close(self) -> None:
-        """End the thread."""
-        self._encoder.shutdown(wait=False)
+        self._changing, self._loading = asyncio.Lock(), False
 
     @property
     def versions(self) -> dict[str, Served]:
@@ -65,12 +68,13 @@ class Holder:
         """Whether every version that is to be served first is."""
         return self._started
 
-    def pick(self, wanted: str | None, whom: str) -> Served:
+    def pick(self, wanted: str | None, whom: str | None = None) -> Served:
         """The version that answers.
 
         Args:
             wanted: a label or a version that the request names; none: by share.
-            whom: what the share goes by, so that the same user meets the same version.
+            whom: what the share goes by, so that the same user meets the same version; none: it is about no user, and main
+                answers.
 
         Raises:
             ConfigError: there is no such version.
@@ -81,7 +85,7 @@ class Holder:
                     return served
             known = ", ".join(f"{one.label} ({one.version})" for one in self._current.values())
             raise ConfigError(f"Version {wanted[:100]!r} is not served; served are {known}.")
-        if "beside" in self._current:
+        if "beside" in self._current and whom is not None:
             place = int.from_bytes(hashlib.sha256(whom.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
             if place < self._config.share:
                 return self._current["beside"]
@@ -117,13 +121,15 @@ class Holder:
         self._metrics.reloads.labels("taken").inc()
         return before, self._current[label]
 
-    async def refresh(self, version: int) -> None:
+    async def refresh(self, version: int, wait: bool = False) -> None:
         """Know the items of the state where another process, or this one, changed them.
 
         Args:
             version: of the items, as the state says now.
+            wait: until they are known even where a version is being loaded, which takes long; else requests are answered with
+                the items last known until it is there.
         """
-        if version <= self._seen:
+        if version <= self._seen or (self._loading and not wait):
             return
         async with self._changing:
             if version <= self._seen:
@@ -132,10 +138,63 @@ class Holder:
             made = {label: await self._with_items(base) for label, base in self._loaded.items()}
             self._current.update(made)
 
-    async def encoded(
+    async def _take(self, run: Path, label: str) -> None:
+        async with self._changing:
+            self._loading = True
+            try:
+                await self._loaded_and_tried(run, label)
+            finally:
+                self._loading = False
+
+    async def _loaded_and_tried(self, run: Path, label: str) -> None:
+        base = await asyncio.to_thread(load, run, self._config, label)
+        if self._seen < 0:
+            try:
+                await self._read()
+            except AllmrecError as error:
+                # Served without them until the database is back, and that is logged.
+                log("state not read", logging.ERROR, reason=str(error))
+        made = await self._with_items(base)
+        await asyncio.to_thread(self._try_out, made)
+        if (before := self._current.get(label)) is not None:
+            self._metrics.model.labels(label, before.version).set(0)
+        self._loaded[label], self._current[label] = base, made
+        self._kept = {key: rows for key, rows in self._kept.items() if key in self._versions()}
+        self._metrics.model.labels(label, made.version).set(1)
+        await asyncio.to_thread(_settle)
+        log("version taken", run=str(run), label=label, version=made.version, systems=list(made.offers))
+
+    def _versions(self) -> set[tuple[str, str]]:
+        return {(one.label, one.version) for one in self._loaded.values()}
+
+    async def _read(self) -> None:
+        items, withdrawn, version = await self._items()
+        self._stored, self._seen = (tuple(items), tuple(withdrawn)), version
+
+    async def _with_items(self, base: Served) -> Served:
+        made = self._encoder.submit(object(), lambda bases: [self._made(one) for one in bases], base, force=True)
+        done: Served = (await asyncio.wrap_future(made)).value
+        return done
+
+    def _made(self, base: Served) -> Served:
+        items, withdrawn = self._stored
+        # What a later training knows by itself is no new item any more.
+        new = [item for item in items if item.item_id not in base.dataset.items]
+        if base.speaker is None:
+            rows = [NewItem.model_validate(vars(item)) for item in new]
+            return base.with_items(rows, None, withdrawn)
+        kept = self._kept.setdefault((base.label, base.version), {})
+        for item in kept.keys() - set(new):
+            del kept[item]
+        if not new:
+            return base.with_items((), None, withdrawn)
+        rows, vectors = self.encode(base, new, keep=True)
+        return base.with_items(rows, vectors, withdrawn)
+
+    def encode(
         self, served: Served, items: Sequence[StoredItem], keep: bool = False
     ) -> tuple[list[NewItem], NewVectors]:
-        """What the encoder makes of items.
+        """What the encoder makes of items; called in its lane.
 
         Args:
             served: the version that is to know them.
@@ -145,54 +204,6 @@ class Holder:
         Raises:
             ConfigError: nothing is served that reads texts, or an item does not fit.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, served, tuple(items), keep)
-
-    async def _take(self, run: Path, label: str) -> None:
-        async with self._changing:
-            base = await asyncio.to_thread(load, run, self._config, label)
-            if self._seen < 0:
-                try:
-                    await self._read()
-                except AllmrecError as error:
-                    # Served without them until the database is back, and that is logged.
-                    log("state not read", logging.ERROR, reason=str(error))
-            made = await self._with_items(base)
-            await asyncio.to_thread(self._try_out, made)
-            if (before := self._current.get(label)) is not None:
-                self._metrics.model.labels(label, before.version).set(0)
-            self._loaded[label], self._current[label] = base, made
-            self._kept = {key: rows for key, rows in self._kept.items() if key in self._versions()}
-            self._metrics.model.labels(label, made.version).set(1)
-            await asyncio.to_thread(_settle)
-            log("version taken", run=str(run), label=label, version=made.version, systems=list(made.offers))
-
-    def _versions(self) -> set[tuple[str, str]]:
-        return {(one.label, one.version) for one in self._loaded.values()}
-
-    async def _read(self) -> None:
-        items, withdrawn, version = await asyncio.to_thread(self._state.items)
-        self._stored, self._seen = (tuple(items), tuple(withdrawn)), version
-
-    async def _with_items(self, base: Served) -> Served:
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._made, base)
-
-    def _made(self, base: Served) -> Served:
-        items, withdrawn = self._stored
-        # What a later training knows by itself is no new item any more.
-        new = [item for item in items if item.item_id not in base.dataset.items]
-        if base.speaker is None:
-            rows = [NewItem.model_validate(vars(item)) for item in new]
-            return base.with_items(rows, None, withdrawn)
-        if not new:
-            return base.with_items((), None, withdrawn)
-        rows, vectors = self._encode(base, tuple(new), True)
-        kept = self._kept[base.label, base.version]
-        for item in [item for item in kept if item not in set(new)]:
-            del kept[item]
-        return base.with_items(rows, vectors, withdrawn)
-
-    def _encode(self, served: Served, items: tuple[StoredItem, ...], keep: bool) -> tuple[list[NewItem], NewVectors]:
-        """Rows and vectors of items; those that are kept are encoded once a version."""
         speaker = self._loaded.get(served.label, served).speaker or served.speaker
         if speaker is None:
             raise ConfigError(

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -50,8 +50,20 @@ class Keys:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._known: dict[str, _Key] = {}
+        self._seen: _Stamp | None = None
         if path is not None:
-            self._known = {key.sha256: key for key in _read(path).keys}
+            self._seen, self._known = _stamp(path), _known(path)
+
+    def refresh(self) -> None:
+        """Read the file again where it is another than before, so that a key that was taken out opens nothing any more.
+
+        Raises:
+            ConfigError: the file cannot be used; the keys that were known stay.
+        """
+        if self._path is None or (now := _stamp(self._path)) == self._seen:
+            return
+        self._seen = now  # said once for each change
+        self._known = _known(self._path)
 
     @property
     def asked(self) -> bool:
@@ -95,6 +107,22 @@ def _read(path: Path) -> _KeyFile:
             f"{path} does not exist; expected a file of keys. Make one: allmrec serve RUN --keys {path} --new-key NAME"
         )
     return parse_config(_KeyFile, read_json(path), str(path))
+
+
+# When a file was changed, how long it is, and which one it is: another in its place has another number.
+_Stamp: TypeAlias = tuple[int, int, int]
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _known(path: Path) -> dict[str, _Key]:
+    return {key.sha256: key for key in _read(path).keys}
 
 
 def _hashed(key: str) -> str:

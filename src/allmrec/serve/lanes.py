@@ -123,6 +123,9 @@ class Lane:
         """
         job = _Job(key, run, payload)
         with self._changed:
+            if len(self._jobs) >= self._max_queue:
+                # Nobody waits for those any more.
+                self._jobs = deque(one for one in self._jobs if not one.future.cancelled())
             if self._stopping or (len(self._jobs) >= self._max_queue and not force):
                 raise QueueFullError(self.name, len(self._jobs), max(1.0, self.expected_wait()))
             self._jobs.append(job)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -22,7 +21,7 @@ from allmrec.serve.front import TRIES, Errors, Front
 from allmrec.serve.keys import Keys
 from allmrec.serve.logs import log, logging_as_json
 from allmrec.serve.replica import REFUSED, Replica
-from allmrec.serve.runner import address_of, bound, run_app
+from allmrec.serve.runner import address_of, bound, name_of, run_app
 from allmrec.serve.state import State
 
 __all__ = ["serve_on_ray"]
@@ -44,7 +43,6 @@ def serve_on_ray(config: ServeConfig, started: Callable[[str], None] = lambda ad
     ray, serve = imported("ray", _PURPOSE), imported("ray.serve", _PURPOSE)
     # What is wrong with them is said here and not by a replica.
     Keys(config.keys)
-    state = State(config.database_url)
     # A replica may be started with another folder as its own.
     sent = config.model_copy(
         update={
@@ -58,7 +56,9 @@ def serve_on_ray(config: ServeConfig, started: Callable[[str], None] = lambda ad
     )
     with bound(config) as listening, logging_as_json("ray.serve"):
         started(address_of(listening))
-        name = f"allmrec-{socket.gethostname()}-{listening.getsockname()[1]}"
+        name = name_of(listening)
+        sent = sent.model_copy(update={"name": name})
+        state = State(config.database_url, name)
         ours = connect(ray, settings.address)
         try:
             kind = "GPU" if sent.device == "cuda" else "CPU"

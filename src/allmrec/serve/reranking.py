@@ -6,20 +6,25 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from allmrec.core.errors import ConfigError
 from allmrec.ranking import Query, Ranking
-from allmrec.serve.answering import first_that_answers, timings
+from allmrec.serve.answering import first_that_answers, seconds_of, timings
+from allmrec.serve.lanes import QueueFullError
 from allmrec.serve.requests import DocumentIn, RerankIn
 from allmrec.serve.served import Offer, Served
-from allmrec.serve.service import Service
+from allmrec.serve.service import LateError, Service
 from allmrec.serve.state import Event, StoredItem
 from allmrec.serve.whom import Whom, whom
 
 __all__ = ["reranked"]
+
+# The share of an answer's time that texts of new items may take to be read.
+_FOR_TEXTS = 0.7
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,34 @@ class _Document:
 
 
 async def reranked(
-    service: Service, served: Served, request: RerankIn, events: Mapping[str, Sequence[Event]], request_id: str
+    service: Service,
+    served: Served,
+    request: RerankIn,
+    events: Mapping[str, Sequence[Event]],
+    request_id: str,
+    start: float,
 ) -> dict[str, Any]:
     """The answer as JSON.
 
+    Args:
+        service, served: who computes, with which version.
+        request: what is asked.
+        events: of users, oldest first.
+        request_id: of the answer.
+        start: when the request came, in seconds of the monotonic clock; its time runs from there.
+
     Raises:
-        ConfigError: too many documents, or new ones where nothing that reads texts is served.
+        ConfigError: too many documents.
         QueueFullError: every queue is full.
+        LateError: the documents are texts of new items alone, and they were not read in time.
     """
-    start = time.monotonic()
     if len(request.documents) > service.config.max_documents:
         raise ConfigError(
             f"{len(request.documents)} documents; this server ranks {service.config.max_documents} at a time."
         )
     offer = served.offers.get(request.model or "", served.offer(None))
     about, documents = await asyncio.to_thread(_looked_up, served, request, events)
+    until = start + seconds_of(service, request.deadline_ms)
     notes = []
     version = served
     if new := list(dict.fromkeys(one.text for one in documents if one.number is None)):
@@ -54,20 +72,28 @@ async def reranked(
         else:
             # They join the catalogue for this request alone.
             stored = [StoredItem(f"\x00{place}", text, None, ()) for place, text in enumerate(new)]
-            rows, vectors = await service.holder.encoded(served, stored)
-            version = await service.call(service.slow, lambda: served.with_items(rows, vectors))
-            first = served.dataset.n_items + 1
-            documents = [
-                one if one.number is not None else _Document(first + new.index(one.text), one.text) for one in documents
-            ]
+            try:
+                left = _FOR_TEXTS * (until - time.monotonic())
+                work = partial(service.holder.encode, served, stored)
+                rows, vectors = await service.call(service.encoder, work, left)
+            except (QueueFullError, LateError) as error:
+                if not request.fallback or all(one.number is None for one in documents):
+                    raise
+                notes.append(f"Documents that are no item stand last: {error}")
+            else:
+                version = await service.call(service.slow, lambda: served.with_items(rows, vectors))
+                first = served.dataset.n_items + 1
+                documents = [
+                    one if one.number is not None else _Document(first + new.index(one.text), one.text)
+                    for one in documents
+                ]
     items = np.asarray(list(dict.fromkeys(one.number for one in documents if one.number is not None)), dtype=np.int64)
-    seconds = min(request.deadline_ms or service.config.deadline_ms, service.config.deadline_ms) / 1000
 
     def job(of: Offer) -> tuple[Any, Callable[[list[Any]], Sequence[Any]], Any]:
         one = version.offers[of.name]
         return ("rerank", id(one)), lambda asked: [one.rank(*each) for each in asked], (about.query, items)
 
-    taken = await first_that_answers(service, served, offer, about, request.fallback, start + seconds, job)
+    taken = await first_that_answers(service, served, offer, about, request.fallback, until, job)
     results, unranked = _results(documents, taken.done.value)
     if request.return_documents:
         for result in results:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from allmrec.core.errors import AllmrecError, ConfigError
@@ -22,7 +23,7 @@ from allmrec.serve.config import ServeConfig
 from allmrec.serve.logs import log, logging_as_json
 from allmrec.serve.protocol import paced
 
-__all__ = ["address_of", "bound", "http_settings", "run_app", "serve", "serve_here"]
+__all__ = ["address_of", "bound", "http_settings", "name_of", "run_app", "serve", "serve_here"]
 
 # Seconds that a connection may be idle: longer than clients keep theirs (httpx 5, many proxies 60), so that it is the client that lets go
 # and no request is sent into a connection that is being closed.
@@ -62,6 +63,11 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def name_of(listening: socket.socket) -> str:
+    """What tells this server from others that share its database; a start anew at the same address has it again."""
+    return f"allmrec-{socket.gethostname()}-{listening.getsockname()[1]}"
+
+
 def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: None) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
@@ -78,7 +84,7 @@ def serve(config: ServeConfig, started: Callable[[str], None] = lambda address: 
         if config.workers == 1:
             serve_here(config, listening)
         else:
-            _supervise(config, listening)
+            _supervise(config.model_copy(update={"name": name_of(listening)}), listening)
 
 
 def http_settings(app: Any, config: ServeConfig) -> uvicorn.Config:
@@ -105,11 +111,23 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
         make_app,
     )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
 
-    run_app(lambda failed: make_app(config, failed), config, listening)
+    made: list[FastAPI] = []
+
+    def make(failed: Callable[[AllmrecError], None]) -> FastAPI:
+        made.append(make_app(config, failed))
+        return made[0]
+
+    def stopping() -> None:
+        made[0].state.service.draining = True
+
+    run_app(make, config, listening, stopping)
 
 
 def run_app(
-    make: Callable[[Callable[[AllmrecError], None]], ASGIApp], config: ServeConfig, listening: socket.socket
+    make: Callable[[Callable[[AllmrecError], None]], ASGIApp],
+    config: ServeConfig,
+    listening: socket.socket,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve an application in this process until SIGTERM or Ctrl-C.
 
@@ -117,6 +135,7 @@ def run_app(
         make: makes it; what it is given takes the error where the application cannot serve.
         config: of the server.
         listening: the socket.
+        stopping: called when a signal asks for the end, while requests in hand are still answered.
 
     Raises:
         AllmrecError: the one that was given.
@@ -127,7 +146,12 @@ def run_app(
         errors.append(error)
         server.should_exit = True
 
-    server = uvicorn.Server(http_settings(make(failed), config))
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            stopping()
+            super().handle_exit(sig, frame)
+
+    server = Server(http_settings(make(failed), config))
     sys.setswitchinterval(_SWITCH)
     # uvicorn ends by the signal that stopped it, once it has drained; whoever asked for an orderly end gets status 0.
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -143,7 +167,7 @@ def _supervise(config: ServeConfig, listening: socket.socket) -> None:
     """Keep that many processes running; signals are handed on."""
     from allmrec.serve.state import State
 
-    state = State(config.database_url)
+    state = State(config.database_url, config.name)
     # What a worker that starts later is to serve, until a reload says otherwise.
     state.serve_run(str(config.run.absolute()))
     state.close()

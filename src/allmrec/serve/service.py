@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from allmrec.core.errors import AllmrecError
+from allmrec.core.errors import AllmrecError, ServerError
 from allmrec.ranking import Query
 from allmrec.recommend.request import ResolvedRequest
 from allmrec.serve.config import ServeConfig
@@ -22,9 +24,20 @@ from allmrec.serve.logs import log
 from allmrec.serve.metrics import Metrics
 from allmrec.serve.problems import RefusedError
 from allmrec.serve.served import Served
-from allmrec.serve.state import Event, State
+from allmrec.serve.state import CONNECTIONS, Event, State
 
 __all__ = ["LateError", "Service"]
+
+T = TypeVar("T")
+
+# Seconds that an answer waits for events at the most; it can do without them.
+_READ = 2.0
+# For so long a database that was silent is not asked again, so that not every request waits for it.
+_SILENT = 2.0
+# What waited less for the database says nothing of it.
+_PATIENT = 1.0
+# After so long a run that was refused is tried again, of which another process says that it is served.
+_AGAIN = 60.0
 
 
 class LateError(AllmrecError):
@@ -45,12 +58,18 @@ class Service:
         self.config = config
         self.metrics = Metrics()
         self.keys = Keys(config.keys)
-        self.state = State(config.database_url)
+        self.state = State(config.database_url, config.name)
+        # As many threads as connections: what hangs there takes nobody else's.
+        self._asking = ThreadPoolExecutor(CONNECTIONS, "allmrec state")
+        self._silent_until = 0.0
         observe = self._observe
         # Cheap requests wait for nobody: what came meanwhile is computed with them.
         self.fast = Lane("cheap systems", 0.0, config.max_batch, config.max_queue, observe)
         self.slow = Lane("language model", config.window_ms / 1000, config.max_batch, config.max_queue, observe)
-        self.holder = Holder(config, self.state, self.metrics, self._try_out)
+        # Neither of them waits for texts, which come in bulk.
+        self.encoder = Lane("sentence encoder", 0.0, 1, config.max_queue, observe)
+        items = partial(self.stored, self.state.items)
+        self.holder = Holder(config, items, self.metrics, self._try_out, self.encoder)
         self.run_number = 0
         self.draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -63,12 +82,17 @@ class Service:
         """
         run = self.config.run
         try:
-            _, _, (self.run_number, named) = await asyncio.to_thread(self.state.read, ())
+            _, _, (self.run_number, named) = await self.stored(self.state.read, ())
             if self.config.shared and named:
                 run = Path(named)
         except AllmrecError as error:
             log("state not read", logging.ERROR, reason=str(error))
         await self.holder.start(run)
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """Everything that computes."""
+        return self.fast, self.slow, self.encoder
 
     @property
     def ready(self) -> bool:
@@ -78,23 +102,60 @@ class Service:
     async def stop(self) -> None:
         """End once everything that waits is computed."""
         self.draining = True
-        for lane in (self.fast, self.slow):
+        for lane in self.lanes:
             await asyncio.to_thread(lane.stop, self.config.drain_seconds)
-        self.holder.close()
+        self._asking.shutdown(wait=False, cancel_futures=True)
         self.state.close()
 
-    async def known(self, users: Sequence[str]) -> tuple[dict[str, list[Event]], list[str]]:
-        """Users' events, with the items up to date; and notes where the database fails, without which requests are answered."""
+    async def stored(self, work: Callable[..., T], *arguments: Any, seconds: float | None = None) -> T:
+        """Ask the database in a thread of its own.
+
+        Args:
+            work: a method of `state`.
+            arguments: its arguments.
+            seconds: how long to wait; none: as long as an answer may take.
+
+        Raises:
+            ServerError: it fails, or says nothing for so long; whether a write is stored is then not known.
+        """
+        if time.monotonic() < self._silent_until:
+            raise ServerError(
+                f"The state in {self.state.shown} said nothing just now. Nothing was sent to it.", 503, _SILENT
+            )
+        limit = self.config.deadline_ms / 1000 if seconds is None else seconds
+        future = asyncio.get_running_loop().run_in_executor(self._asking, partial(work, *arguments))
         try:
-            events, items, (number, run) = await asyncio.to_thread(self.state.read, users)
+            return await asyncio.wait_for(future, limit)
+        except TimeoutError:
+            if limit >= _PATIENT:
+                self._silent_until = time.monotonic() + _SILENT
+            raise ServerError(
+                f"The state in {self.state.shown} said nothing for {limit:.3g} s. Whether what was sent is stored is not known; "
+                "send it again, events with the same keys.",
+                503,
+                _SILENT,
+            ) from None
+
+    async def known(
+        self, users: Sequence[str], seconds: float | None = None
+    ) -> tuple[dict[str, list[Event]], list[str]]:
+        """Users' events, with the items up to date; and notes where the database fails, without which requests are answered.
+
+        Args:
+            users: whose events.
+            seconds: how long the whole answer may take; none: as long as the server says.
+        """
+        whole = self.config.deadline_ms / 1000 if seconds is None else seconds
+        try:
+            events, items, (number, run) = await self.stored(self.state.read, users, seconds=min(_READ, whole / 4))
         except AllmrecError as error:
             self.metrics.state_errors.labels("read").inc()
             log("state not read", logging.ERROR, reason=str(error))
             return {}, [f"Answered without events at run time, and with the items last known: {error}"]
         if number > self.run_number and run:
-            self.run_number = number
+            before, self.run_number = self.run_number, number
             if self.config.shared:
-                self._in_background(self._follow(run))
+                self._in_background(self._follow(run, before))
         notes = []
         try:
             await self.holder.refresh(items)
@@ -154,12 +215,21 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _follow(self, run: str) -> None:
-        """Take up a run that another process of this server was told to serve; refused ones are logged."""
+    async def _follow(self, run: str, before: int | None = None) -> None:
+        """Take up a run that another process of this server was told to serve; refused ones are logged.
+
+        Args:
+            run: its folder.
+            before: the number of the one that is served, if this one is to be tried again where it is refused.
+        """
+        number = self.run_number
         try:
             await self.holder.reload(Path(run), "main")
         except RefusedError:
-            return
+            if before is not None:
+                await asyncio.sleep(_AGAIN)
+                if self.run_number == number:
+                    self.run_number = before  # so that the next request finds that there is another one
 
     def reload_in_background(self) -> None:
         """SIGHUP: read the run's folder anew."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
 
-__all__ = ["Event", "State", "StoredItem", "Written", "new_key", "now"]
+__all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
 
 _BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
 _TABLES = sql.MetaData()
@@ -58,6 +58,11 @@ _TRIES = 5
 
 # Values of one query; databases have a limit.
 _AT_ONCE = 500
+
+CONNECTIONS = 8
+"""Connections that one process has at a time."""
+# Seconds that PostgreSQL may work on one query for a request.
+_LONGEST_QUERY = 10.0
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,18 @@ class State:
 
     Args:
         url: as SQLAlchemy writes it, e.g. `sqlite:////var/lib/shop.sqlite3`, `postgresql+psycopg://user@host/name`.
+        server: name of the server whose processes serve one run; servers of other names may share the database.
+        must_exist: whether a SQLite file that is not there is an error, and not made.
+        seconds: how long PostgreSQL may work on one query; none: as long as it takes.
 
     Raises:
-        ConfigError: the URL cannot be read, or names another kind of database.
+        ConfigError: the URL cannot be read, names another kind of database, or a file that is not there.
         MissingExtraError: the driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, server: str = "", must_exist: bool = False, seconds: float | None = _LONGEST_QUERY
+    ) -> None:
         try:
             parsed = make_url(url)
         except ArgumentError:
@@ -119,11 +129,14 @@ class State:
         if self.kind not in ("sqlite", "postgresql"):
             raise ConfigError(f"The database is of the kind {self.kind}; the state is kept in sqlite or postgresql.")
         self.shown = parsed.render_as_string(hide_password=True)
-        timeout = {"timeout": 10} if self.kind == "sqlite" else {"connect_timeout": 5}
+        self._run = f"run {server}"
         if self.kind == "sqlite" and parsed.database:
+            if must_exist and not Path(parsed.database).exists():
+                raise ConfigError(f"There is no state at {self.shown}: no server has written there. Check --database.")
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        limits = {"timeout": 10} if self.kind == "sqlite" else _postgresql_limits(parsed, seconds)
         try:
-            self._engine = sql.create_engine(parsed, pool_pre_ping=True, pool_size=8, connect_args=timeout)
+            self._engine = sql.create_engine(parsed, pool_pre_ping=True, pool_size=CONNECTIONS, connect_args=limits)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise MissingExtraError("psycopg", "postgresql", "State in PostgreSQL") from error
         if self.kind == "sqlite":
@@ -171,7 +184,7 @@ class State:
                     # Another process makes them at the same time, table by table.
                     if attempt == _TRIES - 1:
                         raise
-            for name in ("items", "run"):
+            for name in ("items", self._run):
                 with suppress(IntegrityError), self._engine.begin() as connection:
                     connection.execute(sql.insert(_ABOUT), {"name": name, "number": 0})
             self._ready = True
@@ -210,7 +223,7 @@ class State:
                 query = sql.select(_EVENTS).where(_EVENTS.c.user_id.in_(part)).order_by(_EVENTS.c.time, _EVENTS.c.seq)
                 for row in connection.execute(query):
                     found[row.user_id].append(Event(row.user_id, row.item_id, row.time, row.key))
-        items, run = about.get("items"), about.get("run")
+        items, run = about.get("items"), about.get(self._run)
         return found, 0 if items is None else items.number, (0, None) if run is None else (run.number, run.text)
 
     def all_events(self) -> list[Event]:
@@ -232,8 +245,36 @@ class State:
             version = connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == "items")).scalar()
             rows = connection.execute(sql.select(_ITEMS).order_by(_ITEMS.c.place, _ITEMS.c.item_id)).all()
             withdrawn = connection.execute(sql.select(_WITHDRAWN.c.item_id)).scalars().all()
-        items = [StoredItem(row.item_id, row.title, row.description, tuple(row.categories)) for row in rows]
-        return items, sorted(withdrawn), version or 0
+        return [_item(row) for row in rows], sorted(withdrawn), version or 0
+
+    def item(self, item_id: str) -> StoredItem | None:
+        """An item that came after training; None where there is none of that id."""
+        with self._connected() as connection:
+            row = connection.execute(sql.select(_ITEMS).where(_ITEMS.c.item_id == item_id)).one_or_none()
+        return None if row is None else _item(row)
+
+    def change_item(self, before: StoredItem, after: StoredItem, available: bool | None) -> bool:
+        """Change an item that came after training, unless somebody else changed it meanwhile.
+
+        Args:
+            before: as it was read.
+            after: as it is to be; of the same id.
+            available: whether it may be recommended from now on; none: as before.
+
+        Returns:
+            Whether it was still as it was read; if not, nothing is changed.
+        """
+        with self._connected(writes=True) as connection:
+            _raise(connection, "items")  # whoever changes items waits here until this has ended
+            row = connection.execute(sql.select(_ITEMS).where(_ITEMS.c.item_id == before.item_id)).one_or_none()
+            if row is None or _item(row) != before:
+                connection.rollback()
+                return False
+            texts = {"title": after.title, "description": after.description, "categories": list(after.categories)}
+            connection.execute(sql.update(_ITEMS).where(_ITEMS.c.item_id == before.item_id).values(texts))
+            if available is not None:
+                _withdraw(connection, before.item_id, not available)
+        return True
 
     def write_items(self, items: Sequence[StoredItem]) -> None:
         """Store items in the place of those of the same id; they are no longer withdrawn."""
@@ -258,25 +299,28 @@ class State:
                 ]
                 connection.execute(sql.insert(_ITEMS), rows)
 
-    def remove_item(self, item_id: str) -> None:
-        """Forget an item that came after training."""
+    def remove_item(self, item_id: str, withdrawn: bool = False) -> None:
+        """Forget an item that came after training.
+
+        Args:
+            item_id: of the item.
+            withdrawn: whether a run knows it too, so that it must not be recommended any more.
+        """
         with self._connected(writes=True) as connection:
             _raise(connection, "items")
             connection.execute(sql.delete(_ITEMS).where(_ITEMS.c.item_id == item_id))
-            connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
+            _withdraw(connection, item_id, withdrawn)
 
     def withdraw(self, item_id: str, withdrawn: bool) -> None:
         """Say that an item is not recommended any more, or is again."""
         with self._connected(writes=True) as connection:
             _raise(connection, "items")
-            connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
-            if withdrawn:
-                connection.execute(sql.insert(_WITHDRAWN), {"item_id": item_id})
+            _withdraw(connection, item_id, withdrawn)
 
     def serve_run(self, path: str) -> int:
-        """Say which run is served from now on; every process looks."""
+        """Say which run is served from now on; every process of this server looks."""
         with self._connected(writes=True) as connection:
-            return _raise(connection, "run", path)
+            return _raise(connection, self._run, path)
 
 
 def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
@@ -302,10 +346,36 @@ def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
     return Written(len(new), len(events) - len(new))
 
 
+def _item(row: Any) -> StoredItem:
+    """A row of `_ITEMS`."""
+    return StoredItem(row.item_id, row.title, row.description, tuple(row.categories))
+
+
+def _withdraw(connection: Connection, item_id: str, withdrawn: bool) -> None:
+    connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
+    if withdrawn:
+        connection.execute(sql.insert(_WITHDRAWN), {"item_id": item_id})
+
+
 def _raise(connection: Connection, name: str, text: str | None = None) -> int:
     """A number of `_ABOUT` and one more; the row is held until the transaction ends."""
     connection.execute(sql.update(_ABOUT).where(_ABOUT.c.name == name).values(number=_ABOUT.c.number + 1, text=text))
     return int(connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == name)).scalar_one())
+
+
+def _postgresql_limits(url: URL, seconds: float | None) -> dict[str, Any]:
+    """So that a server that is gone, or hangs, is an error and not silence: seconds to connect, of a query, of a dead connection."""
+    given = url.query.get("options", "")
+    own = given if isinstance(given, str) else " ".join(given)
+    limit = "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
+    return {
+        "connect_timeout": 5,
+        "options": f"{own}{limit}".strip(),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
 
 
 def _durable(connection: Any, record: Any) -> None:

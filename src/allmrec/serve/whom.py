@@ -13,6 +13,7 @@ from allmrec.recommend.request import Request, ResolvedRequest, resolve
 from allmrec.serve.requests import RecommendOne
 from allmrec.serve.served import Served
 from allmrec.serve.state import Event
+from allmrec.serve.untrained import untrained_events
 
 __all__ = ["Whom", "resolved", "whom"]
 
@@ -44,7 +45,7 @@ def whom(
     Args:
         served: the version that answers.
         user, history: one of them.
-        events: of users, oldest first.
+        events: of users, oldest first; what training knows already counts once.
         unknown: skip, or fail.
 
     Raises:
@@ -56,7 +57,7 @@ def whom(
         if unknown == "fail":
             return Whom(_query(data.items.numbers(ids), -1), (), None if ids else _EMPTY)
     else:
-        own = [event.item_id for event in events.get(user, ())]
+        own = [event.item_id for event in untrained_events(data, user, events.get(user, ()))]
         found = data.users.get(user)
         if found is None and not own:
             try:

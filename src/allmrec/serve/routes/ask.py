@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from allmrec.core.errors import ConfigError, UnknownIdError
-from allmrec.serve.answering import answered, check_limits, gathered
+from allmrec.serve.answering import answered, check_limits, gathered, seconds_of, timings
 from allmrec.serve.answers import Answer, Answers, Reranked, Similar
 from allmrec.serve.problems import PROBLEMS, request_id_of
 from allmrec.serve.requests import ExplainIn, RecommendIn, RecommendMany, RecommendOne, RerankIn, SimilarIn
 from allmrec.serve.reranking import reranked
-from allmrec.serve.routes.common import Version, service_of, versioned
+from allmrec.serve.routes.common import Version, begun_of, service_of, versioned
 from allmrec.serve.served import Served
 from allmrec.serve.speaking import spoken
 
@@ -34,12 +34,13 @@ async def recommend(request: Request, asked: RecommendIn, version: Version = Non
     service, request_id = service_of(request), request_id_of(request)
     many = asked.requests if isinstance(asked, RecommendMany) else [asked]
     check_limits(service, many)
-    events, notes = await service.known([one.user for one in many if one.user is not None])
+    least = min(seconds_of(service, one.deadline_ms) for one in many)
+    events, notes = await service.known([one.user for one in many if one.user is not None], least)
 
     def served(one: RecommendOne) -> Served:
         return service.holder.pick(version, one.user or "\n".join(one.history or ()))
 
-    found = await gathered([answered(service, served(one), one, events, request_id) for one in many])
+    found = await gathered([answered(service, served(one), one, events, request_id, begun_of(request)) for one in many])
     for answer in found:
         answer["notes"] = [*notes, *answer["notes"]]
     if isinstance(asked, RecommendOne):
@@ -55,10 +56,10 @@ async def rerank(request: Request, asked: RerankIn, version: Version = None) -> 
     A text of several lines is a history with an item a line. Documents that are no item of the catalogue are ranked by their text.
     """
     service = service_of(request)
-    events, notes = await service.known([])
+    events, notes = await service.known([], seconds_of(service, asked.deadline_ms))
     key = asked.query if isinstance(asked.query, str) else "\n".join(asked.query)
     served = service.holder.pick(version, asked.user or key)
-    found = await reranked(service, served, asked, events, request_id_of(request))
+    found = await reranked(service, served, asked, events, request_id_of(request), begun_of(request))
     found["meta"]["notes"] = [*notes, *found["meta"]["notes"]]
     return versioned(found)
 
@@ -70,11 +71,23 @@ async def similar(request: Request, asked: SimilarIn, version: Version = None) -
     if asked.k > service.config.max_k:
         raise ConfigError(f"{asked.k} items are asked for; this server gives {service.config.max_k} at the most.")
     await service.known([])
-    served = service.holder.pick(version, asked.item_id)
+    served = service.holder.pick(version)
     number = await asyncio.to_thread(served.dataset.items.number, asked.item_id)
-    found = await service.call(service.fast, lambda: _similar(served, number, asked))
+    done = await service.compute(
+        service.fast,
+        object(),
+        lambda asks: [_similar(served, number, one) for one in asks],
+        asked,
+        seconds_of(service, None),
+    )
     return versioned(
-        {"request_id": request_id_of(request), "version": served.version, "item_id": asked.item_id, **found}
+        {
+            "request_id": request_id_of(request),
+            "version": served.version,
+            "item_id": asked.item_id,
+            **done.value,
+            "timings": timings(done, begun_of(request)),
+        }
     )
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from allmrec.serve.service import Service
 
-__all__ = ["Version", "service_of", "versioned"]
+__all__ = ["Version", "begun_of", "service_of", "versioned"]
 
 Version: TypeAlias = Annotated[
     str | None,
@@ -26,6 +26,12 @@ def service_of(request: Request) -> Service:
     """The server that a request came to."""
     service: Service = request.app.state.service
     return service
+
+
+def begun_of(request: Request) -> float:
+    """When a request came, in seconds of the monotonic clock."""
+    begun: float = request.scope["state"]["begun"]
+    return begun
 
 
 def versioned(body: Mapping[str, Any], status: int = 200) -> JSONResponse:

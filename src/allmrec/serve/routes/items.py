@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
 from allmrec.core.errors import ConfigError
-from allmrec.serve.answers import Item, ItemList, ItemsChanged
+from allmrec.serve.answers import ItemList, ItemsChanged, OneItem
 from allmrec.serve.problems import PROBLEMS, RefusedError, request_id_of
 from allmrec.serve.requests import ItemChange, ItemIn, ItemsIn, ItemText, checked_id
 from allmrec.serve.routes.common import Version, service_of, versioned
@@ -19,6 +20,11 @@ from allmrec.serve.service import Service
 from allmrec.serve.state import StoredItem
 
 __all__ = ["ROUTER"]
+
+# How often a change is tried while others change the same item.
+_TRIES = 10
+# Seconds that texts in bulk may take to be read; whoever sends them says how long they wait.
+_LONG = 600.0
 
 ROUTER = APIRouter(
     responses={**PROBLEMS, 409: PROBLEMS[422] | {"description": "An item that came with the run"}}, tags=["items"]
@@ -39,7 +45,7 @@ async def search(
     """Search the catalogue by title."""
     service = service_of(request)
     await service.known([])
-    served = service.holder.pick(version, query)
+    served = service.holder.pick(version)
     found = await service.call(service.fast, lambda: served.find(query, limit, after))
     rows = [_item(served, number) for number in found]
     more = found[-1] if len(found) == limit else None
@@ -64,14 +70,14 @@ async def put_items(request: Request, asked: ItemsIn) -> Any:
     return await _store(service, [_stored(item) for item in asked.items], request_id_of(request))
 
 
-@ROUTER.get("/v1/items/{item_id:path}", response_model=Item)
+@ROUTER.get("/v1/items/{item_id:path}", response_model=OneItem)
 async def get_item(request: Request, item_id: ItemId, version: Version = None) -> Any:
     """One item."""
     service = service_of(request)
     await service.known([])
-    served = service.holder.pick(version, item_id)
+    served = service.holder.pick(version)
     number = await asyncio.to_thread(served.dataset.items.number, item_id)
-    return JSONResponse(_item(served, number), headers={"X-Allmrec-Version": served.version})
+    return versioned({"request_id": request_id_of(request), "version": served.version, **_item(served, number)})
 
 
 @ROUTER.put("/v1/items/{item_id:path}", response_model=ItemsChanged)
@@ -83,59 +89,75 @@ async def put_item(request: Request, item_id: ItemId, asked: ItemText) -> Any:
 
 @ROUTER.patch("/v1/items/{item_id:path}", response_model=ItemsChanged)
 async def patch_item(request: Request, item_id: ItemId, asked: ItemChange) -> Any:
-    """Change some of an item: texts of one that came after training, `available` of any."""
+    """Change some of an item: texts of one that came after training, `available` of any. What is not named stays."""
     service = service_of(request)
     await service.known([])
-    stored = {one.item_id: one for one in (await asyncio.to_thread(service.state.items))[0]}
     changes = asked.model_dump(exclude_unset=True)
     available = changes.pop("available", None)
-    before = stored.get(item_id)
+    if "categories" in changes:
+        changes["categories"] = tuple(changes["categories"] or ())
+    for _ in range(_TRIES):
+        before = await service.stored(service.state.item, item_id)
+        if before is None or not changes:
+            break
+        after = StoredItem(**{**vars(before), **changes})
+        await _encoded(service, [after])
+        if await service.stored(service.state.change_item, before, after, available):
+            return await _changed(service, 1, request_id_of(request))
+    else:
+        raise RefusedError(f"Others change {item_id!r} at the same time, again and again. Send it again.", 409)
     if before is None:
         # Raises where nobody knows the item.
-        served = service.holder.versions["main"]
-        await asyncio.to_thread(served.dataset.items.number, item_id)
+        await asyncio.to_thread(service.holder.pick(None).dataset.items.number, item_id)
         if changes:
             raise _trained(item_id)
-    elif changes:
-        if "categories" in changes:
-            changes["categories"] = tuple(changes["categories"] or ())
-        await _store(service, [StoredItem(**{**vars(before), **changes})], request_id_of(request))
     if available is not None:
-        await asyncio.to_thread(service.state.withdraw, item_id, not available)
+        await service.stored(service.state.withdraw, item_id, not available)
     return await _changed(service, 1, request_id_of(request))
 
 
 @ROUTER.delete("/v1/items/{item_id:path}", response_model=ItemsChanged)
 async def delete_item(request: Request, item_id: ItemId) -> Any:
-    """Forget an item that came after training; one that came with the run is not recommended any more."""
+    """Forget an item that came after training; one that came with a run is not recommended any more."""
     service = service_of(request)
     await service.known([])
-    stored = {one.item_id for one in (await asyncio.to_thread(service.state.items))[0]}
-    if item_id in stored:
-        await asyncio.to_thread(service.state.remove_item, item_id)
-    else:
-        await asyncio.to_thread(service.holder.versions["main"].dataset.items.number, item_id)
-        await asyncio.to_thread(service.state.withdraw, item_id, True)
+    trained = any(_came_with(served, item_id) for served in service.holder.versions.values())
+    if not trained and await service.stored(service.state.item, item_id) is None:
+        # Raises, as nobody knows the item.
+        await asyncio.to_thread(service.holder.pick(None).dataset.items.number, item_id)
+    await service.stored(service.state.remove_item, item_id, trained)
     return await _changed(service, 1, request_id_of(request))
 
 
 async def _store(service: Service, items: list[StoredItem], request_id: str) -> JSONResponse:
     """Encode, store, and take up, in this order: what cannot be taken up is not stored."""
     await service.known([])
-    for served in service.holder.versions.values():
-        for item in items:
-            number = served.dataset.items.get(item.item_id)
-            if number is not None and number <= served.n_trained:
-                raise _trained(item.item_id)
-        await service.holder.encoded(served, items, keep=True)
-    await asyncio.to_thread(service.state.write_items, items)
+    await _encoded(service, items)
+    await service.stored(service.state.write_items, items)
     return await _changed(service, len(items), request_id)
 
 
+async def _encoded(service: Service, items: list[StoredItem]) -> None:
+    """Let every version that reads texts read those of items, which are about to be stored.
+
+    Raises:
+        RefusedError: an item came with the run that is served.
+        ConfigError: no version reads texts.
+    """
+    main = service.holder.pick(None)
+    if (known := next((item.item_id for item in items if _came_with(main, item.item_id)), None)) is not None:
+        raise _trained(known)
+    able = [served for served in service.holder.versions.values() if served.speaker is not None]
+    for served in able or [main]:
+        new = [item for item in items if not _came_with(served, item.item_id)]
+        if new:
+            await service.call(service.encoder, partial(service.holder.encode, served, new, keep=True), _LONG)
+
+
 async def _changed(service: Service, count: int, request_id: str) -> JSONResponse:
-    _, _, version = await asyncio.to_thread(service.state.items)
-    await service.holder.refresh(version)
-    served = service.holder.versions["main"]
+    _, version, _ = await service.stored(service.state.read, [])
+    await service.holder.refresh(version, wait=True)
+    served = service.holder.pick(None)
     body = {
         "request_id": request_id,
         "version": served.version,
@@ -143,6 +165,12 @@ async def _changed(service: Service, count: int, request_id: str) -> JSONRespons
         "items": served.dataset.n_items - len(served.withdrawn),
     }
     return versioned(body)
+
+
+def _came_with(served: Served, item_id: str) -> bool:
+    """Whether an item came with the run of a version."""
+    number = served.dataset.items.get(item_id)
+    return number is not None and number <= served.n_trained
 
 
 def _trained(item_id: str) -> RefusedError:

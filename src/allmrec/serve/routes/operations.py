@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import AllmrecError, UnknownIdError
 from allmrec.serve.answers import Reloaded
+from allmrec.serve.config import LIMITS
 from allmrec.serve.problems import PROBLEMS, RefusedError, request_id_of
 from allmrec.serve.requests import ReloadIn
 from allmrec.serve.routes.common import service_of, versioned
@@ -42,7 +43,7 @@ async def ready(request: Request) -> Any:
 async def metrics(request: Request) -> Response:
     """What Prometheus reads."""
     service = service_of(request)
-    for lane in (service.fast, service.slow):
+    for lane in service.lanes:
         service.metrics.waiting.labels(lane.name).set(lane.waiting)
     text = await asyncio.to_thread(service.metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -55,15 +56,13 @@ async def model(request: Request) -> Any:
     await service.known([])
     versions = [await service.call(service.fast, one.about) for one in service.holder.versions.values()]
     config = service.config
-    limits = {
-        name: getattr(config, name) for name in ("max_k", "max_requests", "max_rows", "max_documents", "max_body")
-    }
+    limits = {name: getattr(config, name) for name in LIMITS}
     body = {
         "request_id": request_id_of(request),
         "version": versions[0]["version"],
         "versions": versions,
         "share": config.share,
-        "limits": limits | {"deadline_ms": config.deadline_ms},
+        "limits": limits,
     }
     return versioned(body)
 
@@ -93,7 +92,7 @@ async def reload(request: Request, asked: ReloadIn) -> Any:
     before, now = await service.holder.reload(run, asked.label)
     if service.config.shared:
         try:
-            service.run_number = await asyncio.to_thread(service.state.serve_run, str(now.run.path.absolute()))
+            service.run_number = await service.stored(service.state.serve_run, str(now.run.path.absolute()))
         except AllmrecError as error:
             raise RefusedError(f"Taken here, but the other processes could not be told: {error}", 409) from error
     body = {"request_id": request_id_of(request), "version": now.version, "label": now.label, "before": before.version}

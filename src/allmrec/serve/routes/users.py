@@ -15,6 +15,7 @@ from allmrec.serve.requests import EventsIn, checked_id
 from allmrec.serve.routes.common import Version, service_of, versioned
 from allmrec.serve.served import Served
 from allmrec.serve.state import Event, new_key, now
+from allmrec.serve.untrained import untrained_events
 
 __all__ = ["ROUTER"]
 
@@ -48,7 +49,7 @@ async def events(
         for place, one in enumerate(asked.events)
     ]
     await service.known([])
-    written = await asyncio.to_thread(service.state.write_events, rows)
+    written = await service.stored(service.state.write_events, rows)
     served = service.holder.pick(None, rows[0].user_id)
     unknown = dict.fromkeys(row.item_id for row in rows if row.item_id not in served.dataset.items)
     body = {
@@ -71,7 +72,7 @@ async def users(
 ) -> Any:
     """Users of the training data."""
     service = service_of(request)
-    served = service.holder.pick(version, query)
+    served = service.holder.pick(version)
     found = await service.call(service.fast, lambda: _users(served, query, limit, after))
     body = {"request_id": request_id_of(request), "version": served.version, **found}
     return versioned(body)
@@ -89,7 +90,7 @@ async def history(
     found, notes = await service.known([user_id])
     if notes:
         # Half a history would look like a whole one.
-        found = (await asyncio.to_thread(service.state.read, [user_id]))[0]
+        found = (await service.stored(service.state.read, [user_id]))[0]
     served = service.holder.pick(version, user_id)
     rows = await asyncio.to_thread(_history, served, user_id, found.get(user_id, []))
     body = {
@@ -124,7 +125,8 @@ def _history(served: Served, user_id: str, events: list[Event]) -> list[dict[str
         for place, item in enumerate(data.sequence(number).tolist()):
             time = None if times is None else int(times[place])
             rows.append(_step(served, data.items.id(item), time, "training"))
-    return rows + [_step(served, event.item_id, event.time, "event") for event in events]
+    own = untrained_events(data, user_id, events)
+    return rows + [_step(served, event.item_id, event.time, "event") for event in own]
 
 
 def _step(served: Served, item_id: str, time: int | None, source: str) -> dict[str, Any]:
