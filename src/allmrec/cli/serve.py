@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError, MissingExtraError
 from allmrec.pipeline.run import Run
 from allmrec.recipes.files import parse_changes
+
+if TYPE_CHECKING:
+    from allmrec.serve.config import ServeConfig
 
 __all__ = ["register"]
 
@@ -146,7 +149,7 @@ def register(app: typer.Typer) -> None:
         # A wrong folder is reported at once.
         opened = Run.open(run, device)
         if export is not None:
-            _export(opened, config.database_url, export)
+            _export(opened, config, export)
             return
         if config.ray is not None:
             from allmrec.serve.on_ray import serve_on_ray as serve_run
@@ -188,12 +191,12 @@ def _make_key(path: Path | None, name: str, roles: list[str]) -> None:
     announce(f"This key is shown once; {path} has its hash.")
 
 
-def _export(run: Run, url: str, folder: Path) -> None:
+def _export(run: Run, config: ServeConfig, folder: Path) -> None:
     from allmrec.serve.export import export
     from allmrec.serve.state import State
 
-    # It reads everything, which takes as long as it takes.
-    state = State(url, must_exist=True, seconds=None)
+    # A place that was named and is not there is a slip. It reads everything, which takes as long as it takes.
+    state = State(config.database_url, must_exist=config.database is not None, seconds=None)
     done = export(run.dataset, state, folder)
     state.close()
     announce(
