@@ -53,7 +53,32 @@ def test_requests_keep_machines_busy() -> None:
         "search.exact": rate(100, "users × million items a second"),
     }
     busy = {row.what: row.machines for row in plan_rows(SIZE, rates) if row.machines is not None}
-    assert busy == {"the CF model's answers, gathered in batches": 2, "exact search": 10}
+    assert busy == {"the CF model's answers, gathered in batches": 2, "exact search": 5}
+
+
+def test_every_step_of_the_cf_model_moves_the_whole_table_of_items() -> None:
+    rates = {
+        "cf.users": rate(1000, "users a CPU second"),
+        "cf.items": rate(1e6, "steps × items × 50 numbers a CPU second"),
+    }
+    size = dataclasses.replace(SIZE, cf_epochs=1, cf_batch=100, dim=50)
+    # 10^8 users in 10^6 steps, each of which moves 10^7 items.
+    assert [row.seconds for row in plan_rows(size, rates) if row.seconds is not None] == [1e5, 1e7]
+    larger = dataclasses.replace(size, cf_batch=1000, dim=100)
+    assert [row.seconds for row in plan_rows(larger, rates) if row.seconds is not None] == [1e5, 2e6]
+
+
+def test_the_rate_of_the_nearest_size_counts() -> None:
+    unit = "users × million items × 128 numbers a CPU second"
+    rates = {"search.exact@1000000": rate(100, unit), "search.exact@10000000": rate(50, unit)}
+
+    def machines(items: float) -> float | None:
+        size = dataclasses.replace(SIZE, items=items, dim=64)
+        return next(row.machines for row in plan_rows(size, rates) if row.what == "exact search")
+
+    # 100 requests a second among items of half as many numbers.
+    assert machines(3e6) == pytest.approx(100 * 3 / 2 / 100)
+    assert machines(4e6) == pytest.approx(100 * 4 / 2 / 50)
 
 
 def test_what_was_not_measured_says_so() -> None:

@@ -31,6 +31,10 @@ def register(app: typer.Typer) -> None:
         requests: Annotated[float, typer.Option(help="Requests a second.")] = 100,
         dim: Annotated[int, typer.Option(help="Length of item and user vectors.")] = 64,
         cf_epochs: Annotated[int, typer.Option("--cf-epochs", min=1, help="Epochs of the CF model.")] = 10,
+        cf_batch: Annotated[
+            int,
+            typer.Option("--cf-batch", min=1, help="Users of one step of it, each of which moves the table of items."),
+        ] = 128,
         align_epochs: Annotated[int, typer.Option("--align-epochs", min=1, help="Epochs of stage 1.")] = 1,
         tune_epochs: Annotated[int, typer.Option("--tune-epochs", min=1, help="Epochs of stage 2.")] = 1,
         tune_users: Annotated[
@@ -47,6 +51,7 @@ def register(app: typer.Typer) -> None:
             llm=llm,
             dim=dim,
             cf_epochs=cf_epochs,
+            cf_batch=cf_batch,
             align_epochs=align_epochs,
             tune_epochs=tune_epochs,
             tuned_users=min(1e6, users) if tune_users is None else tune_users,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ _BYTES_OF_A_NUMBER = 4
 _BYTES_OF_AN_INTERACTION, _BYTES_OF_AN_OFFSET = 12, 8
 # Weights, gradients and the two moments of Adam.
 _COPIES_IN_TRAINING = 4
+# Numbers of a vector where retrieval, and where the CF model's training, was measured.
+_DIM_OF_SEARCH, _DIM_OF_CF = 128, 50
+# The index has 4 bits a number in place of 8 above so many items (`answer.retrieve.compressed_above`).
+_COMPRESSED_ABOVE = 1e7
+# Numbers of a token's state in a language model.
+_WIDTHS = {"facebook/opt-6.7b": 4096, "smollm2-135m-instruct": 576}
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Size:
         llm: the name of the language model.
         dim: length of item and user vectors.
         cf_epochs, align_epochs, tune_epochs: passes over the users in each training.
+        cf_batch: users of one step of the CF model's training; each step moves the whole table of items.
         tuned_users: how many users stage 2 learns from.
         cores, cards: how many share the work of a row.
     """
@@ -43,6 +51,7 @@ class Size:
     llm: str = "facebook/opt-6.7b"
     dim: int = 64
     cf_epochs: int = 10
+    cf_batch: int = 128
     align_epochs: int = 1
     tune_epochs: int = 1
     tuned_users: float = 1e6
@@ -50,7 +59,7 @@ class Size:
     cards: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("users", "items", "interactions", "requests", "dim", "cores", "cards", "tuned_users"):
+        for name in ("users", "items", "interactions", "requests", "dim", "cores", "cards", "tuned_users", "cf_batch"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name):g}; expected a number above 0.")
 
@@ -131,14 +140,7 @@ class _Plan:
         size = self.size
         table = size.items * size.dim * _BYTES_OF_A_NUMBER * _COPIES_IN_TRAINING
         return [
-            self._work(
-                "training",
-                f"CF model (SASRec), {size.cf_epochs} epochs",
-                "each time",
-                size.users * size.cf_epochs,
-                "users × epochs",
-                "cf.users",
-            ),
+            *self._cf(),
             Row(
                 "training",
                 "the CF model's item table with gradients and moments",
@@ -146,6 +148,11 @@ class _Plan:
                 f"{size.items:.3g} items × {size.dim} × {_BYTES_OF_A_NUMBER} bytes × {_COPIES_IN_TRAINING}",
                 bytes=table,
             ),
+            self._held(
+                "training", "the data in memory while the CF model is trained", size.users, "users", "cf.memory"
+            ),
+            self._held("training", "the text tower's training in memory", size.items, "items", "tower.memory"),
+            Row("training", "the text tower's training", "each time", _no_rate("tower")),
             self._work("training", "texts of items to vectors (MiniLM)", "once", size.items, "items", "text.items"),
             self._work(
                 "training",
@@ -155,6 +162,7 @@ class _Plan:
                 "users × epochs",
                 "align.samples",
             ),
+            self._held("training", "stage 1's joint vectors", size.items, "items", "align.memory"),
             self._work(
                 "training",
                 f"stage 2, {size.tune_epochs} epochs over a sample of users",
@@ -165,15 +173,57 @@ class _Plan:
                 memory=self._of_llm("memory"),
             ),
             self._work("training", "item vectors of the LLM", "once", size.items, "items", self._of_llm("items")),
+            *self._llm_vectors(),
         ]
+
+    def _cf(self) -> list[Row]:
+        """The CF model's training: its users, and the whole table of items in every step."""
+        size = self.size
+        seen = size.users * size.cf_epochs
+        steps = seen / size.cf_batch
+        return [
+            self._work(
+                "training",
+                f"CF model (SASRec), {size.cf_epochs} epochs: users",
+                "each time",
+                seen,
+                "users × epochs",
+                "cf.users",
+            ),
+            self._work(
+                "training",
+                f"CF model (SASRec), {size.cf_epochs} epochs: gradients and moments of all items in every step",
+                "each time",
+                steps * size.items * size.dim / _DIM_OF_CF,
+                f"steps × items × {_DIM_OF_CF} numbers ({steps:.3g} × {size.items:.3g} × {size.dim})",
+                "cf.items",
+            ),
+        ]
+
+    def _llm_vectors(self) -> list[Row]:
+        width = _WIDTHS.get(self.size.llm)
+        if width is None:
+            return []
+        held = self.size.items * width * _BYTES_OF_A_NUMBER
+        formula = f"{self.size.items:.3g} items × {width} × {_BYTES_OF_A_NUMBER} bytes"
+        return [Row("training", "item vectors of the LLM as it gives them, on disk", "once", formula, bytes=held)]
 
     def retrieval(self) -> list[Row]:
         """The index, and finding candidates for every user and for a request."""
         size = self.size
-        millions = size.items / 1e6
+        millions, share = size.items / 1e6, size.dim / _DIM_OF_SEARCH
         vectors = size.items * size.dim * _BYTES_OF_A_NUMBER
+        kind = "ivf-sq4" if size.items > _COMPRESSED_ABOVE else "ivf-sq8"
+        of = f"of {_DIM_OF_SEARCH} numbers ({size.items:.3g} of {size.dim})"
         return [
-            self._work("retrieval", "build the index of items", "each time", size.items, "items", "index.items"),
+            self._work(
+                "retrieval",
+                "build the index of items",
+                "each time",
+                size.items * share,
+                f"items {of}",
+                self._nearest("index.items"),
+            ),
             Row(
                 "retrieval",
                 "the items' vectors in memory",
@@ -181,8 +231,24 @@ class _Plan:
                 f"{size.items:.3g} items × {size.dim} × {_BYTES_OF_A_NUMBER} bytes",
                 bytes=vectors,
             ),
-            self._busy("retrieval", "exact search", millions, "million items", "search.exact"),
-            self._busy("retrieval", "search in the index", millions, "million items", "search.index"),
+            self._held(
+                "retrieval",
+                f"the index of items in memory ({kind})",
+                size.items * share,
+                f"items {of}",
+                f"index.memory:{kind}",
+                "online",
+            ),
+            self._busy(
+                "retrieval", "exact search", millions * share, f"million items {of}", self._nearest("search.exact")
+            ),
+            self._busy(
+                "retrieval",
+                "search in the index",
+                millions * share,
+                f"million items {of}",
+                self._nearest("search.index"),
+            ),
         ]
 
     def scoring(self) -> list[Row]:
@@ -193,9 +259,9 @@ class _Plan:
                 "scoring",
                 "candidates of all users from the index",
                 "each time",
-                size.users * size.items / 1e6,
-                "users × million items",
-                "search.index",
+                size.users * size.items / 1e6 * size.dim / _DIM_OF_SEARCH,
+                f"users × million items × {_DIM_OF_SEARCH} numbers ({size.users:.3g} × {size.items / 1e6:.3g} × {size.dim})",
+                self._nearest("search.index"),
             ),
             self._work(
                 "scoring",
@@ -220,6 +286,22 @@ class _Plan:
                 memory=self._of_llm("memory"),
             ),
         ]
+
+    def _nearest(self, name: str) -> str:
+        """The rate that was measured at the number of items nearest to the wanted one, by how many times it is larger or smaller."""
+        sizes = [float(known.partition("@")[2]) for known in self.rates if known.startswith(f"{name}@")]
+        if not sizes:
+            return name
+        nearest = min(sizes, key=lambda size: abs(math.log(size / self.size.items)))
+        return f"{name}@{nearest:.0f}"
+
+    def _held(self, part: str, what: str, amount: float, called: str, name: str, when: When = "each time") -> Row:
+        """Memory that grows with an amount."""
+        rate = self.rates.get(name)
+        if rate is None:
+            return Row(part, what, when, _no_rate(name))
+        formula = f"{amount:.3g} {called} × {rate.value:,.4g} {rate.unit}"
+        return Row(part, what, when, formula, bytes=amount * rate.value, rate=name)
 
     def _of_llm(self, what: str) -> str:
         return f"{what}:{self.size.llm}"
