@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,41 @@ def test_values_and_gradients_are_those_of_a_plain_pass(name: str, loss: str | N
     assert set(computed) == set(expected)
     for parameter, gradient in computed.items():
         torch.testing.assert_close(gradient, expected[parameter], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "loss"), CASES)
+def test_a_sparse_gradient_is_the_dense_one_and_has_the_rows_of_the_batch(name: str, loss: str | None) -> None:
+    backbone = backbone_of(name, loss=loss)
+    batch = batch_for(backbone)
+    wanted = gradients(backbone, NextItemLoss(backbone).of(batch))
+    found = gradients(backbone, NextItemLoss(backbone, by_rows=True).of(batch))
+    table = str(backbone.item_table)
+    assert [one for one, gradient in found.items() if gradient.is_sparse] == [table]
+    for parameter, gradient in found.items():
+        torch.testing.assert_close(gradient.to_dense(), wanted[parameter], atol=1e-6, rtol=1e-4)
+    looked_at = {0, *batch.histories.flat, *batch.targets.flat, *batch.negatives.flat}
+    assert set(found[table].coalesce().indices()[0].tolist()) <= looked_at
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("name", ["sasrec", "ncf"])
+def test_competing_items_are_those_of_the_small_table(
+    name: str, by_rows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = backbone_of(name, loss="softmax")
+    batch = batch_for(backbone)
+    rng = np.random.default_rng(1)
+    competing = np.unique(np.concatenate([batch.targets[batch.targets > 0], rng.integers(1, N_ITEMS + 1, 10)]))[:-1]
+    batch = replace(batch, targets=np.where(np.isin(batch.targets, competing), batch.targets, 0))
+    batch = replace(batch, competing=competing, offsets=rng.normal(size=len(competing)).astype(np.float32))
+    loss = NextItemLoss(backbone, by_rows=by_rows)
+    found = gradients(backbone, loss.of(batch))
+    monkeypatch.setattr(type(backbone), "item_table", None)  # the whole table, looked up as it is
+    wanted = gradients(backbone, NextItemLoss(backbone).of(batch))
+    assert set(found) == set(wanted)
+    for parameter, gradient in found.items():
+        assert gradient.is_sparse == (by_rows and parameter == "item_emb.weight")
+        torch.testing.assert_close(gradient.to_dense(), wanted[parameter], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["sasrec", "ncf"])

@@ -205,6 +205,37 @@ def test_each_process_holds_its_part_and_reads_as_the_whole() -> None:
     assert off == (0.0, 0.0)
 
 
+def _summed(place: dict[str, str], folder: str) -> None:
+    """What a process has of gradients: some rows of a table, other rows, none at all; and a dense one beside it."""
+    os.environ.update(place)
+    here = processes("cpu")
+    table, weight = torch.nn.Parameter(torch.zeros(6, 2)), torch.nn.Parameter(torch.zeros(3))
+    rows = ([4, 1, 4], [1], [])[here.index]
+    if rows:
+        values = torch.full((len(rows), 2), float(here.index + 1))
+        table.grad = torch.sparse_coo_tensor(torch.tensor([rows]), values, table.shape)
+    weight.grad = torch.full((3,), float(here.index))
+    here.sum_gradients([table, weight])
+    torch.save([table.grad, weight.grad], f"{folder}/{here.index}.pt")
+
+
+def test_sparse_gradients_add_up_over_processes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=_summed, args=(place, str(tmp_path))) for place in places(3)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    wanted = torch.zeros(6, 2)
+    wanted[4], wanted[1] = 2.0, 3.0
+    for n in range(3):
+        table, weight = torch.load(tmp_path / f"{n}.pt", weights_only=True)
+        assert table.is_sparse
+        assert table.indices()[0].tolist() == [1, 4]
+        assert torch.equal(table.to_dense(), wanted)
+        assert torch.equal(weight, torch.full((3,), 3.0))
+
+
 def test_one_process_has_nobody_to_share_with(world: World, tmp_path: Path) -> None:
     process = start(command(world, tmp_path / "run", "--share-llm"), tmp_path / "output.txt")
     process.join()

@@ -33,11 +33,14 @@ class NextItemLoss(nn.Module):
     Args:
         backbone: what is trained.
         worth_a_pass: positions that a further group must save. On an accelerator there is one group, whatever this says.
+        by_rows: whether the gradient of the table of items is sparse: of the rows that the batch looks at. A softmax over the whole
+            catalogue looks at all of them, and has none.
     """
 
-    def __init__(self, backbone: SequenceBackbone, worth_a_pass: int = 256) -> None:
+    def __init__(self, backbone: SequenceBackbone, worth_a_pass: int = 256, by_rows: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
+        self.by_rows = by_rows
         self.worth_a_pass = worth_a_pass
 
     def of(self, batch: TrainingBatch) -> Float[Tensor, ""]:
@@ -59,20 +62,32 @@ class NextItemLoss(nn.Module):
             for array in (batch.histories, batch.users, batch.targets, batch.negatives)
         )
         groups = self.groups(batch) if device.type == "cpu" else [np.arange(len(batch))]
-        if self.backbone.objective.loss == "softmax":
-            return self._softmax(histories, users, targets, groups, batch)
+        competing, offsets = (
+            None if array is None else torch.as_tensor(array, device=device)
+            for array in (batch.competing, batch.offsets)
+        )
+        whole = (histories, users, targets, negatives, groups, competing, offsets)
         table = self.backbone.item_table
         # A subclass may have put something else in the place of its parent's table.
         weights = None if table is None else dict(self.backbone.named_parameters()).get(table)
-        if weights is None:
-            return cast(Tensor, self(histories, users, targets, negatives, groups))
+        if weights is None or (competing is None and self.backbone.objective.loss == "softmax"):
+            return cast(Tensor, self(*whole))
         used = torch.zeros(len(weights), dtype=torch.bool, device=device)
         used[0] = True  # padding stays item 0
-        for items in (histories, targets, negatives):
-            used[items] = True
-        small = F.embedding(used.nonzero().squeeze(1), weights, padding_idx=0)
+        for items in (histories, targets, negatives, competing):
+            if items is not None:
+                used[items] = True
+        small = F.embedding(used.nonzero().squeeze(1), weights, padding_idx=0, sparse=self.by_rows)
         place = used.cumsum(0) - 1
-        renumbered = (place[histories], users, place[targets], place[negatives], groups)
+        renumbered = (
+            place[histories],
+            users,
+            place[targets],
+            place[negatives],
+            groups,
+            None if competing is None else place[competing],
+            offsets,
+        )
         return cast(Tensor, functional_call(self, {f"backbone.{table}": small}, renumbered))
 
     def forward(
@@ -82,9 +97,13 @@ class NextItemLoss(nn.Module):
         targets: Int[Tensor, "batch length"],
         negatives: Int[Tensor, "batch drawn"],
         groups: list[Int[np.ndarray, " _rows"]],
+        competing: Int[Tensor, " competing"] | None = None,
+        offsets: Float[Tensor, " competing"] | None = None,
     ) -> Float[Tensor, ""]:
         """The loss, group by group."""
         backbone, objective = self.backbone, self.backbone.objective
+        if objective.loss == "softmax":
+            return self._softmax(histories, users, targets, groups, competing, offsets)
         shared = None if objective.negatives is None else backbone.vectors_of(negatives).transpose(1, 2)
         states, followed, against = [], [], []
         for chosen, columns, part, real in self._parts(histories, users, targets, groups):
@@ -106,7 +125,8 @@ class NextItemLoss(nn.Module):
         users: Int[Tensor, " batch"],
         targets: Int[Tensor, "batch length"],
         groups: list[Int[np.ndarray, " _rows"]],
-        batch: TrainingBatch,
+        competing: Int[Tensor, " competing"] | None,
+        offsets: Float[Tensor, " competing"] | None,
     ) -> Float[Tensor, ""]:
         """Cross-entropy over the catalogue, or over the batch's competing items."""
         states, followed = [], []
@@ -116,13 +136,11 @@ class NextItemLoss(nn.Module):
         state, wanted = torch.cat(states), torch.cat(followed)
         precision = self.backbone.objective.precision
         products = getattr(torch, precision_here(state.device) if precision == "auto" else precision)
-        if batch.competing is None or batch.offsets is None:
+        if competing is None or offsets is None:
             return catalogue_softmax(state, self.backbone.item_vectors()[1:], wanted - 1, products=products)
-        items = torch.as_tensor(batch.competing, device=state.device)
-        offsets = torch.as_tensor(batch.offsets, device=state.device)
-        return catalogue_softmax(
-            state, self.backbone.vectors_of(items), torch.searchsorted(items, wanted), offsets, products=products
-        )
+        # Ascending, in the small table too.
+        place = torch.searchsorted(competing, wanted)
+        return catalogue_softmax(state, self.backbone.vectors_of(competing), place, offsets, products=products)
 
     def _parts(
         self,

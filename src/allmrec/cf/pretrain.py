@@ -31,6 +31,11 @@ from allmrec.data.splitting import Split
 __all__ = ["PretrainConfig", "SequenceTask", "pretrain"]
 
 
+# Items above which a step moves only those rows of the table of items that it looks at (`core.optimizers.RowAdamW`): with gradients and
+# moments of the whole table a step takes as long as the catalogue is.
+_BY_ROWS_ABOVE = 1_000_000
+
+
 class PretrainConfig(Config):
     """Which backbone is trained, and how. The defaults are the paper's, with validation added."""
 
@@ -114,7 +119,7 @@ class SequenceTask:
         self._competing = None
         if objective.loss == "softmax" and n_items > objective.exact_below:
             self._competing = CompetingSampler(split.train_counts(), objective.sample)
-        self._loss = NextItemLoss(backbone)
+        self._loss = NextItemLoss(backbone, by_rows=n_items > _BY_ROWS_ABOVE)
         self._validation = ValidationSample(
             split, config.validation_users, validation_negatives(config), backbone.max_history, seed
         )

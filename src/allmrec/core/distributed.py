@@ -87,20 +87,64 @@ class Processes:
         return values[0]
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every process the sum over all of them; a parameter that none has a gradient of keeps none."""
+        """Give every process the sum over all of them; a parameter that none has a gradient of keeps none.
+
+        Of a sparse gradient only its rows are sent.
+        """
         if self.count == 1 or not parameters:
             return
         device = parameters[0].device
-        known = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=device)
+        known = torch.tensor(
+            [[p.grad is not None, p.grad is not None and p.grad.is_sparse] for p in parameters],
+            dtype=torch.float32,
+            device=device,
+        )
         self._add_up(known)
+        there, sparse = known.T.tolist()
+        for parameter, by_rows in zip(parameters, sparse, strict=True):
+            if by_rows:
+                self._sum_rows(parameter)
         for kind in sorted({p.dtype for p in parameters}, key=str):
-            chosen = [p for p, n in zip(parameters, known.tolist(), strict=True) if n and p.dtype == kind]
+            chosen = [
+                p
+                for p, n, by_rows in zip(parameters, there, sparse, strict=True)
+                if n and not by_rows and p.dtype == kind
+            ]
             if not chosen:
                 continue
             flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in chosen])
             self._add_up(flat)
             for parameter, part in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
                 parameter.grad = part.view_as(parameter)
+
+    def _sum_rows(self, parameter: nn.Parameter) -> None:
+        """Give every process the sum of a parameter's sparse gradients; a process may have none."""
+        none = torch.empty((0,), dtype=torch.int64, device=parameter.device)
+        rows, values = none, parameter.detach()[none]
+        if parameter.grad is not None:
+            own = parameter.grad.coalesce()
+            rows, values = own.indices()[0], own.values()
+        counts = torch.zeros(self.count, dtype=torch.float32, device=parameter.device)
+        counts[self.index] = len(rows)
+        self._add_up(counts)
+        most = int(counts.max())
+        # As long as the longest, as all processes must send as much.
+        padded = torch.cat([rows, rows.new_zeros(most - len(rows))])
+        filled = torch.cat([values, values.new_zeros((most - len(values), *values.shape[1:]))])
+        all_rows, all_values = self._gathered(padded), self._gathered(filled)
+        chosen = [slice(0, int(count)) for count in counts.tolist()]
+        parameter.grad = torch.sparse_coo_tensor(
+            torch.cat([one[part] for one, part in zip(all_rows, chosen, strict=True)])[None],
+            torch.cat([one[part] for one, part in zip(all_values, chosen, strict=True)]),
+            parameter.shape,
+        ).coalesce()
+
+    def _gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Every process's tensor, all of one shape."""
+        found = [torch.empty_like(tensor) for _ in range(self.count)]
+        with self._together():
+            torch.distributed.all_gather(found, tensor.contiguous())
+        return found
 
     def sum_values(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
         """Each name's sum over all processes; all of them give the same names."""

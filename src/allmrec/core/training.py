@@ -23,6 +23,7 @@ from allmrec.core.distributed import Processes, processes
 from allmrec.core.divergence import check_figures, check_losses, check_weights, largest
 from allmrec.core.errors import AllmrecWarning, ArtifactError, ConfigError, ProcessLostError
 from allmrec.core.interrupts import interrupts_postponed
+from allmrec.core.optimizers import RowAdamW, clip_norm
 from allmrec.core.progress import progress_bar
 from allmrec.core.resume import Checkpoint, read_resume, set_aside, write_resume
 from allmrec.core.seeding import seeded_torch
@@ -124,7 +125,7 @@ def fit(
     parameters = [p for p in module.parameters() if p.requires_grad]
     # One pass over the parameters instead of a dozen; a table of a million items notices.
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    optimizer = torch.optim.AdamW(
+    optimizer = RowAdamW(
         parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
     )
     steps_per_epoch = math.ceil(len(task.batches(0)) / config.accumulation)
@@ -282,7 +283,7 @@ def _gradients(
             sums[name] = sums.get(name, 0.0) + value / len(group)
     here.sum_gradients(parameters)
     if config.clip_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        clip_norm(parameters, config.clip_norm)
     return here.sum_values(sums, parameters[0].device)
 
 
