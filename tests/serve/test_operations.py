@@ -125,16 +125,44 @@ def test_hostile_input_is_refused(server: Served) -> None:
             assert 400 <= answer.status_code < 500, (path, case[:60], answer.text[:300])
             assert answer.headers["content-type"] == "application/problem+json"
             assert json.loads(answer.text)["detail"]
-    assert post("/v1/recommend", content='{"user": "u3"}', headers={"Content-Type": "text/plain"}).status_code in (
-        415,
-        422,
-    )
     for path in ("/v1/items/%00", "/v1/users/%00/history", "/v1/items/" + "a" * 600):
         assert server.http.get(path).status_code in (404, 422), path
     server.refused("/nowhere", None, 404, "GET")
     server.refused("/v1/recommend", None, 405, "DELETE")
     # A header of a client's choice does not become a line of the log.
     assert server.http.get("/health/live", headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_a_body_of_another_kind_is_refused_with_what_to_send(server: Served) -> None:
+    def sent(kind: str | None, method: str = "POST", path: str = "/v1/recommend") -> httpx.Response:
+        headers = {} if kind is None else {"Content-Type": kind}
+        return server.http.request(method, path, content='{"user": "u3", "k": 1}', headers=headers)
+
+    # What curl -d says of a body unless it is told.
+    for kind in ("application/x-www-form-urlencoded", "text/plain; charset=utf-8", "multipart/form-data", "json"):
+        for method, path in (("POST", "/v1/recommend"), ("PUT", "/v1/items"), ("PATCH", "/v1/items/i1")):
+            answer = sent(kind, method, path)
+            assert answer.status_code == 415, (kind, answer.text)
+            assert "Content-Type: application/json" in answer.json()["detail"]
+            assert kind.partition(";")[0] in answer.json()["detail"]
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "application/vnd.shop+json"):
+        assert sent(kind).status_code == 200
+    assert sent(None).status_code != 415
+    assert server.http.get("/v1/model", headers={"Content-Type": "text/plain"}).status_code == 200
+
+
+def test_a_wrong_method_is_answered_with_those_that_are_right(server: Served) -> None:
+    assert server.http.delete("/v1/recommend").headers["allow"] == "POST"
+    answer = server.http.post("/v1/items", json={})
+    assert answer.status_code == 405
+    assert {*answer.headers["allow"].split(", ")} == {"GET", "PUT"}
+
+
+def test_a_body_that_is_no_json_is_said_to_be_none(server: Served) -> None:
+    answer = server.http.post("/v1/recommend", content='{"user": }', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["path"] == ""
+    assert "at character 9: Expecting value" in answer.json()["detail"]
 
 
 def test_large_bodies_are_refused_before_they_are_read(server: Served) -> None:
