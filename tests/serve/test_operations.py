@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from allmrec.cli.main import app
 from allmrec.core.errors import ConfigError
 from allmrec.library import Run
+from allmrec.serve import answers
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
@@ -55,6 +56,58 @@ def test_health_model_and_metrics(server: Served, run: Run) -> None:
     ):
         assert line in text
     server.refused("/v1/report", None, 404, "GET")
+
+
+def test_answers_have_examples_that_fit_them(server: Served) -> None:
+    schemas = server.ask("/openapi.json", None, "GET")["components"]["schemas"]
+    for kind in (
+        *(answers.Answer, answers.Reranked, answers.Similar, answers.Events, answers.History, answers.Item),
+        *(answers.ItemsChanged, answers.ServedModel, answers.Reported, answers.Readiness),
+    ):
+        example = schemas[kind.__name__]["example"]
+        assert kind.model_validate(example, strict=True).model_dump(exclude_unset=True) == example
+
+
+def test_what_is_served_has_the_shape_that_the_documents_say(server: Served) -> None:
+    paths = server.ask("/openapi.json", None, "GET")["paths"]
+    for path, kind in (
+        ("/v1/model", answers.ServedModel),
+        ("/v1/report", answers.Reported),
+        ("/health/ready", answers.Readiness),
+    ):
+        schema = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{kind.__name__}"}
+    for path, found in (("/v1/model", answers.ServedModel), ("/health/ready", answers.Readiness)):
+        found.model_validate(server.ask(path, None, "GET"), strict=True)
+    server.service.draining = True
+    try:
+        answer = server.http.get("/health/ready")
+        assert answer.status_code == 503
+        assert answers.Readiness.model_validate(answer.json()).status == "stopping"
+    finally:
+        server.service.draining = False
+
+
+def test_health_is_asked_by_head_too(server: Served) -> None:
+    for path in ("/health/live", "/health/ready"):
+        answer = server.http.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert server.http.head("/v1/model").status_code == 405
+
+
+def test_the_description_says_how_keys_are_sent(fresh: Callable[..., Any], server: Served, tmp_path: Path) -> None:
+    ways: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+    path = tmp_path / "keys.json"
+    add_key(path, "read", ["read"])
+    with fresh(keys=path) as keyed:
+        for one, security in ((server, [{}, *ways]), (keyed, ways)):
+            described = one.ask("/openapi.json", None, "GET")
+            assert described["security"] == security
+            found = described["components"]["securitySchemes"]
+            assert (found["bearer"]["scheme"], found["key"]["name"]) == ("bearer", "X-API-Key")
+            assert described["paths"]["/health/ready"]["get"]["security"] == []
+            assert "security" not in described["paths"]["/v1/recommend"]["post"]
+            assert {"405", "415", "500", "507"} <= {*described["paths"]["/v1/recommend"]["post"]["responses"]}
 
 
 def test_keys_open_what_they_are_for(fresh: Callable[..., Any], tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ class Item(BaseModel):
             "example": {
                 "item_id": "50",
                 "title": "Star Wars (1977)",
-                "description": None,
+                "description": "A farm boy, a princess and a pilot.",
                 "categories": ["Action", "Sci-Fi"],
                 "added": False,
                 "available": True,

@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from allmrec.core.errors import AllmrecError
 from allmrec.serve import page
 from allmrec.serve.config import ServeConfig
+from allmrec.serve.describing import describe_keys
 from allmrec.serve.guard import Guard
 from allmrec.serve.logs import log
 from allmrec.serve.problems import problem_of, request_id_of
@@ -69,6 +70,7 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
     app.state.service = service
     for router in _ROUTERS:
         app.include_router(router)
+    describe_keys(app, service.keys.asked)
     for kind in (AllmrecError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _problem)
     # The last that is added is the first that a request meets.
