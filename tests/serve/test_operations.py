@@ -26,6 +26,7 @@ from allmrec.cli.main import app
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
+from allmrec.serve import answers
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
@@ -68,6 +69,58 @@ def test_health_model_and_metrics(server: Served, run: Run) -> None:
     ):
         assert line in text
     server.refused("/v1/report", None, 404, "GET")
+
+
+def test_answers_have_examples_that_fit_them(server: Served) -> None:
+    schemas = server.ask("/openapi.json", None, "GET")["components"]["schemas"]
+    for kind in (
+        *(answers.Answer, answers.Reranked, answers.Similar, answers.Events, answers.History, answers.Item),
+        *(answers.ItemsChanged, answers.ServedModel, answers.Reported, answers.Readiness),
+    ):
+        example = schemas[kind.__name__]["example"]
+        assert kind.model_validate(example, strict=True).model_dump(exclude_unset=True) == example
+
+
+def test_what_is_served_has_the_shape_that_the_documents_say(server: Served) -> None:
+    paths = server.ask("/openapi.json", None, "GET")["paths"]
+    for path, kind in (
+        ("/v1/model", answers.ServedModel),
+        ("/v1/report", answers.Reported),
+        ("/health/ready", answers.Readiness),
+    ):
+        schema = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{kind.__name__}"}
+    for path, found in (("/v1/model", answers.ServedModel), ("/health/ready", answers.Readiness)):
+        found.model_validate(server.ask(path, None, "GET"), strict=True)
+    server.service.draining = True
+    try:
+        answer = server.http.get("/health/ready")
+        assert answer.status_code == 503
+        assert answers.Readiness.model_validate(answer.json()).status == "stopping"
+    finally:
+        server.service.draining = False
+
+
+def test_health_is_asked_by_head_too(server: Served) -> None:
+    for path in ("/health/live", "/health/ready"):
+        answer = server.http.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert server.http.head("/v1/model").status_code == 405
+
+
+def test_the_description_says_how_keys_are_sent(fresh: Callable[..., Any], server: Served, tmp_path: Path) -> None:
+    ways: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+    path = tmp_path / "keys.json"
+    add_key(path, "read", ["read"])
+    with fresh(keys=path) as keyed:
+        for one, security in ((server, [{}, *ways]), (keyed, ways)):
+            described = one.ask("/openapi.json", None, "GET")
+            assert described["security"] == security
+            found = described["components"]["securitySchemes"]
+            assert (found["bearer"]["scheme"], found["key"]["name"]) == ("bearer", "X-API-Key")
+            assert described["paths"]["/health/ready"]["get"]["security"] == []
+            assert "security" not in described["paths"]["/v1/recommend"]["post"]
+            assert {"405", "415", "500", "507"} <= {*described["paths"]["/v1/recommend"]["post"]["responses"]}
 
 
 def test_keys_open_what_they_are_for(fresh: Callable[..., Any], tmp_path: Path) -> None:
@@ -156,16 +209,44 @@ def test_hostile_input_is_refused(server: Served) -> None:
             assert 400 <= answer.status_code < 500, (path, case[:60], answer.text[:300])
             assert answer.headers["content-type"] == "application/problem+json"
             assert json.loads(answer.text)["detail"]
-    assert post("/v1/recommend", content='{"user": "u3"}', headers={"Content-Type": "text/plain"}).status_code in (
-        415,
-        422,
-    )
     for path in ("/v1/items/%00", "/v1/users/%00/history", "/v1/items/" + "a" * 600):
         assert server.http.get(path).status_code in (404, 422), path
     server.refused("/nowhere", None, 404, "GET")
     server.refused("/v1/recommend", None, 405, "DELETE")
     # A header of a client's choice does not become a line of the log.
     assert server.http.get("/health/live", headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_a_body_of_another_kind_is_refused_with_what_to_send(server: Served) -> None:
+    def sent(kind: str | None, method: str = "POST", path: str = "/v1/recommend") -> httpx.Response:
+        headers = {} if kind is None else {"Content-Type": kind}
+        return server.http.request(method, path, content='{"user": "u3", "k": 1}', headers=headers)
+
+    # What curl -d says of a body unless it is told.
+    for kind in ("application/x-www-form-urlencoded", "text/plain; charset=utf-8", "multipart/form-data", "json"):
+        for method, path in (("POST", "/v1/recommend"), ("PUT", "/v1/items"), ("PATCH", "/v1/items/i1")):
+            answer = sent(kind, method, path)
+            assert answer.status_code == 415, (kind, answer.text)
+            assert "Content-Type: application/json" in answer.json()["detail"]
+            assert kind.partition(";")[0] in answer.json()["detail"]
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "application/vnd.shop+json"):
+        assert sent(kind).status_code == 200
+    assert sent(None).status_code != 415
+    assert server.http.get("/v1/model", headers={"Content-Type": "text/plain"}).status_code == 200
+
+
+def test_a_wrong_method_is_answered_with_those_that_are_right(server: Served) -> None:
+    assert server.http.delete("/v1/recommend").headers["allow"] == "POST"
+    answer = server.http.post("/v1/items", json={})
+    assert answer.status_code == 405
+    assert {*answer.headers["allow"].split(", ")} == {"GET", "PUT"}
+
+
+def test_a_body_that_is_no_json_is_said_to_be_none(server: Served) -> None:
+    answer = server.http.post("/v1/recommend", content='{"user": }', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["path"] == ""
+    assert "at character 9: Expecting value" in answer.json()["detail"]
 
 
 def test_large_bodies_are_refused_before_they_are_read(server: Served) -> None:

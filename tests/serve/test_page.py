@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from allmrec.library import Run
+from allmrec.serve.keys import add_key
 from tests.serve.conftest import Served, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -99,6 +100,43 @@ def test_titles_are_text_and_never_markup(browser: Any, shown: Served) -> None:
     assert page.locator("img").count() == 0
     assert [one for one in complaints if "404" not in one] == []
     page.close()
+
+
+def test_a_language_model_that_is_not_served_is_not_offered(
+    browser: Any, run: Run, shown: Served, tmp_path: Path
+) -> None:
+    folder = tmp_path / "without"
+    # Without stage 2 there is nobody to ask.
+    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("serve", "tune"))
+    with serving(folder, database=f"sqlite:///{tmp_path}/state.sqlite3") as silent:
+        assert silent.ask("/v1/model", None, "GET")["versions"][0]["language_model"] is None
+        page, _ = opened(browser, silent)
+        assert page.locator(".why").count() > 0
+        assert page.locator(".speak").count() == 0
+        page.close()
+    page, _ = opened(browser, shown)
+    assert page.locator(".speak").count() == page.locator(".why").count() > 0
+    page.close()
+
+
+def test_what_was_said_of_a_missing_key_goes_away_after_a_good_one(browser: Any, run: Run, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.json", "all", ["read", "write"])
+    with serving(run.path, keys=tmp_path / "keys.json", database=f"sqlite:///{tmp_path}/state.sqlite3") as keyed:
+        page = browser.new_page()
+        page.goto(keyed.url)
+        status = page.locator("#status")
+        sync_api.expect(status).to_contain_text("An API key is needed")
+        for given, words in (("wrong", "An API key is needed"), (key, "")):
+            page.fill("#key", given)
+            page.click("#key-form button")
+            if given == key:
+                page.wait_for_selector("#lists .item")
+                assert page.locator("#key-form").is_hidden()
+            else:
+                page.wait_for_selector("#key-form:not([hidden])")
+            sync_api.expect(status).to_contain_text(words)
+        sync_api.expect(status).to_have_text("")
+        page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -261,6 +261,69 @@ def test_gorses_reranker_request_is_understood(server: Served) -> None:
     assert found["meta"]["unranked"] == []
 
 
+def test_documents_come_as_cohere_writes_them(server: Served) -> None:
+    new = "A thing that nobody knows"
+    documents = [
+        {"title": "Item 6", "text": "A text beside the title of an item"},
+        {"text": "Item 20"},
+        {"title": new},
+        {"text": new},
+        {"id": "nothing", "title": new},
+        {"id": "i1", "title": "Another title"},
+    ]
+    asked = {"query": HISTORY, "documents": documents, "return_documents": True}
+    found = server.ask("/v1/rerank", asked)
+    assert (found["meta"]["unranked"], found["meta"]["notes"]) == ([], [])
+    shown = [{name: text for name, text in one.items() if name != "id"} for one in documents]
+    assert [one["document"] for one in found["results"]] == [shown[one["index"]] for one in found["results"]]
+    # Titles are looked up as texts alone are, and an id that is known counts before the title.
+    plain = server.ask("/v1/rerank", {"query": HISTORY, "documents": ["i6", "i20", new, new, new, "i1"]})
+    assert [(one["index"], one["relevance_score"]) for one in found["results"]] == [
+        (one["index"], one["relevance_score"]) for one in plain["results"]
+    ]
+    # The description of a new item counts.
+    described = [{"title": new, "text": "Item 30 and others"}, {"title": new, "text": "Item 4 and others"}, new]
+    found = server.ask("/v1/rerank", {"query": HISTORY, "documents": described})
+    assert len({one["relevance_score"] for one in found["results"]}) == 3
+
+
+def test_a_document_of_an_unknown_id_is_not_ranked_by_the_id(server: Served) -> None:
+    documents = [{"id": f"gone{n}"} for n in (1, 2, 2, 3, 4)]
+    found = server.ask("/v1/rerank", {"query": HISTORY, "documents": [*documents, "i4"], "return_documents": True})
+    assert found["results"][0] == {"index": 5, "relevance_score": 1.0, "document": {"text": "i4"}}
+    assert found["meta"]["unranked"] == [0, 1, 2, 3, 4]
+    assert {one["relevance_score"] for one in found["results"][1:]} == {0.0}
+    (note,) = found["meta"]["notes"]
+    assert "'gone1', 'gone2', 'gone3' and 1 more" in note
+    alone = server.ask("/v1/rerank", {"query": HISTORY, "documents": [{"id": "gone"}]})
+    assert alone["meta"]["unranked"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where", "words"),
+    [
+        ("/v1/rerank", {"query": "x", "documents": [{}]}, "documents.0", "an id, a title or a text"),
+        ("/v1/rerank", {"query": "x", "documents": ["a", {"title": None}]}, "documents.1", "an id, a title or a text"),
+        ("/v1/rerank", {"query": "x", "documents": [5]}, "documents.0", "a document is a text, or an object"),
+        ("/v1/rerank", {"query": "x", "documents": ["a\0b"]}, "documents.0", "no NUL character"),
+        ("/v1/rerank", {"query": "x", "documents": [{"text": 5}]}, "documents.0.text", "valid string"),
+        ("/v1/rerank", {"query": 5, "documents": ["a"]}, "query", "a list of item ids, or a text"),
+        ("/v1/rerank", {"query": ["a", []], "documents": ["a"]}, "query.1", "a text or a whole number"),
+        ("/v1/rerank", {"documents": ["a"]}, "query", "Field required"),
+        ("/v1/recommend", {"requests": [{"user": "u", "k": 0}]}, "requests.0.k", "greater than or equal to 1"),
+        ("/v1/recommend", {"user": "u", "categories": ["a", 5]}, "categories.1", "valid string"),
+        ("/v1/events", {"events": [{"user_id": "u"}]}, "events.0.item_id", "Field required"),
+        ("/v1/recommend", {"user": "u", "one": 1}, "one", "not permitted"),
+    ],
+)
+def test_wrong_fields_are_named_by_their_path_in_the_body(
+    server: Served, path: str, body: dict[str, Any], where: str, words: str
+) -> None:
+    (error,) = server.refused(path, body, 422)["errors"]
+    assert error["path"] == where
+    assert words in error["message"]
+
+
 def test_similar_items_are_alike(server: Served) -> None:
     found = server.ask("/v1/similar", {"item_id": "i1", "k": 5, "by": "cf"})
     Similar.model_validate(found, strict=True)

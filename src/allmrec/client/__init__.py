@@ -2,6 +2,6 @@
 
 from allmrec.client.awaiting import AsyncClient
 from allmrec.client.blocking import Client
-from allmrec.client.wire import ServedRecommendations
+from allmrec.client.wire import ServedItem, ServedRecommendations
 
-__all__ = ["AsyncClient", "Client", "ServedRecommendations"]
+__all__ = ["AsyncClient", "Client", "ServedItem", "ServedRecommendations"]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
-from allmrec.client.wire import (
-    Base,
-    ServedRecommendations,
-    answers_of,
-    body_of,
-    checked,
-    error_of,
-    httpx_module,
-    one_request,
-    question_of,
-    quoted,
-    said,
-)
+from allmrec.client import calls
+from allmrec.client.calls import Call, ItemChanges
+from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_module, question_of, said
 from allmrec.recommend.request import Request
+from allmrec.serve.answers import (
+    Events,
+    OneItem,
+    ItemList,
+    ItemsChanged,
+    Reloaded,
+    Reported,
+    Reranked,
+    ServedModel,
+    UserList,
+)
 
 try:
     import httpx
@@ -27,6 +29,8 @@ except ImportError:  # said where a client is made
     httpx = None  # type: ignore[assignment]  # the extra is not installed
 
 __all__ = ["AsyncClient"]
+
+Answer = TypeVar("Answer")
 
 
 class AsyncClient(Base):
@@ -76,39 +80,68 @@ class AsyncClient(Base):
     ) -> list[ServedRecommendations] | ServedRecommendations:
         """See `Client.recommend`."""
         if requests is not None:
-            return answers_of(await self._call("POST", "/v1/recommend", body_of(requests, fields)))
-        return answers_of(await self._call("POST", "/v1/recommend", body_of(*one_request(fields))))[0]
+            return await self._call(calls.recommend(requests, fields))
+        return await self._call(calls.recommend_one(fields))
 
-    async def rerank(self, query: str | Sequence[str], documents: Sequence[str], **fields: Any) -> dict[str, Any]:
+    async def rerank(
+        self, query: str | Sequence[str], documents: Sequence[str | Mapping[str, Any]], **fields: Any
+    ) -> Reranked:
         """See `Client.rerank`."""
-        body = {"query": query if isinstance(query, str) else list(query), "documents": list(documents), **fields}
-        return await self._call("POST", "/v1/rerank", body)
+        return await self._call(calls.rerank(query, documents, fields))
 
     async def similar(self, item_id: str, k: int = 10, by: str | None = None) -> list[tuple[str, float]]:
         """See `Client.similar`."""
-        found = await self._call("POST", "/v1/similar", {"item_id": item_id, "k": k, "by": by})
-        return [(item["item_id"], item["similarity"]) for item in found["items"]]
+        return await self._call(calls.similar(item_id, k, by))
 
-    async def add_events(self, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    async def add_events(self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None) -> Events:
         """See `Client.add_events`."""
-        return await self._call("POST", "/v1/events", {"events": [dict(event) for event in events]})
+        return await self._call(calls.add_events(events, idempotency_key))
 
     async def history(self, user_id: str) -> list[str]:
         """See `Client.history`."""
-        found = await self._call("GET", f"/v1/users/{quoted(user_id)}/history?limit=10000")
-        return [one["item_id"] for one in found["interactions"]]
+        return await self._call(calls.history(user_id))
 
-    async def add_items(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    async def users(self, query: str = "", limit: int = 20, after: int = 0) -> UserList:
+        """See `Client.users`."""
+        return await self._call(calls.users(query, limit, after))
+
+    async def search(self, query: str = "", limit: int = 20, after: int = 0) -> ItemList:
+        """See `Client.search`."""
+        return await self._call(calls.search(query, limit, after))
+
+    async def get_item(self, item_id: str) -> Item:
+        """See `Client.get_item`."""
+        return await self._call(calls.get_item(item_id))
+
+    async def add_items(self, items: Sequence[Mapping[str, Any]]) -> ItemsChanged:
         """See `Client.add_items`."""
-        return await self._call("PUT", "/v1/items", {"items": [dict(item) for item in items]})
+        return await self._call(calls.add_items(items))
 
-    async def remove_item(self, item_id: str) -> dict[str, Any]:
+    async def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> ItemsChanged:
+        """See `Client.change_item`."""
+        return await self._call(calls.change_item(item_id, changes))
+
+    async def remove_item(self, item_id: str) -> ItemsChanged:
         """See `Client.remove_item`."""
-        return await self._call("DELETE", f"/v1/items/{quoted(item_id)}")
+        return await self._call(calls.remove_item(item_id))
 
-    async def model(self) -> dict[str, Any]:
+    async def model(self) -> ServedModel:
         """See `Client.model`."""
-        return await self._call("GET", "/v1/model")
+        return await self._call(calls.model())
+
+    async def report(self) -> Reported:
+        """See `Client.report`."""
+        return await self._call(calls.report())
+
+    async def ready(self) -> bool:
+        """See `Client.ready`."""
+        return await self._call(calls.ready())
+
+    async def reload(
+        self, run: str | os.PathLike[str] | None = None, label: Literal["main", "beside"] = "main"
+    ) -> Reloaded:
+        """See `Client.reload`."""
+        return await self._call(calls.reload(run, label))
 
     async def explain(
         self,
@@ -134,9 +167,11 @@ class AsyncClient(Base):
         except http.TransportError as error:
             raise self.unreached(error) from error
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def _call(self, call: Call[Answer]) -> Answer:
         http = httpx_module()
+        headers = dict(call.headers)
         try:
-            return checked(await self._client.request(method, path, json=body))
+            answer = await self._client.request(call.method, call.path, json=call.body, headers=headers)
         except http.TransportError as error:
             raise self.unreached(error) from error
+        return call.answer(answer)

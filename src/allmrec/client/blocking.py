@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
-from allmrec.client.wire import (
-    Base,
-    ServedRecommendations,
-    answers_of,
-    body_of,
-    checked,
-    error_of,
-    httpx_module,
-    one_request,
-    question_of,
-    quoted,
-    said,
-)
+from allmrec.client import calls
+from allmrec.client.calls import Call, ItemChanges
+from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_module, question_of, said
 from allmrec.recommend.request import Request
+from allmrec.serve.answers import (
+    Events,
+    OneItem,
+    ItemList,
+    ItemsChanged,
+    Reloaded,
+    Reported,
+    Reranked,
+    ServedModel,
+    UserList,
+)
 
 try:
     import httpx
@@ -27,6 +29,8 @@ except ImportError:  # said where a client is made
     httpx = None  # type: ignore[assignment]  # the extra is not installed
 
 __all__ = ["Client"]
+
+Answer = TypeVar("Answer")
 
 
 class Client(Base):
@@ -85,7 +89,7 @@ class Client(Base):
         Args:
             requests: answered together; or
             fields: the fields of a single `Request`. In either case beside them what only a server has: `system`,
-                `fallback`, `deadline_ms`, `categories`, `diversity`.
+                `fallback`, `deadline_ms`, `categories`, `diversity`, `explain`.
 
         Returns:
             An answer for each request; or the answer to the single one.
@@ -95,39 +99,108 @@ class Client(Base):
             ServerError: the server was not reached, or is busy, or refuses the key.
         """
         if requests is not None:
-            return answers_of(self._call("POST", "/v1/recommend", body_of(requests, fields)))
-        return answers_of(self._call("POST", "/v1/recommend", body_of(*one_request(fields))))[0]
+            return self._call(calls.recommend(requests, fields))
+        return self._call(calls.recommend_one(fields))
 
-    def rerank(self, query: str | Sequence[str], documents: Sequence[str], **fields: Any) -> dict[str, Any]:
+    def rerank(
+        self, query: str | Sequence[str], documents: Sequence[str | Mapping[str, Any]], **fields: Any
+    ) -> Reranked:
         """Put documents in order for a history; see `POST /v1/rerank`."""
-        body = {"query": query if isinstance(query, str) else list(query), "documents": list(documents), **fields}
-        return self._call("POST", "/v1/rerank", body)
+        return self._call(calls.rerank(query, documents, fields))
 
     def similar(self, item_id: str, k: int = 10, by: str | None = None) -> list[tuple[str, float]]:
         """Ids of the items whose vectors are most alike, with the cosine."""
-        found = self._call("POST", "/v1/similar", {"item_id": item_id, "k": k, "by": by})
-        return [(item["item_id"], item["similarity"]) for item in found["items"]]
+        return self._call(calls.similar(item_id, k, by))
 
-    def add_events(self, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Store interactions: `user_id`, `item_id`, and `time`, `key` where there are any. They are on disk behind it."""
-        return self._call("POST", "/v1/events", {"events": [dict(event) for event in events]})
+    def add_events(self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None) -> Events:
+        """Store interactions; they are on disk once the answer is there.
+
+        Args:
+            events: `user_id`, `item_id`, and `time`, `key` where there are any.
+            idempotency_key: of the call. The same call with the same key again stores nothing twice.
+        """
+        return self._call(calls.add_events(events, idempotency_key))
 
     def history(self, user_id: str) -> list[str]:
         """Item ids of a user's history, oldest first."""
-        found = self._call("GET", f"/v1/users/{quoted(user_id)}/history?limit=10000")
-        return [one["item_id"] for one in found["interactions"]]
+        return self._call(calls.history(user_id))
 
-    def add_items(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def users(self, query: str = "", limit: int = 20, after: int = 0) -> UserList:
+        """Users of the training data.
+
+        Args:
+            query: how the id begins; empty: any.
+            limit: how many, 100 at the most.
+            after: the `after` of the last answer, for more.
+        """
+        return self._call(calls.users(query, limit, after))
+
+    def search(self, query: str = "", limit: int = 20, after: int = 0) -> ItemList:
+        """Items of the catalogue.
+
+        Args:
+            query: words that the title holds, or an id; empty: any.
+            limit: how many, 100 at the most.
+            after: the `after` of the last answer, for more.
+        """
+        return self._call(calls.search(query, limit, after))
+
+    def get_item(self, item_id: str) -> Item:
+        """One item.
+
+        Raises:
+            UnknownIdError: the catalogue does not hold it.
+        """
+        return self._call(calls.get_item(item_id))
+
+    def add_items(self, items: Sequence[Mapping[str, Any]]) -> ItemsChanged:
         """Take up new items from their texts alone, as `ALLMRec.add_items` does; they can be recommended at once."""
-        return self._call("PUT", "/v1/items", {"items": [dict(item) for item in items]})
+        return self._call(calls.add_items(items))
 
-    def remove_item(self, item_id: str) -> dict[str, Any]:
+    def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> ItemsChanged:
+        """Change some of an item: texts of one that came after training, `available` of any.
+
+        Args:
+            item_id: the item.
+            changes: `title`, `description`, `categories`, `available`. What is not given stays; None takes a text away.
+        """
+        return self._call(calls.change_item(item_id, changes))
+
+    def remove_item(self, item_id: str) -> ItemsChanged:
         """Forget an item that came after training; one that came with the run is not recommended any more."""
-        return self._call("DELETE", f"/v1/items/{quoted(item_id)}")
+        return self._call(calls.remove_item(item_id))
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ServedModel:
         """Which versions are served, with which systems and limits."""
-        return self._call("GET", "/v1/model")
+        return self._call(calls.model())
+
+    def report(self) -> Reported:
+        """The run's last evaluation.
+
+        Raises:
+            UnknownIdError: the run has none.
+        """
+        return self._call(calls.report())
+
+    def ready(self) -> bool:
+        """Whether a model is loaded; False while it is being loaded, and once the server is about to end.
+
+        Raises:
+            ServerError: nobody was reached.
+        """
+        return self._call(calls.ready())
+
+    def reload(self, run: str | os.PathLike[str] | None = None, label: Literal["main", "beside"] = "main") -> Reloaded:
+        """Let a newly trained run take over; it needs a key of the role admin.
+
+        Args:
+            run: folder of another run, on the server's machine; none: the same folder, trained anew.
+            label: which of the versions side by side, main or beside.
+
+        Raises:
+            ServerError: the key may not, or the run was refused.
+        """
+        return self._call(calls.reload(run, label))
 
     def explain(
         self,
@@ -149,9 +222,11 @@ class Client(Base):
         except http.TransportError as error:
             raise self.unreached(error) from error
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _call(self, call: Call[Answer]) -> Answer:
         http = httpx_module()
+        headers = dict(call.headers)
         try:
-            return checked(self._client.request(method, path, json=body))
+            answer = self._client.request(call.method, call.path, json=call.body, headers=headers)
         except http.TransportError as error:
             raise self.unreached(error) from error
+        return call.answer(answer)

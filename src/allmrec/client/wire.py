@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Self, overload
 
 from allmrec.core import errors
 from allmrec.core.errors import AllmrecError, ConfigError, MissingExtraError, ServerError
 from allmrec.recommend.request import Recommendation, Recommendations, Request
+from allmrec.serve.answers import Answers, Part, Recommended, Timings
 
 try:
     import httpx
@@ -19,6 +19,7 @@ except ImportError:  # said where a client is made
 
 __all__ = [
     "Base",
+    "ServedItem",
     "ServedRecommendations",
     "answers_of",
     "body_of",
@@ -27,13 +28,35 @@ __all__ = [
     "httpx_module",
     "one_request",
     "question_of",
-    "quoted",
     "said",
 ]
 
 # Fields of a library's request; the others are the server's.
 _OF_LIBRARY = ("history", "user", "k", "candidates", "allow", "deny", "exclude_seen", "unknown")
-_OF_SERVER = ("system", "fallback", "deadline_ms", "categories", "diversity")
+_OF_SERVER = ("system", "fallback", "deadline_ms", "categories", "diversity", "explain")
+
+
+class ServedItem(Recommendation):
+    """One recommended item. It equals the library's item of the same id, title and score.
+
+    Attributes:
+        categories: of the item.
+        added: whether it came after training.
+        parts: where behaviour, text and popularity alone would put it; None where `explain` was not asked for, or could
+            not be answered.
+    """
+
+    categories: tuple[str, ...] = ()
+    added: bool = False
+    parts: tuple[Part, ...] | None = None
+
+    @classmethod
+    def of(cls, row: Recommended) -> Self:
+        """The item that a row of an answer is."""
+        made = cls(row.item_id, row.title, row.score)
+        made.categories, made.added = tuple(row.categories), row.added
+        made.parts = None if row.parts is None else tuple(row.parts)
+        return made
 
 
 @dataclass(frozen=True)
@@ -41,19 +64,38 @@ class ServedRecommendations(Recommendations):
     """The answer to one request, and how the server came to it.
 
     Attributes:
+        items: best first.
         system, part: which system answered, and what kind of thing it is: llm, towers, cf, popularity, or baseline.
-        version: of the weights.
+        version, label: of the weights; the label says which of the versions side by side it is, main or beside.
         fallbacks: systems that were to answer and did not: `system`, `reason`, `detail`.
         notes: what else was not as usual.
         request_id: of the answer; the server's log lines have it too.
+        timings: milliseconds that it waited and took.
     """
 
+    items: tuple[ServedItem, ...]
     system: str = ""
     part: str = ""
     version: str = ""
     fallbacks: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     request_id: str = ""
+    label: str = ""
+    timings: Timings | None = None
+
+    def __iter__(self) -> Iterator[ServedItem]:
+        """Items, best first."""
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, place: int) -> ServedItem: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[ServedItem, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> ServedItem | tuple[ServedItem, ...]:
+        """An item by its place, or several."""
+        return self.items[place]
 
 
 class Base:
@@ -111,26 +153,34 @@ def answers_of(body: Mapping[str, Any]) -> list[ServedRecommendations]:
     """The answers in a body."""
     return [
         ServedRecommendations(
-            tuple(Recommendation(item["item_id"], item["title"], item["score"]) for item in one["items"]),
-            tuple(one["skipped"]),
-            answered_by=one["answered_by"],
-            note=one["note"],
-            system=one["system"],
-            part=one["part"],
-            version=one["version"],
-            fallbacks=tuple(one["fallbacks"]),
-            notes=tuple(one["notes"]),
-            request_id=one["request_id"],
+            tuple(ServedItem.of(item) for item in one.items),
+            tuple(one.skipped),
+            answered_by=one.answered_by,
+            note=one.note,
+            system=one.system,
+            part=one.part,
+            version=one.version,
+            fallbacks=tuple(fallback.model_dump() for fallback in one.fallbacks),
+            notes=tuple(one.notes),
+            request_id=one.request_id,
+            label=one.label,
+            timings=one.timings,
         )
-        for one in body["answers"]
+        for one in Answers.model_validate(body).answers
     ]
 
 
-def checked(answer: httpx.Response) -> dict[str, Any]:
-    """The body of an answer, or the error that it is."""
-    if answer.status_code < 400:
-        body: dict[str, Any] = answer.json()
-        return body
+def checked(answer: httpx.Response, also: Sequence[int] = ()) -> dict[str, Any]:
+    """The body of an answer, or the error that it is; statuses of `also` are answers too where their body is no problem."""
+    plain = not answer.headers.get("content-type", "").startswith("application/problem+json")
+    if answer.status_code < 400 or (answer.status_code in also and plain):
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            return body
+        raise ServerError(f"{answer.url} answered with something that is no JSON object.", answer.status_code)
     raise error_of(answer)
 
 
@@ -169,8 +219,3 @@ def question_of(item_id: str | None, user: str | None, history: Sequence[str] | 
     """A question to the language model, as the server takes it."""
     given = {"item_id": item_id, "user": user, "history": None if history is None else list(history), "about": about}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def quoted(name: str) -> str:
-    """An id as a part of a path."""
-    return quote(str(name), safe="")

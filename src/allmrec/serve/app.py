@@ -12,12 +12,14 @@ from importlib import metadata
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from allmrec.core.errors import AllmrecError
 from allmrec.serve import page
 from allmrec.serve.config import ServeConfig
+from allmrec.serve.describing import describe_keys
 from allmrec.serve.guard import Guard
 from allmrec.serve.logs import log
 from allmrec.serve.problems import problem_of, request_id_of
@@ -31,6 +33,8 @@ _ABOUT = """A trained run of allmrec behind HTTP.
 Every answer has a `request_id`, the `version` of the weights, timings, and which part answered. Errors are problem details
 (RFC 9457) with the words of the library's own errors.
 """
+
+_ROUTERS = tuple(module.ROUTER for module in (ask, users, items, operations, page))
 
 
 def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None = None) -> FastAPI:
@@ -64,8 +68,9 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
         redoc_url=None,
     )
     app.state.service = service
-    for module in (ask, users, items, operations, page):
-        app.include_router(module.ROUTER)
+    for router in _ROUTERS:
+        app.include_router(router)
+    describe_keys(app, service.keys.asked)
     for kind in (AllmrecError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _problem)
     app.add_middleware(Guard, service=service)
@@ -95,4 +100,12 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
         error = HTTPException(
             429, f"{error} Ask again later, give more time (deadline_ms), or let a cheaper system answer."
         )
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        error = HTTPException(405, error.detail, {"Allow": ", ".join(_methods(request.scope["path"]))})
     return problem_of(error, request.url.path, request_id_of(request))
+
+
+def _methods(path: str) -> list[str]:
+    """What may be asked of a path; the framework names the methods of one of its routes only."""
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})

@@ -26,6 +26,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What anybody may see: the page without any data, and whether the server lives.
 _PUBLIC = ("/health/", "/page/", "/openapi.json", "/docs")
 _WRITES = frozenset({"PUT", "PATCH", "DELETE"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Guard:
@@ -86,7 +87,7 @@ class Guard:
                 log("request", request_id=request_id, method=scope["method"], status=status, ms=ms, **fields)
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Refuse by host, key and size.
+        """Refuse by host, key, size and kind of body.
 
         Raises:
             RefusedError: why.
@@ -102,6 +103,8 @@ class Guard:
         if path == "/" or path.startswith(_PUBLIC) or scope["method"] == "OPTIONS":
             return
         self._check_key(scope["method"], path, headers)
+        if scope["method"] in _WITH_BODY:
+            _check_kind(headers)
         if not self._service.holder.ready and path != "/metrics":
             raise ServerError("The model is still being loaded. Ask again in a few seconds.", 503, 2.0)
 
@@ -136,6 +139,19 @@ def checked_length(headers: Mapping[str, str], config: ServeConfig) -> None:
     if length.isdigit() and int(length) > config.max_body:
         raise RefusedError(
             f"The body has {int(length):,} bytes; this server takes {config.max_body:,}. Send it in parts.", 413
+        )
+
+
+def _check_kind(headers: Mapping[str, str]) -> None:
+    """Refuse a body that says that it is no JSON.
+
+    Raises:
+        RefusedError: 415.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise RefusedError(
+            f"The body is said to be {kind}; expected is JSON. Send the header Content-Type: application/json.", 415
         )
 
 

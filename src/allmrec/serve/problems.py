@@ -88,7 +88,7 @@ _TITLES = {
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": _TITLES[status], "content": {MEDIA_TYPE: {}}}
-    for status in (400, 401, 403, 404, 408, 413, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 429, 500, 503, 507)
 }
 
 
@@ -102,6 +102,7 @@ def problem(
     request_id: str = "",
     errors: Sequence[Mapping[str, str]] = (),
     retry_after: float | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """An answer that says why there is none."""
     body = Problem(
@@ -113,11 +114,13 @@ def problem(
         request_id=request_id,
         errors=[dict(one) for one in errors],
     )
-    headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
+    sent = dict(headers or {})
+    if retry_after is not None:
+        sent["Retry-After"] = str(max(1, round(retry_after)))
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        sent["WWW-Authenticate"] = "Bearer"
     content = body.model_dump(mode="json") if errors else body.model_dump(mode="json", exclude={"errors"})
-    return JSONResponse(content, status, headers, MEDIA_TYPE)
+    return JSONResponse(content, status, sent, MEDIA_TYPE)
 
 
 def problem_of(error: Exception, instance: str = "", request_id: str = "") -> JSONResponse:
@@ -127,7 +130,7 @@ def problem_of(error: Exception, instance: str = "", request_id: str = "") -> JS
         return _of_fields(error, named)
     if isinstance(error, HTTPException):
         seconds = 1.0 if error.status_code == 429 else None
-        return problem(error.status_code, str(error.detail), retry_after=seconds, **named)
+        return problem(error.status_code, str(error.detail), retry_after=seconds, headers=error.headers, **named)
     if isinstance(error, ServerError):
         return problem(error.status or 503, str(error), retry_after=error.retry_after, **named)
     for kind, status, title in _KINDS:
@@ -145,12 +148,34 @@ def _of_fields(error: RequestValidationError, named: dict[str, Any]) -> JSONResp
     """Wrong fields, each named by its whole path."""
     found = []
     for one in error.errors()[:20]:
-        path = ".".join(str(part) for part in one["loc"] if part not in ("body", "one", "many"))
+        path = ".".join(_path(one, error.body))
         message = str(one["msg"]).removeprefix("Value error, ")
+        if one["type"] == "json_invalid":
+            message = f"{message} at character {one['loc'][-1]}: {one.get('ctx', {}).get('error', '')}"
         found.append({"path": visible(path)[:200], "message": visible(message)[:500]})
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
     detail = "; ".join(f"{one['path']}: {one['message']}" if one["path"] else one["message"] for one in found)
     return problem(400 if unreadable else 422, f"{detail}.", kind="ConfigError", errors=found, **named)
+
+
+def _path(error: Mapping[str, Any], body: Any) -> list[str]:
+    """Where in a request an error is.
+
+    Where one of several kinds of values may stand, pydantic names the kind that was tried in the path too; only what leads on in
+    the body, and a field that is missing there, are parts of it.
+    """
+    start, *parts = error["loc"]
+    if start != "body":
+        return [str(part) for part in (start, *parts)]
+    path, value = [], body
+    for place, part in enumerate(parts):
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if inside:
+            value = value[part]
+        elif error["type"] != "missing" or place < len(parts) - 1:
+            continue
+        path.append(str(part))
+    return path
 
 
 def request_id_of(request: Request) -> str:

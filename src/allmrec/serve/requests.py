@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -165,10 +167,43 @@ RecommendIn: TypeAlias = Annotated[
 
 
 class DocumentIn(_In):
-    """A document as Jina and Cohere write it."""
+    """A document as Jina and Cohere write it: an item by its id, or what is known of one."""
 
     id: IdText | None = Field(None, description="An item's id.")
-    text: Text | None = Field(None, description="An item's title, or the text of an item that is not in the catalogue.")
+    title: Text | None = Field(None, description="An item's title, or that of an item that is not in the catalogue.")
+    text: Text | None = Field(
+        None,
+        description="Beside a title the description of an item that is not in the catalogue; alone it stands for the title.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> DocumentIn:
+        if self.id is None and self.title is None and self.text is None:
+            raise ValueError("a document has an id, a title or a text; found none of them")
+        return self
+
+
+def _text_or(kind: type | UnionType) -> Callable[[Any], str | None]:
+    """Tells a text from what else may stand in its place."""
+    return lambda value: "text" if isinstance(value, str) else "other" if isinstance(value, kind) else None
+
+
+Document: TypeAlias = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[DocumentIn, Tag("other")],
+    Discriminator(
+        _text_or(dict | DocumentIn),
+        custom_error_type="document",
+        custom_error_message="a document is a text, or an object with an id, a title or a text",
+    ),
+]
+History: TypeAlias = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[Ids, Tag("other")],
+    Discriminator(
+        _text_or(list),
+        custom_error_type="query",
+        custom_error_message="a query is a list of item ids, or a text with an item a line",
+    ),
+]
 
 
 class RerankIn(BaseModel):
@@ -182,7 +217,7 @@ class RerankIn(BaseModel):
                 {
                     "model": "allmrec",
                     "query": "Star Wars (1977)\nReturn of the Jedi (1983)",
-                    "documents": ["Alien (1979)", "Heat (1995)"],
+                    "documents": ["Alien (1979)", {"title": "Heat (1995)", "text": "A thief and a detective."}],
                 },
             ]
         },
@@ -191,8 +226,8 @@ class RerankIn(BaseModel):
     model: Annotated[StrictStr, Field(max_length=200)] | None = Field(
         None, description="A system's name; any other name means the server's own system."
     )
-    query: Text | Ids = Field(description="A history: item ids, or a text with an item a line, by id or by title.")
-    documents: list[Text | DocumentIn] = Field(
+    query: History = Field(description="A history: item ids, or a text with an item a line, by id or by title.")
+    documents: list[Document] = Field(
         min_length=1, max_length=10_000, description="Items by id, by title, or new ones by their text."
     )
     top_n: int | None = Field(None, ge=1, le=1_000_000, description="How many come back; none: all.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,12 +27,23 @@ __all__ = ["reranked"]
 _FOR_TEXTS = 0.7
 
 
+# How many ids a note names.
+_NAMED = 3
+
+
 @dataclass(frozen=True)
 class _Document:
-    """A document of the request: an item, or a text that is none."""
+    """A document of the request.
+
+    Attributes:
+        number: of the item that it is; None: it is none.
+        texts: title and description of the item that it would be; None: nothing is known of it but an id.
+        shown: what of it comes back.
+    """
 
     number: int | None
-    text: str
+    texts: tuple[str, str | None] | None
+    shown: dict[str, str]
 
 
 async def reranked(
@@ -64,14 +75,14 @@ async def reranked(
     offer = served.offers.get(request.model or "", served.offer(None))
     about, documents = await asyncio.to_thread(_looked_up, served, request, events)
     until = start + seconds_of(service, request.deadline_ms)
-    notes = []
+    notes = _unknown(documents)
     version = served
-    if new := list(dict.fromkeys(one.text for one in documents if one.number is None)):
+    if new := list(dict.fromkeys(one.texts for one in documents if one.number is None and one.texts is not None)):
         if served.speaker is None:
             notes.append("Nothing that reads texts is served here, so documents that are no item stand last.")
         else:
             # They join the catalogue for this request alone.
-            stored = [StoredItem(f"\x00{place}", text, None, ()) for place, text in enumerate(new)]
+            stored = [StoredItem(f"\x00{place}", *texts, ()) for place, texts in enumerate(new)]
             try:
                 left = _FOR_TEXTS * (until - time.monotonic())
                 work = partial(service.holder.encode, served, stored)
@@ -83,8 +94,9 @@ async def reranked(
             else:
                 version = await service.call(service.slow, lambda: served.with_items(rows, vectors))
                 first = served.dataset.n_items + 1
+                numbers = {texts: first + place for place, texts in enumerate(new)}
                 documents = [
-                    one if one.number is not None else _Document(first + new.index(one.text), one.text)
+                    one if one.number is not None or one.texts is None else replace(one, number=numbers[one.texts])
                     for one in documents
                 ]
     items = np.asarray(list(dict.fromkeys(one.number for one in documents if one.number is not None)), dtype=np.int64)
@@ -97,7 +109,7 @@ async def reranked(
     results, unranked = _results(documents, taken.done.value)
     if request.return_documents:
         for result in results:
-            result["document"] = {"text": documents[result["index"]].text}
+            result["document"] = documents[result["index"]].shown
     return {
         "id": request_id,
         "request_id": request_id,
@@ -141,12 +153,28 @@ def _about(served: Served, request: RerankIn, events: Mapping[str, Sequence[Even
 
 
 def _document(served: Served, given: str | DocumentIn) -> _Document:
-    if isinstance(given, DocumentIn) and given.id is not None:
-        number = served.dataset.items.get(given.id)
-        text = given.text or (None if number is None else served.dataset.catalogue.titles[number]) or given.id
-        return _Document(number, text)
-    text = given if isinstance(given, str) else given.text or ""
-    return _Document(_number(served, text.strip()), text)
+    if isinstance(given, str):
+        return _Document(_number(served, given.strip()), (given, None), {"text": given})
+    title = given.text if given.title is None else given.title
+    shown = given.model_dump(include={"title", "text"}, exclude_none=True)
+    texts = None if title is None else (title, None if given.title is None else given.text)
+    if given.id is None:
+        return _Document(_number(served, (title or "").strip()), texts, shown)
+    number = served.dataset.items.get(given.id)
+    known = None if number is None else served.dataset.catalogue.titles[number]
+    return _Document(number, texts, shown or {"text": known or given.id})
+
+
+def _unknown(documents: Sequence[_Document]) -> list[str]:
+    """A note of the documents of which nothing is known but an id that is no item's."""
+    found = list(dict.fromkeys(one.shown["text"] for one in documents if one.number is None and one.texts is None))
+    if not found:
+        return []
+    named = ", ".join(repr(name) for name in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return [
+        f"No item has the id {named}{more}. A document without a title or a text is not ranked then and stands last."
+    ]
 
 
 def _number(served: Served, text: str) -> int | None:

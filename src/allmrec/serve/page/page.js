@@ -2,7 +2,7 @@
 // Texts of the catalogue and of the model only ever become text nodes; nothing here makes markup of a string.
 
 const at = (id) => document.getElementById(id);
-const shown = { user: null, history: [], titles: new Map(), systems: [], asked: 0 };
+const shown = { user: null, history: [], titles: new Map(), systems: [], speaking: new Set(), asked: 0 };
 
 function node(name, text, className) {
   const made = document.createElement(name);
@@ -38,6 +38,9 @@ function button(text, label, act, className) {
 
 async function start() {
   const model = await asked("v1/model");
+  // Of the versions side by side one may have a language model and the other none.
+  shown.speaking = new Set(model.versions.filter((one) => one.language_model).map((one) => one.label));
+  say("");
   const version = model.versions[0];
   shown.systems = version.systems;
   const words = [`version ${version.version}`, `${version.items} items`, version.language_model, version.encoder];
@@ -150,14 +153,14 @@ function showAnswer(panel, answer) {
   }
   for (const note of answer.notes) panel.append(node("p", note, "fallback"));
   const list = node("ol", undefined, "answers");
-  for (const item of answer.items) list.append(itemRow(item));
+  for (const item of answer.items) list.append(itemRow(item, shown.speaking.has(answer.label)));
   panel.append(list);
   if (!answer.items.length) panel.append(node("p", "Nothing is left to recommend.", "quiet"));
   const times = answer.timings;
   panel.append(node("p", `${title(answer.system)}, ${times.total_ms.toFixed(0)} ms, version ${answer.version}`, "quiet"));
 }
 
-function itemRow(item) {
+function itemRow(item, speaks) {
   const row = at("item").content.cloneNode(true).firstElementChild;
   const title = item.title || item.item_id;
   shown.titles.set(item.item_id, title);
@@ -176,6 +179,10 @@ function itemRow(item) {
     body.append(line);
   }
   const speak = row.querySelector(".speak");
+  if (!speaks) {
+    speak.remove();
+    return row;
+  }
   speak.setAttribute("aria-label", `Ask the language model why: ${title}`);
   speak.addEventListener("click", guarded(() => listen(item.item_id, row)));
   return row;

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import AllmrecError, UnknownIdError
-from allmrec.serve.answers import Reloaded
+from allmrec.serve.answers import Readiness, Reloaded, Reported, ServedModel
 from allmrec.serve.config import LIMITS
 from allmrec.serve.problems import PROBLEMS, RefusedError, request_id_of
 from allmrec.serve.requests import ReloadIn
@@ -20,16 +20,22 @@ from allmrec.serve.routes.common import service_of, versioned
 
 __all__ = ["ROUTER"]
 
-ROUTER = APIRouter(responses={status: PROBLEMS[status] for status in (401, 403, 503)}, tags=["operations"])
+ROUTER = APIRouter(responses={status: PROBLEMS[status] for status in (401, 403, 405, 500, 503)}, tags=["operations"])
 
 
+@ROUTER.head("/health/live", include_in_schema=False)
 @ROUTER.get("/health/live")
 async def live() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "live"}
 
 
-@ROUTER.get("/health/ready")
+@ROUTER.head("/health/ready", include_in_schema=False)
+@ROUTER.get(
+    "/health/ready",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Loading, or about to end"}},
+)
 async def ready(request: Request) -> Any:
     """Whether a model is loaded and has answered a first request."""
     service = service_of(request)
@@ -49,7 +55,7 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@ROUTER.get("/v1/model", tags=["ask"])
+@ROUTER.get("/v1/model", response_model=ServedModel, tags=["ask"])
 async def model(request: Request) -> Any:
     """Which versions are served, with which systems, and what this server's limits are."""
     service = service_of(request)
@@ -67,7 +73,7 @@ async def model(request: Request) -> Any:
     return versioned(body)
 
 
-@ROUTER.get("/v1/report", tags=["ask"], responses={404: PROBLEMS[404]})
+@ROUTER.get("/v1/report", response_model=Reported, tags=["ask"], responses={404: PROBLEMS[404]})
 async def report(request: Request) -> Any:
     """The run's last evaluation, as `allmrec evaluate` wrote it."""
     service = service_of(request)
@@ -81,7 +87,10 @@ async def report(request: Request) -> Any:
 
 
 @ROUTER.post(
-    "/admin/reload", response_model=Reloaded, responses=dict.fromkeys((409, 422), PROBLEMS[422]), tags=["admin"]
+    "/admin/reload",
+    response_model=Reloaded,
+    responses={**dict.fromkeys((409, 422), PROBLEMS[422]), 415: PROBLEMS[415]},
+    tags=["admin"],
 )
 async def reload(request: Request, asked: ReloadIn) -> Any:
     """Let a newly trained run take over, or refuse it; no request is dropped, and what is in hand ends as it began."""
