@@ -13,9 +13,9 @@ from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_mod
 from allmrec.recommend.request import Request
 from allmrec.serve.answers import (
     Events,
-    OneItem,
     ItemList,
     ItemsChanged,
+    OneItem,
     Reloaded,
     Reported,
     Reranked,
@@ -109,7 +109,7 @@ class AsyncClient(Base):
         """See `Client.search`."""
         return await self._call(calls.search(query, limit, after))
 
-    async def get_item(self, item_id: str) -> Item:
+    async def get_item(self, item_id: str) -> OneItem:
         """See `Client.get_item`."""
         return await self._call(calls.get_item(item_id))
 

@@ -13,9 +13,9 @@ from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_mod
 from allmrec.recommend.request import Request
 from allmrec.serve.answers import (
     Events,
-    OneItem,
     ItemList,
     ItemsChanged,
+    OneItem,
     Reloaded,
     Reported,
     Reranked,
@@ -145,7 +145,7 @@ class Client(Base):
         """
         return self._call(calls.search(query, limit, after))
 
-    def get_item(self, item_id: str) -> Item:
+    def get_item(self, item_id: str) -> OneItem:
         """One item.
 
         Raises:

@@ -15,9 +15,9 @@ from allmrec.core.errors import ServerError
 from allmrec.recommend.request import Request
 from allmrec.serve.answers import (
     Events,
-    OneItem,
     ItemList,
     ItemsChanged,
+    OneItem,
     Reloaded,
     Reported,
     Reranked,
@@ -160,7 +160,7 @@ def search(query: str, limit: int, after: int) -> Call[ItemList]:
     return Call("GET", _asked("/v1/items", query, limit, after), ItemList.model_validate)
 
 
-def get_item(item_id: str) -> Call[Item]:
+def get_item(item_id: str) -> Call[OneItem]:
     """One item."""
     return Call("GET", f"/v1/items/{_quoted(item_id)}", OneItem.model_validate)
 
