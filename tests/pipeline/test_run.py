@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe
+from allmrec.store import folder
 from allmrec.systems.evaluating import evaluate_run, run_protocol
 from allmrec.systems.own import OWN
 from allmrec.testing.tiny_lm import tiny_tokenizer
@@ -171,6 +173,41 @@ def test_another_data_set_and_a_foreign_folder_are_refused(copy: Run, tmp_path: 
     with pytest.raises(ConfigError, match=r"mine exists and is no run of allmrec"):
         Run.create(tmp_path / "mine", copy.dataset, copy.config)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
+
+
+def test_large_data_are_named_and_not_copied(
+    data: InteractionDataset, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.save(tmp_path / "prepared")
+    prepared = InteractionDataset.load(tmp_path / "prepared")
+    small = Run.create(tmp_path / "small", prepared, config)
+    assert (small.path / "data").is_dir()
+    monkeypatch.setattr(folder, "_COPIED", 100)
+    Run.create(tmp_path / "run", prepared, config)
+    assert not (tmp_path / "run" / "data").exists()
+    again = Run.open(tmp_path / "run")
+    assert again.dataset.content_hash == data.content_hash
+    again.train(until="pretrain")
+    again.keep()
+    assert json.loads((again.path / "run.json").read_text())["data"] == str(tmp_path / "prepared")
+    # What was made in memory, or is another set than its folder has, is written down.
+    other = replace(prepared, times=None)
+    for number, given in enumerate((data, other)):
+        Run.create(tmp_path / f"own-{number}", given, config)
+        assert (tmp_path / f"own-{number}" / "data").is_dir()
+    # Moved, and changed.
+    (tmp_path / "prepared").rename(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactError, match=r"refers to the data in .*prepared.* Put it back"):
+        Run.open(again.path)
+    other.save(tmp_path / "prepared")
+    with pytest.raises(ArtifactError, match="is not the data that"):
+        Run.open(again.path)
+    about = json.loads((again.path / "run.json").read_text())
+    (again.path / "run.json").write_text(json.dumps(about | {"data": str(tmp_path / "elsewhere")}))
+    assert Run.open(again.path).dataset.content_hash == data.content_hash
+    (again.path / "run.json").write_text(json.dumps(about | {"data": 3}))
+    with pytest.raises(ArtifactError, match="expected a folder"):
+        Run.open(again.path)
 
 
 def test_a_folder_that_is_no_run_does_not_open(tmp_path: Path) -> None:

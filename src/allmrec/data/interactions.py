@@ -49,6 +49,7 @@ class InteractionDataset:
         times: Unix seconds of each interaction, or None where the source has no times.
         catalogue: texts by item number.
         provenance: how the data set was made.
+        folder: where it was loaded from, which is no part of what it is; None where it was made in memory.
 
     Raises:
         DataError: the parts do not fit one another.
@@ -61,6 +62,7 @@ class InteractionDataset:
     times: Int64[np.ndarray, " interactions"] | None
     catalogue: Catalogue
     provenance: Provenance = field(default_factory=Provenance)
+    folder: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("offsets", "item_numbers", "times"):
@@ -231,6 +233,7 @@ class InteractionDataset:
                     ((), *(tuple(row) for row in items["categories"])),
                 ),
                 provenance=Provenance.model_validate(manifest.get("provenance")),
+                folder=directory.absolute(),
             )
             found = dataset.content_hash
         except (DataError, KeyError, TypeError, ValidationError) as error:

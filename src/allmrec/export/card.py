@@ -26,7 +26,7 @@ def model_card(run: Run, frozen: Mapping[str, Mapping[str, str]], interactions: 
     """
     config, llm, encoder = run.config, frozen["llm"], frozen["encoder"]
     method = "`select`, a pointer head" if config.tune.select_weight else "`score`, the likelihood of titles"
-    summary = read_json(run.path / "data" / "manifest.json").get("summary", {})
+    summary = read_json(run.folder.data / "manifest.json").get("summary", {})
     size = ", ".join(f"{summary[key]:,} {key}" for key in ("users", "items", "interactions") if key in summary)
     within = "Users' ids and histories are included: personal data." if interactions else "No user's data is included."
     head = {"library_name": "allmrec", "tags": ["recommendation", "allmrec"], "base_model": llm["name"]}

@@ -33,6 +33,9 @@ from allmrec.store.stages import (
 
 __all__ = ["RunFolder", "RunRecord"]
 
+# Bytes of a prepared data set above which a run names its folder in place of a copy.
+_COPIED = 1 << 30
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -63,7 +66,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder: `run.json`, a copy of the data, and one folder a stage.
+    """A run's folder: `run.json`, a copy of the data or where it lies, and one folder a stage.
 
     Attributes:
         path: the folder.
@@ -109,10 +112,39 @@ class RunFolder:
                     tidy(self.path)
                     # What is known of frozen models stays: stages that stand there were trained with them.
                     known = {**self.fingerprints(), **record.fingerprints}
-                    write_json(self.path / "run.json", replace(record, fingerprints=known).as_json())
+                    referred = self._referred(dataset)
+                    refers = {} if referred is None else {"data": str(referred)}
+                    write_json(self.path / "run.json", replace(record, fingerprints=known).as_json() | refers)
                     # Behind run.json, so that a command that was killed in between finds its own folder and goes on.
-                    if not (self.path / "data" / "manifest.json").is_file():
+                    if referred is None and not (self.path / "data" / "manifest.json").is_file():
                         dataset.save(self.path / "data")
+
+    def _referred(self, dataset: InteractionDataset) -> Path | None:
+        """The folder of a large data set, which the run refers to; None where the run has, or gets, a copy of its own."""
+        if (self.path / "data" / "manifest.json").is_file() or dataset.folder is None:
+            return None
+        try:
+            size = sum(file.stat().st_size for file in dataset.folder.iterdir() if file.is_file())
+            same = read_json(dataset.folder / "manifest.json").get("content_hash") == dataset.content_hash
+        except (OSError, ArtifactError):
+            return None
+        return dataset.folder if same and size > _COPIED else None
+
+    @property
+    def data(self) -> Path:
+        """The folder of the run's data: its own, or one that `run.json` names.
+
+        Raises:
+            ArtifactError: what `run.json` says of it is nothing useful.
+        """
+        named = read_json(self.path / "run.json").get("data")
+        if named is None:
+            return self.path / "data"
+        if not isinstance(named, str) or not named or "\x00" in named:
+            raise ArtifactError(
+                f"{self.path / 'run.json'}: data is {str(named)[:60]!r}; expected a folder. Restore the file."
+            )
+        return Path(named)
 
     def read(self) -> tuple[RunRecord, InteractionDataset]:
         """What the folder says of itself, and its data.
@@ -137,9 +169,15 @@ class RunFolder:
             raise ArtifactError(
                 f"{path / 'run.json'} says nothing useful of what was saved; save the recommender again."
             )
-        dataset = InteractionDataset.load(path / "data")
+        data = self.data
+        if data != path / "data" and not data.is_dir():
+            raise ArtifactError(
+                f"{path} refers to the data in {data}, which is large and was not copied, and there is nothing. Put it back there, or "
+                f"let `data` in {path / 'run.json'} name where it lies now."
+            )
+        dataset = InteractionDataset.load(data)
         if dataset.content_hash != (about.get("data_hash") if published is None else published.get("catalogue_hash")):
-            raise ArtifactError(f"{path / 'data'} is not the data that {path / 'run.json'} names. Train again with -o.")
+            raise ArtifactError(f"{data} is not the data that {path / 'run.json'} names. Train again with -o.")
         return RunRecord(
             str(about.get("data_hash")), settings, published, about.get("start"), self.fingerprints()
         ), dataset
