@@ -231,7 +231,8 @@ def test_a_body_of_another_kind_is_refused_with_what_to_send(server: Served) -> 
             assert kind.partition(";")[0] in answer.json()["detail"]
     for kind in ("application/json", "Application/JSON; charset=utf-8", "application/vnd.shop+json"):
         assert sent(kind).status_code == 200
-    assert sent(None).status_code != 415
+    assert sent(None).status_code == 415
+    assert server.http.post("/v1/recommend").status_code == 422
     assert server.http.get("/v1/model", headers={"Content-Type": "text/plain"}).status_code == 200
 
 

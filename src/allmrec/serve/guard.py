@@ -143,16 +143,17 @@ def checked_length(headers: Mapping[str, str], config: ServeConfig) -> None:
 
 
 def _check_kind(headers: Mapping[str, str]) -> None:
-    """Refuse a body that says that it is no JSON.
+    """Refuse a body that does not say that it is JSON: any page in a browser may send such a one to a server of this machine.
 
     Raises:
         RefusedError: 415.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise RefusedError(
-            f"The body is said to be {kind}; expected is JSON. Send the header Content-Type: application/json.", 415
-        )
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if kind == "application/json" or kind.endswith("+json") or (not kind and empty):
+        return
+    said = f"is said to be {kind}" if kind else "does not say what it is"
+    raise RefusedError(f"The body {said}; expected is JSON. Send the header Content-Type: application/json.", 415)
 
 
 def paced(receive: Receive, config: ServeConfig) -> Receive:
