@@ -104,6 +104,29 @@ def test_nothing_new_trains_nothing(before: Path, tiny_world: TinyWorld, tmp_pat
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("name", "content"), [("day.csv", "user_id,item_id,timestamp\n"), ("day.jsonl", "")])
+def test_a_day_without_interactions_ends_well(before: Path, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    result = call("update", before, "--interactions", tmp_path / name, "-o", tmp_path / "later")
+    assert result.exit_code == 0, result.output
+    assert "Nothing is new" in result.stdout
+    assert not (tmp_path / "later").exists()
+
+
+def test_a_day_with_items_alone(before: Path, tmp_path: Path) -> None:
+    known = allmrec.open_run(before, "cpu").dataset.items.id(1)
+    (tmp_path / "items.csv").write_text(f"item_id,title\n{known},Another title\n")
+    out = tmp_path / "later"
+    line = ("--items", tmp_path / "items.csv", "-o", out, "--device", "cpu", "--set", "pretrain.training.epochs=1")
+    result = call("update", before, *line)
+    assert result.exit_code == 0, result.output
+    assert "1 known items have other texts" in result.stdout
+    later = allmrec.open_run(out, "cpu").dataset
+    assert later.catalogue.titles[1] == "Another title"
+    assert read_json(out / RECORD)["joined"]["interactions"] == 0
+    assert "--interactions, --items, or both" in fails("update", before, "-o", tmp_path / "none")
+
+
 def test_events_of_a_server_can_be_passed_straight_in(before: Path, tmp_path: Path) -> None:
     data = allmrec.open_run(before, "cpu").dataset
     state = State(f"sqlite:///{tmp_path / 'state.db'}")
@@ -142,6 +165,9 @@ def test_bad_lines_and_wrong_places(before: Path, tmp_path: Path) -> None:
     )
     assert skipped.exit_code == 0, skipped.output
     assert "skipped 1 lines" in skipped.stdout
+    record = read_json(tmp_path / "out" / RECORD)
+    assert list(record["skipped"].values()) == [1]
+    assert record["skipped_lines"] == dict.fromkeys(record["skipped"], "3")
 
 
 def test_distance_by_hand() -> None:

@@ -134,6 +134,13 @@ def test_two_that_fill_the_cache_at_once_get_the_same_folder(cache: Path) -> Non
     assert [path.name for path in cache.iterdir()] == ["k"]
 
 
+def test_what_a_killed_process_left_in_the_cache_is_removed(cache: Path) -> None:
+    (cache / ".k.ab12cd34.tmp").mkdir(parents=True)
+    (cache / ".k.ab12cd34.lock.tmp").touch()
+    cached_folder("k", lambda folder: None)
+    assert [path.name for path in cache.iterdir()] == ["k"]
+
+
 def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALLMREC_CACHE", str(tmp_path / "mine"))
     assert cache_root() == tmp_path / "mine"

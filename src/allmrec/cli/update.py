@@ -11,7 +11,7 @@ from allmrec.cli.options import ChangeOption, DeviceOption, RunArgument, SaveEve
 from allmrec.cli.prepare_options import Columns, Layouts, MaxSkippedOption, OnErrorOption, said, with_groups
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
-from allmrec.data.sources.table import TableConfig, read_table_files
+from allmrec.data.sources.newer import NewerConfig, read_newer_files
 from allmrec.pipeline.run import Run
 from allmrec.recipes.files import parse_changes
 from allmrec.systems.registry import checked_settings
@@ -29,10 +29,12 @@ def register(app: typer.Typer) -> None:
     @with_groups
     def update(
         run: RunArgument,
-        interactions: Annotated[Path, typer.Option(help="Newer interactions, one a record.", show_default=False)],
         output: Annotated[
             Path, typer.Option("-o", "--output", help="The new run's folder; RUN stays as it is.", show_default=False)
         ],
+        interactions: Annotated[
+            Path | None, typer.Option(help="Newer interactions, one a record; needed where there are no --items.")
+        ] = None,
         items: Annotated[
             Path | None, typer.Option(help="New items, one a record; known ones may be among them.")
         ] = None,
@@ -58,7 +60,7 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(f"{run} stays as it is; give the new run another folder with -o.")
         options = {"interactions": interactions, "items": items, "on_error": on_error, **said(max_skipped=max_skipped)}
         options |= columns.options() | layouts.options()
-        raw = read_table_files(parse_config(TableConfig, options, "The table"))
+        raw = read_newer_files(parse_config(NewerConfig, options, "The table"))
         for kind, count in raw.skipped.items():
             where = f" (lines {raw.skipped_lines[kind]})" if kind in raw.skipped_lines else ""
             announce(f"skipped {count:,} lines: {kind}{where}")

@@ -1,8 +1,9 @@
 """Files and folders on disk: written whole or not at all, checked on reading.
 
 What is being written has a temporary name, `.NAME.XXXX.tmp`, until it is whole and on the disk itself; then it is renamed.
-A process that is killed leaves such a name behind, which `sweep` removes. While a folder takes another's place, the other
-is called `.NAME.retired` for a moment; `recover` brings it back if the process was killed just then.
+A process that is killed leaves such a name behind. A folder's is removed by the next `atomic_directory` of the same output, a
+file's by `sweep`. While a folder takes another's place, the other is called `.NAME.retired` for a moment; `recover` brings it
+back if the process was killed just then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from allmrec.core.errors import ArtifactError, NoSpaceError
+from allmrec.core.temporary import LOCK_SUFFIX, is_held, remove_abandoned, remove_lock, temporary_folder
 
 __all__ = [
     "atomic_directory",
@@ -51,25 +53,24 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """Give a temporary folder to fill; it takes the place of `path` when the block ends without an error.
 
+    What killed processes left of the same output is removed first; what another process is filling for it now is not.
+
     Raises:
         NoSpaceError: the disk is full; what stood at `path` is untouched.
     """
     path = Path(path)
     recover(path)
+    remove_abandoned(path)
     with space_checked(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        try:
+        with temporary_folder(path) as temporary:
             yield temporary
             for folder, _, files in os.walk(temporary):
                 for name in files:
                     _to_disk(Path(folder, name))
                 _to_disk(Path(folder))
-            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder
+            temporary.chmod(0o777 & ~_umask())  # it was a private folder
             _replace(path, temporary)
-        except BaseException:  # Ctrl-C too may leave nothing half written
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
         _to_disk(path.parent)
 
 
@@ -114,20 +115,24 @@ def _retired(path: Path) -> Path:
 
 
 def sweep(folder: Path | str, names: Collection[str] | None = None, older_than: float = 0.0) -> None:
-    """Remove what killed processes left half written in a folder.
+    """Remove what killed processes left half written in a folder. A folder that `atomic_directory` is filling stays.
 
     Args:
         folder: where they wrote; need not exist.
-        names: files and folders that nobody else is writing at present; none: whatever stands there.
+        names: files, and folders of older versions, that nobody else is writing at present; none: whatever stands there.
         older_than: seconds since the last change; for names that somebody else may be writing.
     """
     folder = Path(folder)
     # safetensors writes to a temporary name of its own first.
     for entry in (*folder.glob(".*.tmp"), *folder.glob(".tmp??????")):
+        if entry.name.endswith(LOCK_SUFFIX):
+            continue  # goes with its folder
         name = entry.name[1:].removesuffix(".tmp").rpartition(".")[0]
         with suppress(FileNotFoundError):  # another process sweeps too
-            if (names is None or name in names) and time.time() - entry.lstat().st_mtime >= older_than:
+            old = time.time() - entry.lstat().st_mtime >= older_than
+            if (names is None or name in names) and old and not is_held(entry):
                 _remove(entry)
+                remove_lock(entry)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
     AllmrecError
     ├── ConfigError         an option or a config field is wrong
     ├── DataError           input data is wrong; names its file and line where it has one
+    │   └── NoRecordsError  a file is sound and holds no record
     ├── UnknownIdError      a user or an item id that the data set does not hold
     ├── ArtifactError       a file of ours is damaged, foreign, or of a newer format
     ├── ModelNotFoundError  weights that are neither installed nor reachable
@@ -31,6 +32,7 @@ __all__ = [
     "DivergedError",
     "MissingExtraError",
     "ModelNotFoundError",
+    "NoRecordsError",
     "NoSpaceError",
     "ProcessLostError",
     "RunInUseError",
@@ -61,6 +63,10 @@ class DataError(AllmrecError):
         self.line = line
         where = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
         super().__init__(where + message)
+
+
+class NoRecordsError(DataError):
+    """A file that is sound and holds no record where at least one is needed."""
 
 
 class UnknownIdError(AllmrecError):

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Literal
 from allmrec.core.errors import ArtifactError, ModelNotFoundError
 from allmrec.core.hashing import file_hash
 from allmrec.core.progress import track
+from allmrec.core.temporary import remove_abandoned, temporary_folder
 
 __all__ = ["PACKAGED", "Packaged", "cache_root", "cached_folder", "find_packaged", "movielens_100k", "packaged_path"]
 
@@ -111,7 +110,7 @@ def cached_folder(key: str, fill: Callable[[Path], None]) -> Path:
     """A folder of the cache that is filled once.
 
     Unlike a run's folders, a finished one is never replaced: of two processes that fill it at the same time the slower
-    one discards its copy, so nobody's open files are taken away.
+    one discards its copy, so nobody's open files are taken away. What killed processes left of it is removed.
 
     Args:
         key: the folder's name, which must say all that its content depends on.
@@ -121,8 +120,8 @@ def cached_folder(key: str, fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder.parent))
-    try:
+    remove_abandoned(folder)
+    with temporary_folder(folder) as temporary:
         fill(temporary)
         # Temporary folders and safetensors files come out private; a cache may be shared between users.
         for path in (temporary, *temporary.rglob("*")):
@@ -132,8 +131,6 @@ def cached_folder(key: str, fill: Callable[[Path], None]) -> Path:
         except OSError:
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -113,8 +113,16 @@ def update_run(
             schedule.train([(run, [kind])], log)
     schedule.train(_jobs(run, own, beside), log)
     kept = {} if run.start is None else run.start.kept
-    about = {"from": str(earlier.path.resolve()), "joined": growth.as_dict(), "keep_within": keep_within}
-    write_json(run.path / RECORD, about | {"moved": moved, "kept": dict(kept)})
+    about = {
+        "from": str(earlier.path.resolve()),
+        "joined": growth.as_dict(),
+        "skipped": raw.skipped,
+        "skipped_lines": raw.skipped_lines,
+        "keep_within": keep_within,
+        "moved": moved,
+        "kept": dict(kept),
+    }
+    write_json(run.path / RECORD, about)
     return Updated(run, growth, moved, kept)
 
 

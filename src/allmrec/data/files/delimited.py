@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from allmrec.core.errors import ConfigError, DataError
+from allmrec.core.errors import ConfigError, DataError, NoRecordsError
 from allmrec.data.files.encodings import (
     WHITE_SPACE,
     by_mark,
@@ -299,7 +299,9 @@ def _column_names(records: Iterator[Record], path: Path, header: bool) -> tuple[
     """Column names, and the line of the record that they came from."""
     record = next(records, None)
     if record is None:
-        raise DataError("the file is empty; expected a line for each record", path)
+        # A header, where there should be one, is written also of nothing.
+        kind = DataError if header else NoRecordsError
+        raise kind("the file is empty; expected a line for each record", path)
     line, fields = record.line, record.fields
     if record.problem is not None:
         raise DataError(record.problem, path, line)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from allmrec.core.errors import DataError
+from allmrec.core.errors import NoRecordsError
 from allmrec.data.files.lines import Block, Span, line_blocks, spans, too_long
 from allmrec.data.files.parts import Collect, InMemory, Part, joined
 from allmrec.data.files.rows import Problems, Role, Rows, Wanted, wanted_of
@@ -78,7 +78,8 @@ def read_records(
         collect: where the columns are kept.
 
     Raises:
-        DataError: the file is missing, empty, or has a bad line where those fail.
+        NoRecordsError: the file is empty.
+        DataError: it is missing, or has a bad line where those fail.
     """
     kept = collect(wanted)
     names: dict[str, None] = {}
@@ -97,7 +98,7 @@ def read_records(
             kept.add(Part(part.arrays, _moved(part.lines, lines_before)))
         lines_before += part.n_lines
     if not found_any:
-        raise DataError(f"the file is empty; expected {expected} on each line", path)
+        raise NoRecordsError(f"the file is empty; expected {expected} on each line", path)
     return Rows(
         path,
         tuple(readable(name) for name in names),
@@ -127,10 +128,11 @@ def rows_of_records(
         lines: the line of each record; None: its place, counted from 1.
 
     Raises:
-        DataError: there is no record, or a bad one where those fail.
+        NoRecordsError: there is no record.
+        DataError: one is bad where those fail.
     """
     if not records:
-        raise DataError("there is nothing in it; expected at least one record", path)
+        raise NoRecordsError("there is nothing in it; expected at least one record", path)
     if callable(wanted):
         wanted = wanted_of(wanted, {name: None for record in records[:_LOOKED_AT] for name in _record(record, parse)})
     numbered = zip(count(1) if lines is None else lines, records, strict=False)

@@ -137,6 +137,10 @@ class Problems:
         """Which lines were left out, by file and kind, such as "3-7, 12"; nothing where the format has no lines."""
         return {key: _ranges_text(ranges) for key, ranges in self._ranges.items() if ranges}
 
+    def lost(self, path: Path) -> int:
+        """How many lines of a file were left out."""
+        return self._lost[path]
+
     def require_share(self, path: Path, kept: int) -> None:
         """Check that no more of a file was left out than may be.
 

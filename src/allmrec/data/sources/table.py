@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from allmrec.core.errors import DataError
+from allmrec.core.errors import DataError, NoRecordsError
 from allmrec.data.files import FileLayout, Problems, Rows, read_rows, shown
 from allmrec.data.sources.base import (
     Checks,
@@ -138,10 +138,12 @@ def require_some(n_good: int, path: Path, problems: Problems) -> None:
     """Check that interactions remain, and enough of them.
 
     Raises:
-        DataError: there is none, or more were left out than may be.
+        NoRecordsError: the file holds none.
+        DataError: all were bad, or more were left out than may be.
     """
     if not n_good:
-        raise DataError(f"no interactions; expected at least one record{_left_out(problems)}", path)
+        kind = DataError if problems.lost(path) else NoRecordsError
+        raise kind(f"no interactions; expected at least one record{_left_out(problems)}", path)
     problems.require_share(path, n_good)
 
 
