@@ -23,6 +23,7 @@ _OPT, _SMOL = "facebook/opt-6.7b", "smollm2-135m-instruct"
 _RECALL = 0.95
 # Of `benchmarks.growth`: steps, and users of each.
 _STEPS, _BATCH = 20, 128
+_DIM_OF_ROWS = 64
 # Of an item's text: a title, as shops write them.
 _TOKENS = 20
 
@@ -109,6 +110,16 @@ def rates() -> dict[str, Rate]:
         lambda r: _STEPS / _slope(r["rows"]["cf-items"], "cpu_s"),
         whole,
     )
+    by_rows = read_json(RESULTS / "table-rows.json")["speed"]["rows"]
+    for place, size in enumerate(row["items"] for row in by_rows):
+        add(
+            f"cf.rows@{size}",
+            "table-rows.json",
+            "users a CPU second",
+            f"SASRec's training by rows among {size:,} items, 64 negatives, batches of 128, {_DIM_OF_ROWS} numbers each",
+            lambda r, place=place: _BATCH / r["speed"]["rows"][place]["cpu_seconds_of_a_step"]["rows"],  # type: ignore[misc]  # its own row
+            lambda r: r["speed"],
+        )
     add(
         "cf.memory",
         "memory.json",

@@ -22,6 +22,8 @@ _BYTES_OF_AN_INTERACTION, _BYTES_OF_AN_OFFSET = 12, 8
 _COPIES_IN_TRAINING = 4
 # Numbers of a vector where retrieval, and where the CF model's training, was measured.
 _DIM_OF_SEARCH, _DIM_OF_CF = 128, 50
+# Items above which a step of the CF model's training moves only those rows that it looks at (`cf.pretrain`).
+_BY_ROWS_ABOVE = 1e6
 # The index has 4 bits a number in place of 8 above so many items (`answer.retrieve.compressed_above`).
 _COMPRESSED_ABOVE = 1e7
 # Numbers of a token's state in a language model.
@@ -177,9 +179,12 @@ class _Plan:
         ]
 
     def _cf(self) -> list[Row]:
-        """The CF model's training: its users, and the whole table of items in every step."""
+        """The CF model's training: its users, and up to a million items the whole table of items in every step."""
         size = self.size
         seen = size.users * size.cf_epochs
+        if size.items > _BY_ROWS_ABOVE:
+            what = f"CF model (SASRec), {size.cf_epochs} epochs, the table of items by rows"
+            return [self._work("training", what, "each time", seen, "users × epochs", self._nearest("cf.rows"))]
         steps = seen / size.cf_batch
         return [
             self._work(
