@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, announce
-from allmrec.core.visible import as_terminal
+from allmrec.core.visible import as_terminal, json_text
 from allmrec.planning import Rate, Row, Size, plan_rows, read_rates
 
 __all__ = ["register"]
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
+
+# Columns of a terminal below which a table would stack its formulas a word a line.
+_WIDE = 120
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +47,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         cores: Annotated[int, typer.Option(min=1, help="CPU cores that share each piece of work.")] = 1,
         cards: Annotated[int, typer.Option(min=1, help="GPUs that share each piece of work.")] = 1,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the rows and their rates as JSON.")] = False,
     ) -> None:
         size = Size(
             users=users,
@@ -59,49 +65,82 @@ def register(app: typer.Typer) -> None:
             cards=cards,
         )
         rates = read_rates()
-        _show(plan_rows(size, rates), rates, size)
+        rows = plan_rows(size, rates)
+        if as_json:
+            used = {name: rates[name].model_dump(mode="json") for name in _used(rows)}
+            typer.echo(json_text({"size": asdict(size), "rows": [asdict(row) for row in rows], "rates": used}))
+        else:
+            _show(rows, rates, size)
 
 
 def _show(rows: list[Row], known: Mapping[str, Rate], size: Size) -> None:
     """The rows with their formulas, then each rate that they use with where it comes from."""
-    announce(
+    _print(
         f"{size.users:,.0f} users, {size.items:,.0f} items, {size.interactions:,.0f} interactions, {size.llm}. "
         "Computed, not run: each time is the work by a rate that was measured at a smaller size."
     )
+    in_table = CONSOLE.is_terminal and CONSOLE.width >= _WIDE
     for when, title in (
         ("once", "Offline, once for a catalogue"),
         ("each time", "Offline, each time it is done anew"),
         ("online", "Online"),
     ):
-        table = Table(
-            "part",
-            "work",
-            "machine",
-            "time or machines",
-            "memory or disk",
-            "formula",
-            title=title,
-            title_justify="left",
-        )
-        for row in rows:
-            if row.when == when:
-                rate = None if row.rate is None else known[row.rate]
-                table.add_row(
-                    row.part,
-                    as_terminal(row.what),
-                    "" if rate is None else rate.machine,
-                    _cost(row, rate),
-                    "" if row.bytes is None else _bytes(row.bytes),
-                    as_terminal(row.formula),
-                )
-        CONSOLE.print(table)
-    announce("Where the rates come from:")
-    for name in dict.fromkeys(row.rate for row in rows if row.rate is not None):
+        (_table if in_table else _lines)(title, [row for row in rows if row.when == when], known)
+    _print("\nWhere the rates come from:")
+    for name in _used(rows):
         rate = known[name]
-        announce(
-            f"  {rate.value:,.4g} {rate.unit}: {rate.what}; {rate.machine}, {rate.date[:10]}, commit {rate.commit[:7]}, "
-            f"{rate.command} (benchmarks/results/{rate.file})"
+        _print(
+            f"{rate.value:,.4g} {rate.unit}: {rate.what}; {rate.machine}, {rate.date[:10]}, commit {rate.commit[:7]}, "
+            f"{rate.command} (benchmarks/results/{rate.file})",
+            indent=2,
         )
+
+
+def _table(title: str, rows: list[Row], known: Mapping[str, Rate]) -> None:
+    """Rows as those of a table."""
+    names = ("part", "work", "machine", "time or machines", "memory or disk", "formula")
+    table = Table(*names, title=title, title_justify="left")
+    for row in rows:
+        rate = None if row.rate is None else known[row.rate]
+        table.add_row(
+            row.part,
+            as_terminal(row.what),
+            "" if rate is None else rate.machine,
+            _cost(row, rate),
+            "" if row.bytes is None else _bytes(row.bytes),
+            as_terminal(row.formula),
+        )
+    CONSOLE.print(table)
+
+
+def _lines(title: str, rows: list[Row], known: Mapping[str, Rate]) -> None:
+    """Each row as lines of its own: what, where, how much, and the formula."""
+    _print(f"\n{title}")
+    for row in rows:
+        rate = None if row.rate is None else known[row.rate]
+        size = "" if row.bytes is None else f"{_bytes(row.bytes)} of memory or disk"
+        _print(f"{row.part}: {row.what}", indent=2)
+        if rate is not None:
+            _print(f"on {rate.machine}", indent=4)
+        cost = _cost(row, rate)
+        # A formula that says that nothing was measured says it once.
+        found = [part for part in ("" if row.formula.startswith(cost) else cost, size) if part]
+        if found:
+            _print(", ".join(found), indent=4)
+        _print(row.formula, indent=4)
+
+
+def _print(text: str, indent: int = 0) -> None:
+    """Print a line: broken between words on a terminal, whole in a file."""
+    if CONSOLE.is_terminal:
+        CONSOLE.print(Padding(as_terminal(text, lines=True), (0, 0, 0, indent), expand=False))
+    else:
+        announce(" " * indent + text)
+
+
+def _used(rows: list[Row]) -> list[str]:
+    """The rates that rows use, each once."""
+    return list(dict.fromkeys(row.rate for row in rows if row.rate is not None))
 
 
 def _cost(row: Row, rate: Rate | None) -> str:
