@@ -331,7 +331,45 @@ def test_several_experiments_are_one_report(many: Path) -> None:
     levels = [len(marks) for marks in re.findall(r"^(#+) ", written["report.md"], re.MULTILINE)]
     assert levels[:3] == [1, 2, 3]
     assert levels.count(1) == 1
-    assert levels.count(2) == 2
+    assert levels.count(2) == 3  # two experiments, and what failed
+
+
+def headings_of(written: str) -> dict[str, int]:
+    """Headings of Markdown with their levels."""
+    return {words: len(marks) for marks, words in re.findall(r"^(#+) (.*)$", written, re.MULTILINE)}
+
+
+def test_what_is_undone_stands_in_one_place_for_all_experiments(tmp_path: Path) -> None:
+    """Nothing is undone of the first experiment; one cell of the others failed, and one was not tried."""
+    words_experiment(tmp_path / "figures4-5")
+    failed, waiting = write_experiment(tmp_path / "ours-a"), write_experiment(tmp_path / "ours-b")
+    for path in (waiting / "failed").glob("*.json"):
+        path.unlink()
+    found = [read_experiment(folder) for folder in (tmp_path / "figures4-5", failed, waiting)]
+    (left,) = found[2].waiting
+    shown, written = page(found), markdown(found)
+    places = dict(re.findall(r'<a href="#(failed|waiting)" class="bad">([^<]*)</a>', shown))
+    assert places == {"failed": "1 failed", "waiting": "1 not measured"}
+    for place, words in (("failed", "Out of luck"), ("waiting", left.words)):
+        (section,) = re.findall(rf'<section id="{place}">.*?</section>', shown, re.DOTALL)
+        assert words in section
+        assert section.count("<h3>") == 1
+    assert shown.count("What failed</h2>") == 1
+    (table,) = re.findall(r"^## What was not measured\n\n(.*?)(?:\n\n|\Z)", written, re.MULTILINE | re.DOTALL)
+    assert left.words in table
+    assert headings_of(written)["What failed"] == 2
+    assert "What was not measured" not in markdown(found[:2])
+    assert 'id="failed"' not in page(found[:1])
+
+
+def test_headings_of_a_section_are_of_one_level(many: Path) -> None:
+    """Of one experiment and of several: tables, costs and cuts stand side by side."""
+    for found in ([read_experiment(many / "table4")], read_experiments(many)):
+        levels = headings_of(markdown(found))
+        level = levels["shop, cold-items"] + 1
+        below = {words: own for words, own in levels.items() if words.startswith("shop, cold-items: ")}
+        assert {"shop, cold-items: what it cost", "shop, cold-items: what was cut"} <= below.keys()
+        assert set(below.values()) == {level}
 
 
 def test_experiments_beside_the_paper_come_first_and_numbers_count(tmp_path: Path) -> None:
