@@ -38,6 +38,8 @@ from allmrec.experiments.writing import write_report
 from allmrec.testing.worlds import taste_world
 
 EVIL = '<script>document.title="evil"</script> & "quoted" | a\\b'
+# Sorted as text they stand so; as numbers, or by their first digits, they do not.
+COMMITS = ("1000e1", "20ab", "3", "9f00")
 SYSTEMS = ("popularity", "backbone", "allmrec", "allmrec-sbert")
 
 
@@ -72,14 +74,15 @@ def write_experiment(folder: Path, shift: int = 0) -> Path:
     keys = {cell.id: content_hash(cell.id) for cell in cells}
     Record(plan, {"shop": folder / "data" / "shop"}, keys, "allmrec experiment", "abc").write(folder)
     names = {"popularity": "Popularity", "backbone": "SASRec", "allmrec": "A-LLMRec", "allmrec-sbert": f"A {EVIL}"}
-    for cell in cells[:-1]:
+    for number, cell in enumerate(cells[:-1]):
         asking = situation(plan.scenarios[cell.scenario], made, cell.seed, plan.users, plan.candidates).asking
         best = (20, 14, 5, 9)[SYSTEMS.index(cell.system)] - shift
         ranks = np.random.default_rng(cell.seed + shift).integers(1, best, len(asking.protocol))
         about: dict[str, Any] = {
             "name": names[cell.system], "note": EVIL, "users_per_second": 10.0 ** SYSTEMS.index(cell.system), "seconds": 60.0,
             "costs": {"train_seconds": 12.0, "trained_parameters": 5e6, "peak_memory": 2.0**30}, "config": {"seed": shift},
-            "made_of": {"pretrain": f"key {cell.seed}"}, "users_there": 60, "limits": {"tune": {"samples_per_epoch": 4000}}, "device": "CPU", "date": "2026-01-01T00:00:00", "commit": "abc",
+            "made_of": {"pretrain": f"key {cell.seed}"}, "users_there": 60, "limits": {"tune": {"samples_per_epoch": 4000}}, "device": "CPU",
+            "date": f"2026-01-{20 - number:02}T00:00:00", "commit": COMMITS[number % len(COMMITS)],
             "command": "allmrec experiment", "curves": {"pretrain": {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5 + cell.seed]}},
         }  # fmt: skip
         results.write(
@@ -328,7 +331,45 @@ def test_several_experiments_are_one_report(many: Path) -> None:
     levels = [len(marks) for marks in re.findall(r"^(#+) ", written["report.md"], re.MULTILINE)]
     assert levels[:3] == [1, 2, 3]
     assert levels.count(1) == 1
-    assert levels.count(2) == 2
+    assert levels.count(2) == 3  # two experiments, and what failed
+
+
+def headings_of(written: str) -> dict[str, int]:
+    """Headings of Markdown with their levels."""
+    return {words: len(marks) for marks, words in re.findall(r"^(#+) (.*)$", written, re.MULTILINE)}
+
+
+def test_what_is_undone_stands_in_one_place_for_all_experiments(tmp_path: Path) -> None:
+    """Nothing is undone of the first experiment; one cell of the others failed, and one was not tried."""
+    words_experiment(tmp_path / "figures4-5")
+    failed, waiting = write_experiment(tmp_path / "ours-a"), write_experiment(tmp_path / "ours-b")
+    for path in (waiting / "failed").glob("*.json"):
+        path.unlink()
+    found = [read_experiment(folder) for folder in (tmp_path / "figures4-5", failed, waiting)]
+    (left,) = found[2].waiting
+    shown, written = page(found), markdown(found)
+    places = dict(re.findall(r'<a href="#(failed|waiting)" class="bad">([^<]*)</a>', shown))
+    assert places == {"failed": "1 failed", "waiting": "1 not measured"}
+    for place, words in (("failed", "Out of luck"), ("waiting", left.words)):
+        (section,) = re.findall(rf'<section id="{place}">.*?</section>', shown, re.DOTALL)
+        assert words in section
+        assert section.count("<h3>") == 1
+    assert shown.count("What failed</h2>") == 1
+    (table,) = re.findall(r"^## What was not measured\n\n(.*?)(?:\n\n|\Z)", written, re.MULTILINE | re.DOTALL)
+    assert left.words in table
+    assert headings_of(written)["What failed"] == 2
+    assert "What was not measured" not in markdown(found[:2])
+    assert 'id="failed"' not in page(found[:1])
+
+
+def test_headings_of_a_section_are_of_one_level(many: Path) -> None:
+    """Of one experiment and of several: tables, costs and cuts stand side by side."""
+    for found in ([read_experiment(many / "table4")], read_experiments(many)):
+        levels = headings_of(markdown(found))
+        level = levels["shop, cold-items"] + 1
+        below = {words: own for words, own in levels.items() if words.startswith("shop, cold-items: ")}
+        assert {"shop, cold-items: what it cost", "shop, cold-items: what was cut"} <= below.keys()
+        assert set(below.values()) == {level}
 
 
 def test_experiments_beside_the_paper_come_first_and_numbers_count(tmp_path: Path) -> None:
@@ -502,3 +543,23 @@ def test_tables_sort_and_titles_run_nothing(browser: str, html_page: str, tmp_pa
     assert down == sorted(down, reverse=True)
     assert up == sorted(down)
     assert "<title>evil</title>" not in dumped
+
+
+def test_columns_of_dates_and_commits_sort_as_text(browser: str, html_page: str, tmp_path: Path) -> None:
+    place = tmp_path / "report.html"
+    probe = """<script>
+      const heads = [...document.querySelectorAll("th")].filter(head => ["date", "commit"].includes(head.textContent));
+      for (const head of heads) {
+        const rows = () => [...head.closest("table").tBodies[0].rows];
+        const column = () => rows().map(row => row.children[head.cellIndex].textContent).join(" ");
+        head.click(); document.body.dataset[head.textContent + "down"] = column();
+        head.click(); document.body.dataset[head.textContent + "up"] = column();
+      }
+    </script></body>"""
+    place.write_text(html_page.replace("</body>", probe), encoding="utf-8")
+    dumped = asked(browser, place, "--dump-dom")
+    for head, kinds in (("date", 7), ("commit", len(COMMITS))):
+        down, up = (re.findall(rf'data-{head}{way}="([^"]*)"', dumped)[0].split() for way in ("down", "up"))
+        assert len(set(up)) == kinds
+        assert up == sorted(up)
+        assert down == sorted(up, reverse=True)

@@ -129,6 +129,8 @@ def markdown(experiments: Sequence[Experiment]) -> str:
     many = len(experiments) > 1
     parts = ["# Experiments\n"] if many else []
     parts += ["\n".join(_lines(found, "##" if many else "#")).rstrip() + "\n" for found in experiments]
+    if undone := "\n".join(_undone(experiments)):
+        parts.append(undone.rstrip() + "\n")
     return "\n".join(parts)
 
 
@@ -138,7 +140,7 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
     yield f"{heading} {_cell(found.title)}\n"
     if plan.about:
         yield f"{_cell(plan.about)}\n"
-    yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
+    yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} were not measured. {HOW}\n"
     for section in found.sections:
         yield f"{heading}# {section.data}, {section.scenario}\n"
         yield f"{how_asked(plan, section)}\n"
@@ -152,7 +154,7 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
             yield f"*theirs*: {THEIRS}; of the paper's sets {section.theirs} stands beside.\n"
         for claim in section.claims:
             yield f"- {_cell(claim_words(claim))}"
-        yield f"\n### {section.data}, {section.scenario}: what it cost\n"
+        yield f"\n{heading}## {section.data}, {section.scenario}: what it cost\n"
         yield from _table(["system", *COSTS], cost_rows(section))
         yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
         yield ""
@@ -166,9 +168,6 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
             for name, of_item, of_user in example.said:
                 yield f"  - {_cell(name)}: of the item “{_cell(of_item)}”, of the user “{_cell(of_user)}”"
         yield ""
-    if found.failed:
-        yield f"{heading}# What failed\n"
-        yield from _table(["cell", "why"], [[cell.words, str(why["message"])] for cell, why in found.failed.items()])
     yield f"{heading}# How it was measured\n"
     yield f"Command: `{found.record.command}`  \nCommit: {found.record.commit or 'not known'}\n"
     rows = [
@@ -176,6 +175,22 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
         for one in found.done
     ]
     yield from _table(["cell", "device", "date", "commit"], rows)
+
+
+def _undone(experiments: Sequence[Experiment]) -> Iterator[str]:
+    """What failed and what was not measured, of all experiments together."""
+    plan = ["plan"] if len(experiments) > 1 else []
+    failed = [
+        [found.title, cell.words, str(why["message"])] for found in experiments for cell, why in found.failed.items()
+    ]
+    waiting = [[found.title, cell.words] for found in experiments for cell in found.waiting]
+    for title, heads, rows in (
+        ("What failed", ["cell", "why"], failed),
+        ("What was not measured", ["cell"], waiting),
+    ):
+        if rows:
+            yield f"## {title}\n"
+            yield from _table([*plan, *heads], [row if plan else row[1:] for row in rows])
 
 
 def note_of(row: Row) -> str:

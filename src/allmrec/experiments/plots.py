@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from allmrec.evaluation.intervals import Estimate
+from allmrec.experiments.labels import Box, labels_beside
 
 __all__ = ["Dot", "Line", "Point", "dots", "histogram", "lines", "scatter"]
 
 _LEFT, _WIDTH, _STEP = 210.0, 760.0, 26.0
+# Of a scatter plot: where its axes begin; and of names in it, as the style sheet has them.
+_SIDE, _TOP, _TEXT = 70.0, 14.0, 13.0
+# A name that stands further from its mark is led to it by a line.
+_NEAR = 12.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
 def scatter(
     points: Sequence[Point], x_label: str, y_label: str, logarithmic: bool = False, diagonal: bool = False
 ) -> Markup:
-    """Points with intervals in both directions and their names beside them.
+    """Points with intervals in both directions and their names beside them, as far as there is room for names.
 
     Args:
         points: what to draw.
@@ -131,12 +136,13 @@ def scatter(
     low_x, high_x = min(p.x.low for p in points), max(p.x.high for p in points)
     low_y, high_y = min(0.0, *(p.y.low for p in points)), max(0.05, *(p.y.high for p in points)) * 1.05
     if logarithmic:
-        low_x, high_x = low_x / 1.6, high_x * 4
+        low_x, high_x = low_x / 1.6, high_x * 2.5
     else:
         low_x, high_x = min(0.0, low_x), max(0.05, high_x) * 1.25
-    x_axis = _Axis(low_x, high_x, 70.0, _WIDTH - 20, logarithmic)
-    y_axis = _Axis(low_y, high_y, 380.0, 14.0)
-    parts = [_grid(x_axis, 14.0, 380.0, x_label), _side(y_axis, 70.0, _WIDTH - 20, y_label)]
+    bottom = 380.0
+    x_axis = _Axis(low_x, high_x, _SIDE, _WIDTH - 20, logarithmic)
+    y_axis = _Axis(low_y, high_y, bottom, _TOP)
+    parts = [_grid(x_axis, _TOP, bottom, x_label), _side(y_axis, _SIDE, _WIDTH - 20, y_label)]
     if diagonal:
         end = min(high_x, high_y)
         parts.append(
@@ -144,13 +150,20 @@ def scatter(
                 x_axis.at(max(low_x, low_y)), y_axis.at(max(low_x, low_y)), x_axis.at(end), y_axis.at(end)
             )
         )
-    taken: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: p.y.value):
-        x, y = x_axis.at(point.x.value), y_axis.at(point.y.value)
-        text = y - 8
-        while any(abs(text - other) < 13 and abs(x - place) < 150 for place, other in taken):
-            text -= 13
-        taken.append((x, text))
+    points = sorted(points, key=lambda p: p.y.value)
+    marks = [(x_axis.at(point.x.value), y_axis.at(point.y.value)) for point in points]
+    bars = [
+        Box(x_axis.at(point.x.low), y - 1, x_axis.at(point.x.high), y + 1)
+        for point, (_, y) in zip(points, marks, strict=True)
+    ]
+    bars += [
+        Box(x - 1, y_axis.at(point.y.high), x + 1, y_axis.at(point.y.low))
+        for point, (x, _) in zip(points, marks, strict=True)
+    ]
+    names = [_short(point.name) for point in points]
+    boxes = labels_beside(marks, names, Box(_SIDE + 2, _TOP, _WIDTH, bottom), _TEXT, bars)
+    parts += [_leader(*mark, box) for mark, box in zip(marks, boxes, strict=True) if box is not None]
+    for point, (x, y) in zip(points, marks, strict=True):
         parts.append(
             Markup(
                 '<g class="{}"><title>{}: {:.3g}, {:.3g}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><line x1="{:.1f}" '
@@ -160,10 +173,12 @@ def scatter(
                 x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), _mark(x, y, point.marked),
             )
         )  # fmt: skip
-        parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(x + 9, text, _short(point.name))
-        )
-    return _svg(parts, _WIDTH, 424.0, f"{y_label} against {x_label}")
+    parts += [
+        Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(box.left, box.top + 0.95 * _TEXT, name)
+        for name, box in zip(names, boxes, strict=True)
+        if box is not None
+    ]
+    return _svg(parts, _WIDTH, bottom + 44, f"{y_label} against {x_label}")
 
 
 def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
@@ -218,6 +233,14 @@ def histogram(shares: Sequence[float], label: str, names: Sequence[str], top: fl
                 )
             )
     return _svg(parts, 350.0, 144.0, label)
+
+
+def _leader(x: float, y: float, box: Box) -> Markup:
+    """A thin line to a name that stands away from its mark; nothing for one beside it."""
+    end_x, end_y = box.nearest(x, y)
+    if math.hypot(end_x - x, end_y - y) <= _NEAR:
+        return Markup("")
+    return Markup('<line class="leader" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(x, y, end_x, end_y)
 
 
 def _mark(x: float, y: float, marked: bool) -> Markup:
