@@ -25,7 +25,7 @@ from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
 from allmrec.experiments.comparing import compared
-from allmrec.experiments.cuts import cuts_of
+from allmrec.experiments.cuts import TrainedOn, cuts_of, fewer_epochs, stage_limits
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
@@ -34,6 +34,7 @@ from allmrec.experiments.plan import Plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.scenarios import situation
+from allmrec.experiments.tables import Row
 from allmrec.experiments.writing import write_report
 from allmrec.testing.worlds import taste_world
 
@@ -169,6 +170,45 @@ def test_every_cut_is_named(html_page: str, experiment: Path) -> None:
     for said in (html_page, markdown([read_experiment(experiment)])):
         assert "50 of 60 users were asked" in said
         assert "tune: 4,000 samples drawn anew each epoch (every row)." in said
+
+
+def test_cuts_of_stages_are_read_from_the_cells_own_settings(experiment: Path) -> None:
+    """Cells of before kept no cut of stage 1, whose settings lie beside those of texts, nor any of epochs."""
+    found = read_experiment(experiment)
+    plan, section = found.record.plan, found.sections[0]
+    rows = {row.row: row for row in section.rows}
+    kept = {"tune": {"samples_per_epoch": 20, "validation_users": 10}}
+    settings = {
+        "align": {"positions": "all", "samples_per_epoch": 30, "training": {"epochs": 3}},
+        "systems": {"tallrec": {"training": {"epochs": 2}}},
+    }
+
+    def cuts(system: str, more: dict[str, Any]) -> list[str]:
+        one = rows["allmrec"].cells[0]
+        about = {**one.about, "config": settings, **more}
+        cell = replace(one, cell=replace(one.cell, system=system), about=about)
+        return cuts_of(plan, replace(section, rows=(Row("x", "X", [cell], rows["allmrec"].asked),)))
+
+    align = "align: 30 samples drawn anew each epoch; 3 epochs in place of 10, the default (every row)."
+    assert align in cuts("allmrec", {"limits": kept})
+    exactly = {"limits": {}, "trained_on": {"users": 20, "interactions": 25}}
+    assert "align: 3 epochs in place of 10, the default (every row)." in cuts("allmrec", exactly)
+    assert "tallrec: 2 epochs in place of 5, the default (every row)." in cuts("tallrec", {"limits": {}})
+    gone = cuts("tallrec", {"config": {"systems": {"tallrec": {"no_such": 1}}}, "limits": kept})
+    assert "tune: 20 samples drawn anew each epoch; validated on 10 users at the most (every row)." in gone
+
+
+def test_limits_and_epochs_are_found_wherever_they_stand_in_settings() -> None:
+    on = TrainedOn(users=10, interactions=50)
+    nested = {"encoder": {"tune": 2}, "pretrain": {"windows": "all", "samples_per_epoch": 40, "users": 10}}
+    assert stage_limits(nested, on) == {"samples_per_epoch": 40}
+    assert stage_limits({"positions": "last", "samples_per_epoch": 40, "validation_users": 9}, on) == {
+        "validation_users": 9
+    }
+    two = {"first": {"epochs": 4}, "second": {"epochs": 4}}
+    assert fewer_epochs(two, {"first": {"epochs": 4}, "second": {"epochs": 1}}, {"first": {"epochs": 6}}) == {
+        "first": (4, 6)
+    }
 
 
 def test_fewer_seeds_are_a_cut_where_the_plan_says_so(experiment: Path) -> None:

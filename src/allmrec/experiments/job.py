@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from allmrec.core.memory import peak_memory
 from allmrec.data.interactions import InteractionDataset
 from allmrec.experiments.asking import answered
 from allmrec.experiments.cells import Cell, cell_config, cells_of, other_data, variant_of
-from allmrec.experiments.cuts import stage_limits
+from allmrec.experiments.cuts import TrainedOn, stage_limits
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.genres import genre_users
 from allmrec.experiments.provenance import device_name
@@ -84,7 +85,7 @@ def _measure(folder: Path, record: Record, results: Results, cell: Cell, key: st
     run = Run.create(work, place.train, cell_config(plan, cell), device)
     StageStore(record.stages_in(folder)).train(run, [cell.system], partial(print, flush=True))
     found = answered(run, plan, cell, place, target)
-    system = found.system
+    system, on = found.system, TrainedOn(place.train.n_users, place.train.n_interactions)
     about: dict[str, Any] = {
         "name": found.name,
         "note": found.note,
@@ -97,7 +98,8 @@ def _measure(folder: Path, record: Record, results: Results, cell: Cell, key: st
         "process_memory": peak_memory(),
         "seconds": round(time.monotonic() - started, 1),
         "made_of": {stage.label: stage.key for stage in system.stages},
-        "limits": {stage.label: limits for stage in system.stages if (limits := stage_limits(stage, place.train))},
+        "trained_on": asdict(on),
+        "limits": {stage.label: limits for stage in system.stages if (limits := stage_limits(stage.config, on))},
         "curves": _curves(run, system),
         "config": run.config.model_dump(mode="json"),
         "device": device_name(run.device),
