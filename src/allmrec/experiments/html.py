@@ -14,6 +14,7 @@ from markupsafe import Markup
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.rank_files import MISS
 from allmrec.experiments import plots
+from allmrec.experiments.curves import curve_figures
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import examples_of, said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
@@ -24,8 +25,6 @@ from allmrec.experiments.scenario_config import COLD, WARM
 from allmrec.experiments.tables import Section, TableKind
 
 __all__ = ["page"]
-
-_CURVES, _LINES = 12, 6
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
         for kind in section.kinds
         if (rows := figure_rows(plan, section, kind))
     ]
-    dataset, curves = asked_dataset(found, section), list(_curves(section))
+    dataset = asked_dataset(found, section)
     return {
         "title": f"{section.data}, {section.scenario}",
         "id": f"{prefix}{section.data}-{section.scenario}",
@@ -115,8 +114,7 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
         "costs": cost_rows(section),
         "notes": [(row.title, note) for row in section.rows if (note := note_of(row))],
         "figures": list(_figures(section)),
-        "curves": curves[:_CURVES],
-        "curves_left": len(curves) - len(curves[:_CURVES]),
+        "curves": [Figure(one.caption, plots.lines(one.lines, "step", one.label)) for one in curve_figures(section)],
         "histograms": list(_histograms(section)),
         "cuts": cuts_of(found.record.plan, section),
         "examples": None if dataset is None else examples_of(section, dataset),
@@ -153,27 +151,6 @@ def _figures(section: Section) -> Iterator[Figure]:
             points, "users a second (logarithmic)", f"{first.head}, {first.title}", logarithmic=True
         )
         yield Figure("Quality against cost: further right answers faster, further up answers better.", drawing)
-
-
-def _curves(section: Section) -> Iterator[Figure]:
-    """Learning curves of each stage, one line a seed; stages that systems share are drawn once."""
-    drawn: dict[str, dict[tuple[str, str], plots.Line]] = {}
-    for row in section.rows:
-        for cell in row.cells:
-            for label, columns in cell.about["curves"].items():
-                variant = "" if cell.cell.variant == "base" else f"{cell.cell.variant}: "
-                for name, values in columns.items():
-                    if name in ("step", "epoch"):
-                        continue
-                    places = zip(columns["step"], values, strict=True)
-                    pairs = [(float(x), float(y)) for x, y in places if x is not None and y is not None]
-                    if len(pairs) > 1:
-                        line = plots.Line(f"seed {cell.cell.seed}", *zip(*pairs, strict=True))
-                        drawn.setdefault(f"{variant}{label}: {name}", {})[cell.about["made_of"][label], name] = line
-    for caption, found in drawn.items():
-        some = f", the first {_LINES} of {len(found)} seeds" if len(found) > _LINES else ""
-        drawing = plots.lines(list(found.values())[:_LINES], "step", caption.rpartition(": ")[2])
-        yield Figure(caption + some, drawing)
 
 
 def _histograms(section: Section) -> Iterator[Figure]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from allmrec.evaluation.intervals import Estimate
-from allmrec.experiments.labels import Box, labels_beside
+from allmrec.experiments.labels import HEIGHT, Box, labels_beside, spread, text_width
 
 __all__ = ["Dot", "Line", "Point", "dots", "histogram", "lines", "scatter"]
 
 _LEFT, _WIDTH, _STEP = 210.0, 760.0, 26.0
 # Of a scatter plot: where its axes begin; and of names in it, as the style sheet has them.
 _SIDE, _TOP, _TEXT = 70.0, 14.0, 13.0
+# Of learning curves: the width, where names begin, and their letters.
+_CURVES, _NAMES, _SMALL = 480.0, 334.0, 11.5
 # A name that stands further from its mark is led to it by a line.
 _NEAR = 12.0
 
@@ -49,11 +51,18 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """A learning curve."""
+    """A learning curve.
+
+    Attributes:
+        name: what stands at its end.
+        x, y: its points.
+        about: what it says when it is pointed at; empty: its name.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,30 +191,30 @@ def scatter(
 
 
 def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
-    """Learning curves; each has a colour and a dash of its own, and its name at its end."""
+    """Learning curves; each has a colour and a dash of its own, and is led to its name at the right."""
     xs, ys = [v for line in curves for v in line.x], [v for line in curves for v in line.y]
     low, high = min(ys), max(ys)
     room = (high - low) * 0.06 or 0.05
-    x_axis, y_axis = _Axis(0.0, max(xs) * 1.35, 62.0, 430.0), _Axis(low - room, high + room, 200.0, 12.0)
-    parts = [_grid(x_axis, 12.0, 200.0, x_label), _side(y_axis, 62.0, 430.0, y_label)]
-    taken: list[float] = []
-    for number, line in enumerate(curves):
-        places = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
-        end = y_axis.at(line.y[-1]) + 4
-        while any(abs(end - other) < 12 for other in taken):
-            end += 12
-        taken.append(end)
+    x_axis, y_axis = _Axis(0.0, max(xs), 62.0, _NAMES - 14), _Axis(low - room, high + room, 220.0, 12.0)
+    parts = [_grid(x_axis, 12.0, 220.0, x_label), _side(y_axis, 62.0, _NAMES - 14, y_label)]
+    ends = [(x_axis.at(line.x[-1]), y_axis.at(line.y[-1])) for line in curves]
+    heights = spread([y for _, y in ends], 14.0, 220.0, HEIGHT * _SMALL)
+    names = []
+    for number, (line, (x, y), height) in enumerate(zip(curves, ends, heights, strict=True)):
+        places = " ".join(f"{x_axis.at(a):.0f},{y_axis.at(b):.1f}" for a, b in zip(line.x, line.y, strict=True))
         parts.append(
             Markup(
-                '<g class="line line{}"><title>{}</title><polyline points="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="3"/></g>'
-            ).format(number % 6, line.name, places, x_axis.at(line.x[-1]), y_axis.at(line.y[-1]))
-        )
-        parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(
-                x_axis.at(line.x[-1]) + 7, end, _short(line.name, 18)
+                '<g class="line line{}{}"><title>{}</title><polyline points="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="3"/></g>'
+                '<line class="leader" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
+            ).format(
+                number % 6, " again" if number >= 6 else "", line.about or line.name, places, x, y, x + 3, y, _NAMES - 3, height,
             )
+        )  # fmt: skip
+        name = _fitting(line.name, _CURVES - _NAMES, _SMALL)
+        names.append(
+            Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(_NAMES, height + 4, name)
         )
-    return _svg(parts, 440.0, 244.0, f"{y_label} by {x_label}")
+    return _svg([*parts, *names], _CURVES, 264.0, f"{y_label} by {x_label}")
 
 
 def histogram(shares: Sequence[float], label: str, names: Sequence[str], top: float) -> Markup:
@@ -288,6 +297,15 @@ def _number(value: float) -> str:
 
 def _short(name: str, length: int = 30) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _fitting(name: str, width: float, size: float) -> str:
+    """A name that is no wider, cut where it must be."""
+    if text_width(name, size) <= width:
+        return name
+    while name and text_width(name + "…", size) > width:
+        name = name[:-1]
+    return name.rstrip(" ,") + "…"
 
 
 def _svg(parts: Sequence[Markup], width: float, height: float, label: str) -> Markup:
