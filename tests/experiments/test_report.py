@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from allmrec.core.errors import ArtifactError
+from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.hashing import content_hash
 from allmrec.data.catalogue import Catalogue
 from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
-from allmrec.experiments.comparing import compared
+from allmrec.experiments.comparing import compared, show_comparison
 from allmrec.experiments.cuts import TrainedOn, cuts_of, fewer_epochs, stage_limits
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
@@ -462,6 +462,63 @@ def test_two_experiments_are_compared_user_by_user(experiment: Path, tmp_path: P
     same, nothing = compared(experiment, experiment)
     assert {one.difference.value for one in same} == {0.0}
     assert nothing == {}
+
+
+def changed_plan(source: Path, folder: Path, seeds: int | None = None, **changes: Any) -> Path:
+    """A copy of an experiment whose plan has other fields, with cells of the first so many seeds."""
+    shutil.copytree(source, folder)
+    record = Record.read(folder)
+    keys = {name: key for name, key in record.keys.items() if seeds is None or int(name.split(".")[2]) < seeds}
+    plan = Plan.model_validate(record.plan.model_dump(mode="json") | changes)
+    Record(plan, record.data, keys, record.command, record.commit).write(folder)
+    return folder
+
+
+def test_experiments_are_compared_on_common_seeds_and_users(experiment: Path, tmp_path: Path) -> None:
+    """Each side's figure is over what both have, so they differ by the difference; and plans are compared too."""
+    one = changed_plan(experiment, tmp_path / "one", seeds=1, seeds_of={"allmrec": 1}, users_of={"allmrec": 20})
+    key = Record.read(one).keys["shop.cold-items.0.base.allmrec"]
+    path = one / "cells" / f"{key[:24]}.npz"
+    path.unlink()
+    (cell,) = (cell for cell in cells_of(Record.read(one).plan) if cell.id == "shop.cold-items.0.base.allmrec")
+    asking = situation(Record.read(one).plan.scenarios["cold-items"], data(), 0, 50, 20).asking
+    before = next(done for done in read_experiment(experiment).done if done.cell == cell)
+    fewer = placed(asking.protocol, asking.protocol.users[:20].tolist(), np.ones(20, dtype=int).tolist())
+    Results(one).write(cell, key, before.about, asking.protocol, asking.groups, Ranks(fewer))
+    found, settings = compared(experiment, one)
+    for each in found:
+        assert each.second.value - each.first.value == pytest.approx(each.difference.value)
+        assert each.seeds == (0,)
+    assert {each.users for each in found if each.name == "A-LLMRec" and each.where.endswith("all users")} == {20}
+    assert settings == {"plan.seeds_of.allmrec": (None, 1), "plan.users_of.allmrec": (None, 20)}
+    scenario = {"cold-items": {"kind": "cold-items", "share": 0.3}}
+    _, settings = compared(experiment, changed_plan(experiment, tmp_path / "two", seeds=1, scenarios=scenario))
+    assert settings == {"plan.scenarios.cold-items.share": (0.35, 0.3)}
+    console = Console(file=io.StringIO(), width=200)
+    show_comparison(experiment, tmp_path / "two", "Hit@1", console)
+    assert "plan.scenarios.cold-items.share: 0.35 -> 0.3" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "settings are the same" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_why_experiments_cannot_be_compared_is_said(experiment: Path, tmp_path: Path) -> None:
+    nothing = changed_plan(experiment, tmp_path / "nothing", seeds=0)
+    with pytest.raises(ConfigError, match=r"nothing has no cell that is done"):
+        compared(experiment, nothing)
+    for name, old, new in (
+        ("data sets", r'(?<=")shop(?=[."])', "kiosk"),
+        ("scenarios", r"cold-items(?=[.]|\": \{)", "others"),
+    ):
+        folder = shutil.copytree(experiment, tmp_path / name)
+        about = (folder / "experiment.json").read_text()
+        (folder / "experiment.json").write_text(re.sub(old, new, about))
+        with pytest.raises(ConfigError, match=f"no {name} in common: "):
+            compared(experiment, folder)
+    record = Record.read(experiment)
+    second = {name: key for name, key in record.keys.items() if ".1." in name}
+    shutil.copytree(experiment, tmp_path / "second")
+    Record(record.plan, record.data, second, "x", None).write(tmp_path / "second")
+    with pytest.raises(ConfigError, match="no seed in common: 0, and 1"):
+        compared(changed_plan(experiment, tmp_path / "first", seeds=1), tmp_path / "second")
 
 
 # --- in a browser ---

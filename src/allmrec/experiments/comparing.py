@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ from allmrec.experiments.tables import Row
 
 __all__ = ["Difference", "changed_settings", "compared", "show_comparison"]
 
+_Where = tuple[str, str, str]
+
+# What a plan says in words, what is compared with what, and what each cell's own settings say better.
+_NOT_COMPARED = {"title", "about", "claims", "paper", "reference", "data", "changes"}
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -34,9 +39,10 @@ class Difference:
     Attributes:
         where: data set, scenario and group; empty for runs.
         name: of the system.
-        first, second: its figures.
+        first, second: its figures, over the users and seeds that both have.
         difference: paired by user, and by seed where there are several.
         users: whom both were asked about.
+        seeds: that both have; none of runs.
     """
 
     where: str
@@ -45,14 +51,15 @@ class Difference:
     second: Estimate
     difference: Estimate
     users: int
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Side:
-    """What one side has: values by place and system, and settings by place."""
+    """What one side has: values by data set, scenario and system, and settings by place."""
 
     path: Path
-    rows: Mapping[tuple[str, str], Row] | None
+    rows: Mapping[_Where, Row]
     report: Report | None
     settings: Mapping[str, Mapping[str, Any]]
 
@@ -61,7 +68,8 @@ def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Dif
     """Compare two experiments, or two runs or reports.
 
     Returns:
-        A difference for each system that both have, on the users that both asked about; and settings that differ, by name.
+        A difference for each system that both have, on the users and seeds that both have; and settings that differ, by name, those
+        of experiments' plans among them as `plan.NAME`.
 
     Raises:
         ArtifactError: one of them is neither, or damaged.
@@ -72,10 +80,7 @@ def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Dif
         raise ConfigError("One is an experiment and the other a run or a report; compare like with like.")
     found = list(_of_reports(*sides, metric) if sides[0].report is not None else _of_rows(*sides, metric))
     if not found:
-        raise ConfigError(
-            f"{first} and {second} have no system in common that was asked about the same users and candidates, so nothing "
-            "can be compared. It takes the same data, number of candidates and, for runs, the same seed."
-        )
+        raise ConfigError(f"Nothing of {first} and {second} can be compared: {_why_nothing(*sides)}")
     return found, changed_settings(sides[0].settings, sides[1].settings)
 
 
@@ -109,11 +114,10 @@ def _side(path: Path) -> _Side:
     """An experiment's folder, a run's folder, or a report's file."""
     if (path / FILE).is_file():
         found = read_experiment(path)
-        rows = {
-            (f"{section.data}, {section.scenario}", row.row): row for section in found.sections for row in section.rows
-        }
+        rows = {(section.data, section.scenario, row.row): row for section in found.sections for row in section.rows}
         settings = {one.cell.id: one.about["config"] for one in found.done}
-        return _Side(path, rows, None, settings)
+        plan = found.record.plan.model_dump(mode="json", exclude=_NOT_COMPARED)
+        return _Side(path, rows, None, {"plan": {"plan": plan}, **settings})
     file = path / "report.json" if path.is_dir() else path
     if not file.is_file():
         raise ArtifactError(
@@ -121,25 +125,62 @@ def _side(path: Path) -> _Side:
         )
     run = file.parent / "run.json"
     config = read_json(run).get("config") if run.is_file() else None
-    return _Side(path, None, Report.load(file), {"run": config} if isinstance(config, dict) else {})
+    return _Side(path, {}, Report.load(file), {"run": config} if isinstance(config, dict) else {})
 
 
 def _of_rows(first: _Side, second: _Side, metric: str) -> Iterator[Difference]:
     """Rows that both experiments have, group by group."""
-    if first.rows is None or second.rows is None:
-        return
-    for (where, name), old in first.rows.items():
-        new = second.rows.get((where, name))
-        if new is None or new.cells[0].protocol != old.cells[0].protocol:
+    for where, one in first.rows.items():
+        other = second.rows.get(where)
+        if other is None or other.cells[0].protocol != one.cells[0].protocol:
             continue
-        known = [name for name in new.cells[0].found.metrics if name in old.cells[0].found.metrics]
+        known = [name for name in other.cells[0].found.metrics if name in one.cells[0].found.metrics]
         if metric not in known:
             raise ConfigError(f"There is no figure {metric!r} of both experiments; there are {', '.join(known)}.")
+        seeds = _common_seeds(one, other)
+        if not seeds:
+            continue
+        old, new = _with_seeds(one, seeds), _with_seeds(other, seeds)
         for group in old.asked.groups:
-            figures = old.figure(metric, group), new.figure(metric, group), new.less(old, metric, group)
-            if group in new.asked.groups and figures[0] and figures[1] and figures[2]:
-                users = int((old.users(group) & new.users(group)).sum())
-                yield Difference(f"{where}: {group}", new.title, figures[0], figures[1], figures[2], users)
+            if group not in new.asked.groups or not (mask := old.users(group) & new.users(group)).any():
+                continue
+            before, after = (row.values(metric)[:, mask] for row in (old, new))
+            means = [joined_mean(part, f"{metric} {group}") for part in (before, after, after - before)]
+            place = f"{', '.join(where[:2])}: {group}"
+            yield Difference(place, new.title, means[0], means[1], means[2], int(mask.sum()), seeds)
+
+
+def _common_seeds(first: Row, second: Row) -> tuple[int, ...]:
+    return tuple(sorted({cell.cell.seed for cell in first.cells} & {cell.cell.seed for cell in second.cells}))
+
+
+def _with_seeds(row: Row, seeds: Sequence[int]) -> Row:
+    """A row of these seeds alone, in their order."""
+    cells = {cell.cell.seed: cell for cell in row.cells}
+    return replace(row, cells=[cells[seed] for seed in seeds])
+
+
+def _why_nothing(first: _Side, second: _Side) -> str:
+    """Why two sides have nothing in common: the first reason that holds."""
+    if first.report is not None:
+        return "they have no system in common that was asked about the same users."
+    for side in (first, second):
+        if not side.rows:
+            return f"{side.path} has no cell that is done. Measure it: allmrec experiment -o {side.path}"
+    for place, what in enumerate(("data sets", "scenarios", "systems")):
+        own, others = ({where[: place + 1] for where in side.rows} for side in (first, second))
+        if not own & others:
+            names = [", ".join(sorted({where[place] for where in there})) for there in (own, others)]
+            return f"they have no {what} in common: {names[0]}, and {names[1]}. They are found by the same name."
+    both = [(first.rows[where], second.rows[where]) for where in first.rows if where in second.rows]
+    if all(one.cells[0].protocol != other.cells[0].protocol for one, other in both):
+        asked = [[row.cells[0].about["protocol"] for row in rows] for rows in both]
+        said = [f"{of['users']:,} users on {of['candidates']} candidates each" for of in asked[0]]
+        return f"other users or candidates were asked about ({said[0]}, and {said[1]}). It takes the same data, users and candidates."
+    if not any(_common_seeds(one, other) for one, other in both):
+        seeds = [sorted({cell.cell.seed for pair in both for cell in pair[side].cells}) for side in (0, 1)]
+        return f"they have no seed in common: {', '.join(map(str, seeds[0]))}, and {', '.join(map(str, seeds[1]))}."
+    return "no system has users and seeds in common."
 
 
 def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference]:
@@ -172,11 +213,12 @@ def show_comparison(first: Path, second: Path, metric: str, console: Console) ->
     """Print what `compared` finds."""
     found, settings = compared(first, second, metric)
     table = Table(title=Text(visible(f"{metric}: {second} less {first}")))
-    heads: Sequence[str] = ("where", "system", "users", "first", "second", "difference")
+    heads: Sequence[str] = ("where", "system", "users", "seeds", "first", "second", "difference")
     for head in heads:
         table.add_column(head)
     for one in found:
-        cells = (one.where, one.name, f"{one.users:,}", shown(one.first), shown(one.second), shown(one.difference, "+"))
+        asked = f"{one.users:,}", ", ".join(map(str, one.seeds))
+        cells = (one.where, one.name, *asked, shown(one.first), shown(one.second), shown(one.difference, "+"))
         table.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(table)
     console.print(Text(HOW))
