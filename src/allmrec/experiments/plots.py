@@ -184,11 +184,12 @@ def scatter(
                 x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), _mark(x, y, point.marked),
             )
         )  # fmt: skip
-    parts += [
-        Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(box.left, box.top + 0.95 * _TEXT, name)
-        for name, box in zip(names, boxes, strict=True)
-        if box is not None
-    ]
+    for name, (x, _), box in zip(names, marks, boxes, strict=True):
+        if box is not None:
+            # Boxes are as wide as names in a wide font: in others a name ends where its mark begins all the same.
+            place, anchor = (box.right, "end") if box.right <= x else (box.left, "start")
+            text = Markup('<text x="{:.1f}" y="{:.1f}" class="name" text-anchor="{}">{}</text>')
+            parts.append(text.format(place, box.top + 0.95 * _TEXT, anchor, name))
     return _svg(parts, _WIDTH, bottom + 44, f"{y_label} against {x_label}")
 
 
