@@ -22,9 +22,12 @@ SYSTEMS = (
 def boxes(drawn: str, size: float = 13.0) -> list[Box]:
     """Of the names in a drawing, as its numbers say; half a unit less, since they are rounded."""
     found = []
-    for x, y, name in re.findall(r'<text x="([-.\d]+)" y="([-.\d]+)" class="name">([^<]*)<', drawn):
+    for x, y, anchor, name in re.findall(
+        r'<text x="([-.\d]+)" y="([-.\d]+)" class="name" text-anchor="(\w+)">([^<]*)<', drawn
+    ):
         top, width = float(y) - 0.95 * size, text_width(html.unescape(name), size)
-        found.append(Box(float(x) + 0.1, top + 0.1, float(x) + width - 0.1, top + HEIGHT * size - 0.1))
+        left = float(x) - width if anchor == "end" else float(x)
+        found.append(Box(left + 0.1, top + 0.1, left + width - 0.1, top + HEIGHT * size - 0.1))
     return found
 
 

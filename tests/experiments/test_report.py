@@ -613,14 +613,48 @@ def test_the_page_in_a_browser(
 
 @pytest.mark.parametrize("width", [500, 1200])
 def test_a_report_of_several_fits_the_window(browser: str, many: Path, tmp_path: Path, width: int) -> None:
+    """All of it: tables scroll inside their boxes, whose edges say so, and names in drawings stay inside and apart."""
     place = tmp_path / "report.html"
-    probe = (
-        "<script>document.body.dataset.wide = document.documentElement.scrollWidth - window.innerWidth;</script></body>"
-    )
+    probe = """<script>
+      for (const closed of document.querySelectorAll("details")) closed.open = true;
+      const said = (name, value) => document.body.setAttribute(`data-${name}`, value);
+      const main = document.querySelector("main"), inner = main.clientWidth - 2 * parseFloat(getComputedStyle(main).paddingLeft);
+      const all = (chosen) => [...main.querySelectorAll(chosen)];
+      const wide = (one) => one.getBoundingClientRect().width > inner + 1;
+      said("wide", document.documentElement.scrollWidth - window.innerWidth);
+      said("boxes", all("table").filter(one => !one.closest(".scroll") || wide(one.closest(".scroll"))).length);
+      said("drawings", all("svg").filter(one => wide(one) || one.parentElement.scrollWidth > inner + 1).length);
+      const overflowing = all(".scroll").filter(one => one.scrollWidth > one.clientWidth + 1);
+      said("overflowing", overflowing.length);
+      said("shaded", overflowing.filter(one => getComputedStyle(one).backgroundImage.includes("gradient")).length);
+      said("claim", Math.min(...all("#claims td.claim").map(one => one.getBoundingClientRect().width)));
+      said("plan", getComputedStyle(all("#claims td")[0]).minWidth);
+      let outside = 0, crossing = 0, letters = 99;
+      for (const drawing of all("svg")) {
+        const {width, height} = drawing.viewBox.baseVal;
+        const boxes = [...drawing.querySelectorAll(".name")].map(name => name.getBBox());
+        const scale = drawing.getBoundingClientRect().width / width;
+        for (const name of drawing.querySelectorAll(".name")) letters = Math.min(letters, scale * parseFloat(getComputedStyle(name).fontSize));
+        boxes.forEach((one, n) => {
+          outside += one.x < 0 || one.y < 0 || one.x + one.width > width || one.y + one.height > height;
+          // A font's box has air above and below its letters.
+          crossing += boxes.slice(n + 1).some(other => one.x < other.x + other.width && other.x < one.x + one.width
+            && one.y + 2 < other.y + other.height && other.y + 2 < one.y + one.height);
+        });
+      }
+      said("outside", outside); said("crossing", crossing); said("letters", letters);
+    </script></body>"""
     shown = page([read_experiment(many / name) for name in ("table4", "words")])
     place.write_text(shown.replace("</body>", probe), encoding="utf-8")
     dumped = asked(browser, place, f"--window-size={width},700", "--dump-dom")
-    assert int(re.findall(r'data-wide="(-?\d+)"', dumped)[0]) <= 0
+    said = dict(re.findall(r' data-(\w+)="([^"]*)"', dumped))
+    assert float(said["wide"]) <= 0
+    assert said["boxes"] == said["drawings"] == said["outside"] == said["crossing"] == "0"
+    assert said["shaded"] == said["overflowing"]
+    assert (width > 1000) or int(said["overflowing"]) > 0
+    assert float(said["letters"]) > 10
+    assert float(said["claim"]) >= 220
+    assert said["plan"] in ("auto", "0px")
 
 
 def test_tables_sort_and_titles_run_nothing(browser: str, html_page: str, tmp_path: Path) -> None:

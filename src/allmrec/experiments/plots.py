@@ -13,11 +13,14 @@ from allmrec.experiments.labels import HEIGHT, Box, labels_beside, spread, text_
 
 __all__ = ["Dot", "Line", "Point", "dots", "histogram", "lines", "scatter"]
 
-_LEFT, _WIDTH, _STEP = 210.0, 760.0, 26.0
+# Narrow, so that letters stay legible where a whole drawing is as wide as a telephone.
+_WIDTH = 480.0
+# Of rows of dots, whose names stand above them.
+_EDGE, _STEP = 14.0, 36.0
 # Of a scatter plot: where its axes begin; and of names in it, as the style sheet has them.
-_SIDE, _TOP, _TEXT = 70.0, 14.0, 13.0
-# Of learning curves: the width, where names begin, and their letters.
-_CURVES, _NAMES, _SMALL = 480.0, 334.0, 11.5
+_SIDE, _TOP, _TEXT = 58.0, 14.0, 13.0
+# Of learning curves: where names begin, and their letters.
+_NAMES, _SMALL = 334.0, 11.5
 # A name that stands further from its mark is led to it by a line.
 _NEAR = 12.0
 
@@ -27,7 +30,7 @@ class Dot:
     """A row of a figure of dots.
 
     Attributes:
-        name: what stands at its left.
+        name: what stands above it.
         ours: with its interval.
         theirs: the paper's; none: there is none.
         marked: whether it is the one that others are compared with.
@@ -103,18 +106,17 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
         label: of the axis.
     """
     values = [v for row in rows for v in (row.ours.low, row.ours.high, row.theirs) if v is not None]
-    axis = _Axis(min(0.0, *values), max(0.05, *values) * 1.04, _LEFT, _WIDTH - 20)
+    axis = _Axis(min(0.0, *values), max(0.05, *values) * 1.04, _EDGE, _WIDTH - _EDGE)
     bottom = 12.0 + _STEP * len(rows)
-    parts = [_grid(axis, 6.0, bottom, label)]
+    parts, names = [_grid(axis, 6.0, bottom, label)], []
     for number, row in enumerate(rows):
-        y, kind = 12 + _STEP * number + _STEP / 2, "marked" if row.marked else "own"
+        y, kind = 12 + _STEP * number + _STEP * 0.7, "marked" if row.marked else "own"
         low, high, middle = axis.at(row.ours.low), axis.at(row.ours.high), axis.at(row.ours.value)
         said = f"{row.name}: {row.ours.value:.3f} [{row.ours.low:.3f}, {row.ours.high:.3f}]"
-        parts.append(
-            Markup('<text x="{}" y="{:.1f}" class="name" text-anchor="end">{}</text>').format(
-                _LEFT - 10, y + 4, _short(row.name)
-            )
-        )
+        name = _fitting(row.name, _WIDTH - 2 * _EDGE, _TEXT)
+        names.append(Markup('<text x="{:.0f}" y="{:.1f}" class="name">{}</text>').format(_EDGE, y - 9, name))
+        rule = Markup('<line class="grid" x1="{0:.0f}" x2="{1:.0f}" y1="{2:.1f}" y2="{2:.1f}"/>')
+        parts.append(rule.format(_EDGE, _WIDTH - _EDGE, y))
         parts.append(
             Markup(
                 '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>{}</g>'
@@ -128,7 +130,7 @@ def dots(rows: Sequence[Dot], label: str) -> Markup:
                     row.theirs, place
                 )
             )
-    return _svg(parts, _WIDTH, bottom + 44, label)
+    return _svg([*parts, *names], _WIDTH, bottom + 44, label)
 
 
 def scatter(
@@ -182,11 +184,12 @@ def scatter(
                 x_axis.at(point.x.low), x_axis.at(point.x.high), y, y, x, x, y_axis.at(point.y.low), y_axis.at(point.y.high), _mark(x, y, point.marked),
             )
         )  # fmt: skip
-    parts += [
-        Markup('<text x="{:.1f}" y="{:.1f}" class="name">{}</text>').format(box.left, box.top + 0.95 * _TEXT, name)
-        for name, box in zip(names, boxes, strict=True)
-        if box is not None
-    ]
+    for name, (x, _), box in zip(names, marks, boxes, strict=True):
+        if box is not None:
+            # Boxes are as wide as names in a wide font: in others a name ends where its mark begins all the same.
+            place, anchor = (box.right, "end") if box.right <= x else (box.left, "start")
+            text = Markup('<text x="{:.1f}" y="{:.1f}" class="name" text-anchor="{}">{}</text>')
+            parts.append(text.format(place, box.top + 0.95 * _TEXT, anchor, name))
     return _svg(parts, _WIDTH, bottom + 44, f"{y_label} against {x_label}")
 
 
@@ -210,11 +213,11 @@ def lines(curves: Sequence[Line], x_label: str, y_label: str) -> Markup:
                 number % 6, " again" if number >= 6 else "", line.about or line.name, places, x, y, x + 3, y, _NAMES - 3, height,
             )
         )  # fmt: skip
-        name = _fitting(line.name, _CURVES - _NAMES, _SMALL)
+        name = _fitting(line.name, _WIDTH - _NAMES, _SMALL)
         names.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name small">{}</text>').format(_NAMES, height + 4, name)
         )
-    return _svg([*parts, *names], _CURVES, 264.0, f"{y_label} by {x_label}")
+    return _svg([*parts, *names], _WIDTH, 264.0, f"{y_label} by {x_label}")
 
 
 def histogram(shares: Sequence[float], label: str, names: Sequence[str], top: float) -> Markup:
@@ -310,4 +313,4 @@ def _fitting(name: str, width: float, size: float) -> str:
 
 def _svg(parts: Sequence[Markup], width: float, height: float, label: str) -> Markup:
     start = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}" style="--wide:{:.0f}px">')
-    return start.format(width, height, escape(label), width) + Markup("").join(parts) + Markup("</svg>")
+    return start.format(width, height, escape(label), width * 1.15) + Markup("").join(parts) + Markup("</svg>")
