@@ -8,8 +8,8 @@ from pathlib import Path
 
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiment, read_experiments
-from allmrec.experiments.markdown import figure_rows, headings, shown
-from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.markdown import cost_headings, cost_notes, cost_rows, figure_rows, headings, shown
+from allmrec.experiments.paper import THEIRS, paper_costs
 from allmrec.experiments.scenario_config import ALL
 
 # README has room for fewer columns.
@@ -98,5 +98,9 @@ def _plan(one: Experiment, table: Table) -> list[str]:
         for kind in part.kinds:
             if rows := figure_rows(plan, part, kind):
                 parts += [f"{part.data}, {part.scenario}, {kind.title}:\n", table([headings(plan, part, kind), *rows])]
+        if plan.paper is not None and paper_costs(plan.paper.table):
+            parts += [f"{part.data}, {part.scenario}, what it cost:\n"]
+            parts += [table([cost_headings(plan), *cost_rows(plan, part, one.times)])]
+            parts += [f"- {name}: {note}\n" for name, note in cost_notes(plan, part)]
         parts += [f"- {cut}\n" for cut in cuts_of(plan, part)]
     return parts

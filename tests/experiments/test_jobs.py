@@ -167,6 +167,11 @@ def test_a_cell_of_few_users_and_of_titles(tiny_world: TinyWorld, workplace: Pat
     assert "the first 3 users" in found.about["note"]
     assert set(found.about["made_of"]) >= {"pretrain", "align", "tune"}
     assert found.about["costs"]["trained_parameters"] > 0
+    seconds = found.about["stage_seconds"]
+    assert seconds.keys() == found.about["made_of"].keys()
+    assert sum(seconds.values()) == pytest.approx(found.about["costs"]["train_seconds"])
+    assert set(found.about["trained_here"]) <= seconds.keys()
+    assert found.about["trained_on"]["users"] == 8
 
 
 def test_a_cell_of_a_system_that_is_asked_about_few(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:

@@ -18,7 +18,16 @@ from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import examples_of, said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, how_asked, note_of, shown
+from allmrec.experiments.markdown import (
+    cost_headings,
+    cost_notes,
+    cost_rows,
+    figure_rows,
+    has_theirs,
+    headings,
+    how_asked,
+    shown,
+)
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.scenario_config import COLD, WARM
 from allmrec.experiments.tables import Section, TableKind
@@ -67,7 +76,6 @@ def page(experiments: Sequence[Experiment]) -> str:
             "failed": sum(len(found.failed) for found in experiments),
             "waiting": sum(len(found.waiting) for found in experiments),
         },
-        costs=COSTS,
         devices=sorted({str(one.about["device"]) for one in done}),
         dates=sorted({str(one.about["date"])[:10] for one in done}),
     )
@@ -112,8 +120,9 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
             {"result": result, "shown": shown(result.difference, "+"), "class": result.verdict.replace(" ", "-")}
             for result in section.claims
         ],
-        "costs": cost_rows(section),
-        "notes": [(row.title, note) for row in section.rows if (note := note_of(row))],
+        "cost_heads": cost_headings(plan),
+        "costs": cost_rows(plan, section, found.times),
+        "notes": cost_notes(plan, section),
         "figures": list(_figures(section)),
         "curves": curves[:_CURVES],
         "curves_left": len(curves) - len(curves[:_CURVES]),

@@ -15,13 +15,15 @@ from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.paper import THEIRS, paper_costs
 from allmrec.experiments.plan import Plan
+from allmrec.experiments.stage_times import StagePart, StageTimes
 from allmrec.experiments.tables import ClaimResult, Row, Section, TableKind
 
 __all__ = [
-    "COSTS",
     "claim_words",
+    "cost_headings",
+    "cost_notes",
     "cost_rows",
     "figure_rows",
     "has_theirs",
@@ -34,8 +36,6 @@ __all__ = [
 ]
 
 _SIGNED = {*map(lost, RANKED), *(genre_metrics(question)[1] for question in GENRE_QUESTIONS)}
-
-COSTS = ("training", "trained parameters", "users/s", "peak memory")
 
 
 def shown(estimate: Estimate | None, sign: str = "") -> str:
@@ -89,22 +89,71 @@ def has_theirs(plan: Plan, section: Section, group: str) -> bool:
     return any(section.paper(plan, row, group) is not None for row in section.rows)
 
 
-def cost_rows(section: Section) -> list[list[str]]:
-    """What each row cost, mean over seeds."""
-    found = []
+def cost_headings(plan: Plan) -> list[str]:
+    """Of a section's costs: ours, and theirs where the paper has any."""
+    found = ["system", "training", "trained parameters", "users/s", "asked on", "peak memory"]
+    theirs = ["theirs: training", "theirs: users/s"] if _their_costs(plan) else []
+    return [*found, *theirs]
+
+
+def cost_rows(plan: Plan, section: Section, times: StageTimes) -> list[list[str]]:
+    """What each row cost, mean over seeds; training apart for each device, as seconds of unlike ones make no sum."""
+    found, theirs = [], _their_costs(plan)
     for row in section.rows:
-        seconds, parameters = row.cost("train_seconds"), row.cost("trained_parameters")
-        speed, memory = row.cost("users_per_second"), row.cost("peak_memory")
-        found.append(
-            [
-                row.title,
-                "" if seconds is None else f"{seconds:,.0f} s",
-                "" if parameters is None else f"{parameters:,.0f}",
-                "" if speed is None else f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}",
-                "" if memory is None else f"{memory / 2**30:.2f} GiB",
-            ]
-        )
+        parameters, memory = row.cost("trained_parameters"), row.cost("peak_memory")
+        cells = [
+            row.title,
+            _training(row, times),
+            "" if parameters is None else f"{parameters:,.0f}",
+            _speed(row.cost("users_per_second")),
+            "; ".join(dict.fromkeys(str(cell.about["device"]) for cell in row.cells)),
+            "" if memory is None else f"{memory / 2**30:.2f} GiB",
+        ]
+        if theirs:
+            own = theirs.get(row.row)
+            cells += ["", ""] if own is None else [f"{own[0]:,.0f} min", _speed(own[1])]
+        found.append(cells)
     return found
+
+
+def cost_notes(plan: Plan, section: Section) -> list[tuple[str, str]]:
+    """What a reader must know of the costs and of each system, by whom it is about."""
+    found = [(row.title, note) for row in section.rows if (note := note_of(row))]
+    costs = None if plan.paper is None else paper_costs(plan.paper.table)
+    return found if costs is None else [*found, ("theirs", f"{costs.hardware}; users a second by batches of 4")]
+
+
+def _their_costs(plan: Plan) -> dict[str, tuple[float, float]]:
+    """Minutes of training and users a second of the paper, by row."""
+    costs = None if plan.paper is None else paper_costs(plan.paper.table)
+    if plan.paper is None or costs is None:
+        return {}
+    return {row: costs.rows[name] for row, name in plan.paper.rows.items() if name in costs.rows}
+
+
+def _training(row: Row, times: StageTimes) -> str:
+    """Seconds of training; of each stage where they were trained on unlike devices, or nobody knows on which."""
+    found: dict[tuple[tuple[str, ...], str], list[StagePart]] = {}
+    for cell in row.cells:
+        for part in times.parts(cell.about):
+            found.setdefault((tuple(label.rpartition(".")[2] for label in part.labels), part.machine), []).append(part)
+    machines = {machine for _, machine in found}
+    total = row.cost("train_seconds")
+    if total is None:
+        return ""
+    if len(machines) == 1 and machines != {""}:
+        return f"{total:,.0f} s ({next(iter(machines))})"
+    return (
+        "; ".join(
+            f"{sum(part.seconds for part in parts) / len(parts):,.0f} s {', '.join(labels)} ({machine or 'device not kept'})"
+            for (labels, machine), parts in found.items()
+        )
+        or f"{total:,.0f} s"
+    )
+
+
+def _speed(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def claim_words(result: ClaimResult) -> str:
@@ -153,8 +202,8 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
         for claim in section.claims:
             yield f"- {_cell(claim_words(claim))}"
         yield f"\n### {section.data}, {section.scenario}: what it cost\n"
-        yield from _table(["system", *COSTS], cost_rows(section))
-        yield from (f"- {_cell(row.title)}: {_cell(note)}" for row in section.rows if (note := note_of(row)))
+        yield from _table(cost_headings(plan), cost_rows(plan, section, found.times))
+        yield from (f"- {_cell(name)}: {_cell(note)}" for name, note in cost_notes(plan, section))
         yield ""
         if cuts := cuts_of(found.record.plan, section):
             yield f"{heading}## {section.data}, {section.scenario}: what was cut\n"
