@@ -27,6 +27,7 @@ from typing import Any
 from rich.console import Console
 
 from allmrec.core.artifacts import atomic_write, write_json
+from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiments
 from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import Results
@@ -140,15 +141,20 @@ def measure(names: list[str], data: Path, minutes: float | None) -> None:
 
 
 def cost(found: Experiment, plan: str) -> dict[str, Any]:
-    """What a plan took here, for `allmrec experiment --list`."""
-    done = [one.about for one in found.done]
+    """What a plan took here, for `allmrec experiment --list`: to train each stage once, whoever trained it, and to ask."""
+    done = list({str(one.about["key"]): one.about for one in found.done}.values())
+    asking = sum(about["users"] / about["users_per_second"] for about in done if about.get("users_per_second"))
+    devices = {str(about["device"]) for about in done}
+    devices |= {part.device for about in done for part in found.times.parts(about) if part.device}
+    cut = any(cuts_of(found.record.plan, section) for section in found.sections)
     sets = dict.fromkeys(one.cell.data for one in found.done)
     return {
         "plan": plan,
-        "cells": len(done),
-        "minutes": round(sum(about["seconds"] for about in done) / 60),
+        "cells": len(found.done),
+        "minutes": round((found.times.together(done) + asking) / 60),
+        "cut": cut,
         "what": ", ".join(sets),
-        "device": ", ".join(sorted({str(about["device"]) for about in done})),
+        "device": ", ".join(sorted(devices)),
         "date": max(str(about["date"])[:10] for about in done),
     }
 

@@ -60,3 +60,9 @@ def test_newer_cells_say_it_themselves() -> None:
 def test_nothing_is_said_of_a_system_that_is_not_trained() -> None:
     none = {"made_of": {}, "costs": {}, "seconds": 1.0, "device": CPU}
     assert StageTimes([none]).parts(none) == []
+
+
+def test_each_training_counts_once_whoever_did_it() -> None:
+    ours = cell({"pretrain": "p", "align": "a", "tune": "t"}, 470, 60, CARD)
+    other = cell({"pretrain": "p", "x.tune": "x"}, 340, 20, CARD)
+    assert StageTimes([SASREC, ours, other]).together([SASREC, SASREC, ours, other]) == 300 + 170 + 40

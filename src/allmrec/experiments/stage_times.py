@@ -66,6 +66,19 @@ class StageTimes:
             ]
         return list(self._split(labels, frozenset(labels), float(total)))
 
+    def together(self, cells: Iterable[Mapping[str, Any]]) -> float:
+        """Seconds of all trainings behind some cells, each stage once.
+
+        Stages that only some cells tell apart may be counted with others a second time, so it is rather too much than too little.
+        """
+        parts = {(part.keys, part.seconds) for about in cells for part in self.parts(about)}
+        counted: set[str] = set()
+        total = 0.0
+        for keys, seconds in sorted(parts, key=lambda part: (len(part[0]), sorted(part[0]), -part[1])):
+            total += 0.0 if keys <= counted else seconds
+            counted |= keys
+        return total
+
     def _split(self, labels: Mapping[str, str], keys: frozenset[str], seconds: float) -> Iterator[StagePart]:
         """The trainings behind some stages: one, where a cell trained them all; else those that other cells tell apart."""
         device = self._trained_whole(keys, seconds)
