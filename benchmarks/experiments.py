@@ -6,7 +6,7 @@
 `measure` runs `allmrec experiment` for each entry of `experiments.toml` with the data and the cuts that stand there. What is done is kept in
 `benchmarks/results/experiments`, and trained stages in `runs/experiments/stages`, for all together; after `--minutes` it
 stops, and the same command goes on. A cell that was killed goes on from its last saved step. `report` makes `docs/experiments.html` of
-all of them, and the list that `allmrec experiment --list` shows; it removes results that no experiment names any more.
+all of them, with the claims that the plans have now, and the list that `allmrec experiment --list` shows; it removes results that no experiment names any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rich.console import Console
 from allmrec.core.artifacts import atomic_write, write_json
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiments
+from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.writing import write_report
@@ -159,8 +160,22 @@ def cost(found: Experiment, plan: str) -> dict[str, Any]:
     }
 
 
+def with_words_of(record: Record, plan: Plan) -> Record:
+    """A record with the title, the words and the claims that its plan has now; none of them decides what a cell finds.
+
+    Args:
+        record: of an experiment that was measured.
+        plan: as the package has it.
+    """
+    words = {"title": plan.title, "about": plan.about, "claims": plan.claims}
+    return replace(record, plan=record.plan.model_copy(update=words))
+
+
 def report() -> None:
     """The page, and what plans cost."""
+    for one in measured(settings()):
+        if (FOLDER / one.name / FILE).is_file():
+            with_words_of(Record.read(FOLDER / one.name), load_plan(one.plan)).write(FOLDER / one.name)
     Results(FOLDER).keep_only(
         {key for path in FOLDER.glob(f"*/{FILE}") for key in Record.read(path.parent).keys.values()}
     )

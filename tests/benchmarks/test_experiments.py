@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.experiments import cost
+from benchmarks.experiments import cost, with_words_of
 from tests.experiments.test_report import write_experiment
 
 from allmrec.experiments.costs import run_line
 from allmrec.experiments.found import read_experiment
+from allmrec.experiments.plan import Claim
+from allmrec.experiments.record import Record
 
 
 def test_minutes_count_each_training_once_and_say_that_there_were_cuts(tmp_path: Path) -> None:
@@ -21,6 +23,16 @@ def test_minutes_count_each_training_once_and_say_that_there_were_cuts(tmp_path:
     assert run["minutes"] == round((2 * 12 + 600 * users) / 60)
     assert run["cells"] == 7
     assert run["cut"] is True
+
+
+def test_a_record_takes_the_words_of_its_plan_and_nothing_else(tmp_path: Path) -> None:
+    record = Record.read(write_experiment(tmp_path))
+    claim = Claim(text="other words", better="backbone", than="popularity")
+    other = record.plan.model_copy(update={"title": "New", "users": 7, "claims": (claim,)})
+    found = with_words_of(record, other)
+    assert (found.plan.title, found.plan.claims) == ("New", (claim,))
+    assert found.plan.users == record.plan.users
+    assert found.keys == record.keys
 
 
 def test_a_run_is_one_short_line() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int16
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.rank_files import MISS
 from allmrec.experiments import plots
+from allmrec.experiments.claims import CLAIMANTS, claim_rows, counted
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import examples_of, said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
@@ -27,6 +28,7 @@ from allmrec.experiments.markdown import (
     headings,
     how_asked,
     shown,
+    theirs_words,
 )
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.scenario_config import COLD, WARM
@@ -66,8 +68,7 @@ def page(experiments: Sequence[Experiment]) -> str:
         # Of a section's heading.
         level=3 if many else 2,
         parts=parts,
-        paper=any(part["plan"].paper for part in parts),
-        has_claims=any(section["claims"] for section in sections),
+        claims=[table for whose in CLAIMANTS if (table := _claims(experiments, whose))["rows"]],
         has_theirs=any(section["theirs"] for section in sections),
         how=HOW,
         theirs=THEIRS,
@@ -79,6 +80,22 @@ def page(experiments: Sequence[Experiment]) -> str:
         devices=sorted({str(one.about["device"]) for one in done}),
         dates=sorted({str(one.about["date"])[:10] for one in done}),
     )
+
+
+def _claims(experiments: Sequence[Experiment], whose: Literal["paper", "ours"]) -> dict[str, Any]:
+    """One of the two tables of claims."""
+    rows = claim_rows(experiments, whose)
+    shown_rows = [
+        {
+            "plans": "; ".join(one.title for one in row.experiments),
+            "where": row.where,
+            "result": row.result,
+            "shown": shown(row.result.difference, "+"),
+            "class": row.result.verdict.replace(" ", "-"),
+        }
+        for row in rows
+    ]
+    return {"title": CLAIMANTS[whose], "counted": counted(rows, whose), "rows": shown_rows}
 
 
 def _part(found: Experiment, prefix: str) -> dict[str, Any]:
@@ -111,15 +128,13 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
     ]
     dataset, curves = asked_dataset(found, section), list(_curves(section))
     return {
-        "title": f"{section.data}, {section.scenario}",
+        "title": section.title,
         "id": f"{prefix}{section.data}-{section.scenario}",
         "asked": how_asked(plan, section),
         "tables": tables,
-        "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",
-        "claims": [
-            {"result": result, "shown": shown(result.difference, "+"), "class": result.verdict.replace(" ", "-")}
-            for result in section.claims
-        ],
+        "theirs": theirs_words(plan, section)
+        if any(has_theirs(plan, section, group) for group in section.groups)
+        else "",
         "cost_heads": cost_headings(plan),
         "costs": cost_rows(plan, section, found.times),
         "notes": cost_notes(plan, section),

@@ -15,7 +15,7 @@ from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.paper import THEIRS, paper_costs
+from allmrec.experiments.paper import THEIRS, paper_costs, paper_sets
 from allmrec.experiments.plan import Plan
 from allmrec.experiments.stage_times import StagePart, StageTimes
 from allmrec.experiments.tables import ClaimResult, Row, Section, TableKind
@@ -33,6 +33,7 @@ __all__ = [
     "note_of",
     "show_tables",
     "shown",
+    "theirs_words",
 ]
 
 _SIGNED = {*map(lost, RANKED), *(genre_metrics(question)[1] for question in GENRE_QUESTIONS)}
@@ -48,7 +49,10 @@ def shown(estimate: Estimate | None, sign: str = "") -> str:
 def how_asked(plan: Plan, section: Section) -> str:
     """What the systems of a section were asked, in a sentence, and what chance gives."""
     if plan.ask == "genres":
-        return "Systems were asked in words for genres; an answer that names none is wrong."
+        return (
+            "Systems were asked in words for genres. Above chance is the precision less that of naming as many of the most frequent genres; "
+            "an answer that names none has 0 of both, so read it beside the share of answers that name any."
+        )
     if plan.ask == "catalogue":
         return "Every item that the user has not met competes with the test item."
     count = int(section.rows[0].cells[0].about["protocol"]["candidates"])
@@ -57,7 +61,7 @@ def how_asked(plan: Plan, section: Section) -> str:
 
 def headings(plan: Plan, section: Section, kind: TableKind) -> list[str]:
     """Of one of a section's tables: ours, the difference to the reference, and theirs."""
-    found = ["system", "users", "seeds", kind.head]
+    found = ["system", "users", "seeds", *(head for head, _ in kind.before), kind.head]
     if section.reference is not None:
         found.append(f"less {section.reference.title}")
     if has_theirs(plan, section, kind.group):
@@ -72,7 +76,9 @@ def figure_rows(plan: Plan, section: Section, kind: TableKind) -> list[list[str]
     there = [(figure.value, row) for row in section.rows if (figure := figures[row.row]) is not None]
     rows = []
     for _, row in sorted(there, key=lambda pair: -pair[0]):
-        cells = [row.title, f"{int(row.users(group).sum()):,}", str(len(row.cells)), shown(figures[row.row])]
+        cells = [row.title, f"{int(row.users(group).sum()):,}", str(len(row.cells))]
+        cells += [shown(row.figure(name, group)) for _, name in kind.before]
+        cells.append(shown(figures[row.row], "+" if metric in _SIGNED else ""))
         if section.reference is not None:
             cells.append("" if row is section.reference else shown(row.less(section.reference, metric, group), "+"))
         if has_theirs(plan, section, group):
@@ -87,6 +93,13 @@ def figure_rows(plan: Plan, section: Section, kind: TableKind) -> list[list[str]
 def has_theirs(plan: Plan, section: Section, group: str) -> bool:
     """Whether the paper has a figure of any row."""
     return any(section.paper(plan, row, group) is not None for row in section.rows)
+
+
+def theirs_words(plan: Plan, section: Section) -> str:
+    """Which of the paper's data sets stands beside a section, and why that one."""
+    if plan.paper is not None and len(paper_sets(plan.paper.table)) == 1:
+        return f"the paper has figures of {section.theirs} alone"
+    return f"of the paper's data sets {section.theirs} stands beside, the nearest in users, items and length"
 
 
 def cost_headings(plan: Plan) -> list[str]:
@@ -189,24 +202,24 @@ def _lines(found: Experiment, heading: str) -> Iterator[str]:
         yield f"{_cell(plan.about)}\n"
     yield f"{len(found.done)} cells are done, {len(found.failed)} failed, {len(found.waiting)} wait. {HOW}\n"
     for section in found.sections:
-        yield f"{heading}# {section.data}, {section.scenario}\n"
+        yield f"{heading}# {section.title}\n"
         yield f"{how_asked(plan, section)}\n"
         for kind in section.kinds:
             if rows := figure_rows(plan, section, kind):
-                yield f"{heading}## {section.data}, {section.scenario}: {kind.title}\n"
+                yield f"{heading}## {section.title}: {kind.title}\n"
                 if kind.about:
                     yield f"{kind.about[0].upper()}{kind.about[1:]}.\n"
                 yield from _table(headings(plan, section, kind), rows)
         if any(has_theirs(plan, section, group) for group in section.groups):
-            yield f"*theirs*: {THEIRS}; of the paper's sets {section.theirs} stands beside.\n"
+            yield f"*theirs*: {THEIRS}; {theirs_words(plan, section)}.\n"
         for claim in section.claims:
             yield f"- {_cell(claim_words(claim))}"
-        yield f"\n### {section.data}, {section.scenario}: what it cost\n"
+        yield f"\n### {section.title}: what it cost\n"
         yield from _table(cost_headings(plan), cost_rows(plan, section, found.times))
         yield from (f"- {_cell(name)}: {_cell(note)}" for name, note in cost_notes(plan, section))
         yield ""
         if cuts := cuts_of(found.record.plan, section):
-            yield f"{heading}## {section.data}, {section.scenario}: what was cut\n"
+            yield f"{heading}## {section.title}: what was cut\n"
             yield from (f"- {_cell(cut)}" for cut in cuts)
             yield ""
         dataset = asked_dataset(found, section)
@@ -249,7 +262,7 @@ def show_tables(found: Experiment, console: Console) -> None:
     plan = found.record.plan
     for section in found.sections:
         for kind in section.kinds:
-            table = Table(title=Text(f"{section.data}, {section.scenario}: {kind.title}"))
+            table = Table(title=Text(f"{section.title}: {kind.title}"))
             for head in headings(plan, section, kind):
                 table.add_column(Text(head))
             for row in figure_rows(plan, section, kind):
