@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,11 @@ them, say little; some of beauty's were stopped for up to 75 minutes while tests
 [above](#the-papers-objective-a-llmrec-by-titles).
 """
 
+_POSITIONS = """\
+The recipe `cpu`, which these plans have, trains A-LLMRec on each user's last item (`tune.positions = last`), and the rows above called seed on all
+positions, so Table 1's A-LLMRec compares with `positions-last` above ({last}).
+"""
+
 
 def section(folder: Path, table: Table) -> list[str]:
     """The section's parts; none where nothing was measured.
@@ -47,6 +53,7 @@ def section(folder: Path, table: Table) -> list[str]:
     sets = dict.fromkeys(cell.cell.data for one in found for cell in one.done)
     parts = [
         _HEAD.format(sets=", ".join(sets), theirs=THEIRS),
+        *_positions(folder.parent / "titles" / "movietweetings.json"),
     ]
     for whose, title in CLAIMANTS.items():
         if rows := claim_rows(found, whose):
@@ -71,6 +78,19 @@ def table1(folder: Path, table: Table) -> str | None:
     rows = [headings(one.record.plan, part, kind), *figure_rows(one.record.plan, part, kind)]
     kept = [number for number, head in enumerate(rows[0]) if head not in _LEFT_OUT and not head.startswith("theirs")]
     return table([[row[number] for number in kept] for row in rows])
+
+
+def _positions(titles: Path) -> list[str]:
+    """Why A-LLMRec has other figures in the page's upper part; nothing where that is not there.
+
+    Args:
+        titles: the file of that part.
+    """
+    rows = json.loads(titles.read_text("utf-8"))["rows"] if titles.is_file() else []
+    figures = [
+        row["figures"]["all"]["Hit@1"] for row in rows if (row["cell"], row["key"]) == ("positions-last", "allmrec")
+    ]
+    return [_POSITIONS.format(last=f"Hit@1 {value:.3f} [{low:.3f}, {high:.3f}]") for value, low, high in figures]
 
 
 def _claims(found: Sequence[ClaimRow]) -> list[list[str]]:

@@ -51,6 +51,12 @@ def test_experiments_have_their_claims_tables_and_cuts(tmp_path: Path, monkeypat
     assert "Not measured" not in page
     assert "- 50 of 60 users were asked" in page
     assert "what it cost" not in page
+    assert "tune.positions" not in page
+    (tmp_path / "titles").mkdir()
+    row = {"cell": "positions-last", "key": "allmrec", "figures": {"all": {"Hit@1": [0.4447, 0.4306, 0.46]}}}
+    (tmp_path / "titles" / "movietweetings.json").write_text(json.dumps({"rows": [row, row | {"cell": "seed"}]}))
+    said = GENERATOR.results_experiments.section(tmp_path / "experiments", lambda rows: "")
+    assert [part for part in said if "`tune.positions = last`" in part and "Hit@1 0.445 [0.431, 0.460]" in part]
 
 
 def test_a_plan_about_costs_has_them_and_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

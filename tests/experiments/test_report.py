@@ -30,12 +30,13 @@ from allmrec.experiments.cuts import TrainedOn, cuts_of, fewer_epochs, stage_lim
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
-from allmrec.experiments.markdown import markdown
-from allmrec.experiments.plan import Plan
+from allmrec.experiments.markdown import markdown, theirs_words
+from allmrec.experiments.plan import PaperRows, Plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
+from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.scenarios import situation
-from allmrec.experiments.tables import Row
+from allmrec.experiments.tables import Row, sections_of
 from allmrec.experiments.writing import write_report
 from allmrec.testing.worlds import taste_world
 
@@ -338,6 +339,27 @@ def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:
     found = read_experiment(folder)
     assert [cell.id for cell in found.waiting] == ["shop.cold-items.0.base.allmrec"]
     assert len(found.done) == 6
+
+
+def test_across_domains_a_section_says_what_was_trained_on_and_what_was_asked(experiment: Path) -> None:
+    found = read_experiment(experiment)
+    data = dict.fromkeys(("shop", "kiosk"), found.record.plan.data["shop"])
+    across = {"data": data, "scenarios": {"across": CrossDomainConfig()}}
+    plan = found.record.plan.model_copy(update=across)
+    cells = [replace(one, cell=replace(one.cell, scenario="across")) for one in found.done]
+    results = Results(experiment)
+    summaries = {name: found.datasets["shop"].summary() for name in data}
+    (section,) = sections_of(plan, [(one, results.asked(one)) for one in cells], summaries)
+    assert section.title == "trained on shop, asked on kiosk"
+    assert found.sections[0].title == "shop, cold-items"
+
+
+def test_where_the_paper_has_one_set_that_is_no_choice(experiment: Path) -> None:
+    found = read_experiment(experiment)
+    plan, section = found.record.plan, found.sections[0]
+    assert theirs_words(plan, section).endswith("the nearest in users, items and length")
+    one = plan.model_copy(update={"paper": PaperRows(table="table7", rows={})})
+    assert theirs_words(one, replace(section, theirs="Movies and TV")) == "the paper has figures of Movies and TV alone"
 
 
 def test_what_plans_claim_of_the_same_cells_counts_once(tmp_path: Path) -> None:
