@@ -6,7 +6,7 @@
 `measure` runs `allmrec experiment` for each entry of `experiments.toml` with the data and the cuts that stand there. What is done is kept in
 `benchmarks/results/experiments`, and trained stages in `runs/experiments/stages`, for all together; after `--minutes` it
 stops, and the same command goes on. A cell that was killed goes on from its last saved step. `report` makes `docs/experiments.html` of
-all of them, and the list that `allmrec experiment --list` shows; it removes results that no experiment names any more.
+all of them, with the claims that the plans have now, and the list that `allmrec experiment --list` shows; it removes results that no experiment names any more.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from allmrec.core.artifacts import atomic_write, write_json
+from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiments
+from allmrec.experiments.plan import Plan, load_plan
 from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.writing import write_report
@@ -140,21 +142,40 @@ def measure(names: list[str], data: Path, minutes: float | None) -> None:
 
 
 def cost(found: Experiment, plan: str) -> dict[str, Any]:
-    """What a plan took here, for `allmrec experiment --list`."""
-    done = [one.about for one in found.done]
+    """What a plan took here, for `allmrec experiment --list`: to train each stage once, whoever trained it, and to ask."""
+    done = list({str(one.about["key"]): one.about for one in found.done}.values())
+    asking = sum(about["users"] / about["users_per_second"] for about in done if about.get("users_per_second"))
+    devices = {str(about["device"]) for about in done}
+    devices |= {part.device for about in done for part in found.times.parts(about) if part.device}
+    cut = any(cuts_of(found.record.plan, section) for section in found.sections)
     sets = dict.fromkeys(one.cell.data for one in found.done)
     return {
         "plan": plan,
-        "cells": len(done),
-        "minutes": round(sum(about["seconds"] for about in done) / 60),
+        "cells": len(found.done),
+        "minutes": round((found.times.together(done) + asking) / 60),
+        "cut": cut,
         "what": ", ".join(sets),
-        "device": ", ".join(sorted({str(about["device"]) for about in done})),
+        "device": ", ".join(sorted(devices)),
         "date": max(str(about["date"])[:10] for about in done),
     }
 
 
+def with_words_of(record: Record, plan: Plan) -> Record:
+    """A record with the title, the words and the claims that its plan has now; none of them decides what a cell finds.
+
+    Args:
+        record: of an experiment that was measured.
+        plan: as the package has it.
+    """
+    words = {"title": plan.title, "about": plan.about, "claims": plan.claims}
+    return replace(record, plan=record.plan.model_copy(update=words))
+
+
 def report() -> None:
     """The page, and what plans cost."""
+    for one in measured(settings()):
+        if (FOLDER / one.name / FILE).is_file():
+            with_words_of(Record.read(FOLDER / one.name), load_plan(one.plan)).write(FOLDER / one.name)
     Results(FOLDER).keep_only(
         {key for path in FOLDER.glob(f"*/{FILE}") for key in Record.read(path.parent).keys.values()}
     )

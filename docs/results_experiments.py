@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from allmrec.experiments.claims import CLAIMANTS, ClaimRow, claim_rows, counted
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.found import Experiment, read_experiment, read_experiments
-from allmrec.experiments.markdown import figure_rows, headings, shown
-from allmrec.experiments.paper import THEIRS
+from allmrec.experiments.markdown import cost_headings, cost_notes, cost_rows, figure_rows, headings, shown
+from allmrec.experiments.paper import THEIRS, paper_costs
 from allmrec.experiments.scenario_config import ALL
 
 # README has room for fewer columns.
@@ -24,12 +26,17 @@ Each of the paper's tables as `allmrec experiment` measures it ([experiments.md]
 with the data and the cuts of [experiments.toml](../benchmarks/experiments.toml). [experiments.html](experiments.html) is the whole report: all figures,
 costs, learning curves, ranks, users by title, and what was cut. Intervals are over users, and over seeds where there are several. A
 claim *holds* where the whole interval is on the claimed side, *does not hold* where it is on the other, and is *not shown* where it leaves both
-open. Figures called theirs are the paper's: {theirs}.
+open. What several plans claim of the same cells counts once. Figures called theirs are the paper's: {theirs}.
 
 Cells of language models on movietweetings and games were measured on one H200, 47 of them in eleven minutes, up to 16 beside one another
 (`python -m benchmarks.experiment_pool`); the others, and all of beauty, on two cores; each cell says where. So their seconds and users a second, Table 10's among
 them, say little; some of beauty's were stopped for up to 75 minutes while tests ran beside them, and count that. The cuts tell: TALLRec and A-LLMRec see 8,000 samples here, on beauty 256 and 2,000, and 12,800 and 51,200
 [above](#the-papers-objective-a-llmrec-by-titles).
+"""
+
+_POSITIONS = """\
+The recipe `cpu`, which these plans have, trains A-LLMRec on each user's last item (`tune.positions = last`), and the rows above called seed on all
+positions, so Table 1's A-LLMRec compares with `positions-last` above ({last}).
 """
 
 
@@ -44,15 +51,13 @@ def section(folder: Path, table: Table) -> list[str]:
     if not found:
         return []
     sets = dict.fromkeys(cell.cell.data for one in found for cell in one.done)
-    claims = _claims(found)
-    verdicts = [row[3] for row in claims[1:]]
-    counts = {name: verdicts.count(name) for name in ("holds", "does not hold", "not shown")}
     parts = [
         _HEAD.format(sets=", ".join(sets), theirs=THEIRS),
-        "### What became of the claims\n",
-        f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not shown']} are not shown.\n",
-        table(claims),
+        *_positions(folder.parent / "titles" / "movietweetings.json"),
     ]
+    for whose, title in CLAIMANTS.items():
+        if rows := claim_rows(found, whose):
+            parts += [f"### {title}\n", f"{counted(rows, whose)}\n", table(_claims(rows))]
     for one in found:
         parts += _plan(one, table)
     return parts
@@ -75,14 +80,25 @@ def table1(folder: Path, table: Table) -> str | None:
     return table([[row[number] for number in kept] for row in rows])
 
 
-def _claims(found: Sequence[Experiment]) -> list[list[str]]:
+def _positions(titles: Path) -> list[str]:
+    """Why A-LLMRec has other figures in the page's upper part; nothing where that is not there.
+
+    Args:
+        titles: the file of that part.
+    """
+    rows = json.loads(titles.read_text("utf-8"))["rows"] if titles.is_file() else []
+    figures = [
+        row["figures"]["all"]["Hit@1"] for row in rows if (row["cell"], row["key"]) == ("positions-last", "allmrec")
+    ]
+    return [_POSITIONS.format(last=f"Hit@1 {value:.3f} [{low:.3f}, {high:.3f}]") for value, low, high in figures]
+
+
+def _claims(found: Sequence[ClaimRow]) -> list[list[str]]:
     rows = [["plan", "claim", "where", "direction", "difference", "users", "seeds"]]
     for one in found:
-        for part in one.sections:
-            for result in part.claims:
-                where = f"{part.data}, {part.scenario}, {result.claim.group}: {result.claim.metric}"
-                figures = [shown(result.difference, "+"), f"{result.users:,}", str(result.seeds)]
-                rows.append([one.folder.name, result.claim.text, where, result.verdict, *figures])
+        result, plans = one.result, ", ".join(found.folder.name for found in one.experiments)
+        figures = [shown(result.difference, "+"), f"{result.users:,}", str(result.seeds)]
+        rows.append([plans, result.claim.text, one.where, result.verdict, *figures])
     return rows
 
 
@@ -97,6 +113,10 @@ def _plan(one: Experiment, table: Table) -> list[str]:
     for part in one.sections:
         for kind in part.kinds:
             if rows := figure_rows(plan, part, kind):
-                parts += [f"{part.data}, {part.scenario}, {kind.title}:\n", table([headings(plan, part, kind), *rows])]
+                parts += [f"{part.title}, {kind.title}:\n", table([headings(plan, part, kind), *rows])]
+        if plan.paper is not None and paper_costs(plan.paper.table):
+            parts += [f"{part.title}, what it cost:\n"]
+            parts += [table([cost_headings(plan), *cost_rows(plan, part, one.times)])]
+            parts += [f"- {name}: {note}\n" for name, note in cost_notes(plan, part)]
         parts += [f"- {cut}\n" for cut in cuts_of(plan, part)]
     return parts

@@ -50,3 +50,26 @@ def test_experiments_have_their_claims_tables_and_cuts(tmp_path: Path, monkeypat
     assert "Failed: allmrec-sbert." in page
     assert "Not measured" not in page
     assert "- 50 of 60 users were asked" in page
+    assert "what it cost" not in page
+    assert "tune.positions" not in page
+    (tmp_path / "titles").mkdir()
+    row = {"cell": "positions-last", "key": "allmrec", "figures": {"all": {"Hit@1": [0.4447, 0.4306, 0.46]}}}
+    (tmp_path / "titles" / "movietweetings.json").write_text(json.dumps({"rows": [row, row | {"cell": "seed"}]}))
+    said = GENERATOR.results_experiments.section(tmp_path / "experiments", lambda rows: "")
+    assert [part for part in said if "`tune.positions = last`" in part and "Hit@1 0.445 [0.431, 0.460]" in part]
+
+
+def test_a_plan_about_costs_has_them_and_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GENERATOR, "RESULTS", tmp_path)
+    folder = write_experiment(tmp_path / "experiments" / "table10")
+    record = folder / "experiment.json"
+    about = json.loads(record.read_text())
+    about["plan"]["paper"] = {"table": "table10", "rows": {"allmrec": "A-LLMRec"}, "scenarios": {}}
+    record.write_text(json.dumps(about))
+    page = GENERATOR.page()
+    assert (
+        "| system | training | trained parameters | users/s | asked on | peak memory | theirs: training | theirs: users/s |"
+        in page
+    )
+    assert "| A-LLMRec | 12 s (CPU) | 5,000,000 | 100 | CPU | 1.00 GiB | 232 min | 2.02 |" in page
+    assert "- theirs: one NVIDIA RTX A6000 48 GB, OPT-6.7B" in page

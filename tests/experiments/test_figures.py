@@ -12,7 +12,7 @@ from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.provenance import Summary
 from allmrec.evaluation.intervals import Estimate, bootstrap_mean
-from allmrec.experiments.answers import Ranks, genre_metrics, lost, metric_names
+from allmrec.experiments.answers import Ranks, Words, any_named, genre_metrics, lost, metric_names
 from allmrec.experiments.cells import Cell
 from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
@@ -151,7 +151,29 @@ def test_tables_of_a_plan() -> None:
     assert [kind.title for kind in cold] == ["all users", "cold items", "warm items"]
     genres = table_kinds(load_plan("figures4-5"), ["all users"])
     assert [kind.title for kind in genres] == ["genres of the item", "genres of the next item", "genres of the history"]
-    assert genres[0].more[0][1] == genre_metrics("genres of the item")[1]
+    assert genres[0].metric == genre_metrics("genres of the item")[1]
+    assert genres[0].before == (("answers that name any", any_named("genres of the item")),)
+
+
+def test_an_answer_that_names_no_genre_is_counted() -> None:
+    """Of words that were kept before as well: how many genres each answer names stands with them."""
+    scores = {"genres of the item, named": np.array([0.0, 2.0, 1.0, 0.0]), "genres of the item": np.zeros(4)}
+    words = Words(scores, [""] * 4, [""] * 4)
+    assert words.values(any_named("genres of the item")).tolist() == [0, 1, 1, 0]
+    assert any_named("genres of the item") in words.metrics
+    assert any_named("genres of the history") not in words.metrics
+
+
+def test_claims_about_genres_are_all_about_one_measure() -> None:
+    """Precision alone, and precision less the base rate, say opposite things of a system that names much."""
+    assert all(claim.metric.endswith(", above base rate") for claim in load_plan("figures4-5").claims)
+
+
+@pytest.mark.parametrize("name", plan_names())
+def test_plans_of_the_papers_tables_say_whose_their_claims_are(name: str) -> None:
+    plan = load_plan(name)
+    assert {claim.whose for claim in plan.claims} >= ({"ours"} if name.startswith("ours") else {"paper"})
+    assert not name.startswith("ours") or {claim.whose for claim in plan.claims} == {"ours"}
 
 
 def test_the_papers_figures_stand_beside_the_nearest_set() -> None:

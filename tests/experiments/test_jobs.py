@@ -167,6 +167,11 @@ def test_a_cell_of_few_users_and_of_titles(tiny_world: TinyWorld, workplace: Pat
     assert "the first 3 users" in found.about["note"]
     assert set(found.about["made_of"]) >= {"pretrain", "align", "tune"}
     assert found.about["costs"]["trained_parameters"] > 0
+    seconds = found.about["stage_seconds"]
+    assert seconds.keys() == found.about["made_of"].keys()
+    assert sum(seconds.values()) == pytest.approx(found.about["costs"]["train_seconds"])
+    assert set(found.about["trained_here"]) <= seconds.keys()
+    assert found.about["trained_on"]["users"] == 8
 
 
 def test_a_cell_of_a_system_that_is_asked_about_few(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
@@ -296,10 +301,10 @@ def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) 
 
 def test_the_list_and_a_plan_as_it_stands() -> None:
     listed = call("experiment", "--list").stdout
-    # A narrow table breaks titles over lines; the second column, line after line, has them whole.
-    titles = " ".join(line.split("│")[2].strip() for line in listed.splitlines() if line.count("│") > 2)
-    assert "Table 4 and Figure 1: cold and warm items" in " ".join(titles.split())
-    assert "not measured" in listed or "minutes" in listed
+    assert "Table 4 and Figure 1: cold and warm items" in listed
+    # One short line a run, which a terminal of 80 columns need not break.
+    assert all(len(line.rstrip()) <= 80 for line in listed[: listed.index("cells: for each")].splitlines())
+    assert re.search(r" on movietweetings: [\d,]+ min", listed)
     assert 'kind = "cold-items"' in call("experiment", "table4", "--show").stdout
 
 

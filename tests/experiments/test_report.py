@@ -24,17 +24,19 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.evaluation.rank_files import placed
 from allmrec.experiments.answers import Ranks, Words, metric_names
 from allmrec.experiments.cells import cells_of
+from allmrec.experiments.claims import claim_rows, counted
 from allmrec.experiments.comparing import compared, show_comparison
 from allmrec.experiments.cuts import TrainedOn, cuts_of, fewer_epochs, stage_limits
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.found import read_experiment, read_experiments
 from allmrec.experiments.html import page
-from allmrec.experiments.markdown import markdown
-from allmrec.experiments.plan import Plan
+from allmrec.experiments.markdown import markdown, theirs_words
+from allmrec.experiments.plan import PaperRows, Plan
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
+from allmrec.experiments.scenario_config import CrossDomainConfig
 from allmrec.experiments.scenarios import situation
-from allmrec.experiments.tables import Row
+from allmrec.experiments.tables import Row, sections_of
 from allmrec.experiments.writing import write_report
 from allmrec.testing.worlds import taste_world
 
@@ -340,6 +342,49 @@ def test_cells_of_a_plan_of_before_are_left_out(tmp_path: Path) -> None:
     found = read_experiment(folder)
     assert [cell.id for cell in found.waiting] == ["shop.cold-items.0.base.allmrec"]
     assert len(found.done) == 6
+
+
+def test_across_domains_a_section_says_what_was_trained_on_and_what_was_asked(experiment: Path) -> None:
+    found = read_experiment(experiment)
+    data = dict.fromkeys(("shop", "kiosk"), found.record.plan.data["shop"])
+    across = {"data": data, "scenarios": {"across": CrossDomainConfig()}}
+    plan = found.record.plan.model_copy(update=across)
+    cells = [replace(one, cell=replace(one.cell, scenario="across")) for one in found.done]
+    results = Results(experiment)
+    summaries = {name: found.datasets["shop"].summary() for name in data}
+    (section,) = sections_of(plan, [(one, results.asked(one)) for one in cells], summaries)
+    assert section.title == "trained on shop, asked on kiosk"
+    assert found.sections[0].title == "shop, cold-items"
+
+
+def test_where_the_paper_has_one_set_that_is_no_choice(experiment: Path) -> None:
+    found = read_experiment(experiment)
+    plan, section = found.record.plan, found.sections[0]
+    assert theirs_words(plan, section).endswith("the nearest in users, items and length")
+    one = plan.model_copy(update={"paper": PaperRows(table="table7", rows={})})
+    assert theirs_words(one, replace(section, theirs="Movies and TV")) == "the paper has figures of Movies and TV alone"
+
+
+def test_what_plans_claim_of_the_same_cells_counts_once(tmp_path: Path) -> None:
+    """By its cells and figure, whatever the words; the paper's claims and ours are counted apart."""
+    for name, whose in (("one", "paper"), ("two", "paper"), ("three", "ours")):
+        folder = write_experiment(tmp_path / name)
+        record = Record.read(folder)
+        claims = [
+            claim.model_copy(update={"whose": whose, "text": f"{name} {claim.text}"}) for claim in record.plan.claims
+        ]
+        claims[2] = claims[2].model_copy(update={"whose": "ours"})
+        plan = record.plan.model_copy(update={"claims": tuple(claims)})
+        Record(plan, record.data, record.keys, record.command, record.commit).write(folder)
+    found = sorted(read_experiments(tmp_path), key=lambda one: one.folder.name != "one")
+    paper, ours = claim_rows(found, "paper"), claim_rows(found, "ours")
+    assert counted(paper, "paper") == "1 of the paper's 2 claims hold, 1 do not, 0 are not shown."
+    assert [[one.folder.name for one in row.experiments] for row in paper] == [["one", "two"]] * 2
+    assert len(ours) == 3
+    assert paper[0].result.claim.text == "one better"
+    shown = page(found)
+    for sentence in (counted(paper, "paper"), counted(ours, "ours")):
+        assert shown.count(sentence.replace("'", "&#39;")) == 1
 
 
 @pytest.fixture(scope="module")

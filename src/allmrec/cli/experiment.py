@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from allmrec.cli.options import CONSOLE, DeviceOption, announce, chosen_device
 from allmrec.core.artifacts import recover
@@ -214,11 +215,14 @@ def _make_folder(results: Path) -> None:
 
 
 def _show_plans() -> None:
-    table = Table("plan", "what", "cells", "measured")
+    table = Table("plan", Column("cells", justify="right"), "what, and what runs of it took", box=None, pad_edge=False)
     for name in plan_names():
-        plan = load_plan(name)
-        table.add_row(name, plan.title, plan_costs(name).cells, plan_costs(name).measured)
+        costs = plan_costs(name)
+        lines = (load_plan(name).title, *(costs.runs or ("not measured",)))
+        table.add_row(name, str(costs.cells), Text("\n  ".join(lines)))
     CONSOLE.print(table)
     announce(
-        "cells: for each data set. measured: minutes of runs that were timed, on what is named; a plan that nobody timed says so."
+        "cells: for each data set. Of a run: cells that were measured, on which data, and the minutes that it takes to train each stage once "
+        "and to ask, one cell after the other. cut: with fewer samples, epochs, users or seeds (benchmarks/experiments.toml), so all of it takes "
+        "longer."
     )

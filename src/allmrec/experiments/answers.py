@@ -12,7 +12,7 @@ from allmrec.core.errors import DataError
 from allmrec.evaluation.metrics import metric_values
 from allmrec.evaluation.rank_files import MISS, NOT_ASKED, Kept
 
-__all__ = ["GENRE_QUESTIONS", "RANKED", "Ranks", "Words", "genre_metrics", "lost", "metric_names"]
+__all__ = ["GENRE_QUESTIONS", "RANKED", "Ranks", "Words", "any_named", "genre_metrics", "lost", "metric_names"]
 
 RANKED = ("Hit@1", "NDCG@10", "MRR")
 
@@ -33,6 +33,11 @@ def genre_metrics(question: str) -> tuple[str, str, str]:
     return question, f"{question}, above base rate", f"{question}, named"
 
 
+def any_named(question: str) -> str:
+    """The name of the share of answers to a question that name a genre at all."""
+    return f"{question}, any named"
+
+
 def metric_names(ask: str, order_test: bool) -> list[str]:
     """All figures of a plan's cells, by name.
 
@@ -41,7 +46,7 @@ def metric_names(ask: str, order_test: bool) -> list[str]:
         order_test: whether they are asked again with histories shuffled.
     """
     if ask == "genres":
-        return [name for question in GENRE_QUESTIONS for name in genre_metrics(question)]
+        return [name for question in GENRE_QUESTIONS for name in (*genre_metrics(question), any_named(question))]
     names = list(metric_values(np.ones(1)))
     return [*names, *map(lost, names)] if order_test else names
 
@@ -108,7 +113,13 @@ class Words:
     @property
     def metrics(self) -> list[str]:
         """Names of what `values` gives."""
-        return list(self.scores)
+        return list(dict(self.scores) | self._any_named)
+
+    @property
+    def _any_named(self) -> dict[str, Float64[np.ndarray, " users"]]:
+        """Whether each answer names a genre, by metric."""
+        counts = {question: self.scores.get(genre_metrics(question)[2]) for question in GENRE_QUESTIONS}
+        return {any_named(name): (of > 0).astype(np.float64) for name, of in counts.items() if of is not None}
 
     def values(self, metric: str) -> Float64[np.ndarray, " users"]:
         """A metric of each user.
@@ -116,9 +127,10 @@ class Words:
         Raises:
             DataError: there is no such metric.
         """
-        if metric not in self.scores:
+        found = self._any_named | dict(self.scores)
+        if metric not in found:
             raise DataError(f"These words give no {metric!r}.")
-        return self.scores[metric]
+        return found[metric]
 
 
 def _values(ranks: Kept) -> dict[str, Float64[np.ndarray, " users"]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from allmrec.experiments.plan import load_plan
 
-__all__ = ["PlanCosts", "plan_costs"]
+__all__ = ["PlanCosts", "plan_costs", "run_line"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,11 @@ class PlanCosts:
 
     Attributes:
         cells: how many for each data set.
-        measured: minutes, and of what; `not measured` where nobody timed it.
+        runs: what each run took, a short line each; none where nobody timed one.
     """
 
-    cells: str
-    measured: str
+    cells: int
+    runs: tuple[str, ...]
 
 
 def plan_costs(name: str) -> PlanCosts:
@@ -31,16 +34,18 @@ def plan_costs(name: str) -> PlanCosts:
         ConfigError: there is none of that name.
     """
     plan = load_plan(name)
-    count = len(plan.scenarios) * len(plan.seeds) * len(plan.asked)
-    cells = f"{count} = {len(plan.asked)} rows"
-    if len(plan.scenarios) > 1:
-        cells += f" x {len(plan.scenarios)} scenarios"
-    if len(plan.seeds) > 1:
-        cells += f" x {len(plan.seeds)} seeds"
+    count = sum(len(plan.seeds_for(system)) for _, system in plan.asked) * len(plan.scenarios)
     runs = json.loads((resources.files("allmrec.experiments") / "measured.json").read_text("utf-8"))["runs"]
-    found = [run for run in runs if run["plan"] == name]
-    words = [
-        f"{run['cells']} cells, {run['minutes']} minutes: {run['what']} ({run['device']}, {run['date']})"
-        for run in found
-    ]
-    return PlanCosts(cells, "; ".join(words) or "not measured")
+    return PlanCosts(count, tuple(run_line(run) for run in runs if run["plan"] == name))
+
+
+def run_line(run: Mapping[str, Any]) -> str:
+    """A run that was timed, in a line."""
+    cut = ", cut" if run.get("cut") else ""
+    return f"{run['cells']} on {run['what']}: {run['minutes']:,} min{cut} ({_short(run['device'])})"
+
+
+def _short(device: str) -> str:
+    """Names of the processors in a list of devices: `H200, CPU`."""
+    cards = re.findall(r"NVIDIA (?:GeForce )?([\w ]+)", device)
+    return ", ".join(dict.fromkeys([*cards, *(["CPU"] if "CPU" in device else [])])) or device

@@ -14,6 +14,7 @@ from allmrec.experiments.cells import Cell, cells_of, other_data
 from allmrec.experiments.failures import Failures
 from allmrec.experiments.record import FILE, Record
 from allmrec.experiments.results import CellResult, Results
+from allmrec.experiments.stage_times import StageTimes
 from allmrec.experiments.tables import Section, sections_of
 
 __all__ = ["Experiment", "asked_dataset", "read_experiment", "read_experiments"]
@@ -32,6 +33,7 @@ class Experiment:
         failed: what went wrong, by cell.
         waiting: cells that were not tried.
         datasets: the data, where it can be read still.
+        times: how long stages were trained that cells share, those of other experiments in the same folder of results too.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Experiment:
     failed: Mapping[Cell, Mapping[str, Any]]
     waiting: tuple[Cell, ...]
     datasets: Mapping[str, InteractionDataset]
+    times: StageTimes
 
 
 def read_experiment(folder: Path) -> Experiment:
@@ -77,7 +80,17 @@ def read_experiment(folder: Path) -> Experiment:
             waiting.append(cell)
     summaries = {name: data.summary() for name, data in datasets.items()}
     sections = sections_of(record.plan, [(one, results.asked(one)) for one in done], summaries)
-    return Experiment(record.plan.title, folder, record, tuple(sections), tuple(done), failed, tuple(waiting), datasets)
+    return Experiment(
+        record.plan.title,
+        folder,
+        record,
+        tuple(sections),
+        tuple(done),
+        failed,
+        tuple(waiting),
+        datasets,
+        StageTimes(results.abouts()),
+    )
 
 
 def read_experiments(folder: Path) -> list[Experiment]:

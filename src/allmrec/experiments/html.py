@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int16
@@ -14,12 +14,23 @@ from markupsafe import Markup
 from allmrec.evaluation.intervals import Estimate
 from allmrec.evaluation.rank_files import MISS
 from allmrec.experiments import plots
+from allmrec.experiments.claims import CLAIMANTS, claim_rows, counted
 from allmrec.experiments.curves import curve_figures
 from allmrec.experiments.cuts import cuts_of
 from allmrec.experiments.examples import examples_of, said_examples
 from allmrec.experiments.found import Experiment, asked_dataset
 from allmrec.experiments.joined import HOW
-from allmrec.experiments.markdown import COSTS, cost_rows, figure_rows, has_theirs, headings, how_asked, note_of, shown
+from allmrec.experiments.markdown import (
+    cost_headings,
+    cost_notes,
+    cost_rows,
+    figure_rows,
+    has_theirs,
+    headings,
+    how_asked,
+    shown,
+    theirs_words,
+)
 from allmrec.experiments.paper import THEIRS
 from allmrec.experiments.scenario_config import COLD, WARM
 from allmrec.experiments.tables import Section, TableKind
@@ -56,8 +67,7 @@ def page(experiments: Sequence[Experiment]) -> str:
         # Of a section's heading.
         level=3 if many else 2,
         parts=parts,
-        paper=any(part["plan"].paper for part in parts),
-        has_claims=any(section["claims"] for section in sections),
+        claims=[table for whose in CLAIMANTS if (table := _claims(experiments, whose))["rows"]],
         has_theirs=any(section["theirs"] for section in sections),
         how=HOW,
         theirs=THEIRS,
@@ -66,10 +76,25 @@ def page(experiments: Sequence[Experiment]) -> str:
             "failed": sum(len(found.failed) for found in experiments),
             "waiting": sum(len(found.waiting) for found in experiments),
         },
-        costs=COSTS,
         devices=sorted({str(one.about["device"]) for one in done}),
         dates=sorted({str(one.about["date"])[:10] for one in done}),
     )
+
+
+def _claims(experiments: Sequence[Experiment], whose: Literal["paper", "ours"]) -> dict[str, Any]:
+    """One of the two tables of claims."""
+    rows = claim_rows(experiments, whose)
+    shown_rows = [
+        {
+            "plans": "; ".join(one.title for one in row.experiments),
+            "where": row.where,
+            "result": row.result,
+            "shown": shown(row.result.difference, "+"),
+            "class": row.result.verdict.replace(" ", "-"),
+        }
+        for row in rows
+    ]
+    return {"title": CLAIMANTS[whose], "counted": counted(rows, whose), "rows": shown_rows}
 
 
 def _part(found: Experiment, prefix: str) -> dict[str, Any]:
@@ -102,17 +127,16 @@ def _section(found: Experiment, section: Section, prefix: str) -> dict[str, Any]
     ]
     dataset = asked_dataset(found, section)
     return {
-        "title": f"{section.data}, {section.scenario}",
+        "title": section.title,
         "id": f"{prefix}{section.data}-{section.scenario}",
         "asked": how_asked(plan, section),
         "tables": tables,
-        "theirs": section.theirs if any(has_theirs(plan, section, group) for group in section.groups) else "",
-        "claims": [
-            {"result": result, "shown": shown(result.difference, "+"), "class": result.verdict.replace(" ", "-")}
-            for result in section.claims
-        ],
-        "costs": cost_rows(section),
-        "notes": [(row.title, note) for row in section.rows if (note := note_of(row))],
+        "theirs": theirs_words(plan, section)
+        if any(has_theirs(plan, section, group) for group in section.groups)
+        else "",
+        "cost_heads": cost_headings(plan),
+        "costs": cost_rows(plan, section, found.times),
+        "notes": cost_notes(plan, section),
         "figures": list(_figures(section)),
         "curves": [Figure(one.caption, plots.lines(one.lines, "step", one.label)) for one in curve_figures(section)],
         "histograms": list(_histograms(section)),

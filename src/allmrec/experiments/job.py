@@ -37,6 +37,7 @@ from allmrec.experiments.results import Results, curve
 from allmrec.experiments.scenarios import situation
 from allmrec.experiments.stage_store import StageStore
 from allmrec.pipeline.run import Run
+from allmrec.store.stages import stage_record
 from allmrec.systems.evaluating import training_costs
 from allmrec.systems.kinds import System
 
@@ -83,7 +84,7 @@ def _measure(folder: Path, record: Record, results: Results, cell: Cell, key: st
     work = folder / "work" / f"{cell.id}-{key[:12]}"
     _remove_work(folder, cell, work)
     run = Run.create(work, place.train, cell_config(plan, cell), device)
-    StageStore(record.stages_in(folder)).train(run, [cell.system], partial(print, flush=True))
+    trained = StageStore(record.stages_in(folder)).train(run, [cell.system], partial(print, flush=True))
     found = answered(run, plan, cell, place, target)
     system, on = found.system, TrainedOn(place.train.n_users, place.train.n_interactions)
     about: dict[str, Any] = {
@@ -98,6 +99,8 @@ def _measure(folder: Path, record: Record, results: Results, cell: Cell, key: st
         "process_memory": peak_memory(),
         "seconds": round(time.monotonic() - started, 1),
         "made_of": {stage.label: stage.key for stage in system.stages},
+        "stage_seconds": _stage_seconds(run, system),
+        "trained_here": trained,
         "trained_on": asdict(on),
         "limits": {stage.label: limits for stage in system.stages if (limits := stage_limits(stage.config, on))},
         "curves": _curves(run, system),
@@ -118,6 +121,12 @@ def _remove_work(folder: Path, cell: Cell, kept: Path | None = None) -> None:
     for old in (folder / "work").glob(f"{cell.id}-*"):
         if old != kept:
             shutil.rmtree(old)
+
+
+def _stage_seconds(run: Run, system: System) -> dict[str, float]:
+    """How long each stage was trained, by label; what the run does not know is left out."""
+    found = {stage.label: stage_record(run.path, stage).get("seconds") for stage in system.stages}
+    return {label: float(seconds) for label, seconds in found.items() if seconds is not None}
 
 
 def _curves(run: Run, system: System) -> dict[str, Any]:

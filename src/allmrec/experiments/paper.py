@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from allmrec.core.errors import ConfigError
 from allmrec.data.provenance import Summary
 
-__all__ = ["THEIRS", "nearest_set", "paper_figure", "paper_sets"]
+__all__ = ["THEIRS", "PaperCosts", "nearest_set", "paper_costs", "paper_figure", "paper_sets"]
 
 THEIRS = "theirs, other data and a model fifty times the size"
 
@@ -36,6 +37,30 @@ def paper_sets(table: str) -> list[str]:
     if table not in tables:
         raise ConfigError(f"There are no figures of {table!r} of the paper; there are those of {', '.join(tables)}.")
     return list(dict.fromkeys(name for row in tables[table].values() for group in row.values() for name in group))
+
+
+@dataclass(frozen=True)
+class PaperCosts:
+    """What training and inference cost in the paper.
+
+    Attributes:
+        hardware: what they ran on.
+        rows: by the paper's name minutes of training, and users a second.
+    """
+
+    hardware: str
+    rows: Mapping[str, tuple[float, float]]
+
+
+def paper_costs(table: str) -> PaperCosts | None:
+    """The costs of a table of the paper; none of one that has none."""
+    found = _paper()["costs"].get(table)
+    if found is None:
+        return None
+    rows = {
+        name: (row["train_minutes"], 4 / row["inference_seconds_per_batch_of_4"]) for name, row in found["rows"].items()
+    }
+    return PaperCosts(found["hardware"], rows)
 
 
 def nearest_set(summary: Summary, sets: Collection[str]) -> str:

@@ -84,6 +84,7 @@ class Claim(Config):
     """
 
     text: str = Field(description="The claim in words.")
+    whose: Literal["paper", "ours"] = Field("ours", description="Who claims it: the paper, or the plan's author.")
     better: str = Field(description="The row that is said to be better.")
     than: str | None = Field(None, description="The row that it is compared with; none: the figure itself with 0.")
     group: str = Field(ALL, description="Users whom it is about.")

@@ -143,6 +143,16 @@ class Results:
         found = self._read(key)
         return None if found is None else CellResult(cell, *found)
 
+    def abouts(self) -> Iterator[dict[str, Any]]:
+        """What each cell says of itself but what many share; of whichever experiment, and without those that are damaged."""
+        for path in sorted(self._cells.glob("*.npz")):
+            try:
+                about = _parsed(_read_arrays(path)["about"])
+                if (about["kind"], about["format"]) == (_KIND, _FORMAT):
+                    yield about
+            except _DAMAGE:
+                continue
+
     def asked(self, found: CellResult) -> AskedUsers:
         """Whom a cell asked.
 

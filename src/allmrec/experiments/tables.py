@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float64, Int16
 
 from allmrec.data.provenance import Summary
 from allmrec.evaluation.intervals import Estimate
-from allmrec.experiments.answers import GENRE_QUESTIONS, RANKED, Ranks, Words, genre_metrics, lost
+from allmrec.experiments.answers import GENRE_QUESTIONS, RANKED, Ranks, Words, any_named, genre_metrics, lost
+from allmrec.experiments.cells import other_data
 from allmrec.experiments.joined import joined_mean
 from allmrec.experiments.paper import nearest_set, paper_figure, paper_sets
 from allmrec.experiments.plan import BASE, Claim, Plan
@@ -98,6 +99,7 @@ class ClaimResult:
         verdict: whether its direction holds; `not shown` where the interval leaves both open.
         difference: what it was read from; the figure itself where the claim compares with 0.
         users, seeds: over how many.
+        cells: keys of those that were compared, of the better row and of the other.
     """
 
     claim: Claim
@@ -105,6 +107,20 @@ class ClaimResult:
     difference: Estimate
     users: int
     seeds: int
+    cells: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    @property
+    def compares(self) -> tuple[object, ...]:
+        """What is compared with what; claims of several plans that say the same of the same cells have the same."""
+        claim = self.claim
+        return (
+            *self.cells,
+            claim.group,
+            claim.metric,
+            claim.says,
+            claim.times,
+            None if claim.says == "above" else claim.margin,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,7 @@ class TableKind:
         group: users whom it is about.
         head, metric: the column that rows are sorted and drawn by.
         more: further columns, heads and metrics.
+        before: columns that stand before.
     """
 
     title: str
@@ -125,6 +142,7 @@ class TableKind:
     head: str
     metric: str
     more: tuple[tuple[str, str], ...]
+    before: tuple[tuple[str, str], ...] = ()
 
 
 def table_kinds(plan: Plan, groups: Sequence[str]) -> list[TableKind]:
@@ -140,8 +158,9 @@ def table_kinds(plan: Plan, groups: Sequence[str]) -> list[TableKind]:
             for question, about in GENRE_QUESTIONS.items():
                 precision, above, named = genre_metrics(question)
                 title = question if group == ALL else f"{question}: {group}"
-                further = (("above the base rate", above), ("genres named", named))
-                found.append(TableKind(title, about, group, "precision", precision, further))
+                further = (("precision", precision), ("genres named", named))
+                before = (("answers that name any", any_named(question)),)
+                found.append(TableKind(title, about, group, "above chance", above, further, before))
         return found
     first, *others = RANKED
     names = [*others, *(lost(metric) for metric in ("Hit@1", "NDCG@10") if plan.order_test)]
@@ -155,6 +174,7 @@ class Section:
 
     Attributes:
         data, scenario: names in the plan.
+        asked_data: another data set that is asked about; empty where it is the same.
         groups: groups of users, the first of which is everybody.
         kinds: its tables.
         rows: in the order of the plan.
@@ -173,6 +193,14 @@ class Section:
     theirs: str = ""
     theirs_group: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[ClaimResult, ...] = ()
+    asked_data: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        if self.asked_data:
+            return f"trained on {self.data}, asked on {self.asked_data}"
+        return f"{self.data}, {self.scenario}"
 
     def paper(self, plan: Plan, row: Row, group: str) -> float | None:
         """The paper's Hit@1 of a row."""
@@ -228,7 +256,7 @@ def _section(
     claims = [claimed(claim, rows, groups) for claim in plan.claims if claim.scenario in (None, scenario)]
     return Section(
         data, scenario, groups, tuple(table_kinds(plan, groups)), tuple(rows.values()), rows.get(plan.reference), theirs, names,
-        tuple(claim for claim in claims if claim is not None),
+        tuple(claim for claim in claims if claim is not None), other_data(plan, data, plan.scenarios[scenario]) or "",
     )  # fmt: skip
 
 
@@ -251,14 +279,20 @@ def claimed(claim: Claim, rows: Mapping[str, Row], groups: Sequence[str]) -> Cla
         if figure is None:
             return None
         users = int(better.users(claim.group).sum())
-        return ClaimResult(claim, verdict(claim, figure), figure, users, len(better.cells))
+        own = _keys(better, {cell.cell.seed for cell in better.cells})
+        return ClaimResult(claim, verdict(claim, figure), figure, users, len(better.cells), (own, frozenset()))
     than = rows.get(claim.than)
     difference = None if than is None else better.less(than, claim.metric, claim.group, claim.times)
     if than is None or difference is None:
         return None
     users = int((better.users(claim.group) & than.users(claim.group)).sum())
-    seeds = len({cell.cell.seed for cell in better.cells} & {cell.cell.seed for cell in than.cells})
-    return ClaimResult(claim, verdict(claim, difference), difference, users, seeds)
+    seeds = {cell.cell.seed for cell in better.cells} & {cell.cell.seed for cell in than.cells}
+    cells = _keys(better, seeds), _keys(than, seeds)
+    return ClaimResult(claim, verdict(claim, difference), difference, users, len(seeds), cells)
+
+
+def _keys(row: Row, seeds: Collection[int]) -> frozenset[str]:
+    return frozenset(str(cell.about.get("key", cell.cell.id)) for cell in row.cells if cell.cell.seed in seeds)
 
 
 def verdict(claim: Claim, difference: Estimate) -> Verdict:
