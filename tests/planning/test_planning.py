@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import pytest
 
 from allmrec.core.errors import ConfigError
-from allmrec.planning import Rate, Size, plan_rows, read_rates
+from allmrec.planning import Rate, Size, plan_rows, read_rates, rows
+from allmrec.recommend.retrieve import RetrieveConfig
 
 SIZE = Size(users=1e8, items=1e7, interactions=1e9)
 
@@ -76,6 +78,12 @@ def test_above_a_million_items_a_step_moves_the_rows_that_it_looks_at() -> None:
     }
     size = dataclasses.replace(SIZE, cf_epochs=2)
     assert [row.seconds for row in plan_rows(size, rates) if row.seconds is not None] == [4e5]
+
+
+def test_the_plan_has_the_trainings_and_the_indexs_own_limits() -> None:
+    training = importlib.import_module("allmrec.cf.pretrain")  # the package has a function of that name
+    assert rows._BY_ROWS_ABOVE == training._BY_ROWS_ABOVE
+    assert RetrieveConfig().compressed_above == rows._COMPRESSED_ABOVE
 
 
 def test_the_rate_of_the_nearest_size_counts() -> None:

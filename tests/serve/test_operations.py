@@ -26,7 +26,7 @@ from allmrec.cli.main import app
 from allmrec.core.errors import ConfigError
 from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
-from allmrec.serve import answers
+from allmrec.serve import answers, status
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.keys import Keys, add_key
 from allmrec.serve.loading import version_of
@@ -75,7 +75,7 @@ def test_answers_have_examples_that_fit_them(server: Served) -> None:
     schemas = server.ask("/openapi.json", None, "GET")["components"]["schemas"]
     for kind in (
         *(answers.Answer, answers.Reranked, answers.Similar, answers.Events, answers.History, answers.Item),
-        *(answers.ItemsChanged, answers.ServedModel, answers.Reported, answers.Readiness),
+        *(answers.OneItem, answers.ItemsChanged, status.ServedModel, status.Reported, status.Readiness),
     ):
         example = schemas[kind.__name__]["example"]
         assert kind.model_validate(example, strict=True).model_dump(exclude_unset=True) == example
@@ -84,19 +84,19 @@ def test_answers_have_examples_that_fit_them(server: Served) -> None:
 def test_what_is_served_has_the_shape_that_the_documents_say(server: Served) -> None:
     paths = server.ask("/openapi.json", None, "GET")["paths"]
     for path, kind in (
-        ("/v1/model", answers.ServedModel),
-        ("/v1/report", answers.Reported),
-        ("/health/ready", answers.Readiness),
+        ("/v1/model", status.ServedModel),
+        ("/v1/report", status.Reported),
+        ("/health/ready", status.Readiness),
     ):
         schema = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{kind.__name__}"}
-    for path, found in (("/v1/model", answers.ServedModel), ("/health/ready", answers.Readiness)):
+    for path, found in (("/v1/model", status.ServedModel), ("/health/ready", status.Readiness)):
         found.model_validate(server.ask(path, None, "GET"), strict=True)
     server.service.draining = True
     try:
         answer = server.http.get("/health/ready")
         assert answer.status_code == 503
-        assert answers.Readiness.model_validate(answer.json()).status == "stopping"
+        assert status.Readiness.model_validate(answer.json()).status == "stopping"
     finally:
         server.service.draining = False
 

@@ -11,17 +11,7 @@ from allmrec.client import calls
 from allmrec.client.calls import Call, ItemChanges
 from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_module, question_of, said
 from allmrec.recommend.request import Request
-from allmrec.serve.answers import (
-    Events,
-    ItemList,
-    ItemsChanged,
-    OneItem,
-    Reloaded,
-    Reported,
-    Reranked,
-    ServedModel,
-    UserList,
-)
+from allmrec.serve import answers, status
 
 try:
     import httpx
@@ -85,7 +75,7 @@ class AsyncClient(Base):
 
     async def rerank(
         self, query: str | Sequence[str], documents: Sequence[str | Mapping[str, Any]], **fields: Any
-    ) -> Reranked:
+    ) -> answers.Reranked:
         """See `Client.rerank`."""
         return await self._call(calls.rerank(query, documents, fields))
 
@@ -93,7 +83,9 @@ class AsyncClient(Base):
         """See `Client.similar`."""
         return await self._call(calls.similar(item_id, k, by))
 
-    async def add_events(self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None) -> Events:
+    async def add_events(
+        self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None
+    ) -> answers.Events:
         """See `Client.add_events`."""
         return await self._call(calls.add_events(events, idempotency_key))
 
@@ -101,35 +93,35 @@ class AsyncClient(Base):
         """See `Client.history`."""
         return await self._call(calls.history(user_id))
 
-    async def users(self, query: str = "", limit: int = 20, after: int = 0) -> UserList:
+    async def users(self, query: str = "", limit: int = 20, after: int = 0) -> answers.UserList:
         """See `Client.users`."""
         return await self._call(calls.users(query, limit, after))
 
-    async def search(self, query: str = "", limit: int = 20, after: int = 0) -> ItemList:
+    async def search(self, query: str = "", limit: int = 20, after: int = 0) -> answers.ItemList:
         """See `Client.search`."""
         return await self._call(calls.search(query, limit, after))
 
-    async def get_item(self, item_id: str) -> OneItem:
+    async def get_item(self, item_id: str) -> answers.OneItem:
         """See `Client.get_item`."""
         return await self._call(calls.get_item(item_id))
 
-    async def add_items(self, items: Sequence[Mapping[str, Any]]) -> ItemsChanged:
+    async def add_items(self, items: Sequence[Mapping[str, Any]]) -> answers.ItemsChanged:
         """See `Client.add_items`."""
         return await self._call(calls.add_items(items))
 
-    async def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> ItemsChanged:
+    async def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> answers.ItemsChanged:
         """See `Client.change_item`."""
         return await self._call(calls.change_item(item_id, changes))
 
-    async def remove_item(self, item_id: str) -> ItemsChanged:
+    async def remove_item(self, item_id: str) -> answers.ItemsChanged:
         """See `Client.remove_item`."""
         return await self._call(calls.remove_item(item_id))
 
-    async def model(self) -> ServedModel:
+    async def model(self) -> status.ServedModel:
         """See `Client.model`."""
         return await self._call(calls.model())
 
-    async def report(self) -> Reported:
+    async def report(self) -> status.Reported:
         """See `Client.report`."""
         return await self._call(calls.report())
 
@@ -139,7 +131,7 @@ class AsyncClient(Base):
 
     async def reload(
         self, run: str | os.PathLike[str] | None = None, label: Literal["main", "beside"] = "main"
-    ) -> Reloaded:
+    ) -> status.Reloaded:
         """See `Client.reload`."""
         return await self._call(calls.reload(run, label))
 

@@ -11,17 +11,7 @@ from allmrec.client import calls
 from allmrec.client.calls import Call, ItemChanges
 from allmrec.client.wire import Base, ServedRecommendations, error_of, httpx_module, question_of, said
 from allmrec.recommend.request import Request
-from allmrec.serve.answers import (
-    Events,
-    ItemList,
-    ItemsChanged,
-    OneItem,
-    Reloaded,
-    Reported,
-    Reranked,
-    ServedModel,
-    UserList,
-)
+from allmrec.serve import answers, status
 
 try:
     import httpx
@@ -104,7 +94,7 @@ class Client(Base):
 
     def rerank(
         self, query: str | Sequence[str], documents: Sequence[str | Mapping[str, Any]], **fields: Any
-    ) -> Reranked:
+    ) -> answers.Reranked:
         """Put documents in order for a history; see `POST /v1/rerank`."""
         return self._call(calls.rerank(query, documents, fields))
 
@@ -112,7 +102,7 @@ class Client(Base):
         """Ids of the items whose vectors are most alike, with the cosine."""
         return self._call(calls.similar(item_id, k, by))
 
-    def add_events(self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None) -> Events:
+    def add_events(self, events: Sequence[Mapping[str, Any]], idempotency_key: str | None = None) -> answers.Events:
         """Store interactions; they are on disk once the answer is there.
 
         Args:
@@ -125,7 +115,7 @@ class Client(Base):
         """Item ids of a user's history, oldest first."""
         return self._call(calls.history(user_id))
 
-    def users(self, query: str = "", limit: int = 20, after: int = 0) -> UserList:
+    def users(self, query: str = "", limit: int = 20, after: int = 0) -> answers.UserList:
         """Users of the training data.
 
         Args:
@@ -135,7 +125,7 @@ class Client(Base):
         """
         return self._call(calls.users(query, limit, after))
 
-    def search(self, query: str = "", limit: int = 20, after: int = 0) -> ItemList:
+    def search(self, query: str = "", limit: int = 20, after: int = 0) -> answers.ItemList:
         """Items of the catalogue.
 
         Args:
@@ -145,7 +135,7 @@ class Client(Base):
         """
         return self._call(calls.search(query, limit, after))
 
-    def get_item(self, item_id: str) -> OneItem:
+    def get_item(self, item_id: str) -> answers.OneItem:
         """One item.
 
         Raises:
@@ -153,11 +143,11 @@ class Client(Base):
         """
         return self._call(calls.get_item(item_id))
 
-    def add_items(self, items: Sequence[Mapping[str, Any]]) -> ItemsChanged:
+    def add_items(self, items: Sequence[Mapping[str, Any]]) -> answers.ItemsChanged:
         """Take up new items from their texts alone, as `ALLMRec.add_items` does; they can be recommended at once."""
         return self._call(calls.add_items(items))
 
-    def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> ItemsChanged:
+    def change_item(self, item_id: str, **changes: Unpack[ItemChanges]) -> answers.ItemsChanged:
         """Change some of an item: texts of one that came after training, `available` of any.
 
         Args:
@@ -166,15 +156,15 @@ class Client(Base):
         """
         return self._call(calls.change_item(item_id, changes))
 
-    def remove_item(self, item_id: str) -> ItemsChanged:
+    def remove_item(self, item_id: str) -> answers.ItemsChanged:
         """Forget an item that came after training; one that came with the run is not recommended any more."""
         return self._call(calls.remove_item(item_id))
 
-    def model(self) -> ServedModel:
+    def model(self) -> status.ServedModel:
         """Which versions are served, with which systems and limits."""
         return self._call(calls.model())
 
-    def report(self) -> Reported:
+    def report(self) -> status.Reported:
         """The run's last evaluation.
 
         Raises:
@@ -190,7 +180,9 @@ class Client(Base):
         """
         return self._call(calls.ready())
 
-    def reload(self, run: str | os.PathLike[str] | None = None, label: Literal["main", "beside"] = "main") -> Reloaded:
+    def reload(
+        self, run: str | os.PathLike[str] | None = None, label: Literal["main", "beside"] = "main"
+    ) -> status.Reloaded:
         """Let a newly trained run take over; it needs a key of the role admin.
 
         Args:

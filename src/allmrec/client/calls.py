@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
@@ -13,22 +13,10 @@ from pydantic import ValidationError
 from allmrec.client.wire import ServedRecommendations, answers_of, body_of, checked, one_request
 from allmrec.core.errors import ServerError
 from allmrec.recommend.request import Request
-from allmrec.serve.answers import (
-    Events,
-    ItemList,
-    ItemsChanged,
-    OneItem,
-    Reloaded,
-    Reported,
-    Reranked,
-    ServedModel,
-    UserList,
-)
+from allmrec.serve import answers, status
 
-try:
+if TYPE_CHECKING:
     import httpx
-except ImportError:  # said where a client is made
-    httpx = None  # type: ignore[assignment]  # the extra is not installed
 
 __all__ = [
     "Call",
@@ -118,11 +106,11 @@ def recommend_one(fields: Mapping[str, Any]) -> Call[ServedRecommendations]:
 
 def rerank(
     query: str | Sequence[str], documents: Sequence[str | Mapping[str, Any]], fields: Mapping[str, Any]
-) -> Call[Reranked]:
+) -> Call[answers.Reranked]:
     """Documents in order for a history."""
     rows = [one if isinstance(one, str) else dict(one) for one in documents]
     body = {"query": query if isinstance(query, str) else list(query), "documents": rows, **fields}
-    return Call("POST", "/v1/rerank", Reranked.model_validate, body)
+    return Call("POST", "/v1/rerank", answers.Reranked.model_validate, body)
 
 
 def similar(item_id: str, k: int, by: str | None) -> Call[list[tuple[str, float]]]:
@@ -134,11 +122,11 @@ def similar(item_id: str, k: int, by: str | None) -> Call[list[tuple[str, float]
     return Call("POST", "/v1/similar", read, {"item_id": item_id, "k": k, "by": by})
 
 
-def add_events(events: Sequence[Mapping[str, Any]], idempotency_key: str | None) -> Call[Events]:
+def add_events(events: Sequence[Mapping[str, Any]], idempotency_key: str | None) -> Call[answers.Events]:
     """Interactions."""
     headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
     body = {"events": [dict(event) for event in events]}
-    return Call("POST", "/v1/events", Events.model_validate, body, headers)
+    return Call("POST", "/v1/events", answers.Events.model_validate, body, headers)
 
 
 def history(user_id: str) -> Call[list[str]]:
@@ -150,44 +138,44 @@ def history(user_id: str) -> Call[list[str]]:
     return Call("GET", f"/v1/users/{_quoted(user_id)}/history?limit=10000", read)
 
 
-def users(query: str, limit: int, after: int) -> Call[UserList]:
+def users(query: str, limit: int, after: int) -> Call[answers.UserList]:
     """Users of the training data."""
-    return Call("GET", _asked("/v1/users", query, limit, after), UserList.model_validate)
+    return Call("GET", _asked("/v1/users", query, limit, after), answers.UserList.model_validate)
 
 
-def search(query: str, limit: int, after: int) -> Call[ItemList]:
+def search(query: str, limit: int, after: int) -> Call[answers.ItemList]:
     """Items by words of their titles."""
-    return Call("GET", _asked("/v1/items", query, limit, after), ItemList.model_validate)
+    return Call("GET", _asked("/v1/items", query, limit, after), answers.ItemList.model_validate)
 
 
-def get_item(item_id: str) -> Call[OneItem]:
+def get_item(item_id: str) -> Call[answers.OneItem]:
     """One item."""
-    return Call("GET", f"/v1/items/{_quoted(item_id)}", OneItem.model_validate)
+    return Call("GET", f"/v1/items/{_quoted(item_id)}", answers.OneItem.model_validate)
 
 
-def add_items(items: Sequence[Mapping[str, Any]]) -> Call[ItemsChanged]:
+def add_items(items: Sequence[Mapping[str, Any]]) -> Call[answers.ItemsChanged]:
     """New items."""
-    return Call("PUT", "/v1/items", ItemsChanged.model_validate, {"items": [dict(item) for item in items]})
+    return Call("PUT", "/v1/items", answers.ItemsChanged.model_validate, {"items": [dict(item) for item in items]})
 
 
-def change_item(item_id: str, changes: ItemChanges) -> Call[ItemsChanged]:
+def change_item(item_id: str, changes: ItemChanges) -> Call[answers.ItemsChanged]:
     """Some of an item."""
-    return Call("PATCH", f"/v1/items/{_quoted(item_id)}", ItemsChanged.model_validate, {**changes})
+    return Call("PATCH", f"/v1/items/{_quoted(item_id)}", answers.ItemsChanged.model_validate, {**changes})
 
 
-def remove_item(item_id: str) -> Call[ItemsChanged]:
+def remove_item(item_id: str) -> Call[answers.ItemsChanged]:
     """An item that is to go."""
-    return Call("DELETE", f"/v1/items/{_quoted(item_id)}", ItemsChanged.model_validate)
+    return Call("DELETE", f"/v1/items/{_quoted(item_id)}", answers.ItemsChanged.model_validate)
 
 
-def model() -> Call[ServedModel]:
+def model() -> Call[status.ServedModel]:
     """What is served."""
-    return Call("GET", "/v1/model", ServedModel.model_validate)
+    return Call("GET", "/v1/model", status.ServedModel.model_validate)
 
 
-def report() -> Call[Reported]:
+def report() -> Call[status.Reported]:
     """The run's last evaluation."""
-    return Call("GET", "/v1/report", Reported.model_validate)
+    return Call("GET", "/v1/report", status.Reported.model_validate)
 
 
 def ready() -> Call[bool]:
@@ -195,10 +183,10 @@ def ready() -> Call[bool]:
     return Call("GET", "/health/ready", lambda body: body.get("status") == "ready", also=(503,))
 
 
-def reload(run: str | os.PathLike[str] | None, label: Literal["main", "beside"]) -> Call[Reloaded]:
+def reload(run: str | os.PathLike[str] | None, label: Literal["main", "beside"]) -> Call[status.Reloaded]:
     """Another version."""
     given = {} if run is None else {"run": os.fspath(run)}
-    return Call("POST", "/admin/reload", Reloaded.model_validate, {**given, "label": label})
+    return Call("POST", "/admin/reload", status.Reloaded.model_validate, {**given, "label": label})
 
 
 def _asked(path: str, query: str, limit: int, after: int) -> str:

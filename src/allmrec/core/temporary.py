@@ -28,7 +28,7 @@ _MOMENT = 60.0
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Make a private folder beside `path` and hold it for the length of the block; what is left of it then is removed.
 
-    Where the file system knows no locks, nothing is held, and what a killed process leaves there stays.
+    On a file system without locks nothing is held, and what a killed process leaves there stays.
 
     Raises:
         OSError: the folder cannot be made.

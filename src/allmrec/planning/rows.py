@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from allmrec.core.errors import ConfigError
 from allmrec.planning.rates import Rate
+from allmrec.planning.sizes import Row, Size, When
 
-__all__ = ["Row", "Size", "plan_rows"]
-
-When = Literal["once", "each time", "online"]
+__all__ = ["plan_rows"]
 
 _BYTES_OF_A_NUMBER = 4
 # In a prepared data set: an item's number and a time for each interaction, an offset for each user.
@@ -26,69 +22,8 @@ _DIM_OF_SEARCH, _DIM_OF_CF = 128, 50
 _BY_ROWS_ABOVE = 1e6
 # The index has 4 bits a number in place of 8 above so many items (`answer.retrieve.compressed_above`).
 _COMPRESSED_ABOVE = 1e7
-# Numbers of a token's state in a language model.
-_WIDTHS = {"facebook/opt-6.7b": 4096, "smollm2-135m-instruct": 576}
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is asked for.
-
-    Attributes:
-        users, items: how many.
-        interactions: of all users together.
-        requests: how many a second are to be served.
-        llm: the name of the language model.
-        dim: length of item and user vectors.
-        cf_epochs, align_epochs, tune_epochs: passes over the users in each training.
-        cf_batch: users of one step of the CF model's training; each step moves the whole table of items.
-        tuned_users: how many users stage 2 learns from.
-        cores, cards: how many share the work of a row.
-    """
-
-    users: float
-    items: float
-    interactions: float
-    requests: float = 100
-    llm: str = "facebook/opt-6.7b"
-    dim: int = 64
-    cf_epochs: int = 10
-    cf_batch: int = 128
-    align_epochs: int = 1
-    tune_epochs: int = 1
-    tuned_users: float = 1e6
-    cores: int = 1
-    cards: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("users", "items", "interactions", "requests", "dim", "cores", "cards", "tuned_users", "cf_batch"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name):g}; expected a number above 0.")
-
-
-@dataclass(frozen=True)
-class Row:
-    """The cost of one part of the work.
-
-    Attributes:
-        part: data, training, retrieval, scoring or serving.
-        what: the work.
-        when: once, each time it is done anew, or online, for each request.
-        seconds: of all its machines; None where no rate was measured, or where a row is of memory or of machines.
-        bytes: of memory or disk; None where nothing was measured or computed.
-        machines: how many are busy, of an online row.
-        formula: how the figure comes about, with the figures.
-        rate: the name of the rate; None where there is none.
-    """
-
-    part: str
-    what: str
-    when: When
-    formula: str
-    seconds: float | None = None
-    bytes: float | None = None
-    machines: float | None = None
-    rate: str | None = None
+# Numbers of a token's hidden state.
+_DIMS_OF_LLMS = {"facebook/opt-6.7b": 4096, "smollm2-135m-instruct": 576}
 
 
 def plan_rows(size: Size, rates: Mapping[str, Rate]) -> list[Row]:
@@ -206,11 +141,11 @@ class _Plan:
         ]
 
     def _llm_vectors(self) -> list[Row]:
-        width = _WIDTHS.get(self.size.llm)
-        if width is None:
+        dim = _DIMS_OF_LLMS.get(self.size.llm)
+        if dim is None:
             return []
-        held = self.size.items * width * _BYTES_OF_A_NUMBER
-        formula = f"{self.size.items:.3g} items × {width} × {_BYTES_OF_A_NUMBER} bytes"
+        held = self.size.items * dim * _BYTES_OF_A_NUMBER
+        formula = f"{self.size.items:.3g} items × {dim} × {_BYTES_OF_A_NUMBER} bytes"
         return [Row("training", "item vectors of the LLM as it gives them, on disk", "once", formula, bytes=held)]
 
     def retrieval(self) -> list[Row]:

@@ -15,13 +15,11 @@ __all__ = [
     "ItemList",
     "ItemsChanged",
     "OneItem",
-    "Readiness",
-    "Reloaded",
-    "Reported",
+    "Out",
     "Reranked",
-    "ServedModel",
     "Similar",
     "UserList",
+    "example",
 ]
 
 
@@ -68,22 +66,24 @@ class Timings(BaseModel):
 _TIMINGS = {"queue_ms": 0.3, "compute_ms": 1.1, "total_ms": 203.0, "batch": 1}
 
 
-def _example(**fields: Any) -> ConfigDict:
+def example(**fields: Any) -> ConfigDict:
     """Settings of an answer whose example has these fields, behind those that every answer has."""
     return ConfigDict(
         json_schema_extra={"example": {"request_id": "0f3c9a1be2d44f10", "version": "b2c036208374", **fields}}
     )
 
 
-class _Out(BaseModel):
+class Out(BaseModel):
+    """What every answer has."""
+
     request_id: str = Field(description="Log lines have it too.")
     version: str = Field(description="Which weights answered.")
 
 
-class Answer(_Out):
+class Answer(Out):
     """Recommendations for one request."""
 
-    model_config = _example(
+    model_config = example(
         label="main",
         system="backbone",
         part="cf",
@@ -118,7 +118,7 @@ class Answer(_Out):
     timings: Timings
 
 
-class Answers(_Out):
+class Answers(Out):
     """Answers to several requests, in their order."""
 
     answers: list[Answer]
@@ -153,10 +153,10 @@ class Meta(BaseModel):
     timings: Timings
 
 
-class Reranked(_Out):
+class Reranked(Out):
     """Documents, best first."""
 
-    model_config = _example(
+    model_config = example(
         id="0f3c9a1be2d44f10",
         model="allmrec",
         results=[{"index": 1, "relevance_score": 0.8}, {"index": 0, "relevance_score": 0.2}],
@@ -189,10 +189,10 @@ class SimilarItem(BaseModel):
     similarity: float = Field(description="Cosine of centred vectors.")
 
 
-class Similar(_Out):
+class Similar(Out):
     """Items whose vectors are alike."""
 
-    model_config = _example(
+    model_config = example(
         item_id="50",
         by="joint",
         items=[{"item_id": "181", "title": "Return of the Jedi (1983)", "categories": ["Action"], "similarity": 0.91}],
@@ -205,10 +205,10 @@ class Similar(_Out):
     timings: Timings
 
 
-class Events(_Out):
+class Events(Out):
     """What became of events; they are on disk."""
 
-    model_config = _example(stored=1, repeated=0, unknown_items=[])
+    model_config = example(stored=1, repeated=0, unknown_items=[])
 
     stored: int
     repeated: int = Field(description="Events whose key was known.")
@@ -227,10 +227,10 @@ class Interaction(BaseModel):
     source: str = Field(description="training or event.")
 
 
-class History(_Out):
+class History(Out):
     """A user's history, oldest first."""
 
-    model_config = _example(
+    model_config = example(
         user_id="42",
         length=1,
         interactions=[
@@ -267,10 +267,10 @@ class Item(BaseModel):
     available: bool = Field(description="Whether it may be recommended.")
 
 
-class OneItem(_Out, Item):
+class OneItem(Out, Item):
     """One item, by itself."""
 
-    model_config = _example(
+    model_config = example(
         item_id="181",
         title="Return of the Jedi (1983)",
         description=None,
@@ -280,147 +280,24 @@ class OneItem(_Out, Item):
     )
 
 
-class ItemList(_Out):
+class ItemList(Out):
     """Items of the catalogue."""
 
     items: list[Item]
     after: int | None = Field(description="Give it as `after` for more; null: that was all.")
 
 
-class UserList(_Out):
+class UserList(Out):
     """Users of the training data."""
 
     users: list[str]
     after: int | None = Field(description="Give it as `after` for more; null: that was all.")
 
 
-class ItemsChanged(_Out):
+class ItemsChanged(Out):
     """What became of items; it is on disk, and every request from now on knows it."""
 
-    model_config = _example(changed=1, items=1683)
+    model_config = example(changed=1, items=1683)
 
     changed: int
     items: int = Field(description="Items of the catalogue now.")
-
-
-class Reloaded(_Out):
-    """Which version took over."""
-
-    label: str
-    before: str = Field(description="The version that was served until now.")
-
-
-class Readiness(BaseModel):
-    """Whether requests are answered."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"status": "ready", "versions": {"main": "b2c036208374"}}},
-    )
-
-    status: str = Field(description="ready, loading, or stopping.")
-    versions: dict[str, str] = Field({}, description="The versions that are served, by label.")
-
-
-class ServedSystem(BaseModel):
-    """A system that may be asked."""
-
-    name: str = Field(description="As `system` of a request.")
-    title: str = Field(description="Its name, as in tables.")
-    part: str = Field(description="llm, towers, cf, popularity, or baseline.")
-    asks_language_model: bool = Field(description="Whether an answer of it takes the language model's time.")
-
-
-class ServedVersion(BaseModel):
-    """One of the versions side by side."""
-
-    label: str = Field(description="main or beside.")
-    version: str = Field(description="Of the weights.")
-    default_system: str = Field(description="Which system answers where a request names none.")
-    systems: list[ServedSystem]
-    fallbacks: list[str] = Field(description="Systems that take over from one another, the dearest first.")
-    users: int = Field(description="Users of the training data.")
-    items: int = Field(description="Items of the catalogue, those that came after training among them.")
-    items_added: int
-    items_withdrawn: int
-    categories: list[str]
-    language_model: str | None = Field(description="null: none is served, and nothing can be explained.")
-    encoder: str | None = Field(description="The sentence encoder.")
-    takes_new_items: bool
-    data_hash: str = Field(description="Of the training data.")
-
-
-class Limits(BaseModel):
-    """What this server takes at the most."""
-
-    max_k: int = Field(description="Items of an answer.")
-    max_requests: int = Field(description="Requests of a call.")
-    max_rows: int = Field(description="Events, or items, of a call.")
-    max_documents: int = Field(description="Documents of a reranking.")
-    max_body: int = Field(description="Bytes of a body.")
-    max_queue: int = Field(description="Requests that wait for one part.")
-    max_batch: int = Field(description="Requests that are computed together.")
-    deadline_ms: float = Field(description="Milliseconds that an answer may take.")
-    read_seconds: float = Field(description="Seconds that a request's head, and then its body, may take to come.")
-    drain_seconds: float = Field(description="Seconds that requests in hand may take once the server stops.")
-
-
-class ServedModel(_Out):
-    """What is served, and this server's limits."""
-
-    model_config = _example(
-        versions=[
-            {
-                "label": "main",
-                "version": "b2c036208374",
-                "default_system": "allmrec",
-                "systems": [
-                    {"name": "allmrec", "title": "A-LLMRec", "part": "llm", "asks_language_model": True},
-                    {"name": "backbone", "title": "SASRec", "part": "cf", "asks_language_model": False},
-                    {"name": "popularity", "title": "Popularity", "part": "popularity", "asks_language_model": False},
-                ],
-                "fallbacks": ["allmrec", "backbone", "popularity"],
-                "users": 943,
-                "items": 1683,
-                "items_added": 1,
-                "items_withdrawn": 0,
-                "categories": ["Action", "Sci-Fi"],
-                "language_model": "smollm2",
-                "encoder": "all-minilm-l6-v2",
-                "takes_new_items": True,
-                "data_hash": "9f2c5b7a01de",
-            }
-        ],
-        share=0.0,
-        limits={
-            "max_k": 100,
-            "max_requests": 64,
-            "max_rows": 1000,
-            "max_documents": 200,
-            "max_body": 1000000,
-            "max_queue": 128,
-            "max_batch": 32,
-            "deadline_ms": 10000.0,
-            "read_seconds": 10.0,
-            "drain_seconds": 30.0,
-        },
-    )
-
-    versions: list[ServedVersion] = Field(description="The main one first.")
-    share: float = Field(description="Share of the users whom the version beside answers.")
-    limits: Limits
-
-
-class Reported(_Out):
-    """The run's last evaluation."""
-
-    model_config = _example(
-        report={
-            "scenario": "all",
-            "part": "test",
-            "n_candidates": 20,
-            "ks": [1],
-            "systems": [{"name": "SASRec", "metrics": {"Hit@1": {"value": 0.41, "low": 0.38, "high": 0.44}}}],
-        }
-    )
-
-    report: dict[str, Any] = Field(description="As `allmrec evaluate` wrote it.")

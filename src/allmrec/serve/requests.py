@@ -6,24 +6,14 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictStr,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, model_validator
+
+from allmrec.serve.fields import Ids, IdText, In, Text, without_nul
 
 __all__ = [
     "EventIn",
     "EventsIn",
     "ExplainIn",
-    "IdText",
     "ItemChange",
     "ItemIn",
     "ItemsIn",
@@ -33,59 +23,12 @@ __all__ = [
     "ReloadIn",
     "RerankIn",
     "SimilarIn",
-    "checked_id",
 ]
 
-_LONGEST_ID = 512
-_LONGEST_TEXT = 20_000
 _SECONDS = 253_402_300_799  # the end of the year 9999
 
 
-def checked_id(value: Any) -> str:
-    """An id as text; whole numbers are taken too."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"an id is a text or a whole number; found {type(value).__name__}")
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError("an id that is a number has 64 bits at the most")
-    text = str(value)
-    if not text or len(text) > _LONGEST_ID:
-        raise ValueError(f"an id has 1 to {_LONGEST_ID} characters; found {len(text)}")
-    if "\x00" in text:
-        raise ValueError("an id holds no NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("an id is text in Unicode; found half of a surrogate pair") from None
-    return text
-
-
-def _text(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("a text holds no NUL character")
-    return value
-
-
-IdText: TypeAlias = Annotated[
-    str,
-    BeforeValidator(checked_id),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": _LONGEST_ID},
-                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-            ]
-        }
-    ),
-]
-Text: TypeAlias = Annotated[StrictStr, Field(max_length=_LONGEST_TEXT), AfterValidator(_text)]
-Ids: TypeAlias = Annotated[list[IdText], Field(max_length=10_000)]
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class _About(_In):
+class _About(In):
     """Whom a request is about."""
 
     user: IdText | None = Field(
@@ -150,7 +93,7 @@ class RecommendOne(_About):
     )
 
 
-class RecommendMany(_In):
+class RecommendMany(In):
     """Several requests, which are computed together."""
 
     requests: list[RecommendOne] = Field(min_length=1, max_length=10_000, description="The requests.")
@@ -166,7 +109,7 @@ RecommendIn: TypeAlias = Annotated[
 ]
 
 
-class DocumentIn(_In):
+class DocumentIn(In):
     """A document as Jina and Cohere write it: an item by its id, or what is known of one."""
 
     id: IdText | None = Field(None, description="An item's id.")
@@ -237,7 +180,7 @@ class RerankIn(BaseModel):
     fallback: bool = Field(True, description="As in a recommendation.")
 
 
-class SimilarIn(_In):
+class SimilarIn(In):
     """Items whose vectors are alike."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
@@ -249,7 +192,7 @@ class SimilarIn(_In):
     )
 
 
-class ExplainIn(_In):
+class ExplainIn(In):
     """What the language model is asked to say."""
 
     model_config = ConfigDict(
@@ -272,18 +215,18 @@ class ExplainIn(_In):
         return self
 
 
-class EventIn(_In):
+class EventIn(In):
     """An interaction."""
 
     user_id: IdText = Field(description="Who.")
     item_id: IdText = Field(description="With what.")
     time: Annotated[int, Field(ge=0, le=_SECONDS)] | None = Field(None, description="Unix seconds; none: now.")
-    key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_text)] | None = Field(
+    key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(without_nul)] | None = Field(
         None, description="Makes a repeated call one event. Without it each call is a new event."
     )
 
 
-class EventsIn(_In):
+class EventsIn(In):
     """Interactions at run time."""
 
     model_config = ConfigDict(
@@ -295,7 +238,7 @@ class EventsIn(_In):
     events: list[EventIn] = Field(min_length=1, max_length=100_000, description="All are stored, or none.")
 
 
-class ItemText(_In):
+class ItemText(In):
     """What is known of an item."""
 
     model_config = ConfigDict(
@@ -315,7 +258,7 @@ class ItemIn(ItemText):
     item_id: IdText = Field(description="Its id.")
 
 
-class ItemsIn(_In):
+class ItemsIn(In):
     """New items."""
 
     model_config = ConfigDict(
@@ -327,7 +270,7 @@ class ItemsIn(_In):
     items: list[ItemIn] = Field(min_length=1, max_length=100_000, description="All are taken up, or none.")
 
 
-class ItemChange(_In):
+class ItemChange(In):
     """What is to be another."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Alien (1979)"}, {"available": False}]})
@@ -340,12 +283,12 @@ class ItemChange(_In):
     available: bool | None = Field(None, description="Whether it may be recommended.")
 
 
-class ReloadIn(_In):
+class ReloadIn(In):
     """Which version is to take over."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"run": "/srv/runs/shop-2"}]})
 
-    run: Annotated[StrictStr, Field(min_length=1, max_length=4096), AfterValidator(_text)] | None = Field(
+    run: Annotated[StrictStr, Field(min_length=1, max_length=4096), AfterValidator(without_nul)] | None = Field(
         None, description="Folder of another run; none: the same folder, trained anew."
     )
     label: Literal["main", "beside"] = Field("main", description="Which of the versions side by side.")

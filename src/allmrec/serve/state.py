@@ -16,42 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
+from allmrec.serve.tables import ABOUT, EVENTS, ITEMS, TABLES, WITHDRAWN, durable, in_words, postgresql_limits
 
 __all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
-
-_BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
-_TABLES = sql.MetaData()
-_EVENTS = sql.Table(
-    "allmrec_events",
-    _TABLES,
-    sql.Column("seq", _BIG, primary_key=True, autoincrement=True),
-    sql.Column("key", sql.Text, nullable=False, unique=True),
-    sql.Column("user_id", sql.Text, nullable=False, index=True),
-    sql.Column("item_id", sql.Text, nullable=False),
-    sql.Column("time", sql.BigInteger, nullable=False),
-)
-_ITEMS = sql.Table(
-    "allmrec_items",
-    _TABLES,
-    sql.Column("item_id", sql.Text, primary_key=True),
-    sql.Column("place", sql.BigInteger, nullable=False),
-    sql.Column("title", sql.Text),
-    sql.Column("description", sql.Text),
-    sql.Column("categories", sql.JSON, nullable=False),
-)
-_WITHDRAWN = sql.Table("allmrec_withdrawn", _TABLES, sql.Column("item_id", sql.Text, primary_key=True))
-# The items' version rises with every change of them, so that each process sees that there was one; and which run is served.
-_ABOUT = sql.Table(
-    "allmrec_about",
-    _TABLES,
-    sql.Column("name", sql.Text, primary_key=True),
-    sql.Column("number", sql.BigInteger, nullable=False),
-    sql.Column("text", sql.Text),
-)
 
 # How often the tables are tried to be made while others make them too.
 _TRIES = 5
@@ -134,13 +105,13 @@ class State:
             if must_exist and not Path(parsed.database).exists():
                 raise ConfigError(f"There is no state at {self.shown}: no server has written there. Check --database.")
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        limits = {"timeout": 10} if self.kind == "sqlite" else _postgresql_limits(parsed, seconds)
+        limits = {"timeout": 10} if self.kind == "sqlite" else postgresql_limits(parsed, seconds)
         try:
             self._engine = sql.create_engine(parsed, pool_pre_ping=True, pool_size=CONNECTIONS, connect_args=limits)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise MissingExtraError("psycopg", "postgresql", "State in PostgreSQL") from error
         if self.kind == "sqlite":
-            sql.event.listen(self._engine, "connect", _durable)
+            sql.event.listen(self._engine, "connect", durable)
         self._ready, self._preparing = False, threading.Lock()
 
     def close(self) -> None:
@@ -165,7 +136,7 @@ class State:
         except IntegrityError:
             raise
         except (SQLAlchemyError, OSError) as error:
-            raise _in_words(error, self.shown, writes) from error
+            raise in_words(error, self.shown, writes) from error
 
     def _prepare(self) -> None:
         """Make the tables where they are not there; once, when the database is first reached."""
@@ -177,7 +148,7 @@ class State:
                     with self._engine.connect() as connection:
                         if self.kind == "sqlite":
                             connection.exec_driver_sql("BEGIN IMMEDIATE")
-                        _TABLES.create_all(connection)
+                        TABLES.create_all(connection)
                         connection.commit()
                     break
                 except SQLAlchemyError:
@@ -186,7 +157,7 @@ class State:
                         raise
             for name in ("items", self._run):
                 with suppress(IntegrityError), self._engine.begin() as connection:
-                    connection.execute(sql.insert(_ABOUT), {"name": name, "number": 0})
+                    connection.execute(sql.insert(ABOUT), {"name": name, "number": 0})
             self._ready = True
 
     # --- events ---
@@ -216,11 +187,11 @@ class State:
         """
         found: dict[str, list[Event]] = {user: [] for user in users}
         with self._connected() as connection:
-            about = {row.name: row for row in connection.execute(sql.select(_ABOUT))}
+            about = {row.name: row for row in connection.execute(sql.select(ABOUT))}
             wanted = list(found)
             for start in range(0, len(wanted), _AT_ONCE):
                 part = wanted[start : start + _AT_ONCE]
-                query = sql.select(_EVENTS).where(_EVENTS.c.user_id.in_(part)).order_by(_EVENTS.c.time, _EVENTS.c.seq)
+                query = sql.select(EVENTS).where(EVENTS.c.user_id.in_(part)).order_by(EVENTS.c.time, EVENTS.c.seq)
                 for row in connection.execute(query):
                     found[row.user_id].append(Event(row.user_id, row.item_id, row.time, row.key))
         items, run = about.get("items"), about.get(self._run)
@@ -228,9 +199,9 @@ class State:
 
     def all_events(self) -> list[Event]:
         """Every event, in the order of users and times."""
-        order = (_EVENTS.c.user_id, _EVENTS.c.time, _EVENTS.c.seq)
+        order = (EVENTS.c.user_id, EVENTS.c.time, EVENTS.c.seq)
         with self._connected() as connection:
-            rows = connection.execute(sql.select(_EVENTS).order_by(*order)).all()
+            rows = connection.execute(sql.select(EVENTS).order_by(*order)).all()
         return [Event(row.user_id, row.item_id, row.time, row.key) for row in rows]
 
     # --- items ---
@@ -242,15 +213,15 @@ class State:
             ServerError: the database cannot be read.
         """
         with self._connected() as connection:
-            version = connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == "items")).scalar()
-            rows = connection.execute(sql.select(_ITEMS).order_by(_ITEMS.c.place, _ITEMS.c.item_id)).all()
-            withdrawn = connection.execute(sql.select(_WITHDRAWN.c.item_id)).scalars().all()
+            version = connection.execute(sql.select(ABOUT.c.number).where(ABOUT.c.name == "items")).scalar()
+            rows = connection.execute(sql.select(ITEMS).order_by(ITEMS.c.place, ITEMS.c.item_id)).all()
+            withdrawn = connection.execute(sql.select(WITHDRAWN.c.item_id)).scalars().all()
         return [_item(row) for row in rows], sorted(withdrawn), version or 0
 
     def item(self, item_id: str) -> StoredItem | None:
         """An item that came after training; None where there is none of that id."""
         with self._connected() as connection:
-            row = connection.execute(sql.select(_ITEMS).where(_ITEMS.c.item_id == item_id)).one_or_none()
+            row = connection.execute(sql.select(ITEMS).where(ITEMS.c.item_id == item_id)).one_or_none()
         return None if row is None else _item(row)
 
     def change_item(self, before: StoredItem, after: StoredItem, available: bool | None) -> bool:
@@ -266,12 +237,12 @@ class State:
         """
         with self._connected(writes=True) as connection:
             _raise(connection, "items")  # whoever changes items waits here until this has ended
-            row = connection.execute(sql.select(_ITEMS).where(_ITEMS.c.item_id == before.item_id)).one_or_none()
+            row = connection.execute(sql.select(ITEMS).where(ITEMS.c.item_id == before.item_id)).one_or_none()
             if row is None or _item(row) != before:
                 connection.rollback()
                 return False
             texts = {"title": after.title, "description": after.description, "categories": list(after.categories)}
-            connection.execute(sql.update(_ITEMS).where(_ITEMS.c.item_id == before.item_id).values(texts))
+            connection.execute(sql.update(ITEMS).where(ITEMS.c.item_id == before.item_id).values(texts))
             if available is not None:
                 _withdraw(connection, before.item_id, not available)
         return True
@@ -283,10 +254,10 @@ class State:
             ids = [item.item_id for item in items]
             for start in range(0, len(ids), _AT_ONCE):
                 part = ids[start : start + _AT_ONCE]
-                places = sql.select(_ITEMS.c.item_id, _ITEMS.c.place).where(_ITEMS.c.item_id.in_(part))
+                places = sql.select(ITEMS.c.item_id, ITEMS.c.place).where(ITEMS.c.item_id.in_(part))
                 known = {row.item_id: row.place for row in connection.execute(places)}
-                connection.execute(sql.delete(_ITEMS).where(_ITEMS.c.item_id.in_(part)))
-                connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id.in_(part)))
+                connection.execute(sql.delete(ITEMS).where(ITEMS.c.item_id.in_(part)))
+                connection.execute(sql.delete(WITHDRAWN).where(WITHDRAWN.c.item_id.in_(part)))
                 rows = [
                     {
                         "item_id": item.item_id,
@@ -297,7 +268,7 @@ class State:
                     }
                     for number, item in enumerate(items[start : start + _AT_ONCE])
                 ]
-                connection.execute(sql.insert(_ITEMS), rows)
+                connection.execute(sql.insert(ITEMS), rows)
 
     def remove_item(self, item_id: str, withdrawn: bool = False) -> None:
         """Forget an item that came after training.
@@ -308,7 +279,7 @@ class State:
         """
         with self._connected(writes=True) as connection:
             _raise(connection, "items")
-            connection.execute(sql.delete(_ITEMS).where(_ITEMS.c.item_id == item_id))
+            connection.execute(sql.delete(ITEMS).where(ITEMS.c.item_id == item_id))
             _withdraw(connection, item_id, withdrawn)
 
     def withdraw(self, item_id: str, withdrawn: bool) -> None:
@@ -327,7 +298,7 @@ def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
     known: dict[str, Event] = {}
     keys = [event.key for event in events]
     for start in range(0, len(keys), _AT_ONCE):
-        query = sql.select(_EVENTS).where(_EVENTS.c.key.in_(keys[start : start + _AT_ONCE]))
+        query = sql.select(EVENTS).where(EVENTS.c.key.in_(keys[start : start + _AT_ONCE]))
         known |= {row.key: Event(row.user_id, row.item_id, row.time, row.key) for row in connection.execute(query)}
     new: list[dict[str, Any]] = []
     for event in events:
@@ -342,57 +313,25 @@ def _insert_events(connection: Connection, events: Sequence[Event]) -> Written:
                 "only to write the same event again."
             )
     if new:
-        connection.execute(sql.insert(_EVENTS), new)
+        connection.execute(sql.insert(EVENTS), new)
     return Written(len(new), len(events) - len(new))
 
 
 def _item(row: Any) -> StoredItem:
-    """A row of `_ITEMS`."""
+    """A row of `ITEMS`."""
     return StoredItem(row.item_id, row.title, row.description, tuple(row.categories))
 
 
 def _withdraw(connection: Connection, item_id: str, withdrawn: bool) -> None:
-    connection.execute(sql.delete(_WITHDRAWN).where(_WITHDRAWN.c.item_id == item_id))
+    connection.execute(sql.delete(WITHDRAWN).where(WITHDRAWN.c.item_id == item_id))
     if withdrawn:
-        connection.execute(sql.insert(_WITHDRAWN), {"item_id": item_id})
+        connection.execute(sql.insert(WITHDRAWN), {"item_id": item_id})
 
 
 def _raise(connection: Connection, name: str, text: str | None = None) -> int:
-    """A number of `_ABOUT` and one more; the row is held until the transaction ends."""
-    connection.execute(sql.update(_ABOUT).where(_ABOUT.c.name == name).values(number=_ABOUT.c.number + 1, text=text))
-    return int(connection.execute(sql.select(_ABOUT.c.number).where(_ABOUT.c.name == name)).scalar_one())
-
-
-def _postgresql_limits(url: URL, seconds: float | None) -> dict[str, Any]:
-    """So that a server that is gone, or hangs, is an error and not silence: seconds to connect, of a query, of a dead connection."""
-    given = url.query.get("options", "")
-    own = given if isinstance(given, str) else " ".join(given)
-    limit = "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
-    return {
-        "connect_timeout": 5,
-        "options": f"{own}{limit}".strip(),
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-
-
-def _durable(connection: Any, record: Any) -> None:
-    """Every commit is on disk before it is acknowledged, and readers never wait for a writer."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {line}")
-    cursor.close()
-
-
-def _in_words(error: Exception, where: str, writes: bool) -> ServerError:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    full = "full" in reason or "No space" in reason
-    what = "Nothing of this call is stored" if writes else "It cannot be read"
-    then = "Free some space, then send it again." if full else "Send it again once the database is back."
-    return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
+    """A number of `ABOUT` and one more; the row is held until the transaction ends."""
+    connection.execute(sql.update(ABOUT).where(ABOUT.c.name == name).values(number=ABOUT.c.number + 1, text=text))
+    return int(connection.execute(sql.select(ABOUT.c.number).where(ABOUT.c.name == name)).scalar_one())
 
 
 def new_key(call: str | None, place: int) -> str:

@@ -12,8 +12,9 @@ from pydantic import AfterValidator
 
 from allmrec.core.errors import ConfigError
 from allmrec.serve.answers import ItemList, ItemsChanged, OneItem
+from allmrec.serve.fields import checked_id
 from allmrec.serve.problems import PROBLEMS, RefusedError, request_id_of
-from allmrec.serve.requests import ItemChange, ItemIn, ItemsIn, ItemText, checked_id
+from allmrec.serve.requests import ItemChange, ItemIn, ItemsIn, ItemText
 from allmrec.serve.routes.common import Version, service_of, versioned
 from allmrec.serve.served import Served
 from allmrec.serve.service import Service

@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from allmrec.core.artifacts import read_json
 from allmrec.core.errors import AllmrecError, UnknownIdError
-from allmrec.serve.answers import Readiness, Reloaded, Reported, ServedModel
 from allmrec.serve.config import LIMITS
 from allmrec.serve.problems import PROBLEMS, RefusedError, request_id_of
 from allmrec.serve.requests import ReloadIn
 from allmrec.serve.routes.common import service_of, versioned
+from allmrec.serve.status import Readiness, Reloaded, Reported, ServedModel
 
 __all__ = ["ROUTER"]
 

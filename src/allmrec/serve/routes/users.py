@@ -10,8 +10,9 @@ from pydantic import AfterValidator
 
 from allmrec.core.errors import ConfigError
 from allmrec.serve.answers import Events, History, UserList
+from allmrec.serve.fields import checked_id
 from allmrec.serve.problems import PROBLEMS, request_id_of
-from allmrec.serve.requests import EventsIn, checked_id
+from allmrec.serve.requests import EventsIn
 from allmrec.serve.routes.common import Version, service_of, versioned
 from allmrec.serve.served import Served
 from allmrec.serve.state import Event, new_key, now

@@ -1,0 +1,74 @@
+"""The tables of the state, and how either database is asked so that what is acknowledged lasts and nothing is waited for without end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.engine import URL
+
+from allmrec.core.errors import ServerError
+
+__all__ = ["ABOUT", "EVENTS", "ITEMS", "TABLES", "WITHDRAWN", "durable", "in_words", "postgresql_limits"]
+
+_BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
+TABLES = sql.MetaData()
+EVENTS = sql.Table(
+    "allmrec_events",
+    TABLES,
+    sql.Column("seq", _BIG, primary_key=True, autoincrement=True),
+    sql.Column("key", sql.Text, nullable=False, unique=True),
+    sql.Column("user_id", sql.Text, nullable=False, index=True),
+    sql.Column("item_id", sql.Text, nullable=False),
+    sql.Column("time", sql.BigInteger, nullable=False),
+)
+ITEMS = sql.Table(
+    "allmrec_items",
+    TABLES,
+    sql.Column("item_id", sql.Text, primary_key=True),
+    sql.Column("place", sql.BigInteger, nullable=False),
+    sql.Column("title", sql.Text),
+    sql.Column("description", sql.Text),
+    sql.Column("categories", sql.JSON, nullable=False),
+)
+WITHDRAWN = sql.Table("allmrec_withdrawn", TABLES, sql.Column("item_id", sql.Text, primary_key=True))
+# The items' version rises with every change of them, so that each process sees that there was one; and which run is served.
+ABOUT = sql.Table(
+    "allmrec_about",
+    TABLES,
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("number", sql.BigInteger, nullable=False),
+    sql.Column("text", sql.Text),
+)
+
+
+def postgresql_limits(url: URL, seconds: float | None) -> dict[str, Any]:
+    """So that a server that is gone, or hangs, is an error and not silence: seconds to connect, of a query, of a dead connection."""
+    given = url.query.get("options", "")
+    own = given if isinstance(given, str) else " ".join(given)
+    limit = "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
+    return {
+        "connect_timeout": 5,
+        "options": f"{own}{limit}".strip(),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+def durable(connection: Any, record: Any) -> None:
+    """Every commit is on disk before it is acknowledged, and readers never wait for a writer."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {line}")
+    cursor.close()
+
+
+def in_words(error: Exception, where: str, writes: bool) -> ServerError:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    full = "full" in reason or "No space" in reason
+    what = "Nothing of this call is stored" if writes else "It cannot be read"
+    then = "Free some space, then send it again." if full else "Send it again once the database is back."
+    return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
