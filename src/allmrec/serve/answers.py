@@ -273,7 +273,7 @@ class OneItem(Out, Item):
     model_config = example(
         item_id="181",
         title="Return of the Jedi (1983)",
-        description=None,
+        description="The rebels take on a second Death Star.",
         categories=["Action", "Sci-Fi"],
         added=False,
         available=True,
