@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.serve.conftest import train_tiny
-from tests.serve.test_state import killed_while_writing
+from tests.support.serve_kills import killed_while_writing
 
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, write_result

@@ -27,7 +27,7 @@ from allmrec.serve.keys import add_key
 from benchmarks.about import measured_by
 from benchmarks.tables import RESULTS, write_result
 
-PARTS = ("cf", "throughput", "saturation", "reload")
+PARTS = ("cf", "throughput", "saturation", "refusal", "reload")
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -113,6 +113,38 @@ async def clients(
     return sum(one[0] == 200 for one in found) / (time.perf_counter() - start), found
 
 
+async def saturated(
+    client: httpx.AsyncClient, users: list[str], server: psutil.Process, rate: float, seconds: float, **fields: Any
+) -> dict[str, Any]:
+    """What becomes of requests at a pace that the server cannot keep, and of its memory."""
+    before, memory = server.memory_info().rss, []
+
+    async def watch() -> None:
+        while True:
+            memory.append(server.memory_info().rss)
+            await asyncio.sleep(1)
+
+    watching = asyncio.create_task(watch())
+    found = await paced(client, users, rate, seconds, **fields)
+    watching.cancel()
+    half = len(memory) // 2
+    return {
+        "sent_a_second": round(rate, 2),
+        "sent": len(found),
+        "answers": Counter(str(one[0]) for one in found),
+        "parts": Counter(one[2] for one in found if one[0] == 200),
+        "not_answered": sum(one[0] == 0 for one in found),
+        "errors": Counter(one[2] for one in found if one[0] == 0),
+        "ms_of_answered": percentiles([one[1] for one in found if one[0] == 200]),
+        "ms_of_429": percentiles([one[1] for one in found if one[0] == 429]),
+        "memory_mb": {
+            "before": before >> 20,
+            "first_half": max(memory[:half]) >> 20,
+            "second_half": max(memory[half:]) >> 20,
+        },
+    }
+
+
 async def measured(
     url: str, key: str, server: psutil.Process, run: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -138,33 +170,18 @@ async def measured(
             }
         if "saturation" in arguments.parts:
             rate, _ = await clients(client, users, 32, arguments.requests)
-            before = server.memory_info().rss
-            memory: list[int] = []
-
-            async def watch() -> None:
-                while True:
-                    memory.append(server.memory_info().rss)
-                    await asyncio.sleep(1)
-
-            watching = asyncio.create_task(watch())
-            found = await paced(client, users, min(10 * rate, arguments.most), arguments.seconds)
-            watching.cancel()
-            half = len(memory) // 2
+            pace = min(10 * rate, arguments.most)
             result["saturation"] = {
                 "answered_a_second": round(rate, 2),
-                "sent_a_second": round(min(10 * rate, arguments.most), 2),
-                "sent": len(found),
-                "answers": Counter(str(one[0]) for one in found),
-                "parts": Counter(one[2] for one in found if one[0] == 200),
-                "not_answered": sum(one[0] == 0 for one in found),
-                "errors": Counter(one[2] for one in found if one[0] == 0),
-                "ms_of_answered": percentiles([one[1] for one in found if one[0] == 200]),
-                "ms_of_429": percentiles([one[1] for one in found if one[0] == 429]),
-                "memory_mb": {
-                    "before": before >> 20,
-                    "first_half": max(memory[:half]) >> 20,
-                    "second_half": max(memory[half:]) >> 20,
-                },
+                **await saturated(client, users, server, pace, arguments.seconds),
+            }
+        if "refusal" in arguments.parts:
+            # Of the language model alone, which cannot answer so many.
+            rate, _ = await clients(client, users, 32, arguments.requests, fallback=False)
+            pace = min(10 * rate, arguments.most)
+            result["refusal"] = {
+                "answered_a_second": round(rate, 2),
+                **await saturated(client, users, server, pace, arguments.seconds, fallback=False),
             }
         if "reload" in arguments.parts:
             stop = asyncio.Event()
@@ -240,7 +257,8 @@ def main() -> None:
         {**about, "load_of_the_machine_before": load, "run": arguments.run.name, "workers": arguments.workers, **found},
     )
     print(f"{found}\nWritten: {arguments.output}")
-    lost = found.get("saturation", {}).get("not_answered", 0) + found.get("reload", {}).get("failed", 0)
+    lost = sum(found.get(part, {}).get("not_answered", 0) for part in ("saturation", "refusal"))
+    lost += found.get("reload", {}).get("failed", 0)
     if lost:
         raise SystemExit(f"{lost} requests were not answered.")
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +25,7 @@ from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
 from allmrec.serve.untrained import untrained_events
-from tests.serve.conftest import Process
+from tests.support.serve_kills import killed_while_writing
 
 
 @pytest.fixture(scope="module")
@@ -386,62 +382,3 @@ def test_what_was_acknowledged_survives_kills(run: Run, tmp_path: Path, kills: i
     found = killed_while_writing(run.path, tmp_path, port, kills, seed=0)
     assert found.events
     assert (found.lost_events, found.lost_items) == (set(), set())
-
-
-@dataclass(frozen=True)
-class Kept:
-    """How many writes a server acknowledged, and which of them it lost."""
-
-    events: int
-    items: int
-    lost_events: set[str]
-    lost_items: set[str]
-
-
-def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: int) -> Kept:
-    """Kill a server at random moments under writes, and look for what it acknowledged; at the end it starts by itself."""
-    url, rng = f"http://127.0.0.1:{port}", random.Random(seed)  # noqa: S311  # moments, no secrets
-    database = f"sqlite:///{folder}/state.sqlite3"
-    events: set[str] = set()
-    items: set[str] = set()
-    for round_ in range(kills):
-        server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
-        server.ready(url)
-        stop = threading.Event()
-
-        def write(name: str, stop: threading.Event = stop) -> None:
-            n = 0
-            with httpx.Client(base_url=url, timeout=10) as client:
-                while not stop.is_set():
-                    key = f"{name}-{n}"
-                    n += 1
-                    try:
-                        if name.startswith("items"):
-                            body = {"items": [{"item_id": key, "title": f"Item {n}"}]}
-                            if client.put("/v1/items", json=body).status_code == 200:
-                                items.add(key)
-                        else:
-                            body = {"events": [{"user_id": "zoe", "item_id": "i1", "key": key}]}
-                            if client.post("/v1/events", json=body).status_code == 200:
-                                events.add(key)
-                    except httpx.TransportError:
-                        return
-
-        threads = [threading.Thread(target=write, args=(f"{kind}-{round_}",)) for kind in ("a", "b", "items")]
-        for thread in threads:
-            thread.start()
-        time.sleep(rng.uniform(0.05, 1.5))
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        server.end()
-    state = State(database)
-    kept, known = {event.key for event in state.all_events()}, {item.item_id for item in state.items()[0]}
-    state.close()
-    # And it starts by itself.
-    server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
-    server.ready(url)
-    server.end()
-    return Kept(len(events), len(items), events - kept, items - known)
