@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,30 @@ def test_reload_takes_the_new_version_without_a_dropped_request(
         # Items came along.
         answer = server.ask("/v1/recommend", {"history": ["i1"], "allow": ["new"], "k": 1}, headers=headers)
         assert [item["item_id"] for item in answer["items"]] == ["new"]
+
+
+def test_what_a_version_held_is_given_up_once_its_last_request_is_answered(
+    fresh: Callable[..., Any], run: Run, other: Run, tmp_path: Path
+) -> None:
+    """Else every reload would cost the memory of one more language model until the next."""
+    path = tmp_path / "keys.json"
+    headers = {"Authorization": f"Bearer {add_key(path, 'all', ['read', 'admin'])}"}
+    with fresh(keys=path) as server:
+        server.ask("/v1/recommend", {"user": "u3", "k": 2}, headers=headers)
+        in_hand = server.service.holder.versions["main"]
+        held = [
+            weakref.ref(in_hand),
+            weakref.ref(in_hand.speaker),
+            *map(weakref.ref, in_hand.speaker.ranker.modules()),
+            *map(weakref.ref, in_hand.speaker.ranker.lm.frozen.module.modules()),
+        ]
+        server.ask("/admin/reload", {"run": str(other.path)}, headers=headers)
+        assert all(one() is not None for one in held)
+        del in_hand
+        until = time.monotonic() + 30
+        while time.monotonic() < until and any(one() is not None for one in held):
+            time.sleep(0.1)
+        assert [one() for one in held if one() is not None] == []
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_stays(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hashlib
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +25,9 @@ from allmrec.serve.served import Served
 from allmrec.serve.state import StoredItem
 
 __all__ = ["Holder"]
+
+# Seconds between two looks at whether a version that was replaced still has a request in hand.
+_LOOKS = 1.0
 
 # What the encoder made of one item: a row of each tensor of `NewVectors`.
 _Row: TypeAlias = NewVectors
@@ -57,6 +61,7 @@ class Holder:
         self._seen = -1
         self._started = False
         self._changing, self._loading = asyncio.Lock(), False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def versions(self) -> dict[str, Served]:
@@ -98,8 +103,8 @@ class Holder:
             await self._take(self._config.beside, "beside")
         self._started = True
 
-    async def reload(self, run: Path | None, label: str) -> tuple[Served, Served]:
-        """Load another version, try it, and let it take over: before and now.
+    async def reload(self, run: Path | None, label: str) -> tuple[str, Served]:
+        """Load another version, try it, and let it take over: the version before, and what is served now.
 
         Requests that are in hand end with the version that they began with.
 
@@ -108,8 +113,9 @@ class Holder:
         """
         if label not in self._current:
             raise RefusedError(f"There is no version {label!r} to replace; served are {', '.join(self._current)}.", 422)
-        before = self._current[label]
-        path = run or before.run.path
+        # Its name alone: what holds the version itself would keep its memory.
+        before = self._current[label].version
+        path = run or self._current[label].run.path
         try:
             await self._take(path, label)
         except Exception as error:  # whatever it is, it is logged and answered, and what is served goes on
@@ -117,7 +123,7 @@ class Holder:
             known = isinstance(error, AllmrecError)
             words = str(error) if known else f"it fails with {type(error).__name__}"
             log("reload refused", logging.ERROR, None if known else error, run=str(path), reason=words)
-            raise RefusedError(f"{path} was refused, and version {before.version} goes on: {words}", 409) from error
+            raise RefusedError(f"{path} was refused, and version {before} goes on: {words}", 409) from error
         self._metrics.reloads.labels("taken").inc()
         return before, self._current[label]
 
@@ -156,12 +162,18 @@ class Holder:
                 log("state not read", logging.ERROR, reason=str(error))
         made = await self._with_items(base)
         await asyncio.to_thread(self._try_out, made)
-        if (before := self._current.get(label)) is not None:
-            self._metrics.model.labels(label, before.version).set(0)
+        before = None
+        if label in self._current:
+            before = weakref.ref(self._current[label])
+            self._metrics.model.labels(label, self._current[label].version).set(0)
         self._loaded[label], self._current[label] = base, made
         self._kept = {key: rows for key, rows in self._kept.items() if key in self._versions()}
         self._metrics.model.labels(label, made.version).set(1)
         await asyncio.to_thread(_settle)
+        if before is not None and before() is not None:
+            leaving = asyncio.get_running_loop().create_task(_settle_without(before))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
         log("version taken", run=str(run), label=label, version=made.version, systems=list(made.offers))
 
     def _versions(self) -> set[tuple[str, str]]:
@@ -229,6 +241,13 @@ class Holder:
         if len(pairs) == len(parts):
             texts = (torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs]))
         return [NewItem.model_validate(vars(item)) for item in items], (q, has_text, texts)
+
+
+async def _settle_without(version: weakref.ref[Served]) -> None:
+    """Settle once the last request that began with a version is answered: its model is not freed by being let go alone."""
+    while version() is not None:
+        await asyncio.sleep(_LOOKS)
+    await asyncio.to_thread(_settle)
 
 
 def _settle() -> None:

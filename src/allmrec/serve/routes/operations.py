@@ -104,5 +104,5 @@ async def reload(request: Request, asked: ReloadIn) -> Any:
             service.run_number = await service.stored(service.state.serve_run, str(now.run.path.absolute()))
         except AllmrecError as error:
             raise RefusedError(f"Taken here, but the other processes could not be told: {error}", 409) from error
-    body = {"request_id": request_id_of(request), "version": now.version, "label": now.label, "before": before.version}
+    body = {"request_id": request_id_of(request), "version": now.version, "label": now.label, "before": before}
     return versioned(body)
