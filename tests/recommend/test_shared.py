@@ -12,9 +12,9 @@ from allmrec.core.errors import ConfigError
 from allmrec.llm.transformers_lm import TransformersLM
 from allmrec.recommend.answering import answers, choices
 from allmrec.recommend.generate import GenerateConfig
+from allmrec.recommend.item_blocks import ItemBlocks
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.score import mean_title_loss
-from allmrec.recommend.shared import ItemBlocks
 from allmrec.testing.tiny_lm import tiny_language_model, tiny_tokenizer
 
 COPY = {"template": {"form": "copy"}, "budget": {"title_tokens": 4}}
@@ -81,12 +81,12 @@ def test_kept_items_make_room_when_they_are_full() -> None:
     plain = own.title_likelihoods(queries(3), CANDIDATES)
     with own.keeping_items():
         own.title_likelihoods(queries(1), CANDIDATES[:1])
-        assert own._kept is not None
-        own._kept._most = 5
+        assert own._blocks is not None
+        own._blocks._most = 5
         for n in range(3):
             (row,) = own.title_likelihoods(queries(3)[n : n + 1], CANDIDATES[n : n + 1])
             torch.testing.assert_close(row, plain[n].detach(), rtol=1e-4, atol=1e-4)
-            assert len(own._kept._at) <= 5
+            assert len(own.kept_blocks.places) <= 5
 
 
 def test_items_are_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,12 +103,48 @@ def test_items_are_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatch
     assert sorted(read) == sorted({int(item) for items in CANDIDATES for item in items})
 
 
+@pytest.mark.parametrize("prompt", [{}, {"slots": "both"}, {"item_vectors": False}])
+def test_an_item_that_comes_later_costs_its_own_reading_alone(prompt: dict[str, object]) -> None:
+    own = made("llama", **prompt)
+    text = own.joint.text
+    table = own.joint.with_text_rows(torch.ones(1, text.shape[1]), torch.ones(1, dtype=torch.bool))
+    new = len(text)
+    with own.keeping_items():
+        own.title_likelihoods(queries(3), CANDIDATES)
+        assert own.kept_blocks.taken_counts() == (len({int(i) for items in CANDIDATES for i in items}), 0)
+        other = own.with_items(table, ["A later item"])
+        asked = [np.append(items[:3], new) for items in CANDIDATES]
+        found = other.title_likelihoods(queries(3), asked)
+        assert other.kept_blocks.taken_counts() == (1, len({int(i) for items in asked for i in items}) - 1)
+        # What was there first still finds its own.
+        own.title_likelihoods(queries(3), CANDIDATES)
+        assert own.kept_blocks.taken_counts()[0] == 0
+    other.keeps_items = False
+    for a, b in zip(found, other.title_likelihoods(queries(3), asked), strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_item_with_another_title_is_read_anew() -> None:
+    own = made("llama")
+    table = own.joint.with_text_rows(torch.ones(1, own.joint.text.shape[1]), torch.ones(1, dtype=torch.bool))
+    new = len(own.joint.text)
+    asked = [np.append(CANDIDATES[0][:3], new)]
+    with own.keeping_items():
+        first, second = (own.with_items(table, [title]) for title in ("Item 1", "Item 2"))
+        before, after = (one.title_likelihoods(queries(1), asked)[0] for one in (first, second))
+        assert own.kept_blocks.taken_counts() == (5, 3)
+    second.keeps_items = False
+    torch.testing.assert_close(after, second.title_likelihoods(queries(1), asked)[0].detach(), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(before, after)
+
+
 def test_what_is_kept_is_given_up_at_the_end() -> None:
     own = made("llama")
     with own.keeping_items():
         own.title_likelihoods(queries(3), CANDIDATES)
-        assert own._kept is not None
-    assert own._kept is None
+        assert own.kept_blocks.states is not None
+    assert own.kept_blocks.states is None
+    assert not own.kept_blocks.places
     assert not own.keeps_items
 
 

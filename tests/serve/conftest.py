@@ -44,7 +44,7 @@ def tiny_data(hostile: bool = True) -> InteractionDataset:
     return InteractionDataset.from_sequences(sequences, titles=titles, categories=categories, items=names, times=times)
 
 
-def train_tiny(folder: Path, out: str = "run", epochs: int = 2) -> Run:
+def train_tiny(folder: Path, out: str = "run", epochs: int = 2, **changes: Any) -> Run:
     """A-LLMRec and late fusion on it, in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe = folder / "tiny.toml"
@@ -55,7 +55,7 @@ def train_tiny(folder: Path, out: str = "run", epochs: int = 2) -> Run:
             align="training = { epochs = 1, batch_size = 16 }",
             tune="samples_per_epoch = 8\ntraining = { epochs = 1, batch_size = 4, learning_rate = 1e-2 }",
         )
-    changes = {"pretrain.training.epochs": epochs}
+    changes = {"pretrain.training.epochs": epochs, **changes}
     run = train(tiny_data(), folder / out, str(recipe), changes=changes, device="cpu", progress=False)
     train_systems(run, ["late-fusion"], lambda text: None)
     return run

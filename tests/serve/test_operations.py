@@ -72,6 +72,36 @@ def test_health_model_and_metrics(server: Served, run: Run) -> None:
     server.refused("/v1/report", None, 404, "GET")
 
 
+def test_metrics_say_what_the_language_model_read_and_what_it_had_kept(
+    fresh: Callable[..., Any], run: Run, tmp_path: Path
+) -> None:
+    changes = {"tune.select_weight": 0.0, "tune.prompt.template.form": "copy"}
+    titles = train_tiny(run.path.parent, "titles", **changes)
+
+    def read(server: Served) -> dict[str, float]:
+        lines = server.http.get("/metrics").text.splitlines()
+        found = dict(line.rsplit(" ", 1) for line in lines if line.startswith("allmrec_llm_"))
+        return {name.removeprefix("allmrec_llm_"): float(value) for name, value in found.items()}
+
+    with fresh(run=titles.path) as server:
+        before = read(server)
+        asked = {"user": "u3", "k": 5, "fallback": False, "deadline_ms": 60_000}
+        answer = server.ask("/v1/recommend", asked)
+        assert answer["part"] == "llm"
+        first = read(server)
+        assert first['items_total{how="read"}'] > before['items_total{how="read"}'] == 0
+        assert first['kept_bytes{label="main"}'] > 0
+        server.ask("/v1/recommend", asked)
+        second = read(server)
+        assert second['items_total{how="read"}'] == first['items_total{how="read"}']
+        assert second['items_total{how="kept"}'] >= first['items_total{how="kept"}'] + 5
+        # A new item costs its own reading, not everyone's.
+        server.ask("/v1/items", {"items": [{"item_id": "new", "title": "Item 99"}]}, "PUT")
+        server.ask("/v1/recommend", {**asked, "allow": [item["item_id"] for item in answer["items"]] + ["new"], "k": 6})
+        third = read(server)
+        assert third['items_total{how="read"}'] == second['items_total{how="read"}'] + 1
+
+
 def test_answers_have_examples_that_fit_them(server: Served) -> None:
     schemas = server.ask("/openapi.json", None, "GET")["components"]["schemas"]
     for kind in (

@@ -21,11 +21,12 @@ from allmrec.prompting.slots import SlotContents
 from allmrec.prompting.splicing import SplicedPrompts, splice
 from allmrec.prompting.tokenising import PromptBuilder, TokenisedPrompt
 from allmrec.ranking import Query
+from allmrec.recommend.item_blocks import ItemBlocks, KeptBlocks
 from allmrec.recommend.prior_scores import PriorScores, user_states
 from allmrec.recommend.prompt_config import PromptConfig, check_prompt
 from allmrec.recommend.score import TitleTree, mean_title_loss, title_log_likelihoods
 from allmrec.recommend.select import PointerHead
-from allmrec.recommend.shared import ItemBlocks, Vectors, shared_title_loss
+from allmrec.recommend.shared import Vectors, shared_title_loss
 from allmrec.recommend.start import begun_projections
 from allmrec.text.similarity import TitleSimilarity
 
@@ -92,6 +93,8 @@ class PromptedRanker(nn.Module):
         # Keep what the language model reads of an item for every list that it stands in, where the prompt allows that
         # (`PromptTemplate.is_shared`). For a ranker whose weights stay as they are.
         self.keeps_items = False
+        # Shared with the rankers that `with_items` and `with_joint` make of this one: they have its weights.
+        self.kept_blocks = KeptBlocks()
         self._take(joint, PriorScores(config.pointer, self.prior, self._counts, texts))
         with seeded_torch(seed, "stage 2"):
             self.users, self.items = begun_projections(
@@ -102,10 +105,10 @@ class PromptedRanker(nn.Module):
             self.head = PointerHead(dim, config.pointer)
 
     def _take(self, joint: JointItemTable, prior: PriorScores) -> None:
-        """Belong to a table of items; what is kept of another one goes."""
+        """Belong to a table of items."""
         self._joint, self._slot_table = joint, self.slot_table(joint)
         self.prior_scores = prior.on(joint)
-        self._kept: ItemBlocks | None = None
+        self._blocks: ItemBlocks | None = None
 
     @property
     def lm(self) -> LanguageModel:
@@ -230,14 +233,16 @@ class PromptedRanker(nn.Module):
         try:
             yield
         finally:
-            self.keeps_items, self._kept = before, None
+            self.keeps_items, self._blocks = before, None
+            self.kept_blocks.clear()
 
     def _kept_items(self) -> ItemBlocks | None:
         if not self.keeps_items or not self.builder.template.is_shared:
             return None
-        if self._kept is None:
-            self._kept = ItemBlocks(self._lm, self.builder, self._item_vectors())
-        return self._kept
+        if self._blocks is None:
+            rows = self._slot_table if self.config.item_vectors else None
+            self._blocks = ItemBlocks(self._lm, self.builder, self._item_vectors(), rows, self.kept_blocks)
+        return self._blocks
 
     def _item_vectors(self, table: Float[Tensor, "items columns"] | None = None) -> Vectors | None:
         """Gives O_i of items by number."""

@@ -190,7 +190,10 @@ async def first_that_answers(
             seconds = max(left, 1.0)
         try:
             lane = service.slow if one.slow else service.fast
-            return Taken(one, await service.compute(lane, *job(one), seconds), fallbacks)
+            taken = Taken(one, await service.compute(lane, *job(one), seconds), fallbacks)
+            if one.slow:
+                service.observe_kept()
+            return taken
         except (QueueFullError, LateError, AllmrecError) as error:
             if is_last:
                 raise

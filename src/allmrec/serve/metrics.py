@@ -67,6 +67,21 @@ class Metrics:
             ("how",),
             registry=many,
         )
+        self.read = Counter(
+            "allmrec_llm_items_total",
+            "Candidates that the language model read, or found among those it keeps",
+            ("how",),
+            registry=many,
+        )
+        for how in ("read", "kept"):
+            self.read.labels(how)
+        self.kept_bytes = Gauge(
+            "allmrec_llm_kept_bytes",
+            "Memory of what the language model keeps of candidates, by version's label",
+            ("label",),
+            registry=many,
+            multiprocess_mode="livesum",
+        )
         self.model = Gauge(
             "allmrec_model_loaded",
             "1 for each version that is served",

@@ -194,6 +194,15 @@ class Service:
         limit = self.config.deadline_ms / 1000 if seconds is None else seconds
         return (await self.compute(lane, object(), lambda works: [one() for one in works], work, limit)).value
 
+    def observe_kept(self) -> None:
+        """Count what the language model read of candidates, and what it keeps of them."""
+        for label, served in self.holder.versions.items():
+            if served.speaker is not None:
+                blocks = served.speaker.ranker.kept_blocks
+                for how, count in zip(("read", "kept"), blocks.taken_counts(), strict=True):
+                    self.metrics.read.labels(how).inc(count)
+                self.metrics.kept_bytes.labels(label).set(blocks.n_bytes)
+
     def _observe(self, lane: str, size: int) -> None:
         self.metrics.batch.labels(lane).observe(size)
 
