@@ -308,6 +308,16 @@ def test_the_list_and_a_plan_as_it_stands() -> None:
     assert 'kind = "cold-items"' in call("experiment", "table4", "--show").stdout
 
 
+def test_a_plan_of_ones_own_is_checked_before_anything_is_measured(tmp_path: Path) -> None:
+    plan = tmp_path / "mine.toml"
+    plan.write_text('title = "Mine"  # of today\nsystems = ["backbone"]\n\n[data.shop]\npath = "shop"\n')
+    assert call("experiment", str(plan), "--show").stdout == plan.read_text()
+    plan.write_text('title = "Mine"\nsystem = ["backbone"]\n')
+    refused = fails("experiment", str(plan), "--show")
+    assert "mine.toml" in refused
+    assert "system" in refused
+
+
 def test_a_stage_is_trained_once_for_all_runs(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:
     data, config = InteractionDataset.load(workplace / "data"), load_recipe(str(tiny_world.recipe))
     store, said = StageStore(tmp_path / "stages"), []

@@ -77,7 +77,7 @@ def register(app: typer.Typer) -> None:
         jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time, each a process of its own.")] = 1,
         device: DeviceOption = "auto",
         listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
-        show: Annotated[bool, typer.Option("--show", help="Print the plan as TOML, to change it.")] = False,
+        show: Annotated[bool, typer.Option("--show", help="Check the plan, yours or the package's, and print it as TOML.")] = False,
         report_only: Annotated[
             bool,
             typer.Option(
@@ -90,6 +90,7 @@ def register(app: typer.Typer) -> None:
             _show_plans()
             return
         if show and plan is not None:
+            load_plan(plan)
             CONSOLE.print(plan_text(plan), markup=False, highlight=False, soft_wrap=True, end="")
             return
         if output is None:

@@ -279,15 +279,23 @@ def plan_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def plan_text(name: str) -> str:
-    """A plan of the package as it stands in its file.
+def plan_text(plan: str) -> str:
+    """A plan as it stands in its file.
+
+    Args:
+        plan: the name of one of the package's, or a path.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is none, or it is no text.
     """
-    if name not in plan_names():
-        raise ConfigError(f"There is no plan {name!r}; plans of the package are {', '.join(plan_names())}.")
-    return (resources.files("allmrec.experiments") / "plans" / f"{name}.toml").read_text("utf-8")
+    if plan in plan_names():
+        return (resources.files("allmrec.experiments") / "plans" / f"{plan}.toml").read_text("utf-8")
+    if not Path(plan).is_file():
+        raise ConfigError(f"There is no plan {plan!r}: neither a file nor one of {', '.join(plan_names())}.")
+    try:
+        return Path(plan).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The plan {plan} is no TOML: {error}.") from None
 
 
 def load_plan(plan: str, changes: Mapping[str, Any] | None = None) -> Plan:
@@ -300,16 +308,11 @@ def load_plan(plan: str, changes: Mapping[str, Any] | None = None) -> Plan:
     Raises:
         ConfigError: no such plan, or a field that is unknown or wrong.
     """
-    if plan in plan_names():
-        folder = Path()
-    elif Path(plan).is_file():
-        folder = Path(plan).parent
-    else:
-        raise ConfigError(f"There is no plan {plan!r}: neither a file nor one of {', '.join(plan_names())}.")
     try:
-        values = tomllib.loads(plan_text(plan) if plan in plan_names() else Path(plan).read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(plan_text(plan))
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"The plan {plan} is no TOML: {error}.") from None
+    folder = Path() if plan in plan_names() else Path(plan).parent
     parse_config(Plan, values, f"The plan {plan}")
     given = dict(changes or {})
     more = given.pop("changes", {})
