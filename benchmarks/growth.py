@@ -32,6 +32,7 @@ from allmrec.core.progress import progress_shown
 from allmrec.core.seeding import numpy_generator, torch_generator
 from allmrec.core.training import TrainingConfig
 from allmrec.data.build import read_table
+from allmrec.data.large import prepare_to
 from allmrec.data.splitting import Split
 from allmrec.library import Run
 from allmrec.ranking import Query
@@ -52,6 +53,7 @@ from benchmarks.tables import RESULTS, changing
 DECADES = [100, 1_000, 10_000, 100_000]
 ROWS = {
     "prepare": ("prepare a CSV table, 10 a user, 50 an item", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
+    "prepare-duckdb": ("the same by DuckDB in 256 MiB, written to a folder", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
     "cf-users": ("an epoch of SASRec, 10,000 items, 10 interactions each", "users", DECADES),
     "cf-items": ("20 steps of SASRec, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "cf-interactions": ("an epoch of SASRec, 1,000 users, the latest 50 count", "interactions", [5_000, 50_000, 500_000, 5_000_000]),
@@ -73,8 +75,8 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["benchmarks.memory", "allmrec.bulk.scoring", "allmrec.library", "torch._dynamo"])
 
 
-def prepare(interactions: int, folder: Path) -> Work:
-    """Read a table of user, item and time, made here."""
+def table(interactions: int, folder: Path) -> Path:
+    """A file of user, item and time."""
     rng = numpy_generator(0, "growth", interactions)
     path = folder / f"{interactions}.csv"
     users, items = (
@@ -88,7 +90,22 @@ def prepare(interactions: int, folder: Path) -> Work:
             file.writelines(
                 f"u{u},i{i},{start + n}\n" for n, (u, i) in enumerate(zip(users[part], items[part], strict=True))
             )
+    return path
+
+
+def prepare(interactions: int, folder: Path) -> Work:
+    path = table(interactions, folder)
     return lambda: read_table(path)
+
+
+def prepare_duckdb(interactions: int, folder: Path) -> Work:
+    options, limit = {"interactions": table(interactions, folder)}, 256 << 20
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            prepare_to(Path(made) / "data", "table", options, engine="duckdb", memory_limit=limit)
+
+    return work
 
 
 def epoch(split: Split) -> Work:
@@ -217,6 +234,7 @@ def bulk(part: str) -> Callable[[int, Path], Work]:
 
 PARTS: dict[str, Callable[[int, Path], Work]] = {
     "prepare": prepare,
+    "prepare-duckdb": prepare_duckdb,
     "cf-users": cf_users,
     "cf-items": cf_items,
     "cf-interactions": cf_interactions,
