@@ -53,7 +53,8 @@ from benchmarks.tables import RESULTS, changing
 DECADES = [100, 1_000, 10_000, 100_000]
 ROWS = {
     "prepare": ("prepare a CSV table, 10 a user, 50 an item", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
-    "prepare-duckdb": ("the same by DuckDB in 256 MiB, written to a folder", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
+    "prepare-same-ids": ("the same of 30,000 users and 6,000 items always", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
+    "prepare-duckdb": ("a CSV table by DuckDB in 256 MiB, 10 a user, 50 an item, written to a folder", "interactions", [3_000, 30_000, 300_000, 3_000_000]),
     "cf-users": ("an epoch of SASRec, 10,000 items, 10 interactions each", "users", DECADES),
     "cf-items": ("20 steps of SASRec, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "cf-interactions": ("an epoch of SASRec, 1,000 users, the latest 50 count", "interactions", [5_000, 50_000, 500_000, 5_000_000]),
@@ -75,13 +76,14 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["benchmarks.memory", "allmrec.bulk.scoring", "allmrec.library", "torch._dynamo"])
 
 
-def table(interactions: int, folder: Path) -> Path:
-    """A file of user, item and time."""
+def table(interactions: int, folder: Path, users: int | None = None) -> Path:
+    """A file of user, item and time; a tenth as many users as interactions, and five times as many users as items."""
+    users = users or interactions // 10
     rng = numpy_generator(0, "growth", interactions)
     path = folder / f"{interactions}.csv"
     users, items = (
-        rng.integers(interactions // 10, size=interactions),
-        rng.integers(interactions // 50, size=interactions),
+        rng.integers(users, size=interactions),
+        rng.integers(users // 5, size=interactions),
     )
     with path.open("w") as file:
         file.write("user_id,item_id,timestamp\n")
@@ -95,6 +97,11 @@ def table(interactions: int, folder: Path) -> Path:
 
 def prepare(interactions: int, folder: Path) -> Work:
     path = table(interactions, folder)
+    return lambda: read_table(path)
+
+
+def prepare_same_ids(interactions: int, folder: Path) -> Work:
+    path = table(interactions, folder, users=30_000)
     return lambda: read_table(path)
 
 
@@ -234,6 +241,7 @@ def bulk(part: str) -> Callable[[int, Path], Work]:
 
 PARTS: dict[str, Callable[[int, Path], Work]] = {
     "prepare": prepare,
+    "prepare-same-ids": prepare_same_ids,
     "prepare-duckdb": prepare_duckdb,
     "cf-users": cf_users,
     "cf-items": cf_items,
