@@ -1,7 +1,7 @@
 """How time and memory grow with users, items and interactions: `python -m benchmarks.growth`.
 
 Every cell is a child process, and torch has one thread there. It does the smallest size first, unmeasured, then the size itself: processor seconds (the
-least of three turns where one takes under a second), and how far its memory rose at the most above what it held before, which is
+least of three turns where one takes under five seconds), and how far its memory rose at the most above what it held before, which is
 the imports and, but for preparing and recommending in bulk, the data. A slope is the exponent of growth, fitted to the logarithms: over all
 sizes, and over the last two, where what does not grow counts least. Data are drawn; what they are does not matter here.
 """
@@ -271,7 +271,7 @@ def measure(part: str, size: int, folder: Path) -> tuple[float, float]:
             started = time.process_time()
             work()
             least = min(least, time.process_time() - started)
-            if least >= 1:
+            if least >= 5:
                 break
     return least, _memory("VmHWM") - before
 
