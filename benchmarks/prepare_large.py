@@ -1,12 +1,13 @@
-"""Preparing by DuckDB against the reader in memory and a line-by-line `json.loads` loop.
+"""Preparing by DuckDB and by the reader in memory against a line-by-line `json.loads` loop, pandas and polars.
 
-    python -m benchmarks.prepare_large [--reviews N] [--words N] [--memory-limit MIB] [--sides duckdb memory loop]
+    python -m benchmarks.prepare_large [--reviews N] [--words N] [--memory-limit MIB] [--sides duckdb memory loop pandas polars]
 
 A file in the form of the 2018 Amazon reviews is made, read and removed. Each side runs in a child process of its own, which
 reports seconds, processor seconds and largest memory, the processes that it starts included; all sides must give the same data set, users and items below five
-interactions left out, and the file's SHA-256. The two engines write the data set to a folder; the loop, which is the
-comparator of `benchmarks.prepare_speed`, does not. Other work on the machine slows seconds and not processor seconds, so both
-are kept, with the load at the start.
+interactions left out. The two engines write it to a folder and take the file's SHA-256; the loop, which is the comparator of
+`benchmarks.prepare_speed`, takes the SHA-256 alone; what pandas and polars do is in `benchmarks.prepare_by_hand`, and neither is installed
+with the library. The loop and pandas use one core, the others all. Other work on the machine slows seconds more than
+processor seconds, so both are kept, with the load at the start.
 """
 
 from __future__ import annotations
@@ -29,17 +30,38 @@ from allmrec.data.build import PrepareConfig
 from allmrec.data.files.workers import workers_for
 from allmrec.data.large import prepare_to
 from benchmarks.about import measured_on
+from benchmarks.prepare_by_hand import BY_HAND, require
 from benchmarks.prepare_speed import WORDS_A_REVIEW, loop, write_reviews
 from benchmarks.tables import RESULTS, write_result
 
 _CORE = 5
 # A review without its text, a word of it, and what DuckDB spills of a review at most.
 _BYTES_A_REVIEW, _BYTES_A_WORD, _SPILLED = 260, 7, 200
-_SIDES = ("duckdb", "memory", "loop")
+_SIDES = ("duckdb", "memory", "loop", *BY_HAND)
 
 
 def measure(side: str, path: Path, limit: int) -> dict[str, Any]:
     """One side in this process."""
+    return _by_hand(side, path) if side in BY_HAND else _with_hash(side, path, limit)
+
+
+def _by_hand(side: str, path: Path) -> dict[str, Any]:
+    """A side whose result is compared behind the measurement."""
+    known = require(side)
+    started, before = time.perf_counter(), _cpu_seconds()
+    numbered = BY_HAND[side](path, _CORE)
+    found = {
+        "version": known,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": _cpu_seconds() - before,
+        "peak_bytes": _peak_bytes(0),
+    }
+    dataset = numbered.dataset()
+    return found | {"content_hash": dataset.content_hash, "interactions": dataset.n_interactions}
+
+
+def _with_hash(side: str, path: Path, limit: int) -> dict[str, Any]:
+    """A side that takes the file's SHA-256, too."""
     started, before = time.perf_counter(), _cpu_seconds()
     if side == "loop":
         dataset = loop(path)
@@ -101,7 +123,7 @@ def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> d
     write_reviews(path, n, n_words=words)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = {side: in_child(side, path, limit) for side in sides}
-    if len({(side["content_hash"], side["file_hash"]) for side in found.values()}) > 1:
+    if any(len({side[name] for side in found.values() if name in side}) > 1 for name in ("content_hash", "file_hash")):
         raise DataError("the sides gave different data sets")
     return {
         "reviews": n,
@@ -111,15 +133,18 @@ def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> d
         "cores": os.cpu_count(),
         "load_at_start": load,
         "sides": found,
-        "ratios_of_duckdb": {
-            f"to {side}": {
-                "seconds": found[side]["seconds"] / found["duckdb"]["seconds"],
-                "cpu_seconds": found[side]["cpu_seconds"] / found["duckdb"]["cpu_seconds"],
-                "peak_bytes": found[side]["peak_bytes"] / found["duckdb"]["peak_bytes"],
-            }
-            for side in sides
-            if side != "duckdb" and "duckdb" in found
-        },
+        "ratios_of_duckdb": _ratios(found, "duckdb"),
+        "ratios_of_memory": _ratios(found, "memory"),
+    }
+
+
+def _ratios(found: dict[str, dict[str, Any]], ours: str) -> dict[str, dict[str, float]]:
+    """What every other side takes, in units of what one takes."""
+    if ours not in found:
+        return {}
+    names = ("seconds", "cpu_seconds", "peak_bytes")
+    return {
+        f"to {side}": {name: found[side][name] / found[ours][name] for name in names} for side in found if side != ours
     }
 
 
@@ -136,6 +161,8 @@ def main() -> None:
     if arguments.side is not None:
         print(json.dumps(measure(arguments.side, arguments.file, limit)))
         return
+    for side in BY_HAND.keys() & set(arguments.sides):
+        require(side)
     with tempfile.TemporaryDirectory(prefix="allmrec-prepare-") as folder:
         result = compare(arguments.reviews, arguments.words, limit, arguments.sides, Path(folder))
     for side, found in result["sides"].items():
@@ -143,8 +170,9 @@ def main() -> None:
             f"{side}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} s of processor time), "
             f"{found['peak_bytes'] / 1e9:.2f} GB; {found['interactions']:,} interactions"
         )
-    for other, ratios in result["ratios_of_duckdb"].items():
-        print(f"DuckDB {other}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    for ours in ("duckdb", "memory"):
+        for other, ratios in result[f"ratios_of_{ours}"].items():
+            print(f"{ours} {other}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
     path = RESULTS / "prepare-large.json"
     command = " ".join(["python -m benchmarks.prepare_large", *sys.argv[1:]])
     rows = read_json(path)["rows"] if path.is_file() else []

@@ -44,7 +44,7 @@ class Vocabulary:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.ids, start=self.first)}
+        return dict(zip(self.ids, range(self.first, self.first + len(self.ids)), strict=True))
 
     def __len__(self) -> int:
         """How many ids there are; the padding number is none."""

@@ -124,6 +124,8 @@ FILTERS = [
     PrepareConfig(min_rating=3, rating_scope="counts", core=3, repeats="last"),
     PrepareConfig(core=3, core_passes="all", keep_items_without_interactions=True),
     PrepareConfig(user_core=4, item_core=0, clean_texts=False),
+    PrepareConfig(min_rating=2, core=2, core_passes="all"),
+    PrepareConfig(repeats="last", item_core=3),
     PrepareConfig(core=1000),
 ]
 

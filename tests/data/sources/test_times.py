@@ -8,10 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from allmrec import dataset, read_table
 from allmrec.core.errors import DataError
 from allmrec.data import InteractionDataset
+from allmrec.data.files import Problems, Rows
+from allmrec.data.sources.base import Checks
+from allmrec.data.sources.times import Times, time_column
 
 _DAY = 1_614_729_600  # 2021-03-03
 
@@ -46,6 +51,25 @@ def test_fractions_of_iso_times_keep_their_order(tmp_path: Path, digits: int, en
     assert order(data) == ["1", "2", "0"]
     assert data.times is not None
     assert data.times.tolist() == [_DAY + 12 * 3600 - (7200 if ending == "+02:00" else 0)] * 3
+
+
+@given(st.lists(st.one_of(*(st.integers(-(10**n), 10**n) for n in (3, 8, 9, 12, 15, 18))), min_size=1, max_size=8))
+def test_one_refused_row_changes_nothing_of_the_others(numbers: list[int]) -> None:
+    """The unit of all rows follows from their extremes, that of rows with a gap from each of them."""
+
+    def found(values: list[int], refused: int) -> tuple[Checks, Times]:
+        column = pa.array(values, pa.int64())
+        problems = Problems("skip", max_skipped=1)
+        checks = Checks(Rows(Path("log.csv"), ("t",), {"t": column}, len(values), lambda: None), problems)
+        checks.good[len(values) - refused :] = False
+        return checks, time_column(checks, "t")
+
+    (whole, times), (gap, others) = found(numbers, 0), found([*numbers, 0], 1)
+    assert times.ticks == others.ticks
+    assert times.values.tolist() == others.values[:-1].tolist()
+    assert whole.good.tolist() == gap.good[:-1].tolist()
+    assert whole.problems.notes == gap.problems.notes
+    assert whole.problems.skipped == gap.problems.skipped
 
 
 @pytest.mark.parametrize(("factor", "called"), [(10**3, "milli"), (10**6, "micro"), (10**9, "nano")])

@@ -7,7 +7,7 @@ beside the rows. So both ways agree, and memory is needed for one unusual column
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,8 @@ class StoredLog:
         n_good: how many were not refused.
         has_rating, has_time, has_position: whether there are such columns.
         ticks: how many units of `time` make a second.
-        names: tables with each id once, by "user" and "item", where there are such already.
+        names: tables with each id once and its number of rows, by "user" and "item", where there are such already.
+        tables: where the rows are kept.
     """
 
     store: Store
@@ -53,6 +54,13 @@ class StoredLog:
     has_position: bool
     ticks: int
     names: Mapping[str, str]
+    tables: Sequence[str]
+
+    def drop(self) -> None:
+        """Remove the rows, and what was made of them for a time."""
+        self.store.sql.execute("DROP VIEW clean")
+        for table in ("names_user", "names_item", *self.tables):
+            self.store.sql.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 class _Cleaner:
@@ -126,8 +134,10 @@ class _Cleaner:
         self.values[word] = f"{table}.value"
 
     def _usual_ids(self, field: str, name: str) -> bool:
-        """Whether `id_column` would give a column back as it is; makes a table with that name of its ids."""
-        self.store.sql.execute(f"CREATE TABLE {name} AS SELECT DISTINCT {field} AS name FROM log")
+        """Whether `id_column` would give a column back as it is; makes a table with that name of its ids and their rows."""
+        self.store.sql.execute(
+            f"CREATE TABLE {name} AS SELECT {field} AS name, count(*) AS n FROM log GROUP BY {field}"
+        )
         return all(_all_usual(batch.column(0)) for batch in self.store.batches(f"SELECT name FROM {name}"))
 
     def _usual_number(self, name: str) -> str | None:
@@ -207,6 +217,7 @@ def take_stored(
         has_position=position is not None,
         ticks=ticks,
         names=cleaner.names,
+        tables=("log", *cleaner.beside),
     )
 
 

@@ -25,7 +25,7 @@ from allmrec.data.large.choice import SUPPORTED, Engine, chosen_engine, default_
 from allmrec.data.large.clean import StoredLog, take_stored
 from allmrec.data.large.filters import filtered, numbered
 from allmrec.data.large.store import Store, StoredColumns, duckdb_errors
-from allmrec.data.large.write import kept_items, number_users, write_parts
+from allmrec.data.large.write import kept_items, write_parts
 from allmrec.data.prepare_config import PrepareConfig
 from allmrec.data.provenance import Provenance, Step, Summary
 from allmrec.data.source_files import hashes_beside, source_options, source_paths
@@ -110,7 +110,7 @@ def prepare_to(
                 raw, log = _read(known, store)
                 steps, few_join = _kept(raw, log, config)
                 described = describe(kept_items(store), raw.items, config)
-                content, summary = write_parts(log, described, number_users(store), steps[-1].interactions, new)
+                content, summary = write_parts(log, described, steps[-1], new)
                 provenance = provenance_of(
                     raw, config, source, source_options(known), hashes, steps, few_join, described
                 )
@@ -134,8 +134,8 @@ def _kept(raw: RawData, log: StoredLog, config: PrepareConfig) -> tuple[list[Ste
         table = pa.Table.from_batches(list(log.store.batches(query)))
         names = table.column(0).cast(pa.large_string()).combine_chunks()
         few_join = join_warnings(raw, names, table.column(1).to_numpy().astype(np.int64))
-    numbered(log)
-    return filtered(log, config, raw.files[0] if raw.files else None), few_join
+    read = numbered(log, config)
+    return filtered(log, config, raw.files[0] if raw.files else None, read), few_join
 
 
 def _read(config: Config, store: Store) -> tuple[RawData, StoredLog]:

@@ -19,9 +19,9 @@ from allmrec.data.interactions import CONTENT, items_table
 from allmrec.data.large.clean import StoredLog
 from allmrec.data.large.filters import order_keys
 from allmrec.data.large.store import Store
-from allmrec.data.provenance import Summary
+from allmrec.data.provenance import Step, Summary
 
-__all__ = ["kept_items", "number_users", "write_parts"]
+__all__ = ["kept_items", "write_parts"]
 
 _PIECE = 1 << 24
 # Interactions whose pairs are counted at once; about 100 bytes each.
@@ -30,33 +30,24 @@ _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4
 
 
 def kept_items(store: Store) -> list[str]:
-    """The ids of the items with interactions, in the order of their numbers; makes the table `kept_items`."""
-    store.sql.execute("CREATE TABLE kept_items AS SELECT DISTINCT i FROM kept ORDER BY i")
+    """The ids of the items with interactions, in the order of their numbers."""
     query = "SELECT items.name FROM kept_items JOIN items ON items.rowid = kept_items.i ORDER BY kept_items.i"
     return [name for batch in store.batches(query) for name in batch.column(0).to_pylist()]
 
 
-def number_users(store: Store) -> int:
-    """Make the table `kept_users`, with how many interactions each has; gives how many there are."""
-    store.sql.execute("CREATE TABLE kept_users AS SELECT u, count(*) AS n FROM kept GROUP BY u ORDER BY u")
-    return int(store.one("SELECT count(*) FROM kept_users")[0])
-
-
-def write_parts(
-    log: StoredLog, described: Described, n_users: int, n_interactions: int, folder: Path
-) -> tuple[str, Summary]:
+def write_parts(log: StoredLog, described: Described, last: Step, folder: Path) -> tuple[str, Summary]:
     """Write interactions, users and items into a folder.
 
     Args:
         log: has the view `kept` and the tables `kept_users` and `kept_items`.
         described: the items.
-        n_users, n_interactions: how many remain.
+        last: how many remain.
         folder: where to.
 
     Returns:
         The content hash and the size.
     """
-    store = log.store
+    store, n_users, n_interactions = log.store, last.users, last.interactions
     tensors = _Tensors(folder / "interactions.safetensors", n_users, n_interactions, log.has_time)
     _write_numbers(log, tensors)
     ids = folder / "ids.json"  # what the content hash has of the ids
@@ -94,6 +85,8 @@ def _write_numbers(log: StoredLog, tensors: _Tensors) -> None:
     places = np.concatenate(
         [batch.column(0).to_numpy() for batch in store.batches("SELECT i FROM kept_items ORDER BY i")]
     )
+    numbers = np.zeros(int(places[-1]) + 1, dtype=np.int32)
+    numbers[places] = np.arange(1, len(places) + 1)
     end = 0
     tensors.write("offsets", np.zeros(1, dtype=np.int64))
     for batch in store.batches("SELECT n FROM kept_users ORDER BY u"):
@@ -102,7 +95,7 @@ def _write_numbers(log: StoredLog, tensors: _Tensors) -> None:
         end = int(ends[-1])
     time = ", time" * log.has_time
     for batch in store.batches(f"SELECT i{time} FROM kept ORDER BY u, {', '.join(order_keys(log))}"):
-        tensors.write("item_numbers", np.searchsorted(places, batch.column(0).to_numpy()) + 1)
+        tensors.write("item_numbers", numbers[batch.column(0).to_numpy()])
         if log.has_time:
             tensors.write("times", whole_seconds(batch.column(1).to_numpy(), log.ticks))
     tensors.close()

@@ -152,6 +152,19 @@ def _in_unit(checks: Checks, values: Numbers, name: str, word: str, unit: str | 
     """Numbers with the unit that their size tells; rows in another unit are refused."""
     if unit is not None:
         return Times(values)
+    if values.dtype == np.int64 and len(values) and checks.good.all():
+        size = np.abs(values)
+        telling = size[size >= _SMALLEST]
+        ticks = usual_unit(
+            checks,
+            name,
+            int(values.min()),
+            int(values.max()),
+            int(telling.min()) if len(telling) else None,
+            int(size.max()),
+        )
+        if ticks is not None:
+            return Times(values, ticks)
     dates = _compact(values[checks.good])
     if dates is not None:
         checks.problems.note(f"{checks.rows.path.name}: column {name!r} holds dates such as {values[checks.good][0]}")
