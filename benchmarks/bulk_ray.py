@@ -77,7 +77,7 @@ class Job:
             return subprocess.Popen(command, stdout=shown, stderr=shown, env=os.environ | variables)
 
     def done(self, side: str, output: Path, **size: int) -> dict[str, float]:
-        """Do a side to its end: seconds, processor seconds and peak memory.
+        """Do a side to its end: seconds, processor seconds, peak memory, and how many cores everything else on the machine took.
 
         Raises:
             RuntimeError: it fails.
@@ -88,7 +88,13 @@ class Job:
             process.wait()
             seconds = time.monotonic() - began
         self._check(process, output)
-        return {"seconds": seconds, "cpu_seconds": watch.cpu_seconds, "peak_mb": watch.peak_mb}
+        cores = watch.others / seconds
+        return {
+            "seconds": seconds,
+            "cpu_seconds": watch.cpu_seconds,
+            "peak_mb": watch.peak_mb,
+            "cores_of_others": cores,
+        }
 
     def _check(self, process: Any, output: Path) -> None:
         if process.returncode:
@@ -168,6 +174,7 @@ def measured(job: Job, turns: int) -> dict[str, Any]:
             "seconds": round(best["seconds"], 1), "start_seconds": round(start, 1), "users_a_second": round(job.users / best["seconds"], 1),
             "users_a_second_after_start": round((job.users - 2) / (best["seconds"] - start), 1),
             "cpu_seconds": round(min(whole["cpu_seconds"] for whole in wholes[side]), 1), "peak_mb": round(best["peak_mb"]),
+            "cores_of_others": round(best["cores_of_others"], 2),
         }  # fmt: skip
     wanted, ordered = table_of(job.folder / f"{ALONE}-0"), pq.read_table(job.folder / f"{ALONE}-0", columns=["user_id"])
     for side, row in rows.items():
@@ -196,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="of A-LLMRec, e.g. the demo's")
     parser.add_argument("--parts", nargs="+", choices=["cf", "lm", "harm"], default=["cf", "lm", "harm"])
-    parser.add_argument("--cf-users", type=int, default=131_072)
+    parser.add_argument("--cf-users", type=int, default=65_536)
     parser.add_argument("--users", type=int, default=128, help="of RUN, for the language model")
     parser.add_argument("--turns", type=int, default=2)
     arguments = parser.parse_args()
@@ -211,7 +218,7 @@ def main() -> None:
                 users = arguments.cf_users
                 if not (folder / f"bulk-users-{users}").is_dir():
                     in_child(trained, "bulk-users", users, folder)
-                job = Job(folder / f"bulk-users-{users}", "backbone", users, 16_384, folder / part)
+                job = Job(folder / f"bulk-users-{users}", "backbone", users, 8_192, folder / part)
             found = harm(job) if part == "harm" else measured(job, arguments.turns)
             with changing(TARGET) as table:
                 table[part] = about | {"cores": os.cpu_count()} | found
