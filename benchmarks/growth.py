@@ -59,10 +59,10 @@ ROWS = {
     "tower-items": ("20 steps of the text tower, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "align-users": ("an epoch of stage 1, 1,000 items, a tiny encoder", "users", DECADES),
     "align-items": ("20 steps of stage 1, then all joint vectors, a tiny encoder", "items", [1_000, 10_000, 100_000, 1_000_000]),
-    "align-interactions": ("an epoch of stage 1 at every position, 100 users, 10,000 items, a tiny encoder", "interactions", [500, 5_000, 50_000, 500_000]),
+    "align-interactions": ("an epoch of stage 1 at every position, 50 users, 10,000 items, a tiny encoder", "interactions", [250, 2_500, 25_000, 250_000]),
     "tune-users": ("an epoch of stage 2 by titles, a tiny language model", "users", [10, 100, 1_000, 10_000]),
     "tune-items": ("20 steps of stage 2 by titles, a tiny language model", "items", [1_000, 10_000, 100_000, 1_000_000]),
-    "tune-interactions": ("an epoch of stage 2 by titles at every position, 2 users, 10,000 items, a tiny language model", "interactions", [10, 100, 1_000, 10_000]),
+    "tune-interactions": ("an epoch of stage 2 by titles at every position, 2 users, 10,000 items, 5 candidates, a tiny language model", "interactions", [10, 100, 1_000, 10_000]),
     "retrieve": ("the 20 best items for 1,000 vectors of 64, exact", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "index": ("an approximate index of vectors of 64", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "retrieve-index": ("the 20 best items for 1,000 vectors of 64, by that index, recall 0.95", "items", [1_000, 10_000, 100_000, 1_000_000]),
@@ -146,7 +146,7 @@ def align_items(items: int, folder: Path) -> Work:
 
 
 def align_interactions(interactions: int, folder: Path) -> Work:
-    return stage_one(100, 10_000, folder, interactions // 100, positions="all")
+    return stage_one(50, 10_000, folder, interactions // 50, positions="all")
 
 
 def prompted(split: Split) -> PromptedRanker:
@@ -174,7 +174,7 @@ def tune_items(items: int, folder: Path) -> Work:
 
 
 def tune_interactions(interactions: int, folder: Path) -> Work:
-    return stage_two(2, 10_000, interactions // 2, positions="all")
+    return stage_two(2, 10_000, interactions // 2, positions="all", candidates=5)
 
 
 def score_titles(users: int, folder: Path) -> Work:
