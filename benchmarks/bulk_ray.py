@@ -74,6 +74,8 @@ class Job:
         variables = {"OMP_NUM_THREADS": threads, "RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"}
         # Threads that wait in a loop keep one another from a core on a busy machine.
         variables["OMP_WAIT_POLICY"] = "PASSIVE"
+        # Ray's own is 15, behind everything else on the machine.
+        variables["RAY_worker_niceness"] = "0"
         command = self.command(side, users or self.users, block or self.block, output)
         with Path(f"{output}.txt").open("a") as shown:
             return subprocess.Popen(command, stdout=shown, stderr=shown, env=os.environ | variables)

@@ -70,7 +70,7 @@ ROWS = {
     "score-titles": ("20 candidates a user scored by title, a tiny language model", "users", [10, 100, 1_000, 10_000]),
     "bulk-users": ("everybody's 10 best of 10,000 items as Parquet, CF", "users", [30, 300, 3_000, 30_000]),
     "bulk-items": ("1,000 users' 10 best as Parquet, CF", "items", [1_000, 10_000, 100_000, 1_000_000]),
-    "bulk-ray-users": ("everybody's 10 best of 10,000 items as Parquet, CF, two actors of Ray", "users", [300, 3_000, 30_000, 300_000]),
+    "bulk-ray-users": ("everybody's 10 best of 10,000 items as Parquet, CF, two actors of Ray", "users", [100, 1_000, 10_000, 100_000]),
     "bulk-ray-items": ("1,000 users' 10 best as Parquet, CF, two actors of Ray", "items", [1_000, 10_000, 100_000, 1_000_000]),
 }  # fmt: skip
 Work = Callable[[], object]
