@@ -59,7 +59,8 @@ def on_cluster(run: Path, folder: Path) -> tuple[float, float]:
     Returns:
         Processor seconds, those in which the actors start among them, and megabytes by which memory rose: of this process and the cluster.
     """
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's own is 15, behind everything else on the machine
+    # Ray's own is 15, behind everything else on the machine.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray spells it so
     connect(ray, "local")
     try:
         with Watch(os.getpid()) as watch, progress_shown(False):
