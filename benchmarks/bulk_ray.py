@@ -223,7 +223,8 @@ def main() -> None:
                 users = arguments.cf_users
                 if not (folder / f"bulk-users-{users}").is_dir():
                     in_child(trained, "bulk-users", users, folder)
-                job = Job(folder / f"bulk-users-{users}", "backbone", users, 8_192, folder / part)
+                block = users // (16 if part == "harm" else 8)
+                job = Job(folder / f"bulk-users-{users}", "backbone", users, block, folder / part)
             found = harm(job) if part == "harm" else measured(job, arguments.turns)
             with changing(TARGET) as table:
                 table[part] = about | {"cores": os.cpu_count()} | found
