@@ -2,7 +2,8 @@
 
 Every cell is a child process, and torch has one thread there. It does the smallest size first, unmeasured, then the size itself: processor seconds (the
 least of three turns where one takes under five seconds), and how far its memory rose at the most above what it held before, which is
-the imports and, but for preparing and recommending in bulk, the data. A slope is the exponent of growth, fitted to the logarithms: over all
+the imports and, but for preparing and recommending in bulk, the data; on Ray both are those of the whole cluster
+(`benchmarks.growth_bulk`). A slope is the exponent of growth, fitted to the logarithms: over all
 sizes, and over the last two, where what does not grow counts least. Data are drawn; what they are does not matter here.
 """
 
@@ -24,7 +25,6 @@ import torch
 from allmrec.alignment.align import align
 from allmrec.alignment.joint_items import JointItemTable
 from allmrec.alignment.objective import AlignConfig
-from allmrec.bulk.scoring import recommend_users
 from allmrec.cf.pretrain import PretrainConfig, pretrain
 from allmrec.cf.recommender import BackboneRecommender
 from allmrec.cf.sasrec import SASRec, SASRecConfig
@@ -34,9 +34,8 @@ from allmrec.core.training import TrainingConfig
 from allmrec.data.build import read_table
 from allmrec.data.large import prepare_to
 from allmrec.data.splitting import Split
-from allmrec.library import Run
 from allmrec.ranking import Query
-from allmrec.recipes.files import load_recipe
+from allmrec.recommend.approximate_index import ApproximateIndex, load_faiss
 from allmrec.recommend.item_index import ExactIndex
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompt_config import PromptConfig
@@ -46,7 +45,9 @@ from allmrec.testing.tiny_encoder import save_tiny_encoder
 from allmrec.testing.tiny_lm import tiny_language_model
 from allmrec.text.encoder import EncoderConfig, load_encoder
 from benchmarks.about import measured_by
+from benchmarks.growth_bulk import bulk, on_cluster, trained
 from benchmarks.memory import world
+from benchmarks.retrieval import batches, drawn
 from benchmarks.tables import RESULTS, changing
 
 # What is measured, what grows, and the sizes.
@@ -61,13 +62,19 @@ ROWS = {
     "tower-items": ("20 steps of the text tower, 128 users each", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "align-users": ("an epoch of stage 1, 1,000 items, a tiny encoder", "users", DECADES),
     "align-items": ("20 steps of stage 1, then all joint vectors, a tiny encoder", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "align-interactions": ("an epoch of stage 1 at every position, 50 users, 10,000 items, a tiny encoder", "interactions", [250, 2_500, 25_000, 250_000]),
     "tune-users": ("an epoch of stage 2 by titles, a tiny language model", "users", [10, 100, 1_000, 10_000]),
     "tune-items": ("20 steps of stage 2 by titles, a tiny language model", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "tune-interactions": ("an epoch of stage 2 by titles at every position, 2 users, 10,000 items, 5 candidates, a tiny language model", "interactions", [10, 100, 1_000, 10_000]),
     "retrieve": ("the 20 best items for 1,000 vectors of 64, exact", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "index": ("an approximate index of vectors of 64", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "retrieve-index": ("the 20 best items for 1,000 vectors of 64, by that index, recall 0.95", "items", [1_000, 10_000, 100_000, 1_000_000]),
     "score": ("20 candidates a user scored by SASRec", "users", DECADES),
     "score-titles": ("20 candidates a user scored by title, a tiny language model", "users", [10, 100, 1_000, 10_000]),
     "bulk-users": ("everybody's 10 best of 10,000 items as Parquet, CF", "users", [30, 300, 3_000, 30_000]),
     "bulk-items": ("1,000 users' 10 best as Parquet, CF", "items", [1_000, 10_000, 100_000, 1_000_000]),
+    "bulk-ray-users": ("everybody's 10 best of 10,000 items as Parquet, CF, two actors of Ray", "users", [100, 1_000, 10_000, 100_000]),
+    "bulk-ray-items": ("1,000 users' 10 best as Parquet, CF, two actors of Ray", "items", [1_000, 10_000, 100_000, 1_000_000]),
 }  # fmt: skip
 Work = Callable[[], object]
 
@@ -140,9 +147,9 @@ def tower_items(items: int, folder: Path) -> Work:
     return lambda: pretrain(split, config, 0, texts=texts)
 
 
-def stage_one(users: int, items: int, folder: Path, **settings: Any) -> Work:
+def stage_one(users: int, items: int, folder: Path, length: int = 10, **settings: Any) -> Work:
     """Stage 1 behind an untrained CF model; an encoder of two layers reads each text once."""
-    split, backbone = world(users, items), SASRec(items, SASRecConfig()).eval()
+    split, backbone = world(users, items, length), SASRec(items, SASRecConfig()).eval()
     if not (folder / "encoder").is_dir():
         save_tiny_encoder(folder / "encoder")
     config = AlignConfig(training=TrainingConfig(batch_size=32, epochs=1), validation_items=100, **settings)
@@ -162,6 +169,10 @@ def align_items(items: int, folder: Path) -> Work:
     return stage_one(20 * 32, items, folder)
 
 
+def align_interactions(interactions: int, folder: Path) -> Work:
+    return stage_one(50, 10_000, folder, interactions // 50, positions="all")
+
+
 def prompted(split: Split) -> PromptedRanker:
     """A language model of three layers behind untrained vectors."""
     items, titles = split.dataset.n_items, split.dataset.catalogue.titles
@@ -171,10 +182,10 @@ def prompted(split: Split) -> PromptedRanker:
     return PromptedRanker(tiny_language_model(), SASRec(items, SASRecConfig()).eval(), table, titles, PromptConfig())
 
 
-def stage_two(users: int, items: int) -> Work:
-    split = world(users, items)
+def stage_two(users: int, items: int, length: int = 10, **settings: Any) -> Work:
+    split = world(users, items, length)
     made = prompted(split)
-    config = TuneConfig(validation_users=0, training=TrainingConfig(batch_size=4, epochs=1))
+    config = TuneConfig(validation_users=0, training=TrainingConfig(batch_size=4, epochs=1), **settings)
     return lambda: tune(made, split, config)
 
 
@@ -184,6 +195,10 @@ def tune_users(users: int, folder: Path) -> Work:
 
 def tune_items(items: int, folder: Path) -> Work:
     return stage_two(20 * 4, items)
+
+
+def tune_interactions(interactions: int, folder: Path) -> Work:
+    return stage_two(2, 10_000, interactions // 2, positions="all", candidates=5)
 
 
 def score_titles(users: int, folder: Path) -> Work:
@@ -203,6 +218,28 @@ def retrieve(items: int, folder: Path) -> Work:
     return lambda: [index.search(users[start : start + 256], 20) for start in range(0, len(users), 256)]
 
 
+def grouped(items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of items in groups, and of 1,000 users; without groups no index finds much."""
+    load_faiss().omp_set_num_threads(1)
+    return drawn(items, 1_000, 64, max(10, items // 1_000), items // 20)
+
+
+def index(items: int, folder: Path) -> Work:
+    vectors, _ = grouped(items)
+    return lambda: ApproximateIndex.made(vectors)
+
+
+def retrieve_index(items: int, folder: Path) -> Work:
+    vectors, users = grouped(items)
+    made = ApproximateIndex.made(vectors)
+    recall, enough = made.raise_recall(users[:256], 20, 0.95)
+    if not enough:
+        raise RuntimeError(
+            f"The index of {items:,} items finds {recall.found:.3f} of the exact answer; 0.95 is wanted."
+        )
+    return lambda: [made.search(part, 20) for part in batches(users)]
+
+
 def score(users: int, folder: Path) -> Work:
     split = world(users, 10_000)
     ranker = BackboneRecommender(SASRec(10_000, SASRecConfig()).eval())
@@ -210,33 +247,6 @@ def score(users: int, folder: Path) -> Work:
     queries = [Query(split.test_history(user), user) for user in range(users)]
     candidates = list(rng.integers(1, 10_001, size=(users, 20)))
     return lambda: ranker.rank(queries, candidates)
-
-
-def trained(part: str, size: int, folder: Path) -> None:
-    """Make a run with a CF model, for bulk; in a process of its own, whose memory is not counted."""
-    torch.set_num_threads(1)
-    users, items = (size, 10_000) if part == "bulk-users" else (1_000, size)
-    changes = {
-        "pretrain.model.dim": 64,
-        "pretrain.training.epochs": 1,
-        "pretrain.training.batch_size": 1_000,
-        "beside": [],
-    }
-    dataset = world(users, items).dataset
-    run = Run.create(folder / f"{part}-{size}", dataset, load_recipe("paper", changes), "cpu")
-    with progress_shown(False):
-        run.train(until="pretrain")
-
-
-def bulk(part: str) -> Callable[[int, Path], Work]:
-    """Open a run and recommend, each time into a folder of its own."""
-
-    def made(size: int, folder: Path) -> Work:
-        return lambda: recommend_users(
-            Run.open(folder / f"{part}-{size}", "cpu"), tempfile.mkdtemp(dir=folder), system="backbone"
-        )
-
-    return made
 
 
 PARTS: dict[str, Callable[[int, Path], Work]] = {
@@ -249,9 +259,13 @@ PARTS: dict[str, Callable[[int, Path], Work]] = {
     "tower-items": tower_items,
     "align-users": align_users,
     "align-items": align_items,
+    "align-interactions": align_interactions,
     "tune-users": tune_users,
     "tune-items": tune_items,
+    "tune-interactions": tune_interactions,
     "retrieve": retrieve,
+    "index": index,
+    "retrieve-index": retrieve_index,
     "score": score,
     "score-titles": score_titles,
     "bulk-users": bulk("bulk-users"),
@@ -262,6 +276,8 @@ PARTS: dict[str, Callable[[int, Path], Work]] = {
 def measure(part: str, size: int, folder: Path) -> tuple[float, float]:
     """Processor seconds, and megabytes by which memory rose, in this process."""
     torch.set_num_threads(1)
+    if part.startswith("bulk-ray"):
+        return on_cluster(folder / f"{part}-{size}", folder)
     with progress_shown(False):
         PARTS[part](ROWS[part][2][0], folder)()
         work = PARTS[part](size, folder)
@@ -319,10 +335,10 @@ def main() -> None:
         for part in arguments.rows:
             found = row(part, Path(folder))
             with changing(path) as table:
-                when = {"date": about["date"], "commit": str(about["commit"])[:7]}
+                when = {"date": about["date"], "commit": str(about["commit"])[:7], "command": about["command"]}
                 rows = table.get("rows", {}) | {part: found | when}
                 table["rows"] = {name: rows[name] for name in ROWS if name in rows}
-                table.update(about)
+                table.update({name: about[name] for name in ("device", "versions")})
 
 
 if __name__ == "__main__":

@@ -55,6 +55,10 @@ def rates() -> dict[str, Rate]:
         row: Result = result["rows"][0]
         return row
 
+    def grown(name: str) -> Callable[[Result], Result]:
+        # Each row of growth says by itself when it was measured, and how.
+        return lambda result: {"device": result["device"], **result["rows"][name]}
+
     def largest(result: Result) -> Result:
         return max(result["rows"], key=lambda row: row["reviews"])  # type: ignore[no-any-return]  # of JSON
 
@@ -100,7 +104,7 @@ def rates() -> dict[str, Rate]:
         "users a CPU second",
         "SASRec's training among a thousand items, 64 negatives, batches of 128, 50 numbers each",
         lambda r: _STEPS * _BATCH / r["rows"]["cf-items"]["cpu_s"][0],
-        whole,
+        grown("cf-items"),
     )
     add(
         "cf.items",
@@ -108,7 +112,7 @@ def rates() -> dict[str, Rate]:
         "steps × items × 50 numbers a CPU second",
         "gradients and moments of SASRec's items, from what a step takes longer with a million than with a hundred thousand",
         lambda r: _STEPS / _slope(r["rows"]["cf-items"], "cpu_s"),
-        whole,
+        grown("cf-items"),
     )
     by_rows = read_json(RESULTS / "table-rows.json")["speed"]["rows"]
     for place, size in enumerate(row["items"] for row in by_rows):
@@ -134,7 +138,7 @@ def rates() -> dict[str, Rate]:
         "bytes an item",
         "stage 1 and all joint vectors, from what a million items take more than a hundred thousand",
         lambda r: 1e6 * _slope(r["rows"]["align-items"], "mb"),
-        whole,
+        grown("align-items"),
     )
     add(
         "tower.memory",
@@ -142,7 +146,7 @@ def rates() -> dict[str, Rate]:
         "bytes an item",
         "the text tower's training, texts of 64 numbers, from what a million items take more than a hundred thousand",
         lambda r: 1e6 * _slope(r["rows"]["tower-items"], "mb"),
-        whole,
+        grown("tower-items"),
     )
     add(
         "text.items",

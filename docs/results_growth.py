@@ -11,7 +11,7 @@ HEAD = """\
 `python -m benchmarks.growth`, {device}, {dates}, commits {commits}, on drawn data. Each cell is a process of its own:
 processor seconds, and in brackets the megabytes by which its memory rose at the most above the imports and, but for preparing and recommending in bulk, above the data set. Four sizes from
 the left to the right. Where a tiny language model or encoder is named, it has two or three layers of random weights, so that what grows is our own part; what a
-real one takes is a rate ([scale.md](scale.md)). A slope is the exponent of growth, fitted to the logarithms: 1 grows with the size, 0 does not grow. That of
+real one takes is a rate ([scale.md](scale.md)). On Ray both are those of all processes of the cluster together, and seconds have the actors' start in them, with their imports. A slope is the exponent of growth, fitted to the logarithms: 1 grows with the size, 0 does not grow. That of
 all sizes has what every call costs in it; that of the last two is nearer to what a larger size would do. "Memory" is of the last two as well; below 0 it is noise.
 """
 

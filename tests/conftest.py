@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ settings.register_profile("allmrec", deadline=None, derandomize=True, max_exampl
 settings.load_profile("allmrec")
 
 if TYPE_CHECKING:
+    from hosts import Host
+    from ray_hosts import RayHosts
     from tiny_world import TinyWorld
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,6 +55,24 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     from tiny_world import make_tiny_world  # imports torch, which many tests can do without
 
     return make_tiny_world(tmp_path_factory.mktemp("tiny world"))
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """Two hosts as network namespaces of this machine; what runs on them is killed at the end."""
+    from hosts import two_hosts
+
+    with two_hosts() as made:
+        yield made
+
+
+@pytest.fixture
+def ray(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[RayHosts]:
+    """A Ray cluster over both hosts, with one place on each."""
+    from ray_hosts import ray_on  # imports allmrec, whose types are to be checked
+
+    with ray_on(hosts, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

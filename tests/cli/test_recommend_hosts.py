@@ -6,12 +6,11 @@ import importlib.util
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import Host, two_hosts
-from ray_hosts import RayHosts, ray_on, waited
+from hosts import Host
+from ray_hosts import RayHosts, waited
 from tests.cli.test_recommend_bulk import files
 
 import allmrec
@@ -48,18 +47,6 @@ class Actor(SlowActor):
 ray_engine.BlockActor = Actor
 main()
 """
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[Host, Host]]:
-    with two_hosts() as made:
-        yield made
-
-
-@pytest.fixture
-def ray(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[RayHosts]:
-    with ray_on(hosts, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize("harm", ["killed", "cut"])

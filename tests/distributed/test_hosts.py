@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from hosts import Host, two_hosts
+from hosts import Host
 from kills import World, quick_place, start
 from together import EQUAL, all_weights, assert_same, assert_same_logs, changes, world_without_dropout
 
@@ -24,12 +24,6 @@ LONG = EQUAL | {"pretrain.training.epochs": "60", "pretrain.training.learning_ra
 BINARIES = Path(sys.executable).parent
 # A busy machine takes a while to import torch four times.
 PATIENCE = 100.0
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[tuple[Host, Host]]:
-    with two_hosts() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ NOT_RUN = {
     "pip install 'allmrec[serve]'": "it installs from the package index; that the extra exists is checked",
     "pip install 'allmrec[serve,ray,postgresql]'": "it installs from the package index; that the extras exist is checked",
     "allmrec serve runs/shop --engine ray --replicas 2 --max-replicas 6 --database postgresql://user@host/name": "it serves until "
-    "it is ended, on a cluster; tests/serve/test_ray.py starts one",
+    "it is ended, on a cluster; tests/serve/test_ray_cluster.py starts one",
     "pip install 'allmrec[ray]'": "it installs from the package index; that the extra exists is checked",
     "allmrec recommend runs/shop --users all -o recommendations --engine ray --actors 2": "it starts a cluster; "
     "tests/cli/test_recommend_ray.py does",

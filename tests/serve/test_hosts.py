@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosts import Host, two_hosts
+from hosts import Host
 from postgres import Postgres
-from ray_hosts import RayHosts, ray_on, waited
+from ray_hosts import RayHosts, waited
 
 from allmrec.library import Run
 
@@ -67,18 +67,6 @@ for thread in threads:
 
 # How long a cable is cut, and within how long of that what was on its way to the other host is refused: the deadline, and some more.
 CUT, NOTICED = 60.0, 20.0
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[Host, Host]]:
-    with two_hosts() as made:
-        yield made
-
-
-@pytest.fixture
-def ray(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[RayHosts]:
-    with ray_on(hosts, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
-"""The app as replicas behind a front: what the front does when a replica dies, and a real cluster under load."""
+"""The app as replicas behind a front: what the front does when a replica dies, and what Ray Serve is given."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import json
-import os
-import re
-import signal
-import socket
-import sqlite3
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,9 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import psutil
 import pytest
-from ports import free_port
 from typer.testing import CliRunner
 
 from allmrec.cli.main import app
@@ -36,18 +25,10 @@ from allmrec.serve import on_ray
 from allmrec.serve import replica as replica_module
 from allmrec.serve.config import RayConfig, ServeConfig
 from allmrec.serve.front import Errors, Front
-from allmrec.serve.keys import add_key
-from allmrec.serve.loading import version_of
 from allmrec.serve.metrics import Metrics
 from allmrec.serve.replica import REFUSED, Replica
 from allmrec.serve.state import State
-from tests.serve.conftest import Process, Served, train_tiny
-
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None,
-    reason="Ray Serve is not installed (extra ray)",
-)
-
+from tests.serve.conftest import Served
 
 # Of a request with an id and a body that is no JSON.
 WRONG = {"X-Request-ID": "mine", "Content-Type": "application/json"}
@@ -450,12 +431,15 @@ def test_autoscaling_is_asked_for_by_requests_in_hand(run: Run, tmp_path: Path) 
     ray = SimpleNamespace(exceptions=SimpleNamespace(**dict.fromkeys(names, DeadError), TaskCancelledError=DeadError))
     serve.start = lambda **options: given.update(options)
     state = State(f"sqlite:///{tmp_path}/s.sqlite3")
-    settings = RayConfig(replicas=2, max_replicas=5, target_ongoing_requests=3)
+    settings = RayConfig(
+        replicas=2, max_replicas=5, target_ongoing_requests=3, upscale_delay_seconds=7, downscale_delay_seconds=70
+    )
     config = ServeConfig(run=run.path, device="cpu", ray=settings)
     on_ray._Deployment(ray, serve, config, state, "allmrec", [].append)._deployed()
     state.close()
     scaling = given["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (2, 5, 3)
+    assert (scaling["upscale_delay_s"], scaling["downscale_delay_s"]) == (7, 70)
     assert "num_replicas" not in given
     assert given["proxy_location"] == "Disabled"
     assert given["run"]["route_prefix"] is None
@@ -470,156 +454,10 @@ def test_options_of_the_engine(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 
     for option in (("--replicas", "2"), ("--max-replicas", "2"), ("--ray-address", "10.0.0.1:6379")):
         assert "go with --engine ray" in message(*option)
-    assert "goes with --max-replicas" in message("--engine", "ray", "--target-requests", "3")
+    for option in ("--target-requests", "--upscale-delay", "--downscale-delay"):
+        assert "go with --max-replicas" in message("--engine", "ray", option, "3")
     assert "at least replicas" in message("--engine", "ray", "--replicas", "3", "--max-replicas", "2")
     assert "a Ray cluster has replicas" in message("--engine", "ray", "--workers", "2")
     monkeypatch.setitem(sys.modules, "ray.serve", None)  # as if it were not there
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
     assert "pip install 'allmrec[ray]'" in message("--engine", "ray")
-
-
-# --- a real cluster ---
-
-
-class Cluster:
-    """`allmrec serve --engine ray` in a process of its own, with a cluster that it starts."""
-
-    def __init__(self, run: Path, folder: Path) -> None:
-        self.port = free_port()
-        self.url, self.database, keys = f"http://127.0.0.1:{self.port}", folder / "state.sqlite3", folder / "keys.json"
-        self.headers = {"Authorization": f"Bearer {add_key(keys, 'all', ['read', 'write', 'admin'])}"}
-        options = ["--engine", "ray", "--replicas", "2", "--port", str(self.port), "--keys", str(keys)]
-        options += ["--database", f"sqlite:///{self.database}", "--device", "cpu"]
-        self.process = Process(run, *options, log=folder / "log")
-
-    def replicas(self) -> list[int]:
-        """Numbers of the processes."""
-        name = f"ray::ServeReplica:allmrec-{socket.gethostname()}-{self.port}"
-        return [
-            one.pid for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [""])[0].startswith(name)
-        ]
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
-
-
-@needs_ray
-@pytest.mark.slow
-def test_two_replicas_of_a_real_cluster(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One cluster for all of it, because to start one takes longest."""
-    # Nobody else's cluster, and one that listens to this machine alone.
-    monkeypatch.setenv("RAY_ADDRESS", "local")
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    cluster = Cluster(run.path, tmp_path)
-    try:
-        cluster.process.ready(cluster.url, 240)
-        _comes_through_as_it_is(cluster)
-        _a_killed_replica_loses_nothing_that_was_accepted(cluster)
-        _a_reload_reaches_every_replica(cluster, run)
-        _the_end_waits_for_requests_in_hand(cluster)
-    finally:
-        cluster.process.end()
-    assert cluster.replicas() == []
-
-
-def _replicas_of(client: httpx.Client) -> set[str]:
-    return set(re.findall(r'replica="(\w+)"', client.get("/metrics").text))
-
-
-def _a_killed_replica_loses_nothing_that_was_accepted(cluster: Cluster) -> None:
-    stop, seen, stored, lock = threading.Event(), Counter[Any](), list[str](), threading.Lock()
-
-    def ask(number: int) -> None:
-        with cluster.client() as client:
-            for count in range(100_000):
-                if stop.is_set():
-                    return
-                user = f"w{number}-{count}"
-                # Without keys of their own: a second try must not store them twice.
-                calls: dict[str, Any] = {
-                    "/v1/events": {"events": [{"user_id": user, "item_id": "i1"}]},
-                    "/v1/recommend": {"user": user, "k": 2, "system": "allmrec-select"},
-                }
-                for path, body in calls.items():
-                    answer = client.post(path, json=body)
-                    with lock:
-                        seen[answer.status_code] += 1
-                        if path == "/v1/events" and answer.status_code == 200:
-                            stored.append(user)
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    try:
-        time.sleep(2)
-        before = cluster.replicas()
-        assert len(before) == 2
-        killed = before[:1]
-        os.kill(killed[0], signal.SIGKILL)
-        # One that died between two requests says nothing; then what took its place is killed.
-        until = time.monotonic() + 120
-        while '"replica died"' not in cluster.process.log.read_text() and time.monotonic() < until:
-            time.sleep(3)
-            if len(now := [one for one in cluster.replicas() if one not in killed]) == 2:
-                killed.append(now[0])
-                os.kill(now[0], signal.SIGKILL)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert set(seen) == {200}, seen
-    # It died over requests, and these were answered by the other one.
-    assert '"replica died"' in cluster.process.log.read_text()
-    with sqlite3.connect(cluster.database) as database:
-        kept = Counter(row[0] for row in database.execute("SELECT user_id FROM allmrec_events"))
-    database.close()
-    assert stored
-    assert kept == Counter(stored), "every acknowledged write is there, once"
-    # Another replica takes its place.
-    until = time.monotonic() + 60
-    with cluster.client() as client:
-        while len(_replicas_of(client)) < 2 and time.monotonic() < until:
-            time.sleep(0.2)
-        assert len(_replicas_of(client)) == 2
-    assert not set(killed) & set(cluster.replicas())
-
-
-def _a_reload_reaches_every_replica(cluster: Cluster, run: Run) -> None:
-    other = train_tiny(run.path.parent, "other for ray", epochs=3)
-    with cluster.client() as client:
-        answer = client.post("/admin/reload", json={"run": str(other.path)})
-        assert answer.status_code == 200, answer.text
-        line = f'version="{version_of(other.path)}"}} 1.0'
-        until = time.monotonic() + 60
-        while client.get("/metrics").text.count(line) < 2 and time.monotonic() < until:
-            time.sleep(0.2)
-        assert client.get("/metrics").text.count(line) == 2
-        assert {client.post("/v1/recommend", json={"user": "u3"}).json()["version"] for _ in range(8)} == {
-            version_of(other.path)
-        }
-
-
-def _comes_through_as_it_is(cluster: Cluster) -> None:
-    assert httpx.get(f"{cluster.url}/v1/model").status_code == 401
-    with cluster.client() as client:
-        answer = client.post("/v1/recommend", content="{", headers=WRONG)
-        assert (answer.status_code, answer.headers["x-request-id"]) == (400, "mine")
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert client.post("/v1/recommend", content=b"x" * 2_000_000).status_code == 413
-        with client.stream("POST", "/v1/explain", json={"user": "u3", "item_id": "i3"}) as streamed:
-            pieces = list(streamed.iter_text())
-        assert len(pieces) > 2, "it comes piece by piece"
-        assert "event: end" in pieces[-1]
-
-
-def _the_end_waits_for_requests_in_hand(cluster: Cluster) -> None:
-    with cluster.client() as client:
-        with client.stream("POST", "/v1/explain", json={"user": "u3", "item_id": "i3"}) as answer:
-            pieces = answer.iter_text()
-            said = next(pieces)
-            cluster.process.process.terminate()
-            said += "".join(pieces)
-        assert answer.status_code == 200
-        assert "event: end" in said
-    assert cluster.process.process.wait(60) == 0

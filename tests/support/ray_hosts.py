@@ -87,9 +87,9 @@ def ray_on(hosts: tuple[Host, Host], folder: Path) -> Iterator[RayHosts]:
             host.kill()
 
 
-def waited(until: Callable[[], bool], what: Callable[[], str], seconds: float = 200.0) -> None:
-    """Wait for something that must come, and fail with words where it does not."""
+def waited(until: Callable[[], bool], what: Callable[[], str], seconds: float = 200.0, pause: float = 0.02) -> None:
+    """Wait for something that must come, and fail with words where it does not; `pause` seconds between two looks."""
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, what()
-        time.sleep(0.02)
+        time.sleep(pause)

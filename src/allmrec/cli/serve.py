@@ -55,6 +55,16 @@ def register(app: typer.Typer) -> None:
             float | None,
             typer.Option(min=0.1, help="With --max-replicas: requests in hand of a replica to aim at. Default: 8."),
         ] = None,
+        upscale_delay: Annotated[
+            float | None,
+            typer.Option(
+                min=0, help="With --max-replicas: seconds of more to do before a replica is added. Default: 30."
+            ),
+        ] = None,
+        downscale_delay: Annotated[
+            float | None,
+            typer.Option(min=0, help="With --max-replicas: seconds of less to do before one is removed. Default: 600."),
+        ] = None,
         ray_address: Annotated[
             str | None,
             typer.Option(help="With --engine ray: of a cluster. Default: one that is found or started here."),
@@ -127,7 +137,16 @@ def register(app: typer.Typer) -> None:
                 "host": host,
                 "port": port,
                 "workers": workers,
-                "ray": _ray(engine, replicas, max_replicas, target_requests, ray_address),
+                "ray": _ray(
+                    engine,
+                    {"replicas": replicas, "address": ray_address},
+                    {
+                        "max_replicas": max_replicas,
+                        "target_ongoing_requests": target_requests,
+                        "upscale_delay_seconds": upscale_delay,
+                        "downscale_delay_seconds": downscale_delay,
+                    },
+                ),
                 "database": database,
                 "systems": tuple(system or ()),
                 "default_system": default_system,
@@ -165,17 +184,15 @@ def _limits(changes: list[str]) -> dict[str, Any]:
     return found
 
 
-def _ray(
-    engine: EngineName, replicas: int | None, most: int | None, target: float | None, address: str | None
-) -> dict[str, Any] | None:
-    if target is not None and most is None:
-        raise ConfigError("--target-requests goes with --max-replicas.")
-    given = {"replicas": replicas, "max_replicas": most, "target_ongoing_requests": target, "address": address}
-    given = {name: value for name, value in given.items() if value is not None}
+def _ray(engine: EngineName, fixed: dict[str, Any], scaling: dict[str, Any]) -> dict[str, Any] | None:
+    """Fields of a `RayConfig` that were given; none where the engine is another."""
+    given = {name: value for name, value in {**fixed, **scaling}.items() if value is not None}
+    if given.keys() & scaling.keys() and "max_replicas" not in given:
+        raise ConfigError("--target-requests, --upscale-delay and --downscale-delay go with --max-replicas.")
     if engine is EngineName.ray:
         return given
     if given:
-        raise ConfigError("--replicas, --max-replicas, --target-requests and --ray-address go with --engine ray.")
+        raise ConfigError("--replicas, --max-replicas and --ray-address go with --engine ray.")
     return None
 
 
