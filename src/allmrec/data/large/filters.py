@@ -131,7 +131,7 @@ class _Kept:
         conditions = ["true"]
         for key, least in (("u", user_core), ("i", item_core)):
             if least > 0:
-                # A table of its own: as a part of the query below, it took twice as long.
+                # A table of its own: as a part of the query below, it took longer.
                 self._sql.execute(
                     f"CREATE OR REPLACE TABLE frequent_{key} AS SELECT {key} FROM {self.table} WHERE {counted} "
                     f"GROUP BY {key} HAVING count(*) >= {least}"
