@@ -1,10 +1,10 @@
 """A month of weekly updates of A-LLMRec: stages 1 and 2 kept, updated by the rule, or everything trained anew each week.
 
-    python -m benchmarks.month_stages DATA [--weeks 4] [--users 200]
+    python -m benchmarks.month_stages DATA [--weeks 4] [--users 150] [--first RUN]
 
 The data is cut as `benchmarks.month` does, and the CF model is the same small one. Stages 1 and 2 are those of the recipe `demo`, with
 SmolLM2-135M and MiniLM, and fewer samples (`config`). Up to the cut everything is trained once. Then each week's interactions come, and
-three ways go on, each in a process of its own with one thread:
+three ways go on, in processes of one thread:
 
 - kept: `allmrec update`, which trains the CF model only and keeps stages 1 and 2 all month;
 - rule: `allmrec update --keep-within LIMIT`, with a quarter of the training for what goes on;
@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,7 @@ from rich.console import Console
 from allmrec.core.config import parse_config
 from allmrec.core.hashing import content_hash
 from allmrec.core.seeding import numpy_generator
-from allmrec.data.growing import grown
+from allmrec.data.growing import Growth, grown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.memory import dataset as dataset_of
 from allmrec.data.negatives import sample_negatives
@@ -60,7 +59,6 @@ from benchmarks.month import config as cf_config
 from benchmarks.tables import RESULTS, write_result
 
 TARGET = RESULTS / "month-stages.json"
-WAYS = ("kept", "rule", "anew")
 SYSTEMS = ("allmrec", "backbone")
 
 # The target and 19 others.
@@ -92,6 +90,7 @@ class Month:
 
     Attributes:
         data: folder of the prepared data.
+        first: the run up to the cut.
         folder: where runs go.
         weeks: how many.
         users: of whom so many are asked each week.
@@ -99,10 +98,44 @@ class Month:
     """
 
     data: Path
+    first: Path
     folder: Path
     weeks: int
     users: int
     keep_within: float
+
+    @cached_property
+    def whole(self) -> InteractionDataset:
+        """All data."""
+        return InteractionDataset.load(self.data)
+
+    @cached_property
+    def log(self) -> Log:
+        """All interactions in the order of their times."""
+        return Log(self.whole)
+
+    def titles(self, items: Iterable[str]) -> dict[str, str | None]:
+        """Titles of some items, in the order of their ids."""
+        return {item: self.whole.catalogue.titles[self.whole.items.number(item)] for item in sorted(set(items))}
+
+    def begun(self) -> InteractionDataset:
+        """The data up to the cut."""
+        columns = self.log.between(-np.inf, cut_of(self.log, self.weeks))
+        return dataset_of(columns, self.titles(columns["item_id"]))
+
+    def between(self, week: int) -> dict[str, list[Any]]:
+        """A week's interactions."""
+        return self.log.between(*span(self.log, week, self.weeks))
+
+    def table(self, folder: Path, week: int) -> RawData:
+        """A week's interactions and the titles of their items, read as the command reads them."""
+        came = self.between(week)
+        interactions, items = folder / f"week-{week}.csv", folder / f"items-{week}.csv"
+        with interactions.open("w", newline="") as file:
+            csv.writer(file).writerows([list(came), *zip(*came.values(), strict=True)])
+        with items.open("w", newline="") as file:
+            csv.writer(file).writerows([["item_id", "title"], *self.titles(came["item_id"]).items()])
+        return read_newer_files(parse_config(NewerConfig, {"interactions": interactions, "items": items}, "The table"))
 
 
 @dataclass(frozen=True)
@@ -134,21 +167,6 @@ def config(part: Literal["whole", "update"]) -> RunConfig:
     )
 
 
-def table(folder: Path, log: Log, week: int, weeks: int, titles: Mapping[str, str | None]) -> RawData:
-    """A week's interactions and the titles of their items, read as the command reads them."""
-    came = log.between(*span(log, week, weeks))
-    interactions, items = folder / f"week-{week}.csv", folder / f"items-{week}.csv"
-    with interactions.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(came)
-        rows.writerows(zip(*came.values(), strict=True))
-    with items.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["item_id", "title"])
-        rows.writerows([item, titles[item]] for item in sorted(set(came["item_id"])))
-    return read_newer_files(parse_config(NewerConfig, {"interactions": interactions, "items": items}, "The table"))
-
-
 def asked(data: InteractionDataset, comes: Mapping[str, list[Any]], count: int, week: int) -> tuple[Asked, int]:
     """Known users who interact in a week, the first item of each that the data holds; and how many have none."""
     rng = numpy_generator(0, "month", week)
@@ -175,7 +193,7 @@ def ranks(run: Run, questions: Asked) -> tuple[dict[str, Float64[np.ndarray, " u
     opened, found, seconds = open_systems(run, SYSTEMS), {}, 0.0
     for name, system in opened.items():
         started = time.process_time()
-        found[name] = target_ranks(system.ranker.rank(questions.queries, questions.candidates), questions.targets)
+        found[name] = target_ranks(system.ranker.rank(questions.queries, list(questions.candidates)), questions.targets)
         if name == "allmrec":
             seconds = time.process_time() - started
     return found, seconds
@@ -189,48 +207,56 @@ def anew(folder: Path, data: InteractionDataset, log: Clock) -> Run:
 
 
 def gone_on(month: Month, way: str) -> list[dict[str, Any]]:
-    """A month in one way: by week, ranks, what was asked, costs, how far inputs moved."""
+    """A month of updates in one way: by week, what `measured` gives."""
     torch.set_num_threads(1)
-    whole = InteractionDataset.load(month.data)
-    log = Log(whole)
-    titles = {whole.items.id(number): whole.catalogue.titles[number] for number in range(1, whole.n_items + 1)}
     folder = month.folder / way
     folder.mkdir()
-    first = last = Run.open(month.folder / "first", "cpu")
-    found = []
+    first = last = Run.open(month.first, "cpu")
+    found, limit = [], 2.0 if way == "kept" else month.keep_within
     for week in range(1, month.weeks + 1):
-        raw, clock, earlier = table(folder, log, week, month.weeks, titles), Clock(), last
-        about: dict[str, Any] = {}
-        if way == "anew":
-            data, growth = grown(earlier.dataset, raw)
-            last = anew(folder / str(week), data, clock)
-        else:
-            limit = 2.0 if way == "kept" else month.keep_within
-            output = folder / str(week)
-            made = update_run(earlier, raw, output, config=config("update"), keep_within=limit, log=clock)
-            if made.run is None:
-                raise SystemExit(f"Week {week} has nothing new; give data with interactions in every week.")
-            last, growth = made.run, made.growth
-            about = {
-                "kept": sorted(made.kept),
-                "anew_because": dict(last.start.anew) if last.start is not None else {},
-                "moved": {
-                    "stages": {name: round(value, 5) for name, value in made.moved.items()},
-                    "week": moved(earlier, last),
-                    "since": moved(first, last),
-                },
-            }
-        seconds = clock.rounded()
-        comes = log.between(*span(log, week + 1, month.weeks))
-        questions, unknown = asked(last.dataset, comes, month.users, week)
-        theirs, of_answers = ranks(last, questions)
-        found.append({
-            "ranks": theirs, "asked": questions.hash, "users": len(questions.queries), "unknown_targets": unknown,
-            "interactions": growth.interactions, "new_users": growth.users, "new_items": growth.items,
-            "cpu_seconds": seconds, "cpu_seconds_answers": round(of_answers, 1), **about,
-        })  # fmt: skip
+        raw, clock, earlier = month.table(folder, week), Clock(), last
+        made = update_run(earlier, raw, folder / str(week), config=config("update"), keep_within=limit, log=clock)
+        if made.run is None:
+            raise SystemExit(f"Week {week} has nothing new; give data with interactions in every week.")
+        seconds, last = clock.rounded(), made.run
+        about = {
+            "cpu_seconds": seconds,
+            "kept": sorted(made.kept),
+            "moved": {
+                "stages": {name: round(value, 5) for name, value in made.moved.items()},
+                "week": moved(earlier, last),
+                "since": moved(first, last),
+            },
+        }
+        found.append(measured(month, last, made.growth, week) | about)
         print(way, week, {k: v for k, v in found[-1].items() if k != "ranks"}, flush=True)
     return found
+
+
+def week_anew(month: Month, week: int) -> dict[str, Any]:
+    """A week of the way `anew`; weeks do not depend on one another."""
+    torch.set_num_threads(1)
+    folder = month.folder / f"anew-{week}"
+    folder.mkdir()
+    data = Run.open(month.first, "cpu").dataset
+    for number in range(1, week + 1):
+        data, growth = grown(data, month.table(folder, number))
+    clock = Clock()
+    run = anew(folder / "run", data, clock)
+    found = {"cpu_seconds": clock.rounded()} | measured(month, run, growth, week)
+    print("anew", week, {k: v for k, v in found.items() if k != "ranks"}, flush=True)
+    return found
+
+
+def measured(month: Month, run: Run, growth: Growth, week: int) -> dict[str, Any]:
+    """Ranks of the week after, what was asked, and what it cost to answer."""
+    questions, unknown = asked(run.dataset, month.between(week + 1), month.users, week)
+    theirs, seconds = ranks(run, questions)
+    return {
+        "ranks": theirs, "asked": questions.hash, "users": len(questions.queries), "unknown_targets": unknown,
+        "interactions": growth.interactions, "new_users": growth.users, "new_items": growth.items,
+        "cpu_seconds_answers": round(seconds, 1),
+    }  # fmt: skip
 
 
 def compared(by_way: Mapping[str, list[dict[str, Any]]], system: str, seed: str) -> dict[str, Any]:
@@ -249,7 +275,7 @@ def week_row(by_way: Mapping[str, list[dict[str, Any]]], week: int) -> dict[str,
     if len({row["asked"] for row in rows.values()}) > 1:
         raise SystemExit(f"Week {week + 1}: the ways were not asked the same; their data differ.")
     common = ("interactions", "new_users", "new_items", "users", "unknown_targets")
-    own = ("cpu_seconds", "cpu_seconds_answers", "kept", "anew_because", "moved")
+    own = ("cpu_seconds", "cpu_seconds_answers", "kept", "moved")
     figures = {
         system: {
             way: {name: round(float(one.mean()), 5) for name, one in user_values([row["ranks"][system]]).items()}
@@ -275,25 +301,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--weeks", type=int, default=4)
-    parser.add_argument("--users", type=int, default=200, help="asked each week")
+    parser.add_argument("--users", type=int, default=150, help="asked each week")
     parser.add_argument("--keep-within", type=float, default=0.05, help="of the rule")
-    parser.add_argument("--jobs", type=int, default=2, help="ways at a time")
+    parser.add_argument(
+        "--first", type=Path, help="a run that an earlier call trained up to the cut, with these settings"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    log = Log(InteractionDataset.load(arguments.data))
     with tempfile.TemporaryDirectory(prefix="allmrec-month-") as folder:
-        month = Month(arguments.data, Path(folder), arguments.weeks, arguments.users, arguments.keep_within)
-        whole = InteractionDataset.load(arguments.data)
-        columns = log.between(-np.inf, cut_of(log, arguments.weeks))
-        titles = {item: whole.catalogue.titles[whole.items.number(item)] for item in set(columns["item_id"])}
-        clock = Clock()
-        first = anew(month.folder / "first", dataset_of(columns, titles), clock)
-        seconds = clock.rounded()
-        print("first", seconds, flush=True)
+        first = arguments.first or Path(folder, "first")
+        month = Month(
+            arguments.data.resolve(), first, Path(folder), arguments.weeks, arguments.users, arguments.keep_within
+        )
+        data, seconds = month.begun(), None
+        if arguments.first is None:
+            clock = Clock()
+            anew(first, data, clock)
+            seconds = clock.rounded()
+        elif (run := Run.open(first, "cpu")).data_hash != data.content_hash or run.config != config("whole"):
+            raise SystemExit(f"{first} is a run of other data or settings; leave --first out.")
+        weeks = range(1, arguments.weeks + 1)
         with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
-            by_way = dict(zip(WAYS, pool.map(partial(gone_on, month), WAYS), strict=True))
-        data = first.dataset
+            on = {way: pool.submit(gone_on, month, way) for way in ("kept", "rule")}
+            fresh = [pool.submit(week_anew, month, week) for week in weeks]
+            by_way = {way: one.result() for way, one in on.items()} | {"anew": [one.result() for one in fresh]}
     about = {"users": data.n_users, "items": data.n_items, "interactions": data.n_interactions, "cpu_seconds": seconds}
     result = {
         "data": arguments.data.name,
@@ -306,6 +338,8 @@ def main() -> None:
     }
     by = measured_by("month_stages")
     by["command"] = str(by["command"]).replace(str(arguments.data), f"data/{arguments.data.name}")
+    if arguments.first is not None:
+        by["command"] = str(by["command"]).replace(str(arguments.first), "RUN")
     write_result(TARGET, by | result)
     Console(width=140).print({name: result[name] for name in ("weeks", "systems")} | {"metrics": SHOWN})
 
