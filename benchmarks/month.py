@@ -32,8 +32,10 @@ from allmrec.ranking import Query
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.stages.align import ALIGN
 from allmrec.stages.cf import PRETRAIN, backbone
-from allmrec.systems.updating import known_user_vectors, mean_cosine_distance, update_run
+from allmrec.systems.movement import Inputs
+from allmrec.systems.updating import update_run
 from benchmarks.about import measured_by
 from benchmarks.figures import Values, differences, estimates, user_values
 from benchmarks.tables import RESULTS, write_result
@@ -134,10 +136,8 @@ def values(run: Run, queries: Sequence[Query], targets: np.ndarray) -> Values:
 
 def moved(before: Run, now: Run) -> dict[str, float]:
     """How far the vectors of known items and users moved, as an update measures it."""
-    then, later, known = backbone(before), backbone(now), before.dataset.n_items
-    tables = [one.item_vectors().detach().float().numpy()[1 : known + 1] for one in (then, later)]
-    users = known_user_vectors(before, then, later)
-    return {"items": round(mean_cosine_distance(*tables), 5), "users": round(mean_cosine_distance(*users), 5)}
+    items, users = Inputs.of(before, ALIGN).moved(now, ALIGN)
+    return {"items": round(items, 5), "users": round(users, 5)}
 
 
 def main() -> None:

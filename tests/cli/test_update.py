@@ -18,8 +18,9 @@ from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
 from allmrec.stages.align import ALIGN
 from allmrec.stages.tune import TUNE
+from allmrec.systems.movement import INPUTS, Inputs, mean_cosine_distance, read_inputs
 from allmrec.systems.towers import TEXT_TOWER
-from allmrec.systems.updating import RECORD, mean_cosine_distance
+from allmrec.systems.updating import RECORD
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -94,6 +95,36 @@ def test_stages_go_on_where_their_inputs_moved_more(before: Path, new: tuple[Pat
         assert f"{stage}: goes on from {before.resolve()}" in result.stdout
     assert "1 new items have no title" in result.stdout
     assert read_json(out / RECORD)["kept"] == {}
+
+
+def test_movement_adds_up_over_updates_that_keep(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each update is measured from the run that the stage was trained in, so that many small movements are one large one."""
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
+    first = call(*("update", before, "--interactions", new[0], "-o", one, "--device", "cpu", "--keep-within", "2"))
+    assert first.exit_code == 0, first.output
+    (tmp_path / "next.csv").write_text("user_id,item_id,timestamp\n" + "".join(f"u{n},i{n},300\n" for n in range(1, 9)))
+    line = ("update", one, "--interactions", tmp_path / "next.csv", "--device", "cpu")
+    second = call(*line, "-o", two, "--keep-within", "2")
+    assert second.exit_code == 0, second.output
+    origin, between, later = (allmrec.open_run(folder, "cpu") for folder in (before, one, two))
+    for kind in (ALIGN, TUNE):
+        moved = read_json(two / RECORD)["moved"][kind.name]
+        assert moved == pytest.approx(max(Inputs.of(origin, kind).moved(later, kind)), abs=1e-6)
+        assert abs(moved - max(Inputs.of(between, kind).moved(later, kind))) > 1e-4
+        for folder in (one, two):
+            kept = read_inputs(folder, [kind.name])[kind.name]
+            np.testing.assert_array_equal(kept.item_vectors, Inputs.of(origin, kind).item_vectors)
+            np.testing.assert_array_equal(kept.user_vectors, Inputs.of(origin, kind).user_vectors)
+    # A stage that is trained again begins anew; where that was not written down it is said from where movement counts.
+    (one / INPUTS).unlink()
+    third = call(*line, "-o", three, "--keep-within", "-1")
+    assert third.exit_code == 0, third.output
+    assert f"so movement is measured from {one}" in third.stdout
+    assert not (three / INPUTS).exists()
+    (two / INPUTS).write_bytes(b"cut")
+    damaged = call("update", two, "--items", new[1], "-o", tmp_path / "four", "--device", "cpu")
+    assert damaged.exit_code == 1
+    assert f"{two / INPUTS} is damaged. Restore it, or remove it" in damaged.stderr
 
 
 def test_nothing_new_trains_nothing(before: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
