@@ -207,14 +207,11 @@ def test_an_update_that_was_killed_goes_on_to_the_same_weights(
     whole = call(*line, "-o", tmp_path / "whole")
     assert whole.exit_code == 0, whole.output
     command = [sys.executable, "-c", "from allmrec.cli import main; main()", *map(str, line), "-o"]
-    killed = subprocess.Popen([*command, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
-    assert killed.stdout is not None
-    for said in killed.stdout:
-        if said.startswith(moment):
-            break
-    assert killed.poll() is None, "it was over before it could be killed"
-    killed.kill()
-    killed.wait()
+    with subprocess.Popen([*command, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert any(said.startswith(moment) for said in killed.stdout)
+        assert killed.poll() is None, "it was over before it could be killed"
+        killed.kill()
     assert not (tmp_path / "out" / RECORD).exists()
     again = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
