@@ -32,8 +32,10 @@ from allmrec.ranking import Query
 from allmrec.recipes.config import RunConfig
 from allmrec.recipes.files import load_recipe
 from allmrec.recommend.retrieve import BackboneRetriever
+from allmrec.stages.align import ALIGN
 from allmrec.stages.cf import PRETRAIN, backbone
-from allmrec.systems.updating import known_user_vectors, mean_cosine_distance, update_run
+from allmrec.systems.movement import Inputs
+from allmrec.systems.updating import update_run
 from benchmarks.about import measured_by
 from benchmarks.figures import Values, differences, estimates, user_values
 from benchmarks.tables import RESULTS, write_result
@@ -62,6 +64,17 @@ class Log:
         """Interactions after `start`, up to `end`."""
         part = slice(*np.searchsorted(self.times, [start, end], side="right"))
         return {"user_id": self.users[part], "item_id": self.items[part], "timestamp": self.times[part].tolist()}
+
+
+def cut_of(log: Log, weeks: int) -> float:
+    """The time up to which the first model is trained: so many weeks and one before the end."""
+    return float(log.times[-1]) - (weeks + 1) * _WEEK
+
+
+def span(log: Log, week: int, weeks: int) -> tuple[float, float]:
+    """After which time a week's interactions come, and up to which; weeks count from 1, one more than `weeks` is asked about."""
+    start = cut_of(log, weeks) + (week - 1) * _WEEK
+    return start, start + _WEEK
 
 
 def config(dim: int, epochs: int) -> RunConfig:
@@ -123,10 +136,8 @@ def values(run: Run, queries: Sequence[Query], targets: np.ndarray) -> Values:
 
 def moved(before: Run, now: Run) -> dict[str, float]:
     """How far the vectors of known items and users moved, as an update measures it."""
-    then, later, known = backbone(before), backbone(now), before.dataset.n_items
-    tables = [one.item_vectors().detach().float().numpy()[1 : known + 1] for one in (then, later)]
-    users = known_user_vectors(before, then, later)
-    return {"items": round(mean_cosine_distance(*tables), 5), "users": round(mean_cosine_distance(*users), 5)}
+    items, users = Inputs.of(before, ALIGN).moved(now, ALIGN)
+    return {"items": round(items, 5), "users": round(users, 5)}
 
 
 def main() -> None:
@@ -139,11 +150,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     log = Log(InteractionDataset.load(arguments.data))
-    cut = float(log.times[-1]) - (arguments.weeks + 1) * _WEEK
     whole, short = (config(arguments.dim, epochs) for epochs in (arguments.epochs, arguments.update_epochs))
     rows, by_way = list[dict[str, Any]](), dict[str, list[np.ndarray]]()
     with tempfile.TemporaryDirectory(prefix="allmrec-month-") as folder, progress_bar("weeks", arguments.weeks) as bar:
-        begun = dataset_of(log.between(-np.inf, cut))
+        begun = dataset_of(log.between(-np.inf, cut_of(log, arguments.weeks)))
         first, seconds = timed(lambda: anew(Path(folder, "first"), begun, whole))
         last = first
         about = {
@@ -153,8 +163,7 @@ def main() -> None:
             "cpu_seconds": round(seconds, 1),
         }
         for week in range(1, arguments.weeks + 1):
-            start = cut + (week - 1) * _WEEK
-            came, comes = log.between(start, start + _WEEK), log.between(start + _WEEK, start + 2 * _WEEK)
+            came, comes = (log.between(*span(log, number, arguments.weeks)) for number in (week, week + 1))
             earlier, before = last, last.dataset
             last, on = timed(lambda: updated(Path(folder, f"on-{week}"), earlier, came, short))  # noqa: B023  # called before the loop goes on
             data = last.dataset

@@ -238,6 +238,8 @@ def page() -> str:
                 parts += [results_towers.why_not(row, _figure) for row in found["random_order"]]
     if found := _read("month"):
         parts += results_month.section(found, _table, _figure)
+    if found := _read("month-stages"):
+        parts += results_month.stages_section(found, _table, _figure)
     if found := _read("llm-srec"):
         parts += [_LLM_SREC.format(**_srec_sizes(found)), _table(_srec_rows(found))]
     if found := _read("item-encoders"):

@@ -97,3 +97,23 @@ def test_emphasis_raises_what_the_last_model_says_of_rare_items() -> None:
     wider = of_one.with_new_items(texts[[1]]).item_vectors()
     torch.testing.assert_close(wider[31, 4:], wider[1, 4:])
     torch.testing.assert_close(wider[:31], of_one.item_vectors())
+
+
+def test_vectors_of_later_items_are_those_of_the_whole_table() -> None:
+    counts = np.array([0, *range(30)])
+    texts = torch.randn(41, 8, generator=torch.Generator().manual_seed(0))
+    texts[0] = 0
+    known = FusedBackbone(
+        [model(0), of_texts(model(1, 6), texts[:31]).eval()], [0.3, 2.0], rarity(counts, 0.5), emphasis(counts, 2.0)
+    )
+    before = known.item_vectors()
+    for count in (1, 10):
+        wider = known.with_new_items(texts[31 : 31 + count])
+        later = wider.item_vectors_from(31)
+        assert len(later) == count
+        torch.testing.assert_close(later, wider.item_vectors()[31:])
+        torch.testing.assert_close(wider.item_vectors()[:31], before)
+        torch.testing.assert_close(wider.item_vectors_from(20), wider.item_vectors()[20:])
+    batch = SequenceBatch(np.array([-1]), np.array([[0, 0, 3, 35]]))
+    anew = FusedBackbone(wider.parts, known.weights, known.rarity, known.emphasis, 30)
+    torch.testing.assert_close(wider.user_vectors(batch), anew.user_vectors(batch))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,10 @@ from allmrec.core.hashing import file_hash
 from allmrec.serve.export import export
 from allmrec.serve.state import Event, State, StoredItem
 from allmrec.stages.align import ALIGN
-from allmrec.stages.tune import TUNE
+from allmrec.stages.tune import TUNE, allmrec_stages
+from allmrec.systems.movement import INPUTS, Inputs, mean_cosine_distance, read_inputs
 from allmrec.systems.towers import TEXT_TOWER
-from allmrec.systems.updating import RECORD, mean_cosine_distance
+from allmrec.systems.updating import RECORD
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -96,6 +99,36 @@ def test_stages_go_on_where_their_inputs_moved_more(before: Path, new: tuple[Pat
     assert read_json(out / RECORD)["kept"] == {}
 
 
+def test_movement_adds_up_over_updates_that_keep(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each update is measured from the run that the stage was trained in, so that many small movements are one large one."""
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
+    first = call(*("update", before, "--interactions", new[0], "-o", one, "--device", "cpu", "--keep-within", "2"))
+    assert first.exit_code == 0, first.output
+    (tmp_path / "next.csv").write_text("user_id,item_id,timestamp\n" + "".join(f"u{n},i{n},300\n" for n in range(1, 9)))
+    line = ("update", one, "--interactions", tmp_path / "next.csv", "--device", "cpu")
+    second = call(*line, "-o", two, "--keep-within", "2")
+    assert second.exit_code == 0, second.output
+    origin, between, later = (allmrec.open_run(folder, "cpu") for folder in (before, one, two))
+    for kind in (ALIGN, TUNE):
+        moved = read_json(two / RECORD)["moved"][kind.name]
+        assert moved == pytest.approx(max(Inputs.of(origin, kind).moved(later, kind)), abs=1e-6)
+        assert abs(moved - max(Inputs.of(between, kind).moved(later, kind))) > 1e-4
+        for folder in (one, two):
+            kept = read_inputs(folder, [kind.name])[kind.name]
+            np.testing.assert_array_equal(kept.item_vectors, Inputs.of(origin, kind).item_vectors)
+            np.testing.assert_array_equal(kept.user_vectors, Inputs.of(origin, kind).user_vectors)
+    # A stage that is trained again begins anew; where that was not written down it is said from where movement counts.
+    (one / INPUTS).unlink()
+    third = call(*line, "-o", three, "--keep-within", "-1")
+    assert third.exit_code == 0, third.output
+    assert f"so movement is measured from {one}" in third.stdout
+    assert not (three / INPUTS).exists()
+    (two / INPUTS).write_bytes(b"cut")
+    damaged = call("update", two, "--items", new[1], "-o", tmp_path / "four", "--device", "cpu")
+    assert damaged.exit_code == 1
+    assert f"{two / INPUTS} is damaged. Restore it, or remove it" in damaged.stderr
+
+
 def test_nothing_new_trains_nothing(before: Path, tiny_world: TinyWorld, tmp_path: Path) -> None:
     out = tmp_path / "later"
     result = call("update", before, "--interactions", tiny_world.interactions, "-o", out)
@@ -125,6 +158,83 @@ def test_a_day_with_items_alone(before: Path, tmp_path: Path) -> None:
     assert later.catalogue.titles[1] == "Another title"
     assert read_json(out / RECORD)["joined"]["interactions"] == 0
     assert "--interactions, --items, or both" in fails("update", before, "-o", tmp_path / "none")
+
+
+def day(tmp_path: Path, rows: str) -> tuple[str | Path, ...]:
+    """A day's file as arguments, and short training."""
+    (tmp_path / "day.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    return "--interactions", tmp_path / "day.csv", "--device", "cpu", "--set", "pretrain.training.epochs=1"
+
+
+def test_a_day_with_new_users_alone(before: Path, tmp_path: Path) -> None:
+    rows = "".join(f"new{user},i{item},{100 + item}\n" for user in range(2) for item in (1, 2, 3))
+    result = call("update", before, *day(tmp_path, rows), "-o", tmp_path / "later")
+    assert result.exit_code == 0, result.output
+    assert "6 new interactions, 2 new users, 0 new items" in result.stdout
+    then, later = (allmrec.open_run(folder, "cpu") for folder in (before, tmp_path / "later"))
+    assert list(later.dataset.users)[: then.dataset.n_users] == list(then.dataset.users)
+    assert len(later.recommender().recommend(user="new1", k=5)) == 5
+
+
+def test_the_same_file_twice_is_new_once_and_a_line_twice_counts_twice(before: Path, tmp_path: Path) -> None:
+    arguments = day(tmp_path, "u0,i1,100\nu0,i1,100\nu1,i2,101\n")
+    first = call("update", before, *arguments, "-o", tmp_path / "one")
+    assert first.exit_code == 0, first.output
+    assert "3 new interactions, 0 new users, 0 new items" in first.stdout
+    second = call("update", tmp_path / "one", *arguments, "-o", tmp_path / "two")
+    assert second.exit_code == 0, second.output
+    assert "3 interactions were there already" in second.stdout
+    assert not (tmp_path / "two").exists()
+
+
+def test_interactions_that_came_late_are_sorted_in_and_said(before: Path, tmp_path: Path) -> None:
+    """In a file in no order; what the old model trained on would now test some of these users, so that training begins anew."""
+    result = call("update", before, *day(tmp_path, "u0,i9,3\nu2,i1,100\nu0,i8,1\nu0,i7,2\n"), "-o", tmp_path / "later")
+    assert result.exit_code == 0, result.output
+    assert "3 interactions came late, before others of their user" in result.stdout
+    data = allmrec.open_run(tmp_path / "later", "cpu").dataset
+    times = data.times[data.offsets[data.users.number("u0")] : data.offsets[data.users.number("u0") + 1]]  # type: ignore[index]
+    assert times.tolist() == sorted(times.tolist())
+    assert read_json(tmp_path / "later" / RECORD)["joined"]["late"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["pretrain:", "align:", "tune:"])
+def test_an_update_that_was_killed_goes_on_to_the_same_weights(
+    before: Path, new: tuple[Path, Path], tmp_path: Path, moment: str
+) -> None:
+    line = [*("update", before, "--interactions", new[0], "--items", new[1]), "--device", "cpu", "--keep-within", "-1"]
+    whole = call(*line, "-o", tmp_path / "whole")
+    assert whole.exit_code == 0, whole.output
+    command = [sys.executable, "-c", "from allmrec.cli import main; main()", *map(str, line), "-o"]
+    with subprocess.Popen([*command, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert any(said.startswith(moment) for said in killed.stdout)
+        assert killed.poll() is None, "it was over before it could be killed"
+        killed.kill()
+    assert not (tmp_path / "out" / RECORD).exists()
+    again = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    one, other = (allmrec.open_run(tmp_path / name, "cpu") for name in ("whole", "out"))
+    for kind in allmrec_stages(one.config):
+        mine, theirs = one.tensors(kind), other.tensors(kind)
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert read_json(tmp_path / "whole" / RECORD) == read_json(tmp_path / "out" / RECORD)
+
+
+def test_the_run_before_can_be_removed_once_the_update_is_done(
+    before: Path, new: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The new run has its own data and weights, and is evaluated, asked and updated without the others."""
+    earlier, one = Path(shutil.copytree(before, tmp_path / "earlier")), tmp_path / "one"
+    made = call("update", earlier, "--interactions", new[0], "-o", one, "--device", "cpu", "--keep-within", "2")
+    assert made.exit_code == 0, made.output
+    shutil.rmtree(earlier)
+    assert call("evaluate", one, "--device", "cpu").exit_code == 0
+    assert len(allmrec.open_run(one, "cpu").recommender().recommend(user="u3", k=5)) == 5
+    after = call("update", one, *day(tmp_path, "u5,i5,400\n"), "-o", tmp_path / "two", "--keep-within", "2")
+    assert after.exit_code == 0, after.output
+    assert read_json(tmp_path / "two" / RECORD)["kept"].keys() == {"align", "tune"}
 
 
 def test_events_of_a_server_can_be_passed_straight_in(before: Path, tmp_path: Path) -> None:

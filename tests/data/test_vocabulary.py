@@ -42,6 +42,27 @@ def test_extending_keeps_numbers() -> None:
     assert items.numbers("azb") == [1, 2, 3]
 
 
+@given(st.lists(st.lists(st.text(max_size=2), max_size=4), min_size=1, max_size=4), st.integers(0, 1))
+def test_extending_several_times_is_one_vocabulary_of_all(parts: list[list[str]], first: int) -> None:
+    ids = [name for part in parts for name in part]
+
+    def extended() -> Vocabulary:
+        found = Vocabulary(tuple(parts[0]), first)
+        for part in parts[1:]:
+            found = found.extended(part)
+        return found
+
+    if len(set(ids)) < len(ids):
+        with pytest.raises(DataError, match="stands twice"):
+            extended()
+        return
+    found, whole = extended(), Vocabulary(tuple(ids), first)
+    assert found == whole
+    assert found.numbers(ids) == whole.numbers(ids)
+    assert [found.id(number) for number in whole.numbers(ids)] == ids
+    assert found.get("absent") is None
+
+
 @given(st.lists(st.text(), unique=True), st.integers(0, 1))
 def test_id_and_number_are_inverse(ids: list[str], first: int) -> None:
     vocabulary = Vocabulary(tuple(ids), first)

@@ -37,7 +37,7 @@ def exact(table: np.ndarray) -> ItemIndex:
 
 def with_later(table: np.ndarray) -> ItemIndex:
     """All but two items in an approximate index, and those two beside it."""
-    return WithLaterItems(ApproximateIndex.made(table[:-2]), ExactIndex(table, np.arange(len(table) - 2, len(table))))
+    return WithLaterItems(ApproximateIndex.made(table[:-2]), table[-2:], len(table) - 2)
 
 
 @pytest.mark.parametrize("made", [exact, ApproximateIndex.made, with_later])
@@ -48,6 +48,23 @@ def test_nearest_leaves_out_and_says_how_many_are_left(made: Callable[[np.ndarra
     queries, exclude = np.ones((2, 1), dtype=np.float32), [np.array([1, 3]), np.array([], dtype=np.int64)]
     assert [found.items.tolist() for found in nearest(index, queries, 2, exclude)] == [[2, 4], [1, 2]]
     assert [found.scores.tolist() for found in nearest(index, queries, 5, exclude)] == [[4, 2, 1], [5, 4, 3, 2, 1]]
+
+
+@given(st.integers(1, 20), st.integers(0, 20), st.integers(1, 25), st.data())
+def test_later_items_beside_an_index_are_found_as_by_exact_search_over_all(
+    known: int, later: int, count: int, data: st.DataObject
+) -> None:
+    """Ties across the border, and excluded items on both sides, among them numbers that no item has."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    table = rng.integers(-2, 3, size=(known + later + 1, 3)).astype(np.float32)
+    queries = rng.integers(-2, 3, size=(4, 3)).astype(np.float32)
+    numbers = st.lists(st.integers(1, known + later + 3), unique=True, max_size=known + later)
+    exclude = [np.array(data.draw(numbers), dtype=np.int64) for _ in queries]
+    beside = WithLaterItems(ExactIndex(table[: known + 1], np.arange(1, known + 1)), table[known + 1 :], known + 1)
+    wanted = nearest(ExactIndex(table, np.arange(1, len(table))), queries, count, exclude)
+    for one, other in zip(nearest(beside, queries, count, exclude), wanted, strict=True):
+        assert one.items.tolist() == other.items.tolist()
+        assert one.scores.tolist() == other.scores.tolist()
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 12])

@@ -14,7 +14,7 @@ from allmrec.core.artifacts import read_json, write_json
 from allmrec.ranking import Query
 from allmrec.recommend import item_indexer
 from allmrec.recommend.approximate_index import ApproximateIndex
-from allmrec.recommend.item_index import ExactIndex, ItemIndex, WithLaterItems, nearest
+from allmrec.recommend.item_index import ExactIndex, ItemIndex, nearest
 from allmrec.recommend.item_indexer import ItemIndexer
 
 
@@ -175,35 +175,6 @@ def test_a_folder_that_cannot_be_written_costs_the_file_and_not_the_answer(
     index, _ = given(ItemIndexer(100, folder=place), vectors)
     assert "is not kept on disk" in caplog.text
     assert_same(index, given(ItemIndexer(100), vectors)[0], vectors)
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_later_items_are_found_at_once_beside_the_index(
-    tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vectors = table(items=3050)
-    vectors[3010] = vectors[40]  # a tie across the border
-    folder = tmp_path if kept else None
-    indexer = ItemIndexer(100, folder=folder, known=3000)
-    before, _ = given(indexer, vectors[:3001])
-    assert isinstance(before, ApproximateIndex)
-    # The index of the others is not made again.
-    monkeypatch.setattr(ApproximateIndex, "made", None)
-    vectors = vectors.copy()
-    vectors[1:3001] *= 1 + 1e-6  # computed together with more rows, vectors of texts differ in their last digits
-    index, whole = given(indexer, vectors)
-    assert isinstance(index, WithLaterItems)
-    assert len(whole) == len(vectors)
-    queries = vectors[[3001, 3050, 3010, 7]]
-    exclude = [np.array([3002]), np.array([3050]), np.array([], dtype=np.int64), np.array([7])]
-    old = nearest(before, queries, 20, exclude)
-    for query, seen, earlier, found in zip(queries, exclude, old, nearest(index, queries, 20, exclude), strict=True):
-        able = np.setdiff1d(np.concatenate([earlier.items, np.arange(3001, 3051)]), seen)
-        scores = vectors[able] @ query
-        order = np.argsort(-scores, kind="stable")[:20]
-        assert found.items.tolist() == able[order].tolist()
-        np.testing.assert_allclose(found.scores, scores[order], rtol=1e-5)
-    assert nearest(index, queries[:1], 1, ())[0].items.tolist() == [3001]
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="reads Linux's account of memory")

@@ -72,9 +72,9 @@ class JointItemTable:
         known = self.text[self.has_text]
         return known.mean(0) if len(known) else self.text.new_zeros(self.text.shape[1])
 
-    def vectors(self) -> Float[Tensor, "rows joint"]:
-        """The vector that counts, for each item."""
-        return torch.where(self.from_text[:, None], self.text, self.cf)
+    def vectors(self, first: int = 0) -> Float[Tensor, "rows joint"]:
+        """The vector that counts, for each item from the number `first` on."""
+        return torch.where(self.from_text[first:, None], self.text[first:], self.cf[first:])
 
     def with_source(self, source: Literal["cf", "text"] | Bool[Tensor, " rows"]) -> JointItemTable:
         """The same table with other vectors counting.
@@ -107,7 +107,9 @@ class JointItemTable:
         """
         if has_text is None:
             has_text = torch.ones(len(text), dtype=torch.bool, device=self.cf.device)
-        filled = torch.where(has_text[:, None], text.detach().to(self.text), self.mean_text)
+        filled = text.detach().to(self.text)
+        if not bool(has_text.all()):  # the mean reads the whole table
+            filled = torch.where(has_text[:, None], filled, self.mean_text)
         none = torch.zeros_like(has_text)
         return JointItemTable(
             cf=torch.cat([self.cf, torch.zeros_like(filled)]),

@@ -58,6 +58,7 @@ class FusedBackbone:
         self.parts, self.weights = tuple(parts), tuple(float(weight) for weight in weights)
         self.rarity, self.emphasis = rarity, emphasis
         self.n_centred = self.n_items if n_centred is None else n_centred
+        self._taken_out: list[Tensor] | None = None
 
     @property
     def dim(self) -> int:
@@ -95,6 +96,35 @@ class FusedBackbone:
         return torch.cat(joined, dim=1)
 
     @torch.no_grad()
+    def item_vectors_from(self, first: int) -> Float[Tensor, "later d"]:
+        """`item_vectors` of the items from a number on, without those before.
+
+        Args:
+            first: above the number of every item that counts in the means that are taken out.
+        """
+        numbers, joined = torch.arange(first, self.n_items + 1), []
+        for part, mean in zip(self.parts, self._means, strict=True):
+            known = numbers[numbers <= part.n_items].to(mean.device)
+            rows = part.vectors_of(known) if isinstance(part, SequenceBackbone) else part.item_vectors()[known]
+            joined.append(torch.cat([rows - mean, rows.new_zeros(len(numbers) - len(known), rows.shape[1])]))
+        if self.emphasis is not None:
+            joined[-1] = (
+                joined[-1] * _rows_from(self.emphasis, first, len(numbers), float(self.emphasis.max()))[:, None]
+            )
+        if self.rarity is not None:
+            mean = self.rarity[1 : self.n_centred + 1].sum() / self.n_centred
+            rare = _rows_from(self.rarity, first, len(numbers), 0.0)  # of an item without interactions
+            joined.append(((rare - mean) / _USER_SIDE)[:, None].to(joined[0]))
+        return torch.cat(joined, dim=1)
+
+    @property
+    def _means(self) -> list[Float[Tensor, " d"]]:
+        """What is taken out of each model's vectors."""
+        if self._taken_out is None:
+            self._taken_out = [part.item_vectors()[1 : self.n_centred + 1].mean(dim=0) for part in self.parts]
+        return self._taken_out
+
+    @torch.no_grad()
     def user_vectors(self, batch: SequenceBatch) -> Float[Tensor, "batch d"]:
         """The models' user vectors behind one another, each times its weight; 0 of a model that knows nothing of a history.
 
@@ -123,7 +153,10 @@ class FusedBackbone:
             else part
             for part in self.parts
         ]
-        return FusedBackbone(parts, self.weights, self.rarity, self.emphasis, self.n_centred)
+        other = FusedBackbone(parts, self.weights, self.rarity, self.emphasis, self.n_centred)
+        with torch.no_grad():
+            other._taken_out = self._means
+        return other
 
 
 def centred(table: Float[Tensor, "rows d"], items: int) -> Float[Tensor, "rows d"]:
@@ -131,6 +164,12 @@ def centred(table: Float[Tensor, "rows d"], items: int) -> Float[Tensor, "rows d
     found = table - table[1 : items + 1].mean(dim=0)
     found[0] = 0
     return found
+
+
+def _rows_from(values: Float[Tensor, " rows"], first: int, count: int, beyond: float) -> Float[Tensor, " later"]:
+    """So many values from a number on; another one for numbers that have none."""
+    found = values[first : first + count]
+    return torch.cat([found, found.new_full((count - len(found),), beyond)])
 
 
 def rarity(counts: Int[np.ndarray, " rows"], weight: float) -> Float[Tensor, " rows"]:

@@ -103,6 +103,8 @@ class TextItems(nn.Module):
         new, _ = prepared(vectors.to(self.vectors), Whitening(self.centre, self.matrix))
         other.register_buffer("vectors", torch.cat([self.vectors, new]))
         other._kept = other._place = None
+        if self._kept is not None and self._place is None and not torch.is_grad_enabled():
+            other._kept = torch.cat([self._kept, self.network(new)])
         return other
 
     @property

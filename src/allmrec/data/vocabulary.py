@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
@@ -35,16 +36,22 @@ class Vocabulary:
     ids: tuple[str, ...]
     first: int
     kind: str = "id"
+    # The one without added ids, whose map is shared: a map of a million ids takes half a second.
+    _begun: Vocabulary | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self._numbers) != len(self.ids):
-            # The map keeps the last number of each id, so the first id that it puts elsewhere stands twice.
-            twice = next(name for number, name in enumerate(self.ids, self.first) if self._numbers[name] != number)
+        earlier, own = self._maps
+        if len(earlier) + len(own) != len(self.ids) or not own.keys().isdisjoint(earlier.keys()):
+            twice = next(name for name, count in Counter(self.ids).items() if count > 1)
             raise DataError(f"{self.kind} {twice!r} stands twice in a vocabulary; ids must differ.")
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return dict(zip(self.ids, range(self.first, self.first + len(self.ids)), strict=True))
+    def _maps(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Numbers of the ids that were there before any were added, shared with that vocabulary, and of the others."""
+        earlier = {} if self._begun is None else self._begun._maps[1]
+        first = self.first + len(earlier)
+        added = self.ids[len(earlier) :]
+        return earlier, dict(zip(added, range(first, first + len(added)), strict=True))
 
     def __len__(self) -> int:
         """How many ids there are; the padding number is none."""
@@ -52,7 +59,7 @@ class Vocabulary:
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such an id."""
-        return name in self._numbers
+        return isinstance(name, str) and self.get(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         """The ids in the order of their numbers."""
@@ -60,7 +67,9 @@ class Vocabulary:
 
     def get(self, name: str) -> int | None:
         """The number of an id, or None where the vocabulary does not hold it."""
-        return self._numbers.get(name)
+        earlier, own = self._maps
+        number = own.get(name)
+        return earlier.get(name) if number is None else number
 
     def number(self, name: str) -> int:
         """The number of an id.
@@ -68,7 +77,7 @@ class Vocabulary:
         Raises:
             UnknownIdError: the vocabulary does not hold it; the message offers the nearest ids.
         """
-        number = self._numbers.get(name)
+        number = self.get(name)
         if number is not None:
             return number
         close = difflib.get_close_matches(name, islice(self._similar(name), _COMPARED), n=3)
@@ -82,7 +91,7 @@ class Vocabulary:
             UnknownIdError: some are not there; the message counts and names them.
         """
         names = list(names)
-        unknown = [name for name in names if name not in self._numbers]
+        unknown = [name for name in names if name not in self]
         if len(unknown) > 1:
             shown = ", ".join(map(repr, unknown[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
             raise UnknownIdError(f"{len(unknown)} of {len(names)} {self.kind}s are not among {len(self.ids)}: {shown}.")
@@ -103,7 +112,8 @@ class Vocabulary:
 
     def extended(self, ids: Iterable[str]) -> Vocabulary:
         """A vocabulary with more ids behind these, whose numbers stay."""
-        return Vocabulary((*self.ids, *ids), self.first, self.kind)
+        begun = self if self._begun is None else self._begun
+        return Vocabulary((*self.ids, *ids), self.first, self.kind, begun)
 
     def _similar(self, name: str) -> Iterator[str]:
         """Ids that may be near: about as long, and the same at the beginning or at the end."""

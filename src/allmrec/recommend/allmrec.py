@@ -27,7 +27,8 @@ from allmrec.recommend.item_indexer import ItemIndexer
 from allmrec.recommend.language_ranker import LanguageRanker
 from allmrec.recommend.prompted import PromptedRanker
 from allmrec.recommend.recommender import Recommender
-from allmrec.recommend.retrieve import RetrieveConfig, Retriever, make_retriever
+from allmrec.recommend.retrieve import RetrieveConfig, Retriever
+from allmrec.recommend.retrievers import Retrievers
 
 __all__ = ["ALLMRec", "NewItem", "NewVectors", "with_items"]
 
@@ -80,11 +81,11 @@ class ALLMRec(Recommender):
         popular: Callable[[int], Retriever] | None = None,
         indexer: ItemIndexer | None = None,
     ) -> None:
-        self._prompted, self._ranker_of, self._retrieve = prompted, ranker_of, retrieve or RetrieveConfig()
-        self._towers, self._indexer = towers, indexer
+        self._prompted, self._ranker_of, self._towers = prompted, ranker_of, towers
         self._answers = ranker_of(prompted)
-        retriever = make_retriever(prompted, self._retrieve, towers, indexer)
-        super().__init__(dataset, self._answers, retriever, candidates, prompt_candidates, popular=popular)
+        # Shared with copies that know more items (`with_new_items`).
+        self._retrievers = Retrievers(prompted, retrieve or RetrieveConfig(), towers, indexer)
+        super().__init__(dataset, self._answers, self._retrievers.known, candidates, prompt_candidates, popular=popular)
         # The encoder is loaded when the first new items come, and stays.
         self._text_side = None if text_side is None else cache(text_side)
         self.added: tuple[NewItem, ...] = ()
@@ -208,7 +209,7 @@ class ALLMRec(Recommender):
             self.added_texts.append(texts)
             if self._towers is not None:
                 self._towers = self._towers.with_new_items(texts[0])
-        self._retriever = make_retriever(self._prompted, self._retrieve, self._towers, self._indexer)
+        self._retriever = self._retrievers.with_items(self._prompted, self._towers)
 
 
 def with_items(dataset: InteractionDataset, rows: Sequence[NewItem]) -> InteractionDataset:

@@ -205,21 +205,40 @@ def _best(products: Float32[np.ndarray, "queries rows"], count: int) -> Int64[np
 class WithLaterItems:
     """An index, and items that came after it was made, which are scored exactly and merged with what it finds.
 
+    It costs what the later items cost, however many the index has.
+
     Args:
         index: of the earlier items, whose numbers are lower, so that of equal products they come first.
-        later: of the others.
+        later: vectors of the others, one row an item, in the order of their numbers.
+        first: the number of the first of them.
+        rows: which rows of `later` may be found, ascending; None: all.
+
+    Raises:
+        DataError: a vector of these has a number that is NaN or infinite.
     """
 
-    def __init__(self, index: ItemIndex, later: ExactIndex) -> None:
-        self._index, self._later = index, later
+    def __init__(
+        self,
+        index: ItemIndex,
+        later: Float32[np.ndarray, "later dim"],
+        first: int,
+        rows: Int64[np.ndarray, " allowed"] | None = None,
+    ) -> None:
+        self._index, self._first = index, first
+        self._later = ExactIndex(later, np.arange(len(later)) if rows is None else rows)
 
     def search(
         self, queries: Float32[np.ndarray, "queries dim"], count: int, exclude: Sequence[Items] = ()
     ) -> tuple[Int64[np.ndarray, "queries found"], Float32[np.ndarray, "queries found"]]:
-        both = [one.search(queries, count, exclude) for one in (self._index, self._later)]
-        rows, products = (np.concatenate(parts, axis=1) for parts in zip(*both, strict=True))
+        """See `ItemIndex`."""
+        known = self._index.search(queries, count, exclude)
+        rows, scores = self._later.search(
+            queries, count, [items[items >= self._first] - self._first for items in exclude]
+        )
+        later = np.where(rows >= 0, rows + self._first, -1), scores
+        numbers, products = (np.concatenate(parts, axis=1) for parts in zip(known, later, strict=True))
         order = np.argsort(-products, axis=1, kind="stable")
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(products, order, axis=1)
+        return np.take_along_axis(numbers, order, axis=1), np.take_along_axis(products, order, axis=1)
 
 
 def nearest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from allmrec.core.seeding import numpy_generator
 from allmrec.ranking import Query
 from allmrec.recommend import kept_index
 from allmrec.recommend.approximate_index import ApproximateIndex
-from allmrec.recommend.item_index import ExactIndex, ItemIndex, WithLaterItems
+from allmrec.recommend.item_index import ExactIndex, ItemIndex
 from allmrec.recommend.kept_index import FORMAT, IndexRecord
 
 __all__ = ["ItemIndexer"]
@@ -26,15 +25,12 @@ __all__ = ["ItemIndexer"]
 # Queries by which recall is measured, and items in a history that is drawn for want of users.
 _QUERIES, _DRAWN = 256, 10
 
-# Rows that are compared at a time.
-_COMPARED = 100_000
-
 OfQueries = Callable[[Sequence[Query]], Float32[np.ndarray, "queries dim"]]
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What was made last of a name: the vectors that it is of, and what searches them."""
+    """An index, and the vectors that it is of."""
 
     vectors: Float32[np.ndarray, "rows dim"]
     index: ItemIndex
@@ -52,7 +48,6 @@ class ItemIndexer:
         above, compressed_above, recall: see `RetrieveConfig`.
         count: how many of the best items recall is measured by.
         folder: where to keep indices; None: in memory alone.
-        known: items up to this number are in the index, later ones are searched exactly beside it; None: all are in it.
         users: gives a sample of those who will ask, by whom recall is measured; where there are none, histories are drawn from
             all items.
     """
@@ -64,17 +59,14 @@ class ItemIndexer:
         recall: float = 0.95,
         count: int = 20,
         folder: Path | None = None,
-        known: int | None = None,
         users: Callable[[int], Sequence[Query]] = lambda count: (),
     ) -> None:
         self._above, self._compressed_above, self._recall, self._count = above, compressed_above, recall, count
-        self._folder, self._known, self._users = folder, known, users
-        self._last: dict[str, _Made] = {}
-        self._lock = threading.Lock()
+        self._folder, self._users = folder, users
 
     def is_approximate(self, rows: int) -> bool:
         """Whether a table of so many rows, padding among them, gets an approximate index."""
-        return self._of_index(rows) - 1 > self._above
+        return rows - 1 > self._above
 
     def index_of(
         self, vectors: Float32[np.ndarray, "rows dim"], name: str, of_queries: OfQueries
@@ -92,22 +84,8 @@ class ItemIndexer:
         """
         if not self.is_approximate(len(vectors)):
             return ExactIndex(vectors, np.arange(1, len(vectors))), vectors
-        known = self._of_index(len(vectors))
-        made = self._of_known(vectors[:known], name, of_queries)
-        if known == len(vectors):
-            return made.index, made.vectors
-        later = ExactIndex(vectors, np.arange(known, len(vectors)))
-        return WithLaterItems(made.index, later), vectors
-
-    def _of_index(self, rows: int) -> int:
-        return rows if self._known is None else min(rows, self._known + 1)
-
-    def _of_known(self, vectors: Float32[np.ndarray, "rows dim"], name: str, of_queries: OfQueries) -> _Made:
-        with self._lock:
-            last = self._last.get(name)
-            if last is None or not _same(last.vectors, vectors):
-                last = self._last[name] = self._opened(vectors, name, of_queries)
-            return last
+        made = self._opened(vectors, name, of_queries)
+        return made.index, made.vectors
 
     def _opened(self, vectors: Float32[np.ndarray, "rows dim"], name: str, of_queries: OfQueries) -> _Made:
         """From disk, or made and kept there."""
@@ -154,13 +132,3 @@ class ItemIndexer:
         record = wanted.measured(recall, len(users), drawn)
         (logger.info if enough else logger.warning)(f"{name}: {record.in_words}")
         return _Made(vectors, index if enough else ExactIndex(vectors, np.arange(1, len(vectors)))), record
-
-
-def _same(one: Float32[np.ndarray, "rows dim"], other: Float32[np.ndarray, "others dim_"]) -> bool:
-    """Whether two tables are equal to within rounding: vectors that are computed of texts differ in their last digits with the
-    number of rows that are computed together.
-    """
-    if one.shape != other.shape:
-        return False
-    parts = (slice(start, start + _COMPARED) for start in range(0, len(one), _COMPARED))
-    return all(np.allclose(one[part], other[part], rtol=1e-4, atol=1e-6) for part in parts)

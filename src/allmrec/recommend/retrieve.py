@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Float, Float32, Int, Int64
 from pydantic import Field
+from torch import Tensor
 
 from allmrec.cf.backbone import Backbone, SequenceBackbone
 from allmrec.cf.recommender import query_batch
 from allmrec.core.config import Config
-from allmrec.core.errors import ConfigError
 from allmrec.core.grouping import length_groups
 from allmrec.core.seeding import numpy_generator
 from allmrec.data.batching import SequenceBatch
 from allmrec.ranking import Query, Ranker, Ranking
-from allmrec.recommend.item_index import ExactIndex, ItemIndex, nearest
+from allmrec.recommend.item_index import ExactIndex, ItemIndex, WithLaterItems, nearest
 from allmrec.recommend.item_indexer import ItemIndexer
-from allmrec.recommend.prompted import PromptedRanker
 
 __all__ = [
     "AllItems",
@@ -32,7 +32,6 @@ __all__ = [
     "Retriever",
     "WithNewItems",
     "interleaved",
-    "make_retriever",
 ]
 
 Items = Int[np.ndarray, " _items"]
@@ -140,21 +139,35 @@ class _VectorRetriever:
 
     def __init__(self, vectors: Float32[np.ndarray, "rows dim"], indexer: ItemIndexer | None, name: str) -> None:
         self._vectors, self._indexer, self._name = vectors, indexer or ItemIndexer(), name
+        self._later: Float32[np.ndarray, "later dim"] = np.empty((0, vectors.shape[1]), dtype=np.float32)
 
     def prepared(self) -> Self:
         """Itself, with its index made where that takes long, so that no request waits for it."""
         if self._indexer.is_approximate(len(self._vectors)):
             # From here on the table may lie in a file that processes share.
-            _, self._vectors = self._index
+            _, self._vectors = self._known_index
         return self
+
+    def _beside(self, later: Float32[np.ndarray, "later dim"]) -> Self:
+        """The same with items behind those of the table, in the place of any that were beside it; this one stays as it is."""
+        _ = self._known_index  # made once for all copies
+        other = copy.copy(self)
+        other._later = np.ascontiguousarray(later, dtype=np.float32)
+        other.__dict__.pop("_index", None)
+        return other
 
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The vectors that items are compared with."""
         raise NotImplementedError
 
     @cached_property
-    def _index(self) -> tuple[ItemIndex, Float32[np.ndarray, "rows dim"]]:
+    def _known_index(self) -> tuple[ItemIndex, Float32[np.ndarray, "rows dim"]]:
         return self._indexer.index_of(self._vectors, self._name, self.of_queries)
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        known = self._known_index[0]
+        return WithLaterItems(known, self._later, len(self._vectors)) if len(self._later) else known
 
     def retrieve(
         self, queries: Sequence[Query], count: int, exclude: Sequence[Items], allow: Sequence[Items | None]
@@ -180,14 +193,17 @@ class _VectorRetriever:
         found: dict[int, Ranking] = {}
         for numbers in groups.values():
             only = allow[numbers[0]]
-            index = self._index[0] if only is None else self._index_of(only)
+            index = self._index if only is None else self._index_of(only)
             rankings = nearest(index, vectors[numbers], count, [exclude[n] for n in numbers])
             found |= dict(zip(numbers, rankings, strict=True))
         return [found[number] for number in range(len(vectors))]
 
     def _index_of(self, only: Items) -> ItemIndex:
-        known: Int64[np.ndarray, " known"] = np.asarray(only, dtype=np.int64)
-        return ExactIndex(self._vectors, known[(known > 0) & (known < len(self._vectors))])
+        numbers: Int64[np.ndarray, " allowed"] = np.asarray(only, dtype=np.int64)
+        n_rows = len(self._vectors)
+        known = ExactIndex(self._vectors, numbers[(numbers > 0) & (numbers < n_rows)])
+        later = numbers[(numbers >= n_rows) & (numbers < n_rows + len(self._later))] - n_rows
+        return WithLaterItems(known, self._later, n_rows, later) if len(later) else known
 
 
 class BackboneRetriever(_VectorRetriever):
@@ -203,6 +219,17 @@ class BackboneRetriever(_VectorRetriever):
         super().__init__(backbone.item_vectors().detach().float().cpu().numpy(), indexer, name)
         self._backbone = backbone
         self.prepared()
+
+    def with_later(self, backbone: Backbone, later: Float[Tensor, "later d"]) -> Self:
+        """The same with items that came after it was made; this one stays as it is, and its index is shared.
+
+        Args:
+            backbone: the model that knows them too.
+            later: their item vectors, in the order of their numbers.
+        """
+        other = self._beside(later.detach().float().cpu().numpy())
+        other._backbone = backbone
+        return other
 
     @torch.no_grad()
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
@@ -241,17 +268,37 @@ class JointRetriever(_VectorRetriever):
         indexer: ItemIndexer | None = None,
         n_known: int | None = None,
     ) -> None:
-        centred = vectors - vectors[1 : None if n_known is None else n_known + 1].mean(axis=0)
-        scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+        self._mean: Float32[np.ndarray, " joint"] = vectors[1 : None if n_known is None else n_known + 1].mean(axis=0)
+        scaled = self._scaled(vectors)
         scaled[0] = 0
         super().__init__(scaled, indexer, "joint")
         self._max_history = max_history
         self.prepared()
 
+    def with_later(self, later: Float[Tensor, "later joint"]) -> Self:
+        """The same with items that came after it was made; this one stays as it is, and its index is shared.
+
+        Args:
+            later: their joint vectors, in the order of their numbers.
+        """
+        return self._beside(self._scaled(later.detach().float().cpu().numpy()))
+
+    def _scaled(self, vectors: Float32[np.ndarray, "rows joint"]) -> Float32[np.ndarray, "rows joint"]:
+        """Without the mean, each of length 1."""
+        centred = vectors - self._mean
+        scaled: Float32[np.ndarray, "rows joint"] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+        return scaled
+
     def of_queries(self, queries: Sequence[Query]) -> Float32[np.ndarray, "queries dim"]:
         """The mean over each query's latest items."""
         latest = [query.history[-self._max_history :] for query in queries]
-        return np.stack([self._vectors[items].sum(axis=0) / max(1, len(items)) for items in latest])
+        return np.stack([self._sum_of(items) / max(1, len(items)) for items in latest])
+
+    def _sum_of(self, items: Items) -> Float32[np.ndarray, " joint"]:
+        n_rows = len(self._vectors)
+        later = items[items >= n_rows]
+        found: Float32[np.ndarray, " joint"] = self._vectors[items[items < n_rows]].sum(axis=0)
+        return found + self._later[later - n_rows].sum(axis=0) if len(later) else found
 
 
 class WithNewItems:
@@ -279,32 +326,6 @@ class WithNewItems:
             new_alone = len(query.history) > 0 and not (query.history <= self._n_known).any()
             found.append(joint if new_alone else _unscored(interleaved([cf.items, joint.items], count)))
         return found
-
-
-def make_retriever(
-    ranker: PromptedRanker, config: RetrieveConfig, towers: Backbone | None = None, indexer: ItemIndexer | None = None
-) -> Retriever:
-    """A-LLMRec's retriever.
-
-    Args:
-        ranker: gives the CF model that knows most (`prior`) and the joint vectors as they count now.
-        config: by what to look.
-        towers: the CF model and the text tower as one, where they are trained.
-        indexer: gives indices of items; none: as `config` has it, in memory.
-
-    Raises:
-        ConfigError: `by` is towers, and there are none.
-    """
-    indexer = indexer or ItemIndexer(config.approximate_above, config.compressed_above, config.recall, config.items)
-    if towers is not None and config.by in ("auto", "towers"):
-        return BackboneRetriever(towers, indexer, "towers")
-    if config.by == "towers":
-        raise ConfigError("answer.retrieve.by is towers, and they are not trained: allmrec train RUN --system towers")
-    joint, cf = ranker.joint, BackboneRetriever(ranker.prior, indexer)
-    if bool(joint.has_cf[1:].all()):
-        return cf
-    vectors, known = joint.vectors().float().cpu().numpy(), ranker.prior.n_items
-    return WithNewItems(cf, JointRetriever(vectors, config.max_history, indexer, known), known)
 
 
 def interleaved(lists: Sequence[Items], count: int) -> Int64[np.ndarray, " found"]:

@@ -265,7 +265,6 @@ def indexer(run: Run) -> ItemIndexer:
         config.recall,
         config.items,
         None if run.published is not None else run.path / INDEX_FOLDER,
-        data.n_items,
         users,
     )
 

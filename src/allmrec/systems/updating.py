@@ -7,35 +7,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Float32
-
-from allmrec.cf.backbone import Backbone
 from allmrec.core.artifacts import write_json
 from allmrec.core.errors import ConfigError
-from allmrec.core.seeding import numpy_generator
 from allmrec.data.growing import Growth, grown
 from allmrec.data.interactions import InteractionDataset
 from allmrec.data.sources.base import RawData
 from allmrec.pipeline import schedule
 from allmrec.pipeline.continuing import continued, with_kept
 from allmrec.pipeline.run import Log, Run, StageKind
-from allmrec.ranking import Query
 from allmrec.recipes.config import RunConfig
-from allmrec.recommend.retrieve import BackboneRetriever
-from allmrec.stages.align import ALIGN, joint_table
-from allmrec.stages.cf import backbone
+from allmrec.stages.align import ALIGN
 from allmrec.stages.tune import TUNE, allmrec_stages
+from allmrec.systems.movement import INPUTS, Inputs, read_inputs, write_inputs
 from allmrec.systems.registry import system_kind, trained_systems
 from allmrec.systems.towers import continuing_stages
 
-__all__ = ["RECORD", "Updated", "known_user_vectors", "mean_cosine_distance", "update_run"]
+__all__ = ["RECORD", "Updated", "update_run"]
 
 # What an update wrote down, in the new run's folder.
 RECORD = "update.json"
-
-# Known users whose vectors are compared.
-_USERS = 1000
 
 R = TypeVar("R", bound=Run)
 
@@ -47,7 +37,8 @@ class Updated:
     Attributes:
         run: the new run; None where there was nothing new, and so nothing was written.
         growth: what came to the data.
-        moved: by stage, how far its inputs moved: the larger of the mean cosine distances of item and user vectors.
+        moved: by stage, how far its inputs moved since it was trained: the larger of the mean cosine distances of item and user
+            vectors.
         kept: stages whose earlier weights stayed as they were, and why.
     """
 
@@ -71,8 +62,8 @@ def update_run(
 
     What is trained in the earlier run is trained in the new one: its own stages, and the systems beside. Each goes on from its
     earlier weights where it can (`pipeline.continuing`). Stages 1 and 2 stay as they are where their inputs moved by `keep_within`
-    at the most: stage 1's are the item and user vectors of the CF model, stage 2's are the items' joint vectors and the same user
-    vectors. The same call goes on where it was cut off.
+    at the most since they were trained, in however many runs before: stage 1's are the item and user vectors of the CF model, stage
+    2's are the items' joint vectors and the same user vectors. The same call goes on where it was cut off.
 
     Args:
         earlier: stays as it is.
@@ -106,10 +97,16 @@ def update_run(
     first = [kind for kind in own if kind not in (ALIGN, TUNE)]
     schedule.train([(run, first)], log)
     moved: dict[str, float] = {}
+    trained_on: dict[str, Inputs] = {}
     for kind in (ALIGN, TUNE):
         if kind in own and run.start_key(kind) is not None:
-            run, moved[kind.name] = _decided(run, earlier, kind, keep_within)
+            since = _inputs(earlier, kind, log)
+            run, moved[kind.name] = _decided(run, kind, since, keep_within)
             run.keep()
+            if run.keeps(kind):
+                trained_on[kind.name] = since
+            # Before the stage is there: whoever goes on from it finds what it was trained on.
+            write_inputs(run.path, trained_on)
             schedule.train([(run, [kind])], log)
     schedule.train(_jobs(run, own, beside), log)
     kept = {} if run.start is None else run.start.kept
@@ -124,26 +121,6 @@ def update_run(
     }
     write_json(run.path / RECORD, about)
     return Updated(run, growth, moved, kept)
-
-
-def mean_cosine_distance(before: Float32[np.ndarray, "rows dim"], now: Float32[np.ndarray, "rows dim"]) -> float:
-    """How far vectors moved: 1 − cos between each before and now, the mean over the rows, from 0 to 2.
-
-    The mean of the vectors before is taken out of both, since what all share says nothing of how they lie to one another. Rows of
-    zeros in both did not move.
-
-    Args:
-        before, now: one row a thing, in the same order.
-    """
-    if not len(before):
-        return 0.0
-    centre = before.mean(axis=0, dtype=np.float64)
-    a, b = before - centre, now - centre
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    products = (a * b).sum(axis=1)
-    same = np.all(a == b, axis=1)
-    cosine = np.where(same, 1.0, products / np.maximum(norms, 1e-12))
-    return float((1 - cosine.clip(-1, 1)).mean())
 
 
 def _trained(earlier: Run) -> tuple[list[StageKind], list[str]]:
@@ -162,23 +139,27 @@ def _jobs(run: Run, own: Sequence[StageKind], beside: Sequence[str]) -> list[sch
     return [*jobs, *(job for job in (system_kind(name).job(run) for name in beside) if job[1])]
 
 
-def _decided(run: R, earlier: Run, kind: StageKind, limit: float) -> tuple[R, float]:
-    """The run with a stage kept or not, and how far its inputs moved."""
-    then, now = backbone(earlier), backbone(run)
-    items = earlier.dataset.n_items
-    if kind is TUNE and run.config.tune.items == "joint":
-        what = "joint vectors of known items"
-        vectors = [joint_table(one).vectors().float().cpu().numpy() for one in (earlier, run)]
-    else:
-        what = "vectors of known items"
-        vectors = [one.item_vectors().detach().float().cpu().numpy() for one in (then, now)]
-    # Known items and users have the numbers that they had.
-    of_items = mean_cosine_distance(vectors[0][1 : items + 1], vectors[1][1 : items + 1])
-    of_users = mean_cosine_distance(*known_user_vectors(earlier, then, now))
+def _decided(run: R, kind: StageKind, since: Inputs, limit: float) -> tuple[R, float]:
+    """The run with a stage kept or not, and how far its inputs moved since they were trained on."""
+    of_items, of_users = since.moved(run, kind)
     moved = max(of_items, of_users)
-    how = f"{what} moved by {of_items:.4f} and those of known users by {of_users:.4f}"
+    what = "joint vectors" if kind is TUNE and run.config.tune.items == "joint" else "vectors"
+    how = f"{what} of known items moved by {of_items:.4f} and vectors of known users by {of_users:.4f} since it was trained"
     reason = "" if moved > limit else f"{how} (mean cosine distance), at most {limit:g} is allowed"
     return with_kept(run, kind, reason), moved
+
+
+def _inputs(earlier: Run, kind: StageKind, log: Log) -> Inputs:
+    """What a stage of the earlier run was trained on, which is that run's own only where it was trained there."""
+    if not earlier.keeps(kind):
+        return Inputs.of(earlier, kind)
+    kept = read_inputs(earlier.path, [kind.name])
+    if not kept:
+        log(
+            f"{kind.name}: {earlier.path} keeps it from a run before and has no {INPUTS}, so movement is measured from {earlier.path}"
+        )
+        return Inputs.of(earlier, kind)
+    return kept[kind.name]
 
 
 def _once(log: Log) -> Log:
@@ -192,22 +173,6 @@ def _once(log: Log) -> Log:
         said.add(stage)
 
     return logged
-
-
-def known_user_vectors(
-    earlier: Run, then: Backbone, now: Backbone
-) -> tuple[Float32[np.ndarray, "users dim"], Float32[np.ndarray, "users dim"]]:
-    """Vectors of up to 1,000 known users, with the histories that they had, by an earlier and a later CF model.
-
-    Args:
-        earlier: whose data has the users; its seed draws them.
-        then, now: the models.
-    """
-    data = earlier.dataset
-    drawn = numpy_generator(earlier.config.seed, "update", "users").permutation(data.n_users)[:_USERS]
-    queries = [Query(data.sequence(int(user)), int(user)) for user in drawn]
-    before, after = (BackboneRetriever(one).of_queries(queries) for one in (then, now))
-    return before, after
 
 
 def _joined(data: InteractionDataset, growth: Growth) -> str:
