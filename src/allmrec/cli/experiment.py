@@ -77,7 +77,9 @@ def register(app: typer.Typer) -> None:
         jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time, each a process of its own.")] = 1,
         device: DeviceOption = "auto",
         listed: Annotated[bool, typer.Option("--list", help="Show the plans that come with the package.")] = False,
-        show: Annotated[bool, typer.Option("--show", help="Check the plan, yours or the package's, and print it as TOML.")] = False,
+        show: Annotated[
+            bool, typer.Option("--show", help="Check the plan, yours or the package's, and print it as TOML.")
+        ] = False,
         report_only: Annotated[
             bool,
             typer.Option(
