@@ -194,18 +194,23 @@ async def measured(
                     found.append(await ask(client, {"user": users[n % len(users)], "k": 10, "system": "backbone"}))
 
             asking = [asyncio.create_task(steadily()) for _ in range(4)]
-            statuses = Counter()
+            statuses, memory = Counter(), []
             for _ in range(arguments.reloads):
+                memory.append(server.memory_info().rss)
                 answer = await client.post("/admin/reload", json={"run": str(run)})
                 statuses[str(answer.status_code)] += 1
             stop.set()
             await asyncio.gather(*asking)
+            # The version that was replaced last goes with its last request.
+            await asyncio.sleep(3)
+            memory.append(server.memory_info().rss)
             result["reload"] = {
                 "reloads": statuses,
                 "requests": len(found),
                 "failed": sum(one[0] != 200 for one in found),
                 "failures": Counter(f"{one[0]} {one[2]}".strip() for one in found if one[0] != 200),
                 "ms": percentiles([one[1] for one in found]),
+                "memory_mb_before_each_and_after": [one >> 20 for one in memory],
             }
         return result
 
