@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from allmrec.core.artifacts import read_json, write_json
+from allmrec.core.checkout import code_commit
 from allmrec.experiments.cells import Cell
 from allmrec.experiments.plan import Plan, load_plan
-from allmrec.experiments.provenance import BESIDE, code_commit
+from allmrec.experiments.provenance import BESIDE
 from allmrec.experiments.record import Record
 from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, with_nearest

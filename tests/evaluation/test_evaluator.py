@@ -54,6 +54,11 @@ def test_a_system_that_cannot_tell_gets_chance_and_no_more(constant: Scored) -> 
     assert report.systems[0].metrics["Hit@1"].value == pytest.approx(0.05, abs=0.0244)
 
 
+def test_a_report_says_by_which_code_it_was_made(split: Split, oracle: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLMREC_COMMIT", "1234567")
+    assert evaluate_rankers([oracle], draw_protocol(split), split).git_commit == "1234567"
+
+
 def test_ranks_belong_to_their_users_whatever_the_batches(split: Split) -> None:
     def score(query: Query, item: int) -> float:
         return float((item * 31 + query.user * 17) % 23)

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from allmrec.cli.options import CONSOLE, DeviceOption, announce, chosen_device
 from allmrec.core.artifacts import recover
+from allmrec.core.checkout import code_commit
 from allmrec.core.errors import ConfigError
 from allmrec.core.locking import held
 from allmrec.experiments.costs import plan_costs
 from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_text
-from allmrec.experiments.provenance import code_commit
 from allmrec.experiments.record import FILE, Record, check_free
 from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, run_cells, with_nearest

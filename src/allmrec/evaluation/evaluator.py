@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from allmrec.core.artifacts import versions
+from allmrec.core.checkout import code_commit
 from allmrec.core.errors import ConfigError, DataError
 from allmrec.core.progress import progress_bar
 from allmrec.data.splitting import Split
@@ -92,7 +93,6 @@ class Evaluator(ABC, Generic[S]):
         batch_size: int | None = None,
         device: str = "cpu",
         command: str | None = None,
-        git_commit: str | None = None,
     ) -> Report:
         """Rank the protocol with every system and report.
 
@@ -115,7 +115,6 @@ class Evaluator(ABC, Generic[S]):
             batch_size: how many users a system is handed at a time; none: `batch_size` of the class.
             device: what it ran on, for the report.
             command: how it was run, for the report.
-            git_commit: the commit it was run on, for the report.
 
         Raises:
             ArtifactError: `split` is of another data set than the protocol.
@@ -163,7 +162,7 @@ class Evaluator(ABC, Generic[S]):
             device=device,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command,
-            git_commit=git_commit,
+            git_commit=code_commit(),
             pairs=compare_pairs(results, pairs, protocol.hash, ks),
             either=compare_either(results, either, protocol.hash, ks),
         )

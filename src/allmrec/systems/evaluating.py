@@ -42,7 +42,6 @@ def evaluate_catalogue(
     run: Run,
     systems: Sequence[str] | None = None,
     command: str | None = None,
-    git_commit: str | None = None,
     log: Log = logger.info,
 ) -> Report:
     """Hit@k and NDCG@k over the whole catalogue, as each system recommends from it.
@@ -50,7 +49,7 @@ def evaluate_catalogue(
     Args:
         run: a trained run.
         systems: names of SYSTEMS; none: `catalogue_systems`.
-        command, git_commit: for the report.
+        command: how it was run, for the report.
         log: takes a line where another system retrieves than might be expected.
 
     Raises:
@@ -88,7 +87,6 @@ def evaluate_catalogue(
         reference=_reference(run),
         device=run.device,
         command=command,
-        git_commit=git_commit,
     )
     return _with_costs(run, report, {one.name: one.system for one in opened})
 
@@ -164,7 +162,6 @@ def evaluate_run(
     run: Run,
     systems: Sequence[str] | None = None,
     command: str | None = None,
-    git_commit: str | None = None,
     log: Log = logger.info,
 ) -> Report:
     """Rank the run's protocol with its systems.
@@ -172,7 +169,7 @@ def evaluate_run(
     Args:
         run: a trained run.
         systems: names of SYSTEMS; none: all that the run has.
-        command, git_commit: for the report.
+        command: how it was run, for the report.
         log: takes a line about systems that are left out because they were trained on other inputs.
 
     Raises:
@@ -183,7 +180,7 @@ def evaluate_run(
     about = "; ".join(part for part in (_fewer_candidates(run, protocol), _left_out(run, protocol)) if part)
     if wanted is not None:
         protocol = protocol.first(wanted)
-    return evaluate_systems(run, open_systems(run, systems, log), protocol, command, git_commit, about)
+    return evaluate_systems(run, open_systems(run, systems, log), protocol, command, about)
 
 
 def evaluate_systems(
@@ -191,7 +188,6 @@ def evaluate_systems(
     systems: Mapping[str, System],
     protocol: EvaluationProtocol,
     command: str | None = None,
-    git_commit: str | None = None,
     about: str = "",
 ) -> Report:
     """Evaluate systems that are ready on a protocol; see `evaluate_run` and `open_systems`.
@@ -221,7 +217,6 @@ def evaluate_systems(
         about=about,
         device=run.device,
         command=command,
-        git_commit=git_commit,
     )
     return _with_costs(run, report, systems)
 
