@@ -566,6 +566,17 @@ def test_why_experiments_cannot_be_compared_is_said(experiment: Path, tmp_path: 
         compared(changed_plan(experiment, tmp_path / "first", seeds=1), tmp_path / "second")
 
 
+def test_ranks_in_the_catalogue_and_among_candidates_do_not_compare(experiment: Path, tmp_path: Path) -> None:
+    """They are of the same users and targets, whom one protocol names."""
+    catalogue = changed_plan(experiment, tmp_path / "catalogue", ask="catalogue")
+    for pair in ((experiment, catalogue), (catalogue, experiment)):
+        with pytest.raises(
+            ConfigError, match=r"asks for (candidates|catalogue) and .* asks for (candidates|catalogue)"
+        ):
+            compared(*pair)
+    assert compared(catalogue, catalogue)[0]
+
+
 # --- in a browser ---
 
 FLAGS = (

@@ -62,6 +62,8 @@ class _Side:
     rows: Mapping[_Where, Row]
     report: Report | None
     settings: Mapping[str, Mapping[str, Any]]
+    ask: str = ""
+    """What an experiment's plan asks for; of a report nothing."""
 
 
 def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Difference], dict[str, tuple[Any, Any]]]:
@@ -73,11 +75,16 @@ def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Dif
 
     Raises:
         ArtifactError: one of them is neither, or damaged.
-        ConfigError: an experiment came with a run, the two asked other users or candidates, or there is no such metric.
+        ConfigError: an experiment came with a run, the two asked other users or candidates or one of them the whole catalogue, or
+            there is no such metric.
     """
     sides = _side(first), _side(second)
     if (sides[0].report is None) != (sides[1].report is None):
         raise ConfigError("One is an experiment and the other a run or a report; compare like with like.")
+    asked = [side.ask for side in sides]
+    if asked[0] != asked[1]:
+        what = " and ".join(f"{path} asks for {ask}" for path, ask in zip((first, second), asked, strict=True))
+        raise ConfigError(f"{what}: their figures are of other questions and do not compare. It takes the same `ask`.")
     found = list(_of_reports(*sides, metric) if sides[0].report is not None else _of_rows(*sides, metric))
     if not found:
         raise ConfigError(f"Nothing of {first} and {second} can be compared: {_why_nothing(*sides)}")
@@ -117,8 +124,12 @@ def _side(path: Path) -> _Side:
         rows = {(section.data, section.scenario, row.row): row for section in found.sections for row in section.rows}
         settings = {one.cell.id: one.about["config"] for one in found.done}
         plan = found.record.plan.model_dump(mode="json", exclude=_NOT_COMPARED)
-        return _Side(path, rows, None, {"plan": {"plan": plan}, **settings})
+        return _Side(path, rows, None, {"plan": {"plan": plan}, **settings}, found.record.plan.ask)
     file = path / "report.json" if path.is_dir() else path
+    if not path.exists():
+        raise ArtifactError(
+            f"There is no {path}; expected the folder of a run or an experiment, or the file of a report."
+        )
     if not file.is_file():
         raise ArtifactError(
             f"{path} has neither {FILE} of an experiment nor report.json of a run. Make one: allmrec evaluate {path}"
@@ -191,6 +202,14 @@ def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference
     if old.protocol_hash != new.protocol_hash:
         raise ConfigError(
             f"{first.path} and {second.path} are of different users or candidates, so figures do not compare."
+        )
+    if old.n_candidates != new.n_candidates:
+        what = " and ".join(
+            f"{side.path} ranks each test item among {report.n_candidates:,} ({report.scenario})"
+            for side, report in ((first, old), (second, new))
+        )
+        raise ConfigError(
+            f"{what}: such figures do not compare. Give two reports of candidates, or two of the whole catalogue."
         )
     earlier = {system.key or system.name: system for system in old.systems}
     for system in new.systems:
