@@ -17,6 +17,7 @@ from allmrec.core.artifacts import recover
 from allmrec.core.checkout import code_commit
 from allmrec.core.errors import ConfigError
 from allmrec.core.locking import held
+from allmrec.core.places import check_folder
 from allmrec.experiments.costs import plan_costs
 from allmrec.experiments.plan import NAME, Plan, load_plan, only, plan_names, plan_text
 from allmrec.experiments.record import FILE, Record, check_free
@@ -106,6 +107,7 @@ def register(app: typer.Typer) -> None:
         for name, options in (("users_of", users_of), ("seeds_of", seeds_of)):
             if options:
                 changes[name] = dict(_number_of(name, one) for one in options)
+        check_folder(output)
         folder = output.resolve()
         if report_only and plan is None and not changes and not systems:
             announce(f"Written: {', '.join(map(str, write_report(folder, CONSOLE)))}")

@@ -11,7 +11,7 @@ from allmrec.core.artifacts import read_json, write_dense_json
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ArtifactError, ConfigError
 from allmrec.core.locking import LOCK_NAME
-from allmrec.core.places import path_from
+from allmrec.core.places import check_folder, path_from
 from allmrec.experiments.plan import Plan
 
 __all__ = ["FILE", "Record", "check_free"]
@@ -30,8 +30,7 @@ def check_free(folder: Path) -> None:
     Raises:
         ConfigError: the folder holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder. Give another place with -o.")
+    check_folder(folder)
     strange = folder.exists() and any(e.name not in _EARLY and e.suffix != ".tmp" for e in folder.iterdir())
     if strange and not (folder / FILE).is_file():
         raise ConfigError(f"{folder} exists and is no experiment. Give another folder with -o.")
