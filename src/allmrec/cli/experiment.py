@@ -20,7 +20,7 @@ from allmrec.core.locking import held
 from allmrec.core.places import check_folder
 from allmrec.experiments.costs import plan_costs
 from allmrec.experiments.plan import NAME, Plan, load_plan, only, plan_names, plan_text
-from allmrec.experiments.record import FILE, Record, check_free
+from allmrec.experiments.record import FILE, Record, check_free, record_before
 from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, run_cells, with_nearest
 from allmrec.experiments.writing import write_report
@@ -191,13 +191,14 @@ def _measure(
     if not report_only:
         check_free(folder)
         with held(folder):
+            before = record_before(folder, announce)
             places = data_folders(plan, folder, announce)
             cells = all_cells(plan, places)
-            if (folder / FILE).is_file():
-                before = Record.read(folder)
+            if before is not None:
                 stages, results = stages or before.stages, results or before.results
                 if results != before.results:
                     announce(f"Results of before stay in {before.results_in(folder)}; these are kept in {results}.")
+            check_folder(stages or folder, "--stages")
             _make_folder(results or folder)
             keys = {one.cell.id: one.key for one in cells}
             record = Record(with_nearest(plan, places), places, keys, command, code_commit(), stages, results)

@@ -255,6 +255,8 @@ def plan_text(plan: str) -> str:
     """
     if plan in plan_names():
         return (resources.files("allmrec.experiments") / "plans" / f"{plan}.toml").read_text("utf-8")
+    if Path(plan).is_dir():
+        raise ConfigError(f"The plan {plan} is a folder; expected a TOML file, or one of {', '.join(plan_names())}.")
     if not Path(plan).is_file():
         raise ConfigError(f"There is no plan {plan!r}: neither a file nor one of {', '.join(plan_names())}.")
     try:
@@ -309,7 +311,7 @@ def only(plan: Plan, rows: list[str]) -> Plan:
     wanted = [plan.row(name) for name in rows]
     if missing := [name for name, row in zip(rows, wanted, strict=True) if row not in plan.asked]:
         known = ", ".join(system if variant == BASE else f"{variant}/{system}" for variant, system in plan.asked)
-        raise ConfigError(f"The plan has no {', '.join(missing)}; its rows are {known}.")
+        raise ConfigError(f"The plan has no {', '.join(name or repr(name) for name in missing)}; its rows are {known}.")
     variants = {
         name: variant.model_copy(update={"systems": tuple(system for own, system in wanted if own == name)})
         for name, variant in plan.variants.items()
