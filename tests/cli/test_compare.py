@@ -36,6 +36,15 @@ def test_ranks_in_the_catalogue_and_among_candidates_do_not_compare(evaluated: P
         assert "Give two reports of candidates, or two of the whole catalogue." in message
 
 
+def test_what_one_side_alone_has_is_named(evaluated: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(evaluated, tmp_path / "run")
+    assert call("evaluate", run, "--systems", "backbone").exit_code == 0
+    fewer = run / "report-selected.json"
+    for pair in ((evaluated, fewer), (fewer, evaluated)):
+        assert f"Only in {evaluated}: Popularity." in call("compare", *pair).stdout
+    assert "Only in" not in call("compare", evaluated, evaluated).stdout
+
+
 def test_what_is_no_report_is_named(evaluated: Path, workplace: Path, tmp_path: Path) -> None:
     assert fails("compare", evaluated, tmp_path / "nowhere").startswith(f"There is no {tmp_path / 'nowhere'};")
     message = fails("compare", evaluated, workplace / "data")

@@ -64,6 +64,15 @@ class _Side:
     settings: Mapping[str, Mapping[str, Any]]
     ask: str = ""
     """What an experiment's plan asks for; of a report nothing."""
+    undone: int = 0
+    """Cells of an experiment's plan that are not done."""
+
+    @property
+    def names(self) -> list[str]:
+        """What it has: systems of a report, or rows of an experiment with their data set and scenario."""
+        if self.report is not None:
+            return [system.name for system in self.report.systems]
+        return [f"{row} ({data}, {scenario})" for data, scenario, row in self.rows]
 
 
 def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Difference], dict[str, tuple[Any, Any]]]:
@@ -78,7 +87,11 @@ def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Dif
         ConfigError: an experiment came with a run, the two asked other users or candidates or one of them the whole catalogue, or
             there is no such metric.
     """
-    sides = _side(first), _side(second)
+    return _compared((_side(first), _side(second)), metric)
+
+
+def _compared(sides: tuple[_Side, _Side], metric: str) -> tuple[list[Difference], dict[str, tuple[Any, Any]]]:
+    first, second = (side.path for side in sides)
     if (sides[0].report is None) != (sides[1].report is None):
         raise ConfigError("One is an experiment and the other a run or a report; compare like with like.")
     asked = [side.ask for side in sides]
@@ -124,7 +137,14 @@ def _side(path: Path) -> _Side:
         rows = {(section.data, section.scenario, row.row): row for section in found.sections for row in section.rows}
         settings = {one.cell.id: one.about["config"] for one in found.done}
         plan = found.record.plan.model_dump(mode="json", exclude=_NOT_COMPARED)
-        return _Side(path, rows, None, {"plan": {"plan": plan}, **settings}, found.record.plan.ask)
+        return _Side(
+            path,
+            rows,
+            None,
+            {"plan": {"plan": plan}, **settings},
+            found.record.plan.ask,
+            len(found.failed) + len(found.waiting),
+        )
     file = path / "report.json" if path.is_dir() else path
     if not path.exists():
         raise ArtifactError(
@@ -230,7 +250,8 @@ def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference
 
 def show_comparison(first: Path, second: Path, metric: str, console: Console) -> None:
     """Print what `compared` finds."""
-    found, settings = compared(first, second, metric)
+    sides = _side(first), _side(second)
+    found, settings = _compared(sides, metric)
     table = Table(title=Text(visible(f"{metric}: {second} less {first}")))
     heads: Sequence[str] = ("where", "system", "users", "seeds", "first", "second", "difference")
     for head in heads:
@@ -241,6 +262,11 @@ def show_comparison(first: Path, second: Path, metric: str, console: Console) ->
         table.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(table)
     console.print(Text(HOW))
+    for side, other in (sides, sides[::-1]):
+        if side.undone:
+            console.print(Text(visible(f"Not done of {side.path}'s plan: {side.undone:,} cells.")), soft_wrap=True)
+        if only := [name for name in side.names if name not in other.names]:
+            console.print(Text(visible(f"Only in {side.path}: {', '.join(only)}.")), soft_wrap=True)
     if not settings:
         console.print(Text("Their settings are the same."))
     for name, (old, new) in settings.items():
