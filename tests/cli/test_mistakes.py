@@ -20,6 +20,34 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("engine", ["memory", "duckdb"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "link to nothing", "link to itself"])
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", ""])
+@pytest.mark.parametrize("which", ["--interactions", "--items"])
+def test_what_is_no_file_is_said_at_once(
+    which: str, ending: str, kind: str, engine: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    """A pipe that nobody writes to would be waited for; one that somebody does cannot be read twice."""
+    place = tmp_path / f"table.{ending}"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to({"device": "/dev/zero", "link to nothing": "nothing"}.get(kind, place))
+    files = {"--interactions": tiny_world.interactions, which: place}
+    options = [word for option, path in files.items() for word in (option, path)]
+    message = fails("prepare", "table", *options, "-o", tmp_path / "out", "--engine", engine)
+    assert message.startswith(f"{place}: ")
+    expected = {
+        "folder": "this is a folder",
+        "link to nothing": "there is no such file",
+        "link to itself": "cannot be read",
+    }
+    assert expected.get(kind, "this is a pipe or a device; expected a file") in message
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     assert "empty.csv" in fails("prepare", "table", "--interactions", tmp_path / "empty.csv", "-o", tmp_path / "data")
@@ -62,6 +90,28 @@ def test_output_into_a_foreign_folder(tiny_world: TinyWorld, workplace: Path, tm
     )
     assert "is no run" in fails("train", workplace / "data", "-o", workplace / "data", "--recipe", tiny_world.recipe)
     assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below", "link", "loop"])
+@pytest.mark.parametrize("verb", ["prepare", "train", "update", "recommend", "experiment"])
+def test_output_where_no_folder_can_be(
+    verb: str, place: str, tiny_world: TinyWorld, workplace: Path, tmp_path: Path
+) -> None:
+    """It is said before anything is read for long, and nothing is written."""
+    (tmp_path / "file").write_text("dear")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "new.csv").write_text("user_id,item_id,timestamp\nu1,i30,99\n")
+    arguments = {
+        "prepare": ["table", "--interactions", tiny_world.interactions],
+        "train": [workplace / "data", "--recipe", tiny_world.recipe],
+        "update": [workplace / "run", "--interactions", tmp_path / "new.csv"],
+        "recommend": [workplace / "run", "--users", "all", "--system", "popularity"],
+        "experiment": ["table1", "--data", workplace / "data", "--recipe", tiny_world.recipe],
+    }[verb]
+    message = fails(verb, *arguments, "-o", tmp_path / place)
+    assert message == f"{tmp_path / place.partition('/')[0]} is no folder. Give another place with -o."
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link", "loop", "new.csv"}
 
 
 def test_output_onto_a_file(tiny_world: TinyWorld, workplace: Path, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
-from tests.cli.conftest import call
+from tests.cli.conftest import call, fails
 
 from allmrec.cli import options, plan
 from allmrec.planning import Size, plan_rows, read_rates
@@ -24,6 +25,21 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
     assert call("plan", *SIZE).exit_code == 0
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+@pytest.mark.parametrize("option", ["--users", "--items", "--interactions", "--requests", "--tune-users"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "-inf"])
+def test_a_size_that_cannot_be_is_refused(option: str, value: str) -> None:
+    sizes = {"--users": "100", "--items": "10", option: value}
+    message = fails("plan", *(word for pair in sizes.items() for word in pair))
+    assert re.search(r"expected (a finite number above 0|at most the 100 users)", message)
+
+
+def test_more_users_than_there_are_cannot_be_learned_from() -> None:
+    assert "expected at most the 5 users that there are" in fails(
+        "plan", "--users", "5", "--items", "5", "--tune-users", "6"
+    )
+    assert call("plan", "--users", "5", "--items", "5").exit_code == 0
 
 
 def test_a_file_has_a_whole_line_for_each_formula() -> None:

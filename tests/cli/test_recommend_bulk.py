@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,24 @@ def test_another_setting_is_refused_or_starts_anew(run: Run, tmp_path: Path) -> 
     assert files(out) == before
     assert recommend_users(run, out, ["u1"], system="backbone", anew=True).users == 1
     assert list(files(out)) == ["block-0000000.parquet"]
+
+
+def test_what_was_asked_for_is_named_before_what_follows_from_it(run: Run, tmp_path: Path) -> None:
+    """Another system has other stages and settings, each of which differs too."""
+    recommend_users(run, tmp_path / "out", k=3)
+    with pytest.raises(
+        ConfigError, match=r"made otherwise: system is 'allmrec\S*' there and 'popularity' now; request.k is 3"
+    ):
+        recommend_users(run, tmp_path / "out", k=4, system="popularity")
+
+
+def test_a_foreign_folder_stays_as_it_is(run: Run, workplace: Path, tmp_path: Path) -> None:
+    """Nothing is written there, no lock either."""
+    data = shutil.copytree(workplace / "data", tmp_path / "data")
+    before = {path.name for path in data.iterdir()}
+    with pytest.raises(ConfigError, match="no block of recommendations"):
+        recommend_users(run, data, system="popularity")
+    assert {path.name for path in data.iterdir()} == before
 
 
 def test_a_folder_that_holds_something_else_or_is_held(run: Run, tmp_path: Path) -> None:

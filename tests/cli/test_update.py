@@ -280,6 +280,13 @@ def test_bad_lines_and_wrong_places(before: Path, tmp_path: Path) -> None:
     assert record["skipped_lines"] == dict.fromkeys(record["skipped"], "3")
 
 
+def test_a_limit_that_is_no_number_is_refused(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
+    """Nothing is above it, so it kept everything."""
+    message = fails("update", before, "--interactions", new[0], "-o", tmp_path / "new", "--keep-within", "nan")
+    assert message.startswith("keep_within is nan; expected a mean cosine distance")
+    assert not (tmp_path / "new").exists()
+
+
 def test_distance_by_hand() -> None:
     before = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.float32)
     assert mean_cosine_distance(before, before) == 0

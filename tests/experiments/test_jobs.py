@@ -287,6 +287,9 @@ def test_a_cell_with_histories_shuffled(tiny_world: TinyWorld, tmp_path: Path) -
 
 def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) -> None:
     assert "Where to?" in fails("experiment", "table1")
+    assert "is a folder; expected a TOML file" in fails("experiment", tmp_path, "-o", tmp_path / "x")
+    assert "Which plan?" in fails("experiment", "--show")
+    assert "Which plan?" in fails("experiment", "--show", "-o", tmp_path)
     assert "names no data" in fails("experiment", "table1", "-o", tmp_path / "x")
     assert "is no experiment yet" in fails("experiment", "-o", tmp_path / "x")
     assert "is no prepared data" in fails("experiment", "table1", "--data", tmp_path, "-o", tmp_path / "x")
@@ -295,6 +298,13 @@ def test_mistakes_are_answered_in_a_line(tiny_world: TinyWorld, tmp_path: Path) 
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     plan = write_plan(tmp_path, tiny_world, '["popularity"]')
     assert "exists and is no experiment" in fails("experiment", plan, "-o", tmp_path / "mine")
+    assert "has no ''; its rows are popularity" in fails("experiment", plan, "--systems", "", "-o", tmp_path / "x")
+    (tmp_path / "file").write_text("")
+    message = fails("experiment", plan, "-o", tmp_path / "x", "--stages", tmp_path / "file")
+    assert message.endswith("is no folder. Give another place with --stages.")
+    (tmp_path / "my data").mkdir()
+    message = fails("experiment", "table1", "--data", tmp_path / "my data", "-o", tmp_path / "x")
+    assert "'my data' cannot be one: expected letters of English" in message
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     assert "has neither experiment.json" in fails("compare", tmp_path, tmp_path)
 
@@ -339,6 +349,53 @@ def test_a_stage_is_trained_once_for_all_runs(tiny_world: TinyWorld, workplace: 
     assert store.train(third, ["backbone"], said.append) == ["pretrain"]
     assert not third.folder.damaged(third.stage(PRETRAIN))
     assert key in store
+
+
+@pytest.mark.parametrize("name", ["fingerprints.json", "log.json", "manifest.json", "weights.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\x00\xff{"])
+def test_a_stage_that_is_not_whole_in_the_store_is_trained_again(
+    name: str, content: bytes | None, tiny_world: TinyWorld, workplace: Path, tmp_path: Path
+) -> None:
+    data, config = InteractionDataset.load(workplace / "data"), load_recipe(str(tiny_world.recipe))
+    store = StageStore(tmp_path / "stages")
+    stage = Run.create(tmp_path / "first", data, config).stage(PRETRAIN)
+    store.train(Run.create(tmp_path / "first", data, config), ["backbone"], print)
+    file = tmp_path / "stages" / stage.key / name
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    again = Run.create(tmp_path / "second", data, config)
+    assert store.train(again, ["backbone"], print) == ["pretrain"]
+    assert not again.folder.damaged(stage)
+    assert store.train(Run.create(tmp_path / "third", data, config), ["backbone"], print) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "{", '{"kind": "allmrec experiment", "format": 1}', "plan", "data", "keys", "stages"]
+)
+def test_a_damaged_record_is_written_anew_where_the_plan_is_given(
+    damage: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    """As its message advises; what is done is found again."""
+    plan, out = write_plan(tmp_path, tiny_world, '["popularity"]'), tmp_path / "out"
+    assert call("experiment", plan, "-o", out).exit_code == 0
+    whole = json.loads((out / "experiment.json").read_text())
+    (out / "experiment.json").write_text(json.dumps(whole | {damage: {"a": 3}}) if damage in whole else damage)
+    assert str(out / "experiment.json") in fails("experiment", "-o", out)
+    again = call("experiment", plan, "-o", out)
+    assert again.exit_code == 0, again.output
+    assert "1 cells, 1 done already" in again.stdout
+    assert "is damaged and is written anew" in " ".join(again.stdout.split())
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"kind": "other"}', '{"kind": "allmrec experiment", "format": 2}'])
+def test_a_file_of_that_name_that_is_not_ours_stays(content: str, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    plan, out = write_plan(tmp_path, tiny_world, '["popularity"]'), tmp_path / "out"
+    out.mkdir()
+    (out / "letter.txt").write_text("dear")
+    (out / "experiment.json").write_text(content)
+    assert str(out / "experiment.json") in fails("experiment", plan, "-o", out)
+    assert (out / "experiment.json").read_text() == content
 
 
 def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWorld, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tiny_world import TinyWorld
 
 from allmrec.core.errors import ConfigError, DataError
-from allmrec.experiments.cells import Prepared, cells_of
+from allmrec.experiments.cells import Prepared, cell_config, cells_of
 from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_text
 from allmrec.testing.worlds import taste_world
 
@@ -144,6 +144,17 @@ def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -
         ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "backbone"\ngroup = "cold"', "of the group 'cold'; its scenario has all users"),
         ('title = "x"\nsystems = ["backbone"]\n[[claims]]\ntext = "t"\nbetter = "backbone"\nscenario = "k"', "of scenario 'k'; this plan has standard"),
         ('title = "x"\nsystems = ["allmrec"]\nask = "genres"\norder_test = true', "order_test is for ranks"),
+        ('title = "x"\nsystems = ["backbone"]\nseeds = [0, 1, 0]', "seeds are 0, 1, 0; expected each once"),
+        ('title = "x"\nsystems = ["backbone"]\nvariants.v.systems = []', "no system is asked of the variant v"),
+        ('title = "x"\nvariants.u = {}\nvariants.v.systems = ["ease"]', "no system is asked of the variant u"),
+        ('title = "x"\nsystems = ["ease"]\nreference = "eas"', "compares with 'eas'"),
+        ('title = "x"\nsystems = ["ease"]\nreference = "backbone"', "compares with 'backbone' .reference., which it does not ask"),
+        ('title = "x"\nsystems = ["ease"]\nreference = "gru/ease"', "compares with 'gru/ease'"),
+        ('title = "x"\nsystems = ["ease"]\nchanges.seed = 5', "changes seed, which a plan says by its own fields"),
+        ('title = "x"\nsystems = ["ease"]\nchanges = { "evaluation.users" = 5 }', "changes evaluation.users, which a plan says"),
+        ('title = "x"\nsystems = ["ease"]\nchanges.evaluation.candidates = 5', "changes evaluation.candidates, which a plan says"),
+        ('title = "x"\nsystems = ["ease"]\ndata.a = { path = "x", changes = { seed = 2 } }', "changes seed, which a plan says"),
+        ('title = "x"\nsystems = ["ease"]\nvariants.v.changes.evaluation.order_test = true', "changes evaluation.order_test"),
         ('title = "x"\nsystems = ["allmrec"]\nvariants.other.exchanged_vectors = true', "vectors of other are exchanged"),
         ('title = "x"\nsystems = ["allmrec"]\nask = "genres"\nscenarios.x.kind = "cross-domain"', "across domains systems rank candidates alone"),
     ],
@@ -152,6 +163,55 @@ def test_a_wrong_plan_is_refused_in_words(text: str, message: str, tmp_path: Pat
     (tmp_path / "plan.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_plan(str(tmp_path / "plan.toml"))
+
+
+@pytest.mark.parametrize("changes", [{"seed": 3}, {"evaluation.users": 3}, {"evaluation": {"candidates": 3}}])
+def test_options_that_a_plan_would_not_heed_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"which a plan says by its own fields: seeds, users"):
+        load_plan("table1", {"changes": changes})
+
+
+def test_rows_may_be_left_out_although_others_are_compared_with_them() -> None:
+    plan = load_plan("table7")
+    assert only(plan, ["allmrec-sbert"]).reference == plan.reference == "text-similarity"
+
+
+@pytest.mark.parametrize("where", ["plan", "data", "variant"])
+def test_changes_as_groups_and_as_single_fields_are_the_same(where: str, tiny_world: TinyWorld, tmp_path: Path) -> None:
+    """`[changes]` with `tune.training.learning_rate = 0.5` is a group of a group in TOML."""
+    table = {"plan": "changes", "data": "data.a.changes", "variant": "variants.v.changes"}[where]
+    made = []
+    for name in ("tune.training.learning_rate", '"tune.training.learning_rate"'):
+        file = tmp_path / f"{len(made)}.toml"
+        file.write_text(
+            f'title = "x"\nrecipe = "{tiny_world.recipe}"\nsystems = ["allmrec"]\n[data.a]\npath = "a"\n'
+            f'[variants.v]\nsystems = ["mlp-llm"]\n[{table}]\n{name} = 0.5\n'
+        )
+        plan = load_plan(str(file), {"changes": {"tune.training.batch_size": 3}})
+        made.append([cell_config(plan, cell) for cell in cells_of(plan)])
+    assert made[0] == made[1]
+    last = made[0][-1].tune
+    assert (last.training.learning_rate, last.training.batch_size, last.samples_per_epoch) == (0.5, 3, 8)
+
+
+def test_only_what_is_a_path_leads_from_the_plans_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder beside the plan may be called as a recipe or a column is; and nothing is looked for elsewhere."""
+    plans, elsewhere = tmp_path / "plans", tmp_path / "elsewhere"
+    for folder in (plans / "cpu", plans / "buyer", plans / "mine", elsewhere / "shop"):
+        folder.mkdir(parents=True)
+    (plans / "own.toml").write_text("")
+    (plans / "plan.toml").write_text(
+        'title = "x"\nrecipe = "cpu"\nsystems = ["ease"]\n[data.a]\npath = "shop"\nrecipe = "own.toml"\n'
+        '[data.b]\nsource = "table"\noptions = { interactions = "log.csv", user = "buyer", item = "cpu" }\n'
+    )
+    monkeypatch.chdir(elsewhere)
+    plan = load_plan(str(plans / "plan.toml"))
+    assert plan.recipe == "cpu"
+    assert (plan.data["a"].path, plan.data["a"].recipe) == (str(plans / "shop"), str(plans / "own.toml"))
+    assert plan.data["b"].options == {"interactions": str(plans / "log.csv"), "user": "buyer", "item": "cpu"}
+    kept = plan.with_paths_from(plans)
+    assert kept.data["a"].recipe == "own.toml"
+    assert kept.with_whole_paths(plans) == plan
 
 
 def test_a_plan_that_is_not_there() -> None:

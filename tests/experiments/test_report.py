@@ -566,6 +566,28 @@ def test_why_experiments_cannot_be_compared_is_said(experiment: Path, tmp_path: 
         compared(changed_plan(experiment, tmp_path / "first", seeds=1), tmp_path / "second")
 
 
+def test_a_comparison_says_what_is_not_done_and_what_one_side_alone_has(experiment: Path, tmp_path: Path) -> None:
+    fewer = changed_plan(experiment, tmp_path / "fewer", systems=["popularity", "backbone"], claims=[], paper=None)
+    console = Console(file=io.StringIO(), width=200)
+    show_comparison(experiment, fewer, "Hit@1", console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"Not done of {experiment}'s plan: 1 cells." in said
+    assert f"Not done of {fewer}" not in said
+    assert f"Only in {experiment}: allmrec (shop, cold-items), allmrec-sbert (shop, cold-items)." in said
+    assert f"Only in {fewer}" not in said
+
+
+def test_ranks_in_the_catalogue_and_among_candidates_do_not_compare(experiment: Path, tmp_path: Path) -> None:
+    """They are of the same users and targets, whom one protocol names."""
+    catalogue = changed_plan(experiment, tmp_path / "catalogue", ask="catalogue")
+    for pair in ((experiment, catalogue), (catalogue, experiment)):
+        with pytest.raises(
+            ConfigError, match=r"asks for (candidates|catalogue) and .* asks for (candidates|catalogue)"
+        ):
+            compared(*pair)
+    assert compared(catalogue, catalogue)[0]
+
+
 # --- in a browser ---
 
 FLAGS = (

@@ -118,9 +118,48 @@ def test_a_group_given_in_part_keeps_its_own_defaults_in_the_rest(tmp_path: Path
     assert load_recipe(str(tmp_path / "some.toml")).tune.training.learning_rate == 1e-4
 
 
+@pytest.mark.parametrize("recipe", ["cpu", "released"])
+def test_a_change_that_is_a_group_changes_those_fields_alone(recipe: str) -> None:
+    """`tune.training.epochs = 3` under `[changes]` of a plan is such a group; the recipe's other fields stay."""
+    group = {"tune": {"training": {"epochs": 3}, "candidates": 7}, "systems": {"item-knn": {"neighbours": 3}}}
+    single = {"tune.training.epochs": 3, "tune.candidates": 7, "systems.item-knn.neighbours": 3}
+    assert load_recipe(recipe, group) == load_recipe(recipe, single)
+    assert load_recipe(recipe, {"tune": {}}) == load_recipe(recipe)
+    by_name = load_recipe(recipe, {"pretrain.backbone": "gru4rec"})
+    assert load_recipe(recipe, {"pretrain": {"backbone": "gru4rec"}}) == by_name
+
+
 def test_another_backbone_in_a_recipe_has_its_own_defaults(tmp_path: Path) -> None:
     (tmp_path / "gru.toml").write_text('[pretrain]\nbackbone = "gru4rec"\nmodel = { layers = 2 }\n')
     assert load_recipe(str(tmp_path / "gru.toml")).pretrain.model == GRU4RecConfig(layers=2)
+
+
+@pytest.mark.parametrize("group", ["pretrain", "align", "tune", "answer", "evaluation", "llm", "systems"])
+@pytest.mark.parametrize("value", ["5", "[1]", '"text"', "[{ a = 1 }]"])
+@pytest.mark.parametrize("base", ["", 'base = "cpu"\n'])
+def test_a_single_value_in_the_place_of_a_group_is_refused(tmp_path: Path, group: str, value: str, base: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"{base}{group} = {value}\n")
+    with pytest.raises(ConfigError, match=rf"mine\.toml does not fit RunConfig: {group}"):
+        load_recipe(str(tmp_path / "mine.toml"))
+    with pytest.raises(ConfigError, match=rf"{group}"):
+        load_recipe("cpu", parse_changes([f"{group}={value}"]))
+
+
+@pytest.mark.parametrize("name", ["[]", '["gru4rec"]', "3", "{ a = 1 }", "true"])
+def test_a_backbone_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"pretrain.backbone = {name}\n")
+    with pytest.raises(ConfigError, match=r"backbone is .*; expected the name of one"):
+        load_recipe(str(tmp_path / "mine.toml"))
+    with pytest.raises(ConfigError, match="backbone"):
+        load_recipe("cpu", parse_changes([f"pretrain.backbone={name}"]))
+
+
+@pytest.mark.parametrize("base", ["mine.toml", "other.toml"])
+def test_a_recipe_in_another_encoding_is_refused(tmp_path: Path, base: str) -> None:
+    (tmp_path / "mine.toml").write_bytes("# für uns\n".encode("latin-1"))
+    (tmp_path / "other.toml").write_text('base = "mine.toml"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml is no TOML: .*Save it as UTF-8"):
+        load_recipe(str(tmp_path / base))
 
 
 def test_a_change_inside_a_single_value_is_refused() -> None:

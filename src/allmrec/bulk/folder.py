@@ -14,6 +14,7 @@ from allmrec.bulk.block import Block, read_block
 from allmrec.bulk.job import FORMAT_VERSION, BulkJob
 from allmrec.core.artifacts import atomic_write, read_json, sweep, write_json
 from allmrec.core.errors import ArtifactError, ConfigError
+from allmrec.core.places import check_folder
 from allmrec.core.progress import track
 
 __all__ = ["MANIFEST", "BulkFolder", "Written"]
@@ -23,8 +24,9 @@ MANIFEST = "_manifest.json"
 
 _KIND = "allmrec recommendations"
 
-# Differences that a message names.
+# Differences that a message names, and the groups of `BulkJob.made_of` that a command says itself.
 _NAMED = 5
+_ASKED = ("system", "request", "users", "block")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class BulkFolder:
             ConfigError: the folder holds something else, or recommendations made otherwise.
             ArtifactError: the manifest is damaged, or of another format.
         """
-        self._check_ours()
+        self.check_ours()
         sweep(self.path)
         if anew:
             for path in (self._manifest, *self._blocks()):
@@ -150,7 +152,15 @@ class BulkFolder:
     def _blocks(self) -> list[Path]:
         return sorted(self.path.glob("block-*.parquet"))
 
-    def _check_ours(self) -> None:
+    def check_ours(self) -> None:
+        """Make sure that recommendations may be written here; nothing is written.
+
+        Raises:
+            ConfigError: the folder holds something else, or is none.
+        """
+        check_folder(self.path)
+        if not self.path.exists():
+            return
         ours = {MANIFEST, *(path.name for path in self._blocks())}
         for entry in self.path.iterdir():
             if entry.name not in ours and not entry.name.startswith("."):
@@ -169,6 +179,8 @@ class BulkFolder:
         found = about.get("made_of")
         there, now = dict(_flat(found if isinstance(found, Mapping) else {})), dict(_flat(self._job.made_of))
         names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+        # What was asked for comes first: other stages and settings follow from another system.
+        names.sort(key=lambda name: name.partition(".")[0] not in _ASKED)
         shown = "; ".join(f"{name} is {there.get(name)!r} there and {now.get(name)!r} now" for name in names[:_NAMED])
         more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise ConfigError(

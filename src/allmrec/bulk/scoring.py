@@ -133,8 +133,10 @@ def recommend_users(
             f"There is nobody to recommend for: {run.path} holds {run.dataset.n_users:,} users, and none of them is asked for. A "
             "saved recommender holds none."
         )
+    folder = BulkFolder(output, job)
+    # Before anything is written there, the lock too.
+    folder.check_ours()
     with held(output, "being written"):
-        folder = BulkFolder(output, job)
         done = folder.begin(anew)
         found, missing = len(done), [number for number in range(job.n_blocks) if number not in done]
         if missing:

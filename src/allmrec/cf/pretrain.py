@@ -66,6 +66,8 @@ class PretrainConfig(Config):
         if not isinstance(values, Mapping):
             return values
         name = values.get("backbone", "sasrec")
+        if not isinstance(name, str):
+            raise ValueError(f"backbone is {name!r}; expected the name of one")
         try:
             kind = backbone_kind(name)
         except ConfigError as error:

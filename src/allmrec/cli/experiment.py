@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from allmrec.core.artifacts import recover
 from allmrec.core.checkout import code_commit
 from allmrec.core.errors import ConfigError
 from allmrec.core.locking import held
+from allmrec.core.places import check_folder
 from allmrec.experiments.costs import plan_costs
-from allmrec.experiments.plan import Plan, load_plan, only, plan_names, plan_text
-from allmrec.experiments.record import FILE, Record, check_free
+from allmrec.experiments.plan import NAME, Plan, load_plan, only, plan_names, plan_text
+from allmrec.experiments.record import FILE, Record, check_free, record_before
 from allmrec.experiments.results import Results
 from allmrec.experiments.scheduler import all_cells, data_folders, run_cells, with_nearest
 from allmrec.experiments.writing import write_report
@@ -91,7 +93,9 @@ def register(app: typer.Typer) -> None:
         if listed:
             _show_plans()
             return
-        if show and plan is not None:
+        if show:
+            if plan is None:
+                raise ConfigError(f"Which plan? --show needs its name or file: {', '.join(plan_names())}.")
             load_plan(plan)
             CONSOLE.print(plan_text(plan), markup=False, highlight=False, soft_wrap=True, end="")
             return
@@ -103,6 +107,7 @@ def register(app: typer.Typer) -> None:
         for name, options in (("users_of", users_of), ("seeds_of", seeds_of)):
             if options:
                 changes[name] = dict(_number_of(name, one) for one in options)
+        check_folder(output)
         folder = output.resolve()
         if report_only and plan is None and not changes and not systems:
             announce(f"Written: {', '.join(map(str, write_report(folder, CONSOLE)))}")
@@ -135,12 +140,19 @@ def _changes(
     """What the options change of a plan."""
     found: dict[str, Any] = {}
     if data:
-        names = [path.resolve().name for path in data]
+        # Not of what a link leads to: the link's own name is the one that was given.
+        names = [Path(os.path.abspath(path)).name for path in data]
         if len(set(names)) < len(names):
             raise ConfigError(
                 f"Two data folders have the same name ({', '.join(names)}), and that is how they are called."
             )
-        for path in data:
+        for path, name in zip(data, names, strict=True):
+            if not NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{path} gives the data set its name, and {name!r} cannot be one: expected letters of English, digits, '-' and '_'. "
+                    "Rename the folder, link to it under another name (ln -s), or name it in a plan of your own: "
+                    f'[data.NAME] path = "{path}"'
+                )
             recover(path)
             if not (path / "manifest.json").is_file():
                 raise ConfigError(f"{path} is no prepared data. Make some: allmrec prepare … -o {path}")
@@ -179,13 +191,14 @@ def _measure(
     if not report_only:
         check_free(folder)
         with held(folder):
+            before = record_before(folder, announce)
             places = data_folders(plan, folder, announce)
             cells = all_cells(plan, places)
-            if (folder / FILE).is_file():
-                before = Record.read(folder)
+            if before is not None:
                 stages, results = stages or before.stages, results or before.results
                 if results != before.results:
                     announce(f"Results of before stay in {before.results_in(folder)}; these are kept in {results}.")
+            check_folder(stages or folder, "--stages")
             _make_folder(results or folder)
             keys = {one.cell.id: one.key for one in cells}
             record = Record(with_nearest(plan, places), places, keys, command, code_commit(), stages, results)

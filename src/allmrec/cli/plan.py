@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from allmrec.cli.options import CONSOLE, announce
+from allmrec.core.errors import ConfigError
 from allmrec.core.visible import as_terminal, json_text
 from allmrec.planning import Rate, Row, Size, plan_rows, read_rates
 
@@ -49,6 +50,8 @@ def register(app: typer.Typer) -> None:
         cards: Annotated[int, typer.Option(min=1, help="GPUs that share each piece of work.")] = 1,
         as_json: Annotated[bool, typer.Option("--json", help="Print the rows and their rates as JSON.")] = False,
     ) -> None:
+        if tune_users is not None and tune_users > users:
+            raise ConfigError(f"--tune-users is {tune_users:g}; expected at most the {users:g} users that there are.")
         size = Size(
             users=users,
             items=items,

@@ -12,6 +12,7 @@ from rich.table import Table
 from allmrec.cli.options import CONSOLE, announce
 from allmrec.cli.prepare_options import Columns, Layouts, Shared, SharedBesidePreset, named_columns, said, with_groups
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import check_folder
 from allmrec.data.build import PrepareConfig
 from allmrec.data.files import shown
 from allmrec.data.large import prepare_to
@@ -165,6 +166,7 @@ def _write(
     source: str, options: Mapping[str, Any], output: Path, shared: Shared, filters: PrepareConfig, asked: str = ""
 ) -> None:
     """Read a source and write the data set; `asked` is what the next command should say beside the data."""
+    check_folder(output)
     if output.exists() and not (output / "manifest.json").is_file() and any(output.iterdir()):
         raise ConfigError(f"{output} exists and is no data set of allmrec. Give another folder with -o.")
     with CONSOLE.status("Reading …"):

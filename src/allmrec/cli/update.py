@@ -11,6 +11,7 @@ from allmrec.cli.options import ChangeOption, DeviceOption, RunArgument, SaveEve
 from allmrec.cli.prepare_options import Columns, Layouts, MaxSkippedOption, OnErrorOption, said, with_groups
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
+from allmrec.core.places import check_folder
 from allmrec.data.sources.newer import NewerConfig, read_newer_files
 from allmrec.pipeline.run import Run
 from allmrec.recipes.files import parse_changes
@@ -56,6 +57,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         earlier = Run.open(run, chosen_device(device))
         earlier.check_unpublished()
+        check_folder(output)
         if output.resolve() == run.resolve():
             raise ConfigError(f"{run} stays as it is; give the new run another folder with -o.")
         options = {"interactions": interactions, "items": items, "on_error": on_error, **said(max_skipped=max_skipped)}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from allmrec.core.config import Config
+from allmrec.core.errors import ConfigError
 
-__all__ = ["PLACE", "ModelName", "path_from", "with_whole_places"]
+__all__ = ["PLACE", "ModelName", "check_folder", "path_from", "with_whole_places"]
 
 C = TypeVar("C", bound=Config)
 
@@ -40,6 +41,21 @@ def with_whole_places(config: C) -> C:
         if whole != value:
             changed[name] = whole
     return config.model_copy(update=changed) if changed else config
+
+
+def check_folder(path: Path, option: str = "-o") -> None:
+    """Make sure that a path is a folder, or that one can be made there; nothing is written.
+
+    Args:
+        path: which.
+        option: of the command line that named it, for the message.
+
+    Raises:
+        ConfigError: it is something else, or leads through what is no folder.
+    """
+    there = next((place for place in (path, *path.parents) if place.is_symlink() or place.exists()), path)
+    if (there.is_symlink() or there.exists()) and not there.is_dir():
+        raise ConfigError(f"{there} is no folder. Give another place with {option}.")
 
 
 def path_from(path: Path, folder: Path) -> str:

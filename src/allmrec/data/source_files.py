@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from allmrec.core.config import Config
 
-__all__ = ["hash_beside", "hashes_beside", "source_options", "source_paths"]
+__all__ = ["hash_beside", "hashes_beside", "path_fields", "source_options", "source_paths"]
 
 
 def hash_beside(path: Path) -> str:
@@ -31,6 +31,11 @@ def hashes_beside(source: Config) -> Iterator[Mapping[Path, Future[str]]]:
         yield {path: pool.submit(hash_beside, path) for path in source_paths(source) if path.is_file()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def path_fields(config: type[Config]) -> set[str]:
+    """The names of a source's options that are paths."""
+    return {name for name, info in config.model_fields.items() if Path in (info.annotation, *get_args(info.annotation))}
 
 
 def source_paths(source: Config) -> list[Path]:

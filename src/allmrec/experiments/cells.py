@@ -17,7 +17,7 @@ from allmrec.experiments.scenario_config import CrossDomainConfig, ScenarioConfi
 from allmrec.experiments.scenarios import training_data
 from allmrec.pipeline.run import Run
 from allmrec.pipeline.schedule import in_order
-from allmrec.recipes.config import RunConfig
+from allmrec.recipes.config import RunConfig, single_changes
 from allmrec.recipes.files import load_recipe
 from allmrec.store.stages import Stage
 from allmrec.systems.kinds import stages_of
@@ -86,7 +86,11 @@ def cell_config(plan: Plan, cell: Cell) -> RunConfig:
         ConfigError: no such recipe or field, or a value that does not fit.
     """
     data = plan.data[cell.data]
-    changes = {**plan.changes, **data.changes, **variant_of(plan, cell).changes}
+    changes = {
+        name: value
+        for given in (plan.changes, data.changes, variant_of(plan, cell).changes)
+        for name, value in single_changes(given).items()
+    }
     changes |= {"seed": cell.seed, "evaluation.candidates": plan.candidates}
     try:
         return with_whole_places(checked_settings(load_recipe(data.recipe or plan.recipe, changes)))

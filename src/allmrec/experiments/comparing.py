@@ -62,6 +62,17 @@ class _Side:
     rows: Mapping[_Where, Row]
     report: Report | None
     settings: Mapping[str, Mapping[str, Any]]
+    ask: str = ""
+    """What an experiment's plan asks for; of a report nothing."""
+    undone: int = 0
+    """Cells of an experiment's plan that are not done."""
+
+    @property
+    def names(self) -> list[str]:
+        """What it has: systems of a report, or rows of an experiment with their data set and scenario."""
+        if self.report is not None:
+            return [system.name for system in self.report.systems]
+        return [f"{row} ({data}, {scenario})" for data, scenario, row in self.rows]
 
 
 def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Difference], dict[str, tuple[Any, Any]]]:
@@ -73,11 +84,20 @@ def compared(first: Path, second: Path, metric: str = "Hit@1") -> tuple[list[Dif
 
     Raises:
         ArtifactError: one of them is neither, or damaged.
-        ConfigError: an experiment came with a run, the two asked other users or candidates, or there is no such metric.
+        ConfigError: an experiment came with a run, the two asked other users or candidates or one of them the whole catalogue, or
+            there is no such metric.
     """
-    sides = _side(first), _side(second)
+    return _compared((_side(first), _side(second)), metric)
+
+
+def _compared(sides: tuple[_Side, _Side], metric: str) -> tuple[list[Difference], dict[str, tuple[Any, Any]]]:
+    first, second = (side.path for side in sides)
     if (sides[0].report is None) != (sides[1].report is None):
         raise ConfigError("One is an experiment and the other a run or a report; compare like with like.")
+    asked = [side.ask for side in sides]
+    if asked[0] != asked[1]:
+        what = " and ".join(f"{path} asks for {ask}" for path, ask in zip((first, second), asked, strict=True))
+        raise ConfigError(f"{what}: their figures are of other questions and do not compare. It takes the same `ask`.")
     found = list(_of_reports(*sides, metric) if sides[0].report is not None else _of_rows(*sides, metric))
     if not found:
         raise ConfigError(f"Nothing of {first} and {second} can be compared: {_why_nothing(*sides)}")
@@ -117,8 +137,19 @@ def _side(path: Path) -> _Side:
         rows = {(section.data, section.scenario, row.row): row for section in found.sections for row in section.rows}
         settings = {one.cell.id: one.about["config"] for one in found.done}
         plan = found.record.plan.model_dump(mode="json", exclude=_NOT_COMPARED)
-        return _Side(path, rows, None, {"plan": {"plan": plan}, **settings})
+        return _Side(
+            path,
+            rows,
+            None,
+            {"plan": {"plan": plan}, **settings},
+            found.record.plan.ask,
+            len(found.failed) + len(found.waiting),
+        )
     file = path / "report.json" if path.is_dir() else path
+    if not path.exists():
+        raise ArtifactError(
+            f"There is no {path}; expected the folder of a run or an experiment, or the file of a report."
+        )
     if not file.is_file():
         raise ArtifactError(
             f"{path} has neither {FILE} of an experiment nor report.json of a run. Make one: allmrec evaluate {path}"
@@ -192,6 +223,14 @@ def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference
         raise ConfigError(
             f"{first.path} and {second.path} are of different users or candidates, so figures do not compare."
         )
+    if old.n_candidates != new.n_candidates:
+        what = " and ".join(
+            f"{side.path} ranks each test item among {report.n_candidates:,} ({report.scenario})"
+            for side, report in ((first, old), (second, new))
+        )
+        raise ConfigError(
+            f"{what}: such figures do not compare. Give two reports of candidates, or two of the whole catalogue."
+        )
     earlier = {system.key or system.name: system for system in old.systems}
     for system in new.systems:
         before = earlier.get(system.key or system.name)
@@ -211,7 +250,8 @@ def _of_reports(first: _Side, second: _Side, metric: str) -> Iterator[Difference
 
 def show_comparison(first: Path, second: Path, metric: str, console: Console) -> None:
     """Print what `compared` finds."""
-    found, settings = compared(first, second, metric)
+    sides = _side(first), _side(second)
+    found, settings = _compared(sides, metric)
     table = Table(title=Text(visible(f"{metric}: {second} less {first}")))
     heads: Sequence[str] = ("where", "system", "users", "seeds", "first", "second", "difference")
     for head in heads:
@@ -222,6 +262,11 @@ def show_comparison(first: Path, second: Path, metric: str, console: Console) ->
         table.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(table)
     console.print(Text(HOW))
+    for side, other in (sides, sides[::-1]):
+        if side.undone:
+            console.print(Text(visible(f"Not done of {side.path}'s plan: {side.undone:,} cells.")), soft_wrap=True)
+        if only := [name for name in side.names if name not in other.names]:
+            console.print(Text(visible(f"Only in {side.path}: {', '.join(only)}.")), soft_wrap=True)
     if not settings:
         console.print(Text("Their settings are the same."))
     for name, (old, new) in settings.items():

@@ -13,16 +13,16 @@ from pydantic import Field, model_validator
 
 from allmrec.core.config import Config, parse_config
 from allmrec.core.errors import ConfigError
-from allmrec.core.places import path_from
-from allmrec.data.prepare_config import PrepareConfig
 from allmrec.experiments.answers import metric_names
+from allmrec.experiments.plan_data import DataConfig, leading_from, recipe_path, whole
 from allmrec.experiments.scenario_config import ALL, CrossDomainConfig, ScenarioConfig, StandardConfig, groups_of
+from allmrec.recipes.config import single_changes
 from allmrec.systems.registry import system_kind
 
 __all__ = [
     "BASE",
+    "NAME",
     "Claim",
-    "DataConfig",
     "PaperRows",
     "Plan",
     "VariantConfig",
@@ -36,29 +36,8 @@ BASE = "base"
 """The variant that changes nothing."""
 
 # Names become names of files.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-class DataConfig(Config):
-    """A data set: one that `allmrec prepare` wrote, or raw files that are prepared on the way."""
-
-    path: str | None = Field(None, description="Folder of prepared data, from the plan's own folder.")
-    source: str | None = Field(
-        None, description="How raw files are read: a source of `allmrec prepare`, such as table."
-    )
-    options: dict[str, Any] = Field({}, description="That source's options; paths from the plan's own folder.")
-    prepare: PrepareConfig = Field(PrepareConfig(), description="Which interactions and items remain.")
-    recipe: str | None = Field(None, description="Another recipe than the plan's.")
-    changes: dict[str, Any] = Field({}, description="Changed fields of the recipe, such as `tune.training.epochs`.")
-    nearest: str | None = Field(
-        None, description="The paper's set whose figures stand beside; none: the one nearest in size."
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.path is None) == (self.source is None):
-            raise ValueError("a data set has either a path of prepared data, or a source with its options")
-        return self
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What names of data sets, scenarios and variants are made of."""
 
 
 class VariantConfig(Config):
@@ -145,12 +124,18 @@ class Plan(Config):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for name in (*self.data, *self.scenarios, *self.variants):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} names something; expected letters, digits, '-' and '_'")
         if BASE in self.variants:
             raise ValueError(f"a variant is called {BASE!r}, which is the recipe as it is")
         if not self.asked:
             raise ValueError("no systems are named; expected `systems`, or variants with systems")
+        if idle := [name for name in self.variants if name not in {variant for variant, _ in self.asked}]:
+            raise ValueError(f"no system is asked of the variant {', '.join(idle)}; give it systems, or leave it out")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f"seeds are {', '.join(map(str, self.seeds))}; expected each once, or intervals would count it twice"
+            )
         for system in (*(system for _, system in self.asked), *self.users_of, *self.seeds_of):
             try:
                 system_kind(system)
@@ -217,7 +202,7 @@ class Plan(Config):
         Args:
             folder: where the plan's paths lead from.
         """
-        return self._with_paths(lambda value: _whole(value, folder))
+        return self._with_paths(lambda path: whole(path, folder), lambda recipe: recipe_path(recipe, folder))
 
     def with_paths_from(self, folder: Path) -> Plan:
         """The same plan with whole paths written as they lead from a folder, so that both can be moved together.
@@ -225,16 +210,11 @@ class Plan(Config):
         Args:
             folder: where the plan is kept.
         """
-        return self._with_paths(lambda value: _leading_from(value, folder))
+        return self._with_paths(lambda path: leading_from(path, folder), lambda recipe: leading_from(recipe, folder))
 
-    def _with_paths(self, changed: Callable[[Any], Any]) -> Plan:
-        sets = {}
-        for name, data in self.data.items():
-            options = {key: changed(value) for key, value in data.options.items()}
-            sets[name] = data.model_copy(
-                update={"path": changed(data.path), "options": options, "recipe": changed(data.recipe)}
-            )
-        return self.model_copy(update={"data": sets, "recipe": changed(self.recipe)})
+    def _with_paths(self, path: Callable[[str], str], recipe: Callable[[str], str]) -> Plan:
+        data = {name: one.with_paths(path, recipe) for name, one in self.data.items()}
+        return self.model_copy(update={"data": data, "recipe": recipe(self.recipe)})
 
     def check_measurable(self) -> None:
         """Refuse a plan that cannot be measured as it stands.
@@ -258,21 +238,6 @@ def _rows_of(plan: Plan, claim: Claim) -> set[tuple[str, str]]:
     return {plan.row(name) for name in (claim.better, claim.than) if name is not None}
 
 
-def _whole(value: Any, folder: Path) -> Any:
-    """A path that leads somewhere from a folder, whole; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    path = folder / Path(value).expanduser()
-    return str(path.resolve()) if path.exists() else value
-
-
-def _leading_from(value: Any, folder: Path) -> Any:
-    """A whole path that leads somewhere, as it leads from a folder; anything else as it is."""
-    if not isinstance(value, str) or not Path(value).is_absolute() or not Path(value).exists():
-        return value
-    return path_from(Path(value), folder)
-
-
 def plan_names() -> list[str]:
     """Plans that come with the package."""
     folder = resources.files("allmrec.experiments") / "plans"
@@ -290,6 +255,8 @@ def plan_text(plan: str) -> str:
     """
     if plan in plan_names():
         return (resources.files("allmrec.experiments") / "plans" / f"{plan}.toml").read_text("utf-8")
+    if Path(plan).is_dir():
+        raise ConfigError(f"The plan {plan} is a folder; expected a TOML file, or one of {', '.join(plan_names())}.")
     if not Path(plan).is_file():
         raise ConfigError(f"There is no plan {plan!r}: neither a file nor one of {', '.join(plan_names())}.")
     try:
@@ -315,11 +282,24 @@ def load_plan(plan: str, changes: Mapping[str, Any] | None = None) -> Plan:
     folder = Path() if plan in plan_names() else Path(plan).parent
     parse_config(Plan, values, f"The plan {plan}")
     given = dict(changes or {})
-    more = given.pop("changes", {})
-    if more:
-        given["changes"] = {**values.get("changes", {}), **more}
+    if more := given.pop("changes", {}):
+        given["changes"] = {**single_changes(values.get("changes", {})), **single_changes(more)}
     own = parse_config(Plan, {**values, **given}, f"The plan {plan}")
+    _check_meant(own, plan)
     return own.with_whole_paths(folder)
+
+
+def _check_meant(plan: Plan, name: str) -> None:
+    """Refuse what would be without effect, and so cannot be meant."""
+    if "reference" in plan.model_fields_set and plan.row(plan.reference) not in plan.asked:
+        raise ConfigError(f"The plan {name} compares with {plan.reference!r} (reference), which it does not ask.")
+    parts = [plan.changes, *(d.changes for d in plan.data.values()), *(v.changes for v in plan.variants.values())]
+    for changes in parts:
+        if said := [field for field in single_changes(changes) if field == "seed" or field.startswith("evaluation.")]:
+            raise ConfigError(
+                f"The plan {name} changes {', '.join(said)}, which a plan says by its own fields: seeds, users, title_users, candidates "
+                "and order_test (--seeds, --users, --title-users)."
+            )
 
 
 def only(plan: Plan, rows: list[str]) -> Plan:
@@ -331,7 +311,7 @@ def only(plan: Plan, rows: list[str]) -> Plan:
     wanted = [plan.row(name) for name in rows]
     if missing := [name for name, row in zip(rows, wanted, strict=True) if row not in plan.asked]:
         known = ", ".join(system if variant == BASE else f"{variant}/{system}" for variant, system in plan.asked)
-        raise ConfigError(f"The plan has no {', '.join(missing)}; its rows are {known}.")
+        raise ConfigError(f"The plan has no {', '.join(name or repr(name) for name in missing)}; its rows are {known}.")
     variants = {
         name: variant.model_copy(update={"systems": tuple(system for own, system in wanted if own == name)})
         for name, variant in plan.variants.items()

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from allmrec.core.artifacts import atomic_directory, read_json, sweep, write_json
 from allmrec.core.distributed import processes
+from allmrec.core.errors import ArtifactError
 from allmrec.pipeline import schedule
 from allmrec.pipeline.run import Log, Run, StageKind
 from allmrec.pipeline.schedule import in_order
@@ -78,9 +79,14 @@ class StageStore:
         here = self._folder / stage.key
         if not (here / "manifest.json").is_file():
             return False
+        try:
+            known = read_json(here / _FINGERPRINTS)
+            read_json(here / "log.json")  # a cell's costs and curves come of it
+        except ArtifactError:
+            shutil.rmtree(here)
+            return False
         place = run.path / stage.place
         place.parent.mkdir(parents=True, exist_ok=True)
-        known = read_json(here / _FINGERPRINTS)
         with atomic_directory(place) as folder:
             _link_all(here, folder)
         if not run.folder.has(stage) or damaged_files(run.path, stage):

@@ -45,7 +45,7 @@ class Size:
     def __post_init__(self) -> None:
         for name in ("users", "items", "interactions", "requests", "dim", "cores", "cards", "tuned_users", "cf_batch"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name):g}; expected a number above 0.")
+                raise ConfigError(f"{name} is {getattr(self, name):g}; expected a finite number above 0.")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ from allmrec.recommend.tune import TuneConfig
 from allmrec.text.encoder import EncoderConfig
 from allmrec.text.source import TextsConfig
 
-__all__ = ["AnswerConfig", "EvaluationConfig", "LLMConfig", "RunConfig", "config_with", "for_backbone"]
+__all__ = [
+    "AnswerConfig",
+    "EvaluationConfig",
+    "LLMConfig",
+    "RunConfig",
+    "config_with",
+    "for_backbone",
+    "single_changes",
+]
 
 
 class LLMConfig(Config):
@@ -125,8 +133,9 @@ def config_with(values: dict[str, Any], changes: Mapping[str, Any], where: str) 
     Raises:
         ConfigError: no such field, or a value that does not fit; the message begins with `where`.
     """
+    changes = single_changes(changes)
     # A group of which some fields are given has its own defaults in the others.
-    start = _for_backbone(defaults(RunConfig), values.get("pretrain", {}).get("backbone"))
+    start = _for_backbone(defaults(RunConfig), _pretrain(values).get("backbone"))
     values = _for_backbone(merged(start, values), changes.get("pretrain.backbone"))
     for name, value in changes.items():
         *parents, last = name.split(".")
@@ -135,8 +144,22 @@ def config_with(values: dict[str, Any], changes: Mapping[str, Any], where: str) 
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"Cannot change {name}: {parent} is a single value, not a group of fields.")
-        place[last] = value
+        if not (isinstance(value, Mapping) and isinstance(place.get(last), Mapping)):
+            place[last] = value
     return parse_config(RunConfig, values, where)
+
+
+def single_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of single fields by their dotted names. A group, as TOML makes of `tune.training.epochs = 3`, changes those of its fields
+    that it names.
+    """
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and value:
+            found |= {f"{name}.{field}": one for field, one in single_changes(value).items()}
+        else:
+            found[name] = value
+    return found
 
 
 def for_backbone(config: PretrainConfig, name: str) -> PretrainConfig:
@@ -147,11 +170,20 @@ def for_backbone(config: PretrainConfig, name: str) -> PretrainConfig:
 
 def _for_backbone(values: dict[str, Any], name: Any) -> dict[str, Any]:
     """Where another backbone is asked for, of the old one's settings only those that mean the same in all of them."""
-    pretrain = values.get("pretrain", {})
+    pretrain = _pretrain(values)
     if not isinstance(name, str) or name == pretrain.get("backbone", "sasrec") or name not in BACKBONES:
         return values
     fields = BACKBONES[name].config.model_fields
     # A loss or a dropout that suits one suits not the other.
     shared = {"dim", "max_history"} & fields.keys()
-    model = {field: value for field, value in pretrain.get("model", {}).items() if field in shared}
-    return values | {"pretrain": pretrain | {"model": model}}
+    model = pretrain.get("model", {})
+    if not isinstance(model, Mapping):
+        return values  # refused when it is parsed
+    kept = {field: value for field, value in model.items() if field in shared}
+    return values | {"pretrain": {**pretrain, "model": kept}}
+
+
+def _pretrain(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The group of the CF model; none where something else stands in its place, which is refused when it is parsed."""
+    found = values.get("pretrain", {})
+    return found if isinstance(found, Mapping) else {}

@@ -49,7 +49,10 @@ def _read_recipe(recipe: str, folder: Path | None = None, on: tuple[str, ...] = 
     if recipe in recipe_names():
         text, path = (resources.files("allmrec.recipes") / f"{recipe}.toml").read_text("utf-8"), None
     elif path is not None and path.is_file():
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"The recipe {recipe} is no TOML: {error}. Save it as UTF-8.") from None
     else:
         raise ConfigError(f"There is no recipe {recipe!r}: neither a file nor one of {', '.join(recipe_names())}.")
     name = recipe if path is None else str(path.resolve())

@@ -14,6 +14,7 @@ from allmrec.core.artifacts import read_json, space_checked, write_json
 from allmrec.core.distributed import Processes, processes
 from allmrec.core.errors import ArtifactError, ConfigError, RunInUseError
 from allmrec.core.locking import LOCK_NAME, held
+from allmrec.core.places import check_folder
 from allmrec.core.resume import Checkpoint
 from allmrec.data.interactions import InteractionDataset
 from allmrec.store.stages import (
@@ -83,6 +84,7 @@ class RunFolder:
             ConfigError: the folder is a run of other data, or something else.
         """
         path = self.path
+        check_folder(path)
         if path.exists() and any(entry.suffix != ".tmp" and entry.name != LOCK_NAME for entry in path.iterdir()):
             if not (path / "run.json").is_file():
                 raise ConfigError(f"{path} exists and is no run of allmrec. Give another folder with -o.")
@@ -91,7 +93,7 @@ class RunFolder:
                 raise ConfigError(
                     f"{path} is a run of other data ({str(found)[:12]}) than the data given "
                     f"({dataset.content_hash[:12]}). Give another folder with -o; if this is the same data with more in it, "
-                    f"--from {path} goes on from this run."
+                    f"`allmrec train --from {path}` goes on from this run."
                 )
 
     def start(self) -> Mapping[str, Any] | None:

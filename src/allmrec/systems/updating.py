@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,11 +76,16 @@ def update_run(
         log: takes a line about each step.
 
     Raises:
-        ConfigError: the earlier run is a saved recommender or has nothing trained, or `output` holds something else.
+        ConfigError: the earlier run is a saved recommender or has nothing trained, `keep_within` is no number, or `output` holds
+            something else.
         DataError: the table does not fit the run's data.
         ArtifactError, ModelNotFoundError, RunInUseError, NoSpaceError: as of training.
     """
     earlier.check_unpublished()
+    if math.isnan(keep_within):
+        raise ConfigError(
+            "keep_within is nan; expected a mean cosine distance from 0 to 2, or below 0 to keep nothing."
+        )
     own, beside = _trained(earlier)
     data, growth = grown(earlier.dataset, raw)
     log(_joined(data, growth))

@@ -20,7 +20,18 @@ from allmrec.data.files.json_lines import parse_json, read_json_lines
 from allmrec.data.files.literal_lines import parse_literal, read_literal_lines
 from allmrec.data.files.parquet import read_parquet, read_parquet_parts
 from allmrec.data.files.parts import Collect, Collector, InMemory, Part
-from allmrec.data.files.rows import MAX_SKIPPED, MAX_UNPACKED, OnError, Problems, Role, Rows, Wanted, shown, shown_all
+from allmrec.data.files.rows import (
+    MAX_SKIPPED,
+    MAX_UNPACKED,
+    OnError,
+    Problems,
+    Role,
+    Rows,
+    Wanted,
+    check_file,
+    shown,
+    shown_all,
+)
 
 __all__ = [
     "MAX_SKIPPED",
@@ -131,6 +142,7 @@ def read_rows(path: Path, layout: FileLayout, wanted: Wanted, problems: Problems
         DataError: the file is missing, empty or damaged, or has a bad record where those fail.
         ConfigError: the layout cannot be.
     """
+    check_file(path)
     kind = layout.resolved_format(path)
     if kind == "parquet":
         if collect is not InMemory:
@@ -171,6 +183,7 @@ def first_record(
     Raises:
         DataError: the file is missing or unreadable.
     """
+    check_file(path)
     parsers: dict[Literal["jsonl", "literal"], records.Parser] = {"jsonl": parse_json, "literal": parse_literal}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

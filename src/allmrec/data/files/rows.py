@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import stat
 import warnings
 import zlib
 from collections import Counter
@@ -24,6 +25,7 @@ __all__ = [
     "Role",
     "Rows",
     "Wanted",
+    "check_file",
     "check_unpacked",
     "open_failure",
     "read_bytes",
@@ -253,6 +255,25 @@ def check_unpacked(path: Path, size: int, packed: int, max_unpacked: int) -> Non
         raise DataError(
             f"unpacks to more than {max_unpacked:,} MiB and more than {MOST_TIMES} times its size; expected a log, which "
             "packs to a tenth or so. If it is right, raise the limit with max_unpacked (--max-unpacked, in MiB)",
+            path,
+        )
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file before it is opened: a pipe that nobody writes to would be waited for without end.
+
+    Raises:
+        DataError: it is a folder, a pipe or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise open_failure(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise open_failure(path, IsADirectoryError())
+    if not stat.S_ISREG(mode):
+        raise DataError(
+            "this is a pipe or a device; expected a file, since it is read more than once. Write it to a file first",
             path,
         )
 
