@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support.forked import Forked
 from tiny_world import TinyWorld
 
 from allmrec.core.artifacts import write_json
@@ -42,17 +41,20 @@ def queue(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return path
 
 
+def run(queue: Path, folder: Path, *more: str) -> str:
+    """What the program prints that does the cells of a list."""
+    said = folder / "said.txt"
+    said.write_text("")
+    words = ["run", str(queue), "--results", str(folder / "results"), *more]
+    assert Forked(words, said, program="benchmarks.experiment_pool").wait() == 0, said.read_text()
+    return said.read_text()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [[], ["--spawn"]])
-def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path, how: list[str]) -> None:
+def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path) -> None:
     results, out = tmp_path / "results", tmp_path / "found.tgz"
-    words = [sys.executable, "-m", "benchmarks.experiment_pool", "run", str(queue), "--results", str(results), *how]
-
-    def run(*more: str) -> str:
-        return subprocess.run([*words, *more], capture_output=True, text=True, check=True).stdout
-
-    assert "6 done" not in run("--minutes", "0")
-    assert "6 done, 0 failed, 0 left" in run("--device", "cpu", "--out", str(out))
+    assert "6 done" not in run(queue, tmp_path, "--minutes", "0")
+    assert "6 done, 0 failed, 0 left" in run(queue, tmp_path, "--device", "cpu", "--out", str(out))
     found = read_experiments(results)
     assert {str(cell.about["device"]).partition(", 1 thread, ")[2] for one in found for cell in one.done} == {
         "2 cells at a time"
@@ -67,4 +69,14 @@ def test_a_pool_does_what_is_not_done(queue: Path, tmp_path: Path, how: list[str
     assert "table1-tiny/logs/tiny.standard.1.base.item-knn.log" in names
     # Popularity is trained with no seed: it is one cell for both seeds.
     assert len([name for name in names if name.startswith("cells/")]) == 5
-    assert "0 cells to do" in run()
+    assert "0 cells to do" in run(queue, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_pool_starts_new_processes_where_it_is_told_to(queue: Path, tmp_path: Path) -> None:
+    """Each imports the libraries anew, so there are only two cells."""
+    wanted = experiment_pool.read_list(queue)[:2]
+    write_json(queue, {"cells": wanted})
+    assert "2 done, 0 failed, 0 left" in run(queue, tmp_path, "--device", "cpu", "--spawn")
+    found = {(one.folder.name, cell.cell.id) for one in read_experiments(tmp_path / "results") for cell in one.done}
+    assert found >= {(one["experiment"], one["cell"]) for one in wanted}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from tests.cli.conftest import call, fails
+from tests.support.forked import Forked
 from tiny_world import TinyWorld
 
 import allmrec
@@ -249,20 +247,18 @@ def test_a_killed_process_loses_no_finished_block(tiny_world: TinyWorld, tmp_pat
                     out.writerow([f"{copy}-{data.users.id(user)}", data.items.id(int(item)), place])
     folder = tmp_path / "run"
     allmrec.train(read_table(many, tiny_world.items), folder, str(tiny_world.recipe), device="cpu")
-    line = [sys.executable, "-c", "from allmrec.cli import main; main()", "recommend", str(folder), "--users", "all"]
-    line += ["--device", "cpu", "--block", "16", "-o"]
-    subprocess.run([*line, str(tmp_path / "whole")], check=True, capture_output=True)
-    killed = subprocess.Popen([*line, str(tmp_path / "out")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while len(files(tmp_path / "out")) < 3:
-        assert killed.poll() is None
-        assert time.monotonic() < deadline
+    line = ["recommend", str(folder), "--users", "all", "--device", "cpu", "--block", "16", "-o"]
+    said = tmp_path / "said.txt"
+    killed = Forked([*line, str(tmp_path / "out")], said)
+    while len(list((tmp_path / "out").glob("*.parquet"))) < 3:
+        assert killed.poll() is None, said.read_text()
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.wait()
     there = len(files(tmp_path / "out"))
     assert 3 <= there < 90
-    again = subprocess.run([*line, str(tmp_path / "out")], check=True, capture_output=True, text=True)
-    assert "of them there already" in again.stdout
+    assert Forked([*line, str(tmp_path / "out")], said).wait() == 0, said.read_text()
+    assert "of them there already" in said.read_text()
+    assert Forked([*line, str(tmp_path / "whole")], said).wait() == 0, said.read_text()
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert len(rows(tmp_path / "out")) == 1440

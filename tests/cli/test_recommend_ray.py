@@ -55,6 +55,8 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
+        # Of themselves Ray's workers come behind every other test of this machine.
+        patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join([SRC, *filter(None, sys.path)]))
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **ports()})
         nodes = [made.add_node(num_cpus=1, **ports()) for _ in range(2)]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.cli.conftest import call, fails
+from tests.support.forked import Forked
 from tiny_world import TinyWorld
 
 import allmrec
@@ -38,15 +39,16 @@ def before(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def new(before: Path, tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def new(before: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Three known users go on, one is new, one item is new; one row stands in the run already."""
     data = allmrec.open_run(before, "cpu").dataset
     known = f"u3,{data.items.id(int(data.sequence(data.users.number('u3'))[0]))},0\n"
     rows = "u0,fresh,100\nu1,fresh,100\nu2,i1,100\n" + "".join(f"newcomer,i{n},{100 + n}\n" for n in (2, 3, 4))
-    (tmp_path / "new.csv").write_text("user_id,item_id,timestamp\n" + known + rows)
-    (tmp_path / "items.csv").write_text("item_id,title,description\nfresh,The fresh one,A thing.\n")
-    return tmp_path / "new.csv", tmp_path / "items.csv"
+    folder = tmp_path_factory.mktemp("new")
+    (folder / "new.csv").write_text("user_id,item_id,timestamp\n" + known + rows)
+    (folder / "items.csv").write_text("item_id,title,description\nfresh,The fresh one,A thing.\n")
+    return folder / "new.csv", folder / "items.csv"
 
 
 def test_new_interactions_a_new_user_and_a_new_item(before: Path, new: tuple[Path, Path], tmp_path: Path) -> None:
@@ -198,28 +200,39 @@ def test_interactions_that_came_late_are_sorted_in_and_said(before: Path, tmp_pa
     assert read_json(tmp_path / "later" / RECORD)["joined"]["late"] == 3
 
 
+@pytest.fixture(scope="module")
+def whole(before: Path, new: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """A command without its `-o` and its folder, and the run that it makes where nobody kills it."""
+    line = ["update", str(before), "--interactions", str(new[0]), "--items", str(new[1])]
+    line += ["--device", "cpu", "--keep-within", "-1"]
+    out = tmp_path_factory.mktemp("whole") / "run"
+    made = call(*line, "-o", out)
+    assert made.exit_code == 0, made.output
+    return line, out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["pretrain:", "align:", "tune:"])
 def test_an_update_that_was_killed_goes_on_to_the_same_weights(
-    before: Path, new: tuple[Path, Path], tmp_path: Path, moment: str
+    whole: tuple[list[str], Path], tmp_path: Path, moment: str
 ) -> None:
-    line = [*("update", before, "--interactions", new[0], "--items", new[1]), "--device", "cpu", "--keep-within", "-1"]
-    whole = call(*line, "-o", tmp_path / "whole")
-    assert whole.exit_code == 0, whole.output
-    command = [sys.executable, "-c", "from allmrec.cli import main; main()", *map(str, line), "-o"]
-    with subprocess.Popen([*command, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        assert any(said.startswith(moment) for said in killed.stdout)
-        assert killed.poll() is None, "it was over before it could be killed"
-        killed.kill()
-    assert not (tmp_path / "out" / RECORD).exists()
-    again = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    one, other = (allmrec.open_run(tmp_path / name, "cpu") for name in ("whole", "out"))
+    line, undisturbed = whole
+    out, said = tmp_path / "out", tmp_path / "said.txt"
+    killed = Forked([*line, "-o", str(out)], said)
+    while not any(one.startswith(moment) for one in said.read_text().splitlines()):
+        assert killed.poll() is None, said.read_text()
+        time.sleep(0.005)
+    assert killed.poll() is None, "it was over before it could be killed"
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (out / RECORD).exists()
+    again = Forked([*line, "-o", str(out)], said)
+    assert again.wait() == 0, said.read_text()
+    one, other = (allmrec.open_run(path, "cpu") for path in (undisturbed, out))
     for kind in allmrec_stages(one.config):
         mine, theirs = one.tensors(kind), other.tensors(kind)
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-    assert read_json(tmp_path / "whole" / RECORD) == read_json(tmp_path / "out" / RECORD)
+    assert read_json(undisturbed / RECORD) == read_json(out / RECORD)
 
 
 def test_the_run_before_can_be_removed_once_the_update_is_done(

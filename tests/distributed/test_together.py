@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from kills import TRAINED, World, start
+from kills import TRAINED, World
 from ports import free_port
+from tests.support.forked import start
 from together import EQUAL, all_weights, assert_same, assert_same_logs, changes, world_without_dropout
 from torch import Tensor
 

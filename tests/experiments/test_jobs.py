@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 import tomllib
 from dataclasses import replace
@@ -16,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.cli.conftest import call, fails
+from tests.support.forked import Forked
 from tiny_world import TinyWorld
 
 from allmrec.core.errors import ArtifactError, ConfigError
@@ -77,6 +74,7 @@ def test_a_cell_says_how_many_shared_its_machine(
     assert re.fullmatch(rf"\w+ CPU, \d+ threads?{said}", device_name("cpu"))
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan, folder = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]'), tmp_path / "out"
     made = call("experiment", plan, "-o", folder)
@@ -101,19 +99,21 @@ def test_a_plan_is_measured_once_and_a_changed_cell_alone_again(tiny_world: Tiny
     assert "2 cells, 2 done already" in call("experiment", "-o", folder).stdout
 
 
-def test_a_killed_experiment_goes_on(tiny_world: TinyWorld, tmp_path: Path) -> None:
+def test_a_killed_experiment_goes_on(tiny_world: TinyWorld, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Its cells are new processes, as those of the command are."""
     plan, folder = write_plan(tmp_path, tiny_world, '["popularity", "backbone"]'), tmp_path / "out"
-    words = [sys.executable, "-c", "from allmrec.cli import main; main()", "experiment", str(plan), "-o", str(folder)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        there, deadline = lambda: list((folder / "cells").glob("*.npz")), time.monotonic() + 300
-        while not there() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        (first,) = there()
-        os.kill(process.pid, signal.SIGKILL)
+    process = Forked(["experiment", str(plan), "-o", str(folder)], tmp_path / "said.txt")
+    there, deadline = lambda: list((folder / "cells").glob("*.npz")), time.monotonic() + 300
+    while not there() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (first,) = there()
+    process.kill()
+    process.wait()
     written = first.stat().st_mtime_ns
     assert first.name == f"{Record.read(folder).keys['shop.standard.0.base.popularity'][:24]}.npz"
     assert there() == [first]
     time.sleep(1.5)  # the cell that was begun sees that whoever started it is gone
+    request.getfixturevalue("forked_cells")
     again = call("experiment", plan, "-o", folder)
     assert again.exit_code == 0, again.output
     assert "2 cells, 1 done already" in again.stdout
@@ -121,6 +121,7 @@ def test_a_killed_experiment_goes_on(tiny_world: TinyWorld, tmp_path: Path) -> N
     assert len(read_experiment(folder).done) == 2
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_a_cell_that_fails_is_named_and_the_others_are_done(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["llm-only", "popularity"]', 'changes = { "llm.name" = "/nowhere/model" }')
     made = call("experiment", plan, "-o", tmp_path / "out")
@@ -398,6 +399,7 @@ def test_a_file_of_that_name_that_is_not_ours_stays(content: str, tiny_world: Ti
     assert (out / "experiment.json").read_text() == content
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["backbone"]')
     shared = ("--stages", tmp_path / "stages", "--results", tmp_path / "results")
@@ -428,6 +430,7 @@ def test_two_experiments_share_folders_of_stages_and_results(tiny_world: TinyWor
 OWN = {"data", "experiment.json", "report.html", "report.md", "logs", "work", ".lock"}
 
 
+@pytest.mark.usefixtures("forked_cells")
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
     tiny_world: TinyWorld, tmp_path: Path, damaged: bool
@@ -454,6 +457,7 @@ def test_a_cell_that_another_plan_measured_is_taken_if_it_is_whole(
     assert read_experiment(tmp_path / "first").done[0].about["date"] == second.about["date"]
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_equal_cells_are_measured_once_though_several_wait(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["popularity"]', "seeds = [0, 1]")
     made = call("experiment", plan, "-o", tmp_path / "out", "--jobs", "2")
@@ -464,6 +468,7 @@ def test_equal_cells_are_measured_once_though_several_wait(tiny_world: TinyWorld
     assert len(read_experiment(tmp_path / "out").done) == 2
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_results_that_cannot_be_kept_or_are_gone_are_named(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan, out = write_plan(tmp_path, tiny_world, '["popularity"]'), tmp_path / "out"
     (tmp_path / "file").write_text("")
@@ -487,6 +492,7 @@ def test_results_that_cannot_be_kept_or_are_gone_are_named(tiny_world: TinyWorld
     assert "an earlier version" in fails("experiment", "--report", "-o", out)
 
 
+@pytest.mark.usefixtures("forked_cells")
 def test_what_no_experiment_names_is_removed(tiny_world: TinyWorld, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, tiny_world, '["popularity", "item-knn"]', "candidates = 5")
     shared = ("--results", tmp_path / "results")

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import TRAINED, World, kill_and_go_on, make_world, quick_place, start, weights
+from kills import TRAINED, World, kill_and_go_on, make_world, quick_place, weights
+from tests.support.forked import start
 from tiny_world import TinyWorld
 
 from allmrec.core.artifacts import read_json
@@ -40,6 +41,21 @@ def train(world: World, run: Path, *more: str) -> list[str]:
     return ["train", str(world.data), "-o", str(run), "--recipe", str(world.recipe), "--device", "cpu", *more]
 
 
+@pytest.fixture(scope="module")
+def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done(train(world, run), run.with_name("output.txt"))
+    return run
+
+
+def done(command: list[str], output: Path) -> None:
+    """Run a command to its end, which must be a good one."""
+    process = start(command, output)
+    process.join()
+    assert process.exitcode == 0, output.read_text()
+
+
 # Killing
 
 
@@ -48,11 +64,11 @@ def test_killed_at_twenty_random_moments_the_weights_are_those_of_an_undisturbed
     world: World,
 ) -> None:
     with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
-        done = kill_and_go_on(world, Path(folder), kills=20, seed=1)
-    assert done.failed == []
-    assert done.different == []
-    assert done.count >= 20
-    assert set(done.by_stage) >= set(TRAINED)
+        found = kill_and_go_on(world, Path(folder), kills=20, seed=1)
+    assert found.failed == []
+    assert found.different == []
+    assert found.count >= 20
+    assert set(found.by_stage) >= set(TRAINED)
 
 
 # Two at once
@@ -98,9 +114,7 @@ def test_the_lock_dies_with_its_process(world: World, tmp_path: Path) -> None:
     assert "is being trained by another process" in (tmp_path / "second.txt").read_text()
     first.kill()
     first.join()
-    third = start(["pretrain", *train(world, tmp_path / "run")[1:]], tmp_path / "third.txt")
-    third.join()
-    assert third.exitcode == 0, (tmp_path / "third.txt").read_text()
+    done(["pretrain", *train(world, tmp_path / "run")[1:]], tmp_path / "third.txt")
 
 
 def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
@@ -127,7 +141,7 @@ def stopped(process: BaseProcess, output: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", TRAINED)
 def test_ctrl_c_in_any_stage_says_what_to_type_and_the_same_command_goes_on(
-    stage: str, world: World, tmp_path: Path
+    stage: str, world: World, whole: Path, tmp_path: Path
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "output.txt"
     process = start(train(world, run, "--save-every", "0"), output)
@@ -135,18 +149,13 @@ def test_ctrl_c_in_any_stage_says_what_to_type_and_the_same_command_goes_on(
     shown = stopped(process, output)
     assert f"Stopped. What is finished is kept; to go on: allmrec train {world.data} -o {run}" in shown
     assert [name for name in TRAINED if (run / name).exists()] == list(TRAINED[: TRAINED.index(stage)])
-    again = start(train(world, run), output)
-    again.join()
-    assert again.exitcode == 0, output.read_text()
-    whole = start(train(world, tmp_path / "whole"), output)
-    whole.join()
-    assert weights(run) == weights(tmp_path / "whole")
+    done(train(world, run), output)
+    assert weights(run) == weights(whole)
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_evaluate_and_prepare_leaves_no_half_file(world: World, tmp_path: Path) -> None:
-    run, output = tmp_path / "run", tmp_path / "output.txt"
-    start(train(world, run), output).join()
+def test_ctrl_c_in_evaluate_and_prepare_leaves_no_half_file(whole: Path, tmp_path: Path) -> None:
+    run, output = Path(shutil.copytree(whole, tmp_path / "run")), tmp_path / "output.txt"
     rows = "".join(f"u{n % 5000},i{n % 997},{n}\n" for n in range(400_000))
     (tmp_path / "raw.csv").write_text("user_id,item_id,timestamp\n" + rows)
     commands = {
@@ -287,10 +296,10 @@ def limited() -> None:
 
 @pytest.mark.slow
 def test_a_limit_on_files_is_told_and_the_same_command_goes_on(world: World, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    command = [*PROGRAM, *train(world, run)]
-    subprocess.run([*PROGRAM, "pretrain", *train(world, run)[1:]], check=True, capture_output=True)
+    run, output = tmp_path / "run", tmp_path / "output.txt"
+    done(["pretrain", *train(world, run)[1:]], output)
     before = weights(run)
+    command = [*PROGRAM, *train(world, run)]
     failed = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited)
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
@@ -300,8 +309,7 @@ def test_a_limit_on_files_is_told_and_the_same_command_goes_on(world: World, tmp
     assert "Free some space, then run the same command again" in message
     assert weights(run) == before
     assert not [path for path in run.rglob(".*") if path.name.endswith(".tmp")]
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    done(train(world, run), output)
     assert set(weights(run)) > set(before)
 
 
@@ -312,14 +320,25 @@ def test_on_a_full_disk_nothing_is_lost_and_the_same_command_goes_on(world: Worl
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "sh", "-c", mount], check=False).returncode:
         pytest.skip("no tmpfs can be mounted here: unshare -rm is not permitted")
     run = tmp_path / "disk" / "run"
-    first, then = [*PROGRAM, "pretrain", *train(world, run)[1:]], [*PROGRAM, *train(world, run)]
+    output, then = tmp_path / "output.txt", train(world, run)
+    first = ["pretrain", *then[1:]]
+    root = Path(__file__).parents[2]
     script = f"""
-import subprocess, sys
+import sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
+sys.path[:0] = [{str(root)!r}, {str(root / "tests" / "support")!r}]
 from kills import weights
-run = Path({str(run)!r})
-subprocess.run({first!r}, check=True, stdout=subprocess.DEVNULL)
+from tests.support.forked import start
+run, output = Path({str(run)!r}), Path({str(output)!r})
+
+def ended(command):
+    output.write_text("")
+    process = start(command, output)
+    process.join()
+    return process.exitcode, output.read_text()
+
+code, said = ended({first!r})
+assert code == 0, said
 before = weights(run)
 filler = run.parent / "filler"
 with filler.open("wb", buffering=0) as file:
@@ -328,20 +347,19 @@ with filler.open("wb", buffering=0) as file:
             file.write(bytes(512))
     except OSError:
         pass
-failed = subprocess.run({then!r}, capture_output=True, text=True)
-assert failed.returncode == 1, failed
-assert "Traceback" not in failed.stderr, failed.stderr
-message = failed.stderr.strip().splitlines()[-1]
+code, said = ended({then!r})
+assert code == 1, said
+assert "Traceback" not in said, said
+(message,) = [line for line in said.splitlines() if line.startswith("error: ")]
 assert message.startswith("error: " + str(run)), message
 assert "no space is left (" in message and "are free in " in message, message
 assert weights(run) == before
 left = [path.name for path in run.rglob(".*") if path.name.endswith(".tmp")]
 assert not left, left
 filler.unlink()
-again = subprocess.run({then!r}, capture_output=True, text=True)
-assert again.returncode == 0, again.stderr
+code, said = ended({then!r})
+assert code == 0, said
 assert set(weights(run)) > set(before)
-print(message)
 """
     command = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

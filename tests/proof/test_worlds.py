@@ -70,6 +70,19 @@ def stage_one(
     return split, backbone, joint
 
 
+StageOne = tuple[Split, Backbone, JointItemTable]
+
+
+@pytest.fixture(scope="module")
+def tastes() -> StageOne:
+    return stage_one(taste_world())
+
+
+@pytest.fixture(scope="module")
+def titled() -> StageOne:
+    return stage_one(title_world())
+
+
 def tuning(samples: int, epochs: int, **prompt: object) -> TuneConfig:
     """`select` alone, without the CF model's score: what is right must have come through the slots."""
     return TuneConfig.model_validate(
@@ -115,8 +128,8 @@ def by_titles(steps: int, batch: int = 8, candidates: int = CANDIDATES, **prompt
     )
 
 
-def test_only_collaboration_knows_by_the_title_loss(smollm2: TransformersLM) -> None:
-    split, backbone, joint = stage_one(taste_world())
+def test_only_collaboration_knows_by_the_title_loss(smollm2: TransformersLM, tastes: StageOne) -> None:
+    split, backbone, joint = tastes
     config = by_titles(150)
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     asked = asked_about(split, np.arange(60), *others(split, 60))
@@ -138,8 +151,8 @@ def test_only_collaboration_knows_by_the_title_loss(smollm2: TransformersLM) -> 
 READING = {"form": "copy", "head": "Liked:", "history": "{history}\n"}
 
 
-def test_only_text_knows_by_the_title_loss(smollm2: TransformersLM) -> None:
-    split, backbone, joint = stage_one(title_world())
+def test_only_text_knows_by_the_title_loss(smollm2: TransformersLM, titled: StageOne) -> None:
+    split, backbone, joint = titled
     config = by_titles(40, template=READING).model_copy(update={"text_share": 1.0})
     ranker = stage_two(smollm2, backbone, split.dataset, joint.with_source("text"), **dict(config.prompt))
     tune(ranker, split, config)
@@ -184,29 +197,36 @@ class TwoHalves:
         return [hit_at_1(system, *(part[half::2] for part in self.asked)) for half in (0, 1)]
 
 
-def test_each_half_of_the_mixed_world_is_known_to_one_side_alone() -> None:
-    world = TwoHalves.of()
+@pytest.fixture(scope="module")
+def world() -> TwoHalves:
+    return TwoHalves.of()
+
+
+@pytest.fixture(scope="module")
+def alone(world: TwoHalves) -> tuple[list[float], list[float]]:
+    """Hit@1 of SASRec and of reading titles, in either half."""
     titles = world.split.dataset.catalogue.titles
     texts = TextBank(load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen")), titles)
-    sasrec = world.hits(BackboneRecommender(world.backbone))
-    reading = world.hits(TextSimilarity(TitleSimilarity.of(texts)))
+    return world.hits(BackboneRecommender(world.backbone)), world.hits(TextSimilarity(TitleSimilarity.of(texts)))
+
+
+def test_each_half_of_the_mixed_world_is_known_to_one_side_alone(alone: tuple[list[float], list[float]]) -> None:
+    sasrec, reading = alone
     print(f"Hit@1 of {MIXED_CANDIDATES}, users of collaboration and of titles: SASRec {sasrec}, reading {reading}")
     assert sasrec[0] > sasrec[1] + 0.4
     assert reading[1] > reading[0] + 0.25
 
 
-def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
+def test_both_are_needed_by_the_title_loss(
+    smollm2: TransformersLM, world: TwoHalves, alone: tuple[list[float], list[float]]
+) -> None:
     """A-LLMRec is better over both halves than collaboration alone and than reading alone, and each half comes from where it should.
 
     Hit@1 of users whom collaboration tells and of those whom titles tell, measured with float32: 0.53 and 0.73, untrained 0.27 and
     0.32, SASRec 0.87 and 0.00, reading 0.15 and 0.82; chance is 0.17. Exchanged vectors must cost the first half, which has nothing
     but vectors (0.18), and leave the second one its words (0.53).
     """
-    world = TwoHalves.of()
-    titles = world.split.dataset.catalogue.titles
-    texts = TextBank(load_encoder(EncoderConfig(name="all-MiniLM-L6-v2", tune="frozen")), titles)
-    sasrec = world.hits(BackboneRecommender(world.backbone))
-    reading = world.hits(TextSimilarity(TitleSimilarity.of(texts)))
+    sasrec, reading = alone
     short = {"max_history": 3, "title_tokens": 5}
     config = by_titles(300, candidates=MIXED_CANDIDATES, template=READING, slots="both", budget=short)
     ranker = stage_two(smollm2, world.backbone, world.split.dataset, world.joint, **dict(config.prompt))
@@ -226,8 +246,8 @@ def test_both_are_needed_by_the_title_loss(smollm2: TransformersLM) -> None:
     assert np.mean(ours) > np.mean(before) + 0.1
 
 
-def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
-    split, backbone, joint = stage_one(taste_world())
+def test_only_collaboration_knows(smollm2: TransformersLM, tastes: StageOne) -> None:
+    split, backbone, joint = tastes
     config = tuning(400, 4)
     ranker = stage_two(smollm2, backbone, split.dataset, joint, **dict(config.prompt))
     tune(ranker, split, config)
@@ -243,8 +263,8 @@ def test_only_collaboration_knows(smollm2: TransformersLM) -> None:
     assert ours > llm_only + 0.25
 
 
-def test_only_text_knows(smollm2: TransformersLM) -> None:
-    split, backbone, joint = stage_one(title_world())
+def test_only_text_knows(smollm2: TransformersLM, titled: StageOne) -> None:
+    split, backbone, joint = titled
     # Titles are not shown: the language model has only the vectors to go by.
     config = tuning(400, 4, template={"item": "{item}"}).model_copy(update={"text_share": 1.0})
     by_text = joint.with_source("text")

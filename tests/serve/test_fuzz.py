@@ -23,9 +23,9 @@ def test_no_request_is_answered_with_5xx(run: Run, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = ["--port", str(port), "--database", f"sqlite:///{tmp_path}/state.sqlite3", "--device", "cpu"]
-    server = Process(run.path, *options, log=tmp_path / "log")
+    server = Process(run.path, *options, log=tmp_path / "log", forked=True)
     try:
-        server.ready(url)
+        server.ready(url, times=1)
         statuses, failed = fuzzed(url, examples=8)
         assert failed == []
         assert statuses.total() > 200

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hosts import Host
@@ -93,7 +94,7 @@ def test_serving_goes_on_through_a_cut_cable_and_a_killed_host(
 
     waited(lambda: server.poll() is not None or (b"deployed" in log.read_bytes()), log.read_text)
     assert server.poll() is None, log.read_text()
-    waited(lambda: replicas() == 2, log.read_text)
+    waited(lambda: replicas() == 2, log.read_text, pause=0.5)
 
     def asked(since: float, until: float) -> list[Any]:
         """Answers to what was asked in between."""
@@ -123,10 +124,10 @@ def test_serving_goes_on_through_a_cut_cable_and_a_killed_host(
     time.sleep(10)
     if ray.second.poll() is not None:
         ray.join()
-    waited(lambda: replicas() == 2, log.read_text)
+    waited(lambda: replicas() == 2, log.read_text, pause=0.5)
 
     joined = time.time()
-    time.sleep(10)
+    waited(lambda: len(asked(joined, math.inf)) > 100, log.read_text)
     worker.kill()
     killed = time.time()
     waited(lambda: len(asked(killed, math.inf)) > 100, log.read_text)

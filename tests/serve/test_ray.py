@@ -414,7 +414,8 @@ def test_what_cannot_work_on_a_cluster_is_refused(tmp_path: Path) -> None:
         state.close()
 
 
-def test_autoscaling_is_asked_for_by_requests_in_hand(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("down", "look_back"), [(70.0, 30.0), (20.0, 20.0), (5.0, 12.0)])
+def test_autoscaling_is_asked_for_by_requests_in_hand(run: Run, tmp_path: Path, down: float, look_back: float) -> None:
     given: dict[str, Any] = {}
 
     def deployment(**options: Any) -> Any:
@@ -432,14 +433,15 @@ def test_autoscaling_is_asked_for_by_requests_in_hand(run: Run, tmp_path: Path) 
     serve.start = lambda **options: given.update(options)
     state = State(f"sqlite:///{tmp_path}/s.sqlite3")
     settings = RayConfig(
-        replicas=2, max_replicas=5, target_ongoing_requests=3, upscale_delay_seconds=7, downscale_delay_seconds=70
+        replicas=2, max_replicas=5, target_ongoing_requests=3, upscale_delay_seconds=7, downscale_delay_seconds=down
     )
     config = ServeConfig(run=run.path, device="cpu", ray=settings)
     on_ray._Deployment(ray, serve, config, state, "allmrec", [].append)._deployed()
     state.close()
     scaling = given["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (2, 5, 3)
-    assert (scaling["upscale_delay_s"], scaling["downscale_delay_s"]) == (7, 70)
+    assert (scaling["upscale_delay_s"], scaling["downscale_delay_s"]) == (7, down)
+    assert scaling["look_back_period_s"] == look_back
     assert "num_replicas" not in given
     assert given["proxy_location"] == "Disabled"
     assert given["run"]["route_prefix"] is None

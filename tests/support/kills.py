@@ -6,19 +6,17 @@ A tiny world (models of random weights, every stage). The weights must be those 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+from tests.support.forked import start
 
 from allmrec.core.hashing import file_hash
 from allmrec.core.seeding import numpy_generator
@@ -27,27 +25,10 @@ from allmrec.stages.tune import ALLMREC_STAGES
 from allmrec.testing.tiny_recipe import save_tiny_recipe
 from allmrec.testing.worlds import taste_world
 
-__all__ = ["TRAINED", "Kills", "World", "kill_and_go_on", "make_world", "quick_place", "start", "weights"]
+__all__ = ["TRAINED", "Kills", "World", "kill_and_go_on", "make_world", "quick_place", "weights"]
 
 # `texts` is none of the recipe's, and nothing is trained there.
 TRAINED = tuple(kind.name for kind in ALLMREC_STAGES if kind.seeded)
-
-# Children are forked from a server that has imported all of it once: a start costs milliseconds, and each is a process of
-# its own that shares nothing with this one.
-_START = multiprocessing.get_context("forkserver")
-_START.set_forkserver_preload(
-    [
-        "allmrec.cli.main",
-        "allmrec.cli.train",
-        # What torch and transformers import only when a model is loaded and an optimiser made.
-        "torch._dynamo",
-        "accelerate",
-        "transformers.generation",
-        "transformers.modeling_utils",
-        "transformers.models.opt.modeling_opt",
-        "transformers.models.bert.modeling_bert",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -84,41 +65,6 @@ def make_world(folder: Path) -> World:
         tune="training = { epochs = 3, batch_size = 4, learning_rate = 1e-2, accumulation = 2 }",
     )
     return World(folder / "data", recipe)
-
-
-def start(
-    arguments: list[str], output: Path, variables: Mapping[str, str] | None = None
-) -> multiprocessing.process.BaseProcess:
-    """Give a command in a process of its own; returns when that one has begun.
-
-    Args:
-        arguments: behind `allmrec`.
-        output: file that gets what it prints.
-        variables: of its environment.
-    """
-    # As the program itself does, but before the server imports the libraries that read it.
-    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(name, "1")
-    begun, theirs = _START.Pipe(duplex=False)
-    process = _START.Process(target=_command, args=(arguments, output, dict(variables or {}), theirs))
-    process.start()
-    theirs.close()
-    begun.recv()
-    return process
-
-
-def _command(arguments: list[str], output: Path, variables: dict[str, str], begun: Connection) -> None:
-    os.environ.update(variables)
-    with output.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    # Otherwise the server's: forked children ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["allmrec", *arguments]
-    begun.send(None)
-    from allmrec.cli.main import main
-
-    main()
 
 
 def quick_place() -> Path | None:
@@ -203,7 +149,7 @@ def _one_run(
         shutil.rmtree(run)
 
 
-def _end(process: multiprocessing.process.BaseProcess) -> None:
+def _end(process: BaseProcess) -> None:
     process.join()
     if process.exitcode != 0:
         raise SystemExit("training failed even without a kill; see its output above")

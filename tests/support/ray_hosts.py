@@ -41,6 +41,8 @@ class RayHosts:
         self.variables = {
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
+            # Of themselves Ray's workers come behind every other test of this machine.
+            "RAY_worker_niceness": "0",
             # A head that is started by itself lets nobody in without a token.
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),

@@ -31,11 +31,12 @@ def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: i
     """Kill a server at random moments under writes, and look for what it acknowledged; at the end it starts by itself."""
     url, rng = f"http://127.0.0.1:{port}", random.Random(seed)  # noqa: S311  # moments, no secrets
     database = f"sqlite:///{folder}/state.sqlite3"
+    options = ["--port", str(port), "--database", database, "--device", "cpu"]
     events: set[str] = set()
     items: set[str] = set()
     for round_ in range(kills):
-        server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
-        server.ready(url)
+        server = Process(run, *options, log=folder / "log", forked=True)
+        server.ready(url, times=1)
         stop = threading.Event()
 
         def write(name: str, stop: threading.Event = stop) -> None:
@@ -70,7 +71,7 @@ def killed_while_writing(run: Path, folder: Path, port: int, kills: int, seed: i
     kept, known = {event.key for event in state.all_events()}, {item.item_id for item in state.items()[0]}
     state.close()
     # And it starts by itself.
-    server = Process(run, "--port", str(port), "--database", database, "--device", "cpu", log=folder / "log")
-    server.ready(url)
+    server = Process(run, *options, log=folder / "log", forked=True)
+    server.ready(url, times=1)
     server.end()
     return Kept(len(events), len(items), events - kept, items - known)

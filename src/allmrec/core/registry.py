@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import lru_cache
 from importlib import metadata
 from typing import Generic, TypeVar
 
@@ -13,6 +15,12 @@ __all__ = ["Registry"]
 T = TypeVar("T")
 
 
+@lru_cache
+def _entry_points(group: str, places: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
+    """By name. To find them takes a look into every package in these places, milliseconds each time, and an entry is looked up often."""
+    return {point.name: point for point in metadata.entry_points(group=group)}
+
+
 class Registry(MutableMapping[str, T], Generic[T]):
     """Our entries first, then those of other packages in the order of their names.
 
@@ -21,7 +29,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         [project.entry-points."allmrec.backbones"]
         mean = "my_package.mean:KIND"
 
-    Its module is imported when the entry is first looked up, not when names are listed.
+    Its module is imported when the entry is first looked up, not when names are listed. A package that is installed while the
+    process runs is found by the next process.
 
     Args:
         group: of the entry points.
@@ -85,8 +94,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """Names that other packages add."""
         return sorted(set(self._points()) - self._ours)
 
-    def _points(self) -> dict[str, metadata.EntryPoint]:
-        return {point.name: point for point in metadata.entry_points(group=self._group)}
+    def _points(self) -> Mapping[str, metadata.EntryPoint]:
+        return _entry_points(self._group, tuple(sys.path))
 
     def _package(self, name: str) -> str:
         found = self._points()[name].dist

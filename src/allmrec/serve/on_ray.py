@@ -148,6 +148,10 @@ class _Deployment:
                 "target_ongoing_requests": settings.target_ongoing_requests,
                 "upscale_delay_s": settings.upscale_delay_seconds,
                 "downscale_delay_s": settings.downscale_delay_seconds,
+                # Ray's own half minute would make every shorter delay longer. Its figures come every 10 seconds.
+                "look_back_period_s": min(
+                    30.0, max(12.0, settings.upscale_delay_seconds, settings.downscale_delay_seconds)
+                ),
             }
             options = {"autoscaling_config": scaling}
         kind = self._serve.deployment(
