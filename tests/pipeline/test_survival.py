@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,6 +155,18 @@ def test_ctrl_c_in_any_stage_says_what_to_type_and_the_same_command_goes_on(
     assert weights(run) == weights(whole)
 
 
+def worked(process: BaseProcess, seconds: float) -> bool:
+    """Wait until a process has used so much more processor time, however busy the machine is; false where it ended before."""
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(process.pid)
+        until = sum(child.cpu_times()[:2]) + seconds
+        while process.exitcode is None:
+            if sum(child.cpu_times()[:2]) >= until:
+                return process.exitcode is None
+            process.join(0.005)
+    return False
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_evaluate_and_prepare_leaves_no_half_file(whole: Path, tmp_path: Path) -> None:
     run, output = Path(shutil.copytree(whole, tmp_path / "run")), tmp_path / "output.txt"
@@ -163,17 +177,13 @@ def test_ctrl_c_in_evaluate_and_prepare_leaves_no_half_file(whole: Path, tmp_pat
         "prepare": ["prepare", "table", "--interactions", str(tmp_path / "raw.csv"), "-o", str(tmp_path / "data")],
     }
     for verb, command in commands.items():
-        # A quick machine may be done before the key is pressed; then it is pressed sooner.
-        for delay in (0.3, 0.1, 0.03):
+        # Before the command has begun nothing is shown, and then the key is pressed later.
+        for late in range(1, 40):
             output.write_text("")
             process = start(command, output)
-            process.join(delay)
-            if process.exitcode is None:
+            assert worked(process, 0.05 * late), "it was done before the key was pressed"
+            if shown := stopped(process, output):
                 break
-            shutil.rmtree(tmp_path / "data", ignore_errors=True)
-            for report in run.glob("report*"):
-                report.unlink()
-        shown = stopped(process, output)
         assert f"to go on: allmrec {verb} " in shown
         assert not list(tmp_path.rglob(".*.tmp"))
         assert not (run / "report.json").exists()
