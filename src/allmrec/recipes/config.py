@@ -144,22 +144,27 @@ def config_with(values: dict[str, Any], changes: Mapping[str, Any], where: str) 
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"Cannot change {name}: {parent} is a single value, not a group of fields.")
-        if not (isinstance(value, Mapping) and isinstance(place.get(last), Mapping)):
+        if _is_systems(name) or not (isinstance(value, Mapping) and isinstance(place.get(last), Mapping)):
             place[last] = value
     return parse_config(RunConfig, values, where)
 
 
 def single_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes of single fields by their dotted names. A group, as TOML makes of `tune.training.epochs = 3`, changes those of its fields
-    that it names.
+    that it names. Under the name `systems.NAME` it is all that is said of that system.
     """
     found: dict[str, Any] = {}
     for name, value in changes.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and not _is_systems(name):
             found |= {f"{name}.{field}": one for field, one in single_changes(value).items()}
         else:
             found[name] = value
     return found
+
+
+def _is_systems(name: str) -> bool:
+    """Whether a name is that of all settings of a system, which has no defaults of its own but what the run says elsewhere."""
+    return name.startswith("systems.") and name.count(".") == 1
 
 
 def for_backbone(config: PretrainConfig, name: str) -> PretrainConfig:

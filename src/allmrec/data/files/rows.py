@@ -262,13 +262,17 @@ def check_unpacked(path: Path, size: int, packed: int, max_unpacked: int) -> Non
 def check_file(path: Path) -> None:
     """Refuse what is no file before it is opened: a pipe that nobody writes to would be waited for without end.
 
+    Where nothing is there at all, not even a link, its reader says so.
+
     Raises:
-        DataError: it is a folder, a pipe or a device.
+        DataError: it is a folder, a pipe, a device, or a link that leads nowhere.
     """
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise open_failure(path, error) from error
+        if path.is_symlink():
+            raise open_failure(path, error) from error
+        return
     if stat.S_ISDIR(mode):
         raise open_failure(path, IsADirectoryError())
     if not stat.S_ISREG(mode):
