@@ -51,6 +51,7 @@ def plan_of(one: Measured, data: Path) -> Plan:
             "users": one.users or None,
             "users_of": one.users_of,
             "seeds_of": one.seeds_of,
+            "without": list(one.without),
         },
     )
 

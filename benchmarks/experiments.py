@@ -57,6 +57,7 @@ class Measured:
         users, users_of, seeds_of: as options of `allmrec experiment`.
         set: changed fields of the recipe: those of all, then its cut's, then its own.
         seeds: of training.
+        without: rows of the plan that are not measured.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Measured:
     set: Sequence[str]
     seeds: Sequence[int]
     seeds_of: Mapping[str, int]
+    without: Sequence[str]
 
     def command(self, data: Path) -> list[str]:
         """The words that measure it.
@@ -92,6 +94,8 @@ class Measured:
             words += ["--users-of", f"{system}={users}"]
         for system, seeds in self.seeds_of.items():
             words += ["--seeds-of", f"{system}={seeds}"]
+        if self.without:
+            words += ["--without", ",".join(self.without)]
         for change in self.set:
             words += ["--set", change]
         return [*words, "--seeds", ",".join(map(str, self.seeds))]
@@ -118,6 +122,7 @@ def measured(of: Mapping[str, Any]) -> list[Measured]:
                 changes,
                 options["seeds"],
                 options["seeds_of"],
+                own.get("without", []),
             )
         )
     return found

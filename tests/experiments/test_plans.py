@@ -106,6 +106,19 @@ def test_some_systems_may_have_fewer_seeds(tiny_world: TinyWorld) -> None:
     assert seeds == {"popularity": [4, 2, 9], "backbone": [4, 2], "wide/backbone": [4, 2]}
 
 
+def test_rows_that_are_left_out_have_no_cells_and_keep_their_claims(tiny_world: TinyWorld) -> None:
+    variants = {"wide": {"changes": {"pretrain.model.dim": 32}, "systems": ["backbone"]}}
+    claims = [{"text": "wider is better", "better": "wide/backbone", "than": "backbone"}]
+    plan = plan_of(
+        tiny_world, systems=["ease", "backbone"], variants=variants, claims=claims, without=["wide/backbone", "ease"]
+    )
+    assert [cell.row for cell in cells_of(plan)] == ["backbone"]
+    assert len(plan.claims) == 1
+    assert keys(plan).items() < keys(plan.model_copy(update={"without": ()})).items()
+    # Who names rows wants them measured.
+    assert [cell.row for cell in cells_of(only(plan, ["wide/backbone"]))] == ["wide/backbone"]
+
+
 def test_a_variant_on_shuffled_histories_trains_its_own_stages(tiny_world: TinyWorld) -> None:
     plan = plan_of(tiny_world, systems=["backbone"], variants={"shuffled": {"shuffled_training": True}})
     prepared = Prepared(plan, {"a": DATA})
@@ -136,6 +149,8 @@ def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -
         ('title = "x"\nsystems = ["backbone"]\nusers_of.backbone = 0', "greater than or equal to 1"),
         ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbne = 3', "There is no system 'backbne'"),
         ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbone = 0', "greater than or equal to 1"),
+        ('title = "x"\nsystems = ["backbone"]\nwithout = ["ease", ""]', "`without` names 'ease', ''; rows of the plan are backbone"),
+        ('title = "x"\nsystems = ["backbone"]\nwithout = ["backbone"]', "`without` leaves no row to measure"),
         ('title = "x"\nsystems = ["backbone"]\n[data.a]\n', "either a path of prepared data, or a source"),
         ('title = "x"\nsystems = ["backbone"]\n[data."a/b"]\npath = "x"', "'a/b' names something"),
         ('title = "x"\nsystems = ["backbone"]\n[scenarios.s]\nkind = "cold"', "does not match any of the expected tags"),

@@ -222,6 +222,18 @@ def test_fewer_seeds_are_a_cut_where_the_plan_says_so(experiment: Path) -> None:
     assert "Popularity, A-LLMRec: 1 of 2 seeds." in cuts_of(fewer, section)
 
 
+def test_rows_that_are_left_out_are_named_with_the_claims_about_them(experiment: Path) -> None:
+    found = read_experiment(experiment)
+    plan, section = found.record.plan, found.sections[0]
+    assert not [cut for cut in cuts_of(plan, section) if "Not measured" in cut]
+    without = plan.model_copy(update={"without": ("allmrec",)})
+    texts = [claim.text for claim in plan.claims if "allmrec" in (claim.better, claim.than)]
+    assert texts
+    assert cuts_of(without, section)[0] == (
+        f"Not measured, because of what they take: allmrec. So these claims stay open: {'; '.join(texts)}."
+    )
+
+
 def words_experiment(folder: Path) -> Path:
     """An experiment that asked for genres, whose words were made up, some of them markup."""
     made = data()

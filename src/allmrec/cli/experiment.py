@@ -51,6 +51,9 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option("--set", help="Change a field of the recipe; repeatable.")
         ] = None,
         systems: Annotated[str | None, typer.Option(help="Some of the plan's systems, by their rows.")] = None,
+        without: Annotated[
+            str | None, typer.Option(help="Rows of the plan that are not measured; the report names them.")
+        ] = None,
         seeds: Annotated[str | None, typer.Option(help='Seeds instead of the plan\'s: "0,1,2".')] = None,
         users: Annotated[int | None, typer.Option(min=0, help="Test users instead of the plan's; 0: all.")] = None,
         title_users: Annotated[
@@ -107,6 +110,10 @@ def register(app: typer.Typer) -> None:
         for name, options in (("users_of", users_of), ("seeds_of", seeds_of)):
             if options:
                 changes[name] = dict(_number_of(name, one) for one in options)
+        if without is not None:
+            if systems is not None:
+                raise ConfigError("--systems and --without both choose rows of the plan. Give one of them.")
+            changes["without"] = [name.strip() for name in without.split(",")]
         check_folder(output)
         folder = output.resolve()
         if report_only and plan is None and not changes and not systems:

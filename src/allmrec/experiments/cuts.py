@@ -1,4 +1,4 @@
-"""What an experiment left out to save time, in words: fewer users, samples, epochs. Each cut follows a rule that is said here.
+"""What an experiment left out to save time, in words: rows, and fewer users, samples, epochs. Each cut follows a rule that is said here.
 
 What a stage trained on is read from the cell's own settings when a report is made, so cells of before tell it too.
 """
@@ -43,7 +43,7 @@ class TrainedOn:
 
 def cuts_of(plan: Plan, section: Section) -> list[str]:
     """Every cut of a section of a plan, a sentence each."""
-    return [*_users(section), *_seeds(plan, section), *_samples(plan, section)]
+    return [*_rows(plan), *_users(section), *_seeds(plan, section), *_samples(plan, section)]
 
 
 def stage_limits(settings: Mapping[str, Any], on: TrainedOn) -> dict[str, int]:
@@ -91,6 +91,16 @@ def _epochs(settings: Mapping[str, Any], where: str = "") -> dict[str, int]:
         if isinstance(part, Mapping):
             found |= _epochs(part, name)
     return found
+
+
+def _rows(plan: Plan) -> Iterator[str]:
+    """Rows that the plan leaves out."""
+    if not plan.without:
+        return
+    left_out = {plan.row(name) for name in plan.without}
+    still_open = [claim.text for claim in plan.claims if plan.rows_of(claim) & left_out]
+    claims = f" So these claims stay open: {'; '.join(still_open)}." if still_open else ""
+    yield f"Not measured, because of what they take: {', '.join(plan.without)}.{claims}"
 
 
 def _users(section: Section) -> Iterator[str]:

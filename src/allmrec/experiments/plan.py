@@ -116,6 +116,9 @@ class Plan(Config):
     seeds_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {}, description="The first so many seeds for some systems, by name; others all."
     )
+    without: tuple[str, ...] = Field(
+        (), description="Rows that are not measured, because of what they take; the report names them."
+    )
     candidates: int = Field(20, ge=2, description="Of each user, the target included.")
     reference: str = Field("backbone", description="The row that others are compared with.")
     paper: PaperRows | None = None
@@ -128,22 +131,27 @@ class Plan(Config):
                 raise ValueError(f"{name!r} names something; expected letters, digits, '-' and '_'")
         if BASE in self.variants:
             raise ValueError(f"a variant is called {BASE!r}, which is the recipe as it is")
-        if not self.asked:
+        if not self.rows:
             raise ValueError("no systems are named; expected `systems`, or variants with systems")
-        if idle := [name for name in self.variants if name not in {variant for variant, _ in self.asked}]:
+        if idle := [name for name in self.variants if name not in {variant for variant, _ in self.rows}]:
             raise ValueError(f"no system is asked of the variant {', '.join(idle)}; give it systems, or leave it out")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f"seeds are {', '.join(map(str, self.seeds))}; expected each once, or intervals would count it twice"
             )
-        for system in (*(system for _, system in self.asked), *self.users_of, *self.seeds_of):
+        for system in (*(system for _, system in self.rows), *self.users_of, *self.seeds_of):
             try:
                 system_kind(system)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+        if strange := [name for name in self.without if self.row(name) not in self.rows]:
+            known = ", ".join(self.row_names)
+            raise ValueError(f"`without` names {', '.join(map(repr, strange))}; rows of the plan are {known}")
+        if not self.asked:
+            raise ValueError("`without` leaves no row to measure")
         rows = {name for claim in self.claims for name in (claim.better, claim.than) if name is not None}
         rows |= set(self.paper.rows if self.paper else ())
-        if unknown := sorted(row for row in rows if self.row(row) not in self.asked):
+        if unknown := sorted(row for row in rows if self.row(row) not in self.rows):
             raise ValueError(f"claims or the paper's rows are of {', '.join(unknown)}, which the plan does not ask")
         known = metric_names(self.ask, self.order_test)
         if strange := sorted({claim.metric for claim in self.claims} - set(known)):
@@ -172,11 +180,22 @@ class Plan(Config):
 
     @property
     def asked(self) -> tuple[tuple[str, str], ...]:
-        """Variants and systems, in order."""
+        """Variants and systems that are measured, in order."""
+        left_out = {self.row(name) for name in self.without}
+        return tuple(row for row in self.rows if row not in left_out)
+
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Variants and systems, those that are not measured too, in order."""
         found = [(BASE, system) for system in self.systems]
         for name, variant in self.variants.items():
             found += [(name, system) for system in (self.systems if variant.systems is None else variant.systems)]
         return tuple(dict.fromkeys(found))
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """What `rows` are called: SYSTEM, or VARIANT/SYSTEM."""
+        return tuple(system if variant == BASE else f"{variant}/{system}" for variant, system in self.rows)
 
     def limit(self, system: str, titles: bool) -> int | None:
         """The first so many of the plan's users are asked; None: all of them.
@@ -195,6 +214,10 @@ class Plan(Config):
         """The variant and the system that a row's name means."""
         variant, slash, system = name.rpartition("/")
         return (variant, system) if slash else (BASE, system)
+
+    def rows_of(self, claim: Claim) -> set[tuple[str, str]]:
+        """The rows that a claim is about."""
+        return {self.row(name) for name in (claim.better, claim.than) if name is not None}
 
     def with_whole_paths(self, folder: Path) -> Plan:
         """The same plan with paths that do not depend on where it is read.
@@ -232,10 +255,6 @@ class Plan(Config):
                     raise ConfigError(
                         f"Scenario {name} needs two data sets, the one trained on first: --data A --data B"
                     )
-
-
-def _rows_of(plan: Plan, claim: Claim) -> set[tuple[str, str]]:
-    return {plan.row(name) for name in (claim.better, claim.than) if name is not None}
 
 
 def plan_names() -> list[str]:
@@ -291,7 +310,7 @@ def load_plan(plan: str, changes: Mapping[str, Any] | None = None) -> Plan:
 
 def _check_meant(plan: Plan, name: str) -> None:
     """Refuse what would be without effect, and so cannot be meant."""
-    if "reference" in plan.model_fields_set and plan.row(plan.reference) not in plan.asked:
+    if "reference" in plan.model_fields_set and plan.row(plan.reference) not in plan.rows:
         raise ConfigError(f"The plan {name} compares with {plan.reference!r} (reference), which it does not ask.")
     parts = [plan.changes, *(d.changes for d in plan.data.values()), *(v.changes for v in plan.variants.values())]
     for changes in parts:
@@ -303,14 +322,14 @@ def _check_meant(plan: Plan, name: str) -> None:
 
 
 def only(plan: Plan, rows: list[str]) -> Plan:
-    """A plan with some of its rows; claims and the paper's figures of others go.
+    """A plan with some of its rows, each of which is measured; claims and the paper's figures of others go.
 
     Raises:
         ConfigError: the plan has no such row.
     """
     wanted = [plan.row(name) for name in rows]
-    if missing := [name for name, row in zip(rows, wanted, strict=True) if row not in plan.asked]:
-        known = ", ".join(system if variant == BASE else f"{variant}/{system}" for variant, system in plan.asked)
+    if missing := [name for name, row in zip(rows, wanted, strict=True) if row not in plan.rows]:
+        known = ", ".join(plan.row_names)
         raise ConfigError(f"The plan has no {', '.join(name or repr(name) for name in missing)}; its rows are {known}.")
     variants = {
         name: variant.model_copy(update={"systems": tuple(system for own, system in wanted if own == name)})
@@ -318,9 +337,10 @@ def only(plan: Plan, rows: list[str]) -> Plan:
         if any(own == name for own, _ in wanted)
     }
     changed: dict[str, Any] = {
-        "systems": tuple(system for own, system in plan.asked if own == BASE and (own, system) in wanted),
+        "systems": tuple(system for own, system in plan.rows if own == BASE and (own, system) in wanted),
         "variants": variants,
-        "claims": tuple(c for c in plan.claims if _rows_of(plan, c) <= set(wanted)),
+        "without": (),
+        "claims": tuple(c for c in plan.claims if plan.rows_of(c) <= set(wanted)),
     }
     if plan.paper is not None:
         of_rows = {name: row for name, row in plan.paper.rows.items() if plan.row(name) in wanted}
