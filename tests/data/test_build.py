@@ -28,6 +28,7 @@ from allmrec.data import (
     read_movielens,
     read_table,
 )
+from allmrec.data.build import by_number
 from allmrec.data.provenance import Step
 from allmrec.data.sources.base import RawInteractions
 
@@ -465,3 +466,15 @@ def test_shared_gift_cards_equal_the_released_preprocessing(shared_data: Path) -
     assert {"users": summary.users, "items": summary.items, "interactions": summary.interactions} == {
         name: counts[name] for name in ("users", "items", "interactions")
     }
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 5), st.integers(0, 1 << 40), st.sampled_from([65_535, 65_536, (1 << 32) - 1, 1 << 32]))
+    )
+)
+def test_rows_by_number_are_those_of_a_stable_sort(numbers: list[int]) -> None:
+    values = np.array(numbers, dtype=np.int64)
+    assert by_number(values).tolist() == np.argsort(values, kind="stable").tolist()
+    small = (values % 1000).astype(np.int32)
+    assert by_number(small).tolist() == np.argsort(small, kind="stable").tolist()

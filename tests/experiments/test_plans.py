@@ -149,7 +149,7 @@ def test_stages_are_the_same_where_cells_can_share_them(tiny_world: TinyWorld) -
         ('title = "x"\nsystems = ["backbone"]\nusers_of.backbone = 0', "greater than or equal to 1"),
         ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbne = 3', "There is no system 'backbne'"),
         ('title = "x"\nsystems = ["backbone"]\nseeds_of.backbone = 0', "greater than or equal to 1"),
-        ('title = "x"\nsystems = ["backbone"]\nwithout = ["ease", ""]', "`without` names 'ease', ''; rows of the plan are backbone"),
+        ('title = "x"\nsystems = ["backbone"]\nwithout = ["ease", ""]', "`without` names 'ease', ''; the plan has backbone"),
         ('title = "x"\nsystems = ["backbone"]\nwithout = ["backbone"]', "`without` leaves no row to measure"),
         ('title = "x"\nsystems = ["backbone"]\n[data.a]\n', "either a path of prepared data, or a source"),
         ('title = "x"\nsystems = ["backbone"]\n[data."a/b"]\npath = "x"', "'a/b' names something"),

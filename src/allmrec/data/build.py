@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,11 @@ def build_dataset(
     few_join = join_warnings(raw, item_ids.dictionary, np.bincount(items, minlength=len(item_ids.dictionary)))
     kept, steps = _filtered(users, items, log, config, raw.files[0] if raw.files else None)
     rows = np.flatnonzero(kept)
-    user_names, users = _numbered(user_ids.dictionary, users[rows])
-    ids, items = _numbered(item_ids.dictionary, items[rows])
+    # NumPy and Arrow let go of the interpreter.
+    with ThreadPoolExecutor() as pool:
+        of_users = pool.submit(_numbered, user_ids.dictionary, users[rows])
+        ids, items = _numbered(item_ids.dictionary, items[rows])
+        user_names, users = of_users.result()
     order = _time_order(users, log, rows)
     rows, users, items = rows[order], users[order], items[order]
     described = describe(ids, raw.items, config)
@@ -190,15 +193,29 @@ def _time_order(
     """The order of rows by user, then time, then position, then place in the file, where they stand in its order."""
     keys = [key[rows] for key in (log.positions, log.times) if key is not None]
     if len(keys) == 1 and len(rows) and keys[0].dtype == np.int64:
-        # One sort by user and time in one number takes half as long as two, where the number is not too large.
+        # Each user's rows behind one another first: a sort by user and time in one number makes use of what is nearly in order.
         earliest, span = int(keys[0].min()), int(keys[0].max()) - int(keys[0].min()) + 1
         if (int(users.max()) + 1) * span < 2**63:
-            together: Int64[np.ndarray, " rows"] = np.argsort(
-                users.astype(np.int64) * span + (keys[0] - earliest), kind="stable"
-            )
-            return together
+            grouped = by_number(users)
+            together = users[grouped].astype(np.int64) * span
+            together += keys[0][grouped] - earliest
+            return grouped[np.argsort(together, kind="stable")]
     # The last key of lexsort comes first; it is stable, so the place in the file decides what is left.
     order: Int64[np.ndarray, " rows"] = np.lexsort([*keys, users])
+    return order
+
+
+def by_number(numbers: Int[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+    """The order of rows by a number of 0 or more, where rows of the same number stay in their order.
+
+    NumPy sorts 16 bits at a time by counting, which takes a third of the time that it compares them for.
+    """
+    order: Int64[np.ndarray, " rows"] = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
+    left = int(numbers.max(initial=0)) >> 16
+    shift = 16
+    while left:
+        order = order[np.argsort((numbers[order] >> shift & 0xFFFF).astype(np.uint16), kind="stable")]
+        left, shift = left >> 16, shift + 16
     return order
 
 

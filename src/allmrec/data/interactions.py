@@ -155,8 +155,8 @@ class InteractionDataset:
     def interacted_keys(self) -> Int64[np.ndarray, " pairs"]:
         """Every user-item pair that interacted, once, as `user * (n_items + 1) + item`, sorted."""
         keys = self.user_of_interaction() * (self.n_items + 1) + self.item_numbers
-        # Nearly in order, which sorting makes use of and the hash table of np.unique does not.
-        keys.sort()
+        # Nearly in order, of which only a stable sort makes use.
+        keys.sort(kind="stable")
         return np.asarray(keys[np.diff(keys, prepend=-1) != 0])
 
     @cached_property

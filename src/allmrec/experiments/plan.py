@@ -144,9 +144,8 @@ class Plan(Config):
                 system_kind(system)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
-        if strange := [name for name in self.without if self.row(name) not in self.rows]:
-            known = ", ".join(self.row_names)
-            raise ValueError(f"`without` names {', '.join(map(repr, strange))}; rows of the plan are {known}")
+        if misnamed := [repr(name) for name in self.without if self.row(name) not in self.rows]:
+            raise ValueError(f"`without` names {', '.join(misnamed)}; the plan has {', '.join(self.row_names)}")
         if not self.asked:
             raise ValueError("`without` leaves no row to measure")
         rows = {name for claim in self.claims for name in (claim.better, claim.than) if name is not None}

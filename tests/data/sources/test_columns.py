@@ -127,9 +127,28 @@ def test_numbers_that_a_spreadsheet_has_shortened_are_no_ids(tmp_path: Path, sho
     path = write(tmp_path, "log.csv", "user_id,item_id,time", f"{shortened},5,1", "77,6,2")
     with pytest.raises(DataError, match="different ids may have become one"):
         read_table(path)
-    # Among ids that are no numbers it is a name like any other.
-    path = write(tmp_path, "log.csv", "user_id,item_id,time", f"{shortened},5,1", "ab,6,2")
-    assert read_table(path).users.id(0) == shortened
+    # Among ids that are no numbers it is a name like any other, wherever these stand.
+    many = [f"{number},6,2" for number in range(1000, 1200)]
+    for others in (["ab,6,2"], ["ab,6,2", *many], [*many, "ab,6,2"]):
+        path = write(tmp_path, "log.csv", "user_id,item_id,time", f"{shortened},5,1", *others)
+        assert shortened in read_table(path).users
+    path = write(tmp_path, "log.csv", "user_id,item_id,time", *many, f"{shortened},5,1")
+    with pytest.raises(DataError, match="different ids may have become one"):
+        read_table(path)
+
+
+def test_whole_numbers_with_a_point_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    many = [f"{number},6,2" for number in range(1000, 1200)]
+    for rows, has in (([*many, "7.0,5,1"], "7"), (["7.0,5,1", *many], "7"), ([*many, "7.0,5,1", "ab,5,1"], "7.0")):
+        assert has in read_table(write(tmp_path, "log.csv", "user_id,item_id,time", *rows)).users
+
+
+@pytest.mark.parametrize("character", ["\x01", "\x7f", "\x80", "\x9f"])
+@pytest.mark.parametrize("name", ["a{}", "\xe9{}"])
+def test_control_characters_are_found_among_ids_of_any_script(tmp_path: Path, character: str, name: str) -> None:
+    path = write(tmp_path, "log.csv", "user_id,item_id,time", "\xe9t\xe9,5,1", f"{name.format(character)},6,2")
+    with pytest.raises(DataError, match="expected an id without control characters"):
+        read_table(path)
 
 
 def test_words_for_a_missing_value_in_titles(tmp_path: Path) -> None:

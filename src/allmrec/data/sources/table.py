@@ -111,9 +111,9 @@ def interactions_of(
     return RawInteractions(
         checks.keep(user_ids),
         checks.keep(item_ids),
-        None if ratings is None else ratings[checks.good],
-        None if times is None else in_seconds(times.values[checks.good], units_a_second),
-        None if positions is None else positions[checks.good],
+        None if ratings is None else checks.keep_numbers(ratings),
+        None if times is None else in_seconds(checks.keep_numbers(times.values), units_a_second),
+        None if positions is None else checks.keep_numbers(positions),
         1 if times is None else times.ticks,
     )
 
