@@ -121,6 +121,7 @@ def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> d
         raise DataError(f"there are less than {needed / 1e9:.1f} GB free; set TMPDIR to a larger disk", folder)
     path = folder / "reviews.json"
     write_reviews(path, n, n_words=words)
+    os.sync()  # or the disk is still busy with the file while the first side reads it
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = {side: in_child(side, path, limit) for side in sides}
     if any(len({side[name] for side in found.values() if name in side}) > 1 for name in ("content_hash", "file_hash")):
