@@ -1,12 +1,13 @@
 """Preparing by DuckDB and by the reader in memory against a line-by-line `json.loads` loop, pandas and polars.
 
-    python -m benchmarks.prepare_large [--reviews N] [--words N] [--memory-limit MIB] [--sides duckdb memory loop pandas polars]
+    python -m benchmarks.prepare_large [--reviews N] [--words N] [--memory-limit MIB] [--sides duckdb memory loop pandas polars] [--packages FOLDER]
 
 A file in the form of the 2018 Amazon reviews is made, read and removed. Each side runs in a child process of its own, which
 reports seconds, processor seconds and largest memory, the processes that it starts included; all sides must give the same data set, users and items below five
 interactions left out. The two engines write it to a folder and take the file's SHA-256; the loop, which is the comparator of
 `benchmarks.prepare_speed`, takes the SHA-256 alone; what pandas and polars do is in `benchmarks.prepare_by_hand`, and neither is installed
-with the library. The loop and pandas use one core, the others all. Other work on the machine slows seconds more than
+with the library. Where they lie in a folder of their own (`pip install --target FOLDER pandas polars`), the other sides are measured as the library is
+installed: pyarrow loads pandas wherever it finds it, for which half a second goes. The loop and pandas use one core, the others all. Other work on the machine slows seconds more than
 processor seconds, so both are kept, with the load at the start.
 """
 
@@ -102,15 +103,19 @@ def _peak_bytes(workers: int) -> int:
     return int(own + workers * others) * (1 if sys.platform == "darwin" else 1024)
 
 
-def in_child(side: str, path: Path, limit: int) -> dict[str, Any]:
-    """One side in a process of its own."""
+def in_child(side: str, path: Path, limit: int, packages: Path | None = None) -> dict[str, Any]:
+    """One side in a process of its own; `packages` is where pandas and polars lie."""
     command = [sys.executable, "-m", "benchmarks.prepare_large", "--side", side, "--file", str(path)]
-    done = subprocess.run([*command, "--memory-limit", str(limit >> 20)], stdout=subprocess.PIPE, check=True)
+    places = [os.environ.get("PYTHONPATH"), str(packages) if packages is not None and side in BY_HAND else None]
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
+    done = subprocess.run([*command, "--memory-limit", str(limit >> 20)], stdout=subprocess.PIPE, check=True, env=found)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> dict[str, Any]:
+def compare(
+    n: int, words: int, limit: int, sides: list[str], folder: Path, packages: Path | None = None
+) -> dict[str, Any]:
     """All sides on one generated file, in turn.
 
     Raises:
@@ -123,7 +128,7 @@ def compare(n: int, words: int, limit: int, sides: list[str], folder: Path) -> d
     write_reviews(path, n, n_words=words)
     os.sync()  # or the disk is still busy with the file while the first side reads it
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    found = {side: in_child(side, path, limit) for side in sides}
+    found = {side: in_child(side, path, limit, packages) for side in sides}
     if any(len({side[name] for side in found.values() if name in side}) > 1 for name in ("content_hash", "file_hash")):
         raise DataError("the sides gave different data sets")
     return {
@@ -155,6 +160,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=WORDS_A_REVIEW, help="of a review's text, about")
     parser.add_argument("--memory-limit", type=int, default=1024, help="what DuckDB may take, in MiB")
     parser.add_argument("--sides", nargs="+", choices=_SIDES, default=list(_SIDES))
+    parser.add_argument("--packages", type=Path, help="folder in which pandas and polars lie")
     parser.add_argument("--side", choices=_SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -162,10 +168,12 @@ def main() -> None:
     if arguments.side is not None:
         print(json.dumps(measure(arguments.side, arguments.file, limit)))
         return
+    if arguments.packages is not None:
+        sys.path.append(str(arguments.packages.resolve()))  # where their versions stand
     for side in BY_HAND.keys() & set(arguments.sides):
         require(side)
     with tempfile.TemporaryDirectory(prefix="allmrec-prepare-") as folder:
-        result = compare(arguments.reviews, arguments.words, limit, arguments.sides, Path(folder))
+        result = compare(arguments.reviews, arguments.words, limit, arguments.sides, Path(folder), arguments.packages)
     for side, found in result["sides"].items():
         print(
             f"{side}: {found['seconds']:.1f} s ({found['cpu_seconds']:.1f} s of processor time), "
