@@ -196,6 +196,16 @@ def test_what_a_stage_says_of_its_cost_is_a_number(file: str, value: object, cop
         stage_record(copy.path, copy.stage("pretrain"))
 
 
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"\xff"])
+def test_a_log_that_cannot_be_read_says_how_to_have_it_again(content: bytes | None, copy: Run) -> None:
+    path = copy.path / "pretrain" / "log.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"log\.json.* remove .*pretrain and run: allmrec train "):
+        stage_record(copy.path, copy.stage("pretrain"))
+
+
 def rehashed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     value = json.loads(path.read_text())
     value.pop("hash")

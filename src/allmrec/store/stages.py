@@ -189,17 +189,19 @@ def stage_record(run: Path, stage: Stage) -> dict[str, Any]:
         ArtifactError: the stage is missing or of other inputs, or what it says is no number.
     """
     folder = run / stage.place
+    again = f"allmrec train {run}{stage.command}"
+    try:
+        log = read_json(folder / "log.json")
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} To train that stage again, remove {folder} and run: {again}") from error
     found: dict[str, Any] = {}
-    for path, about in (
-        (folder / "log.json", read_json(folder / "log.json")),
-        (folder / "manifest.json", _manifest(run, stage)),
-    ):
+    for path, about in ((folder / "log.json", log), (folder / "manifest.json", _manifest(run, stage))):
         for name in ("seconds", "peak_memory", "trained_parameters"):
             value = about.get(name)
             if value is not None and not (type(value) in (int, float) and 0 <= value < float("inf")):
                 raise ArtifactError(
-                    f"{path} has {name} = {value!r}; expected a number. Restore it, or train that stage again: "
-                    f"allmrec train {run}{stage.command}"
+                    f"{path} has {name} = {value!r}; expected a number. Restore it, or remove {folder} and train that stage again: "
+                    f"{again}"
                 )
             if name in about:
                 found[name] = value
