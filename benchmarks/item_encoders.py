@@ -208,9 +208,18 @@ def keep(part: str, about: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     table = read_table(TARGET)
     others = [old for old in table.get(part, []) if any(old.get(name) != row.get(name) for name in named)]
     encoders = table.get("encoders", {}) | {str(row["vectors"]).rsplit(" ", 1)[0]: dict(about)}
-    cells = {"encoders": encoders, part: [*others, {**row, **measured_by("item_encoders")}]}
-    write_result(TARGET, table | cells)
+    row_of, versions = _measured(table, row)
+    write_result(TARGET, table | {"versions": versions, "encoders": encoders, part: [*others, row_of]})
     Console(width=140).print(dict(row))
+
+
+def _measured(table: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A row with where and when it was measured, and the table's list of versions, in which the row has the number of its own."""
+    about = measured_by("item_encoders")
+    known = list(table.get("versions", []))
+    if about["versions"] not in known:
+        known.append(about["versions"])
+    return {**row, **about, "versions": known.index(about["versions"])}, known
 
 
 def cost(arguments: argparse.Namespace) -> None:
@@ -230,7 +239,8 @@ def cost(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     table = read_table(TARGET)
     others = [old for old in table.get("costs", []) if any(old[name] != row[name] for name in ("vectors", "prompt"))]
-    write_result(TARGET, table | {"costs": [*others, row | measured_by("item_encoders")]})
+    row_of, versions = _measured(table, row)
+    write_result(TARGET, table | {"versions": versions, "costs": [*others, row_of]})
     Console(width=140).print(row)
 
 
