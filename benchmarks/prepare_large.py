@@ -183,7 +183,8 @@ def main() -> None:
         for other, ratios in result[f"ratios_of_{ours}"].items():
             print(f"{ours} {other}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
     path = RESULTS / "prepare-large.json"
-    command = " ".join(["python -m benchmarks.prepare_large", *sys.argv[1:]])
+    said = ["FOLDER" if word == str(arguments.packages) else word for word in sys.argv[1:]]
+    command = " ".join(["python -m benchmarks.prepare_large", *said])
     rows = read_json(path)["rows"] if path.is_file() else []
     # One row a size and limit; a new measurement takes the old one's place.
     rows = [row for row in rows if (row["reviews"], row["memory_limit"]) != (arguments.reviews, limit)]

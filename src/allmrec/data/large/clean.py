@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from allmrec.data.files import Problems, Rows
 from allmrec.data.large.store import Store, StoredColumns
-from allmrec.data.sources.base import Checks, id_column, number_column
+from allmrec.data.sources.base import Checks, number_column
+from allmrec.data.sources.id_columns import id_column
 from allmrec.data.sources.patterns import CONTROL, INTEGRAL, MISSING, NUMBER, SCIENTIFIC
 from allmrec.data.sources.table import in_seconds, note_columns, require_some
 from allmrec.data.sources.times import TICKS, DateOrder, time_column, usual_unit

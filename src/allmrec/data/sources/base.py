@@ -1,6 +1,6 @@
 """What every source gives: raw interactions and items, checked value by value.
 
-A source turns the columns of its files into these with `id_column`, `number_column`, `text_column` and
+A source turns the columns of its files into these with `id_columns.id_column`, `number_column`, `text_column` and
 `times.time_column`, and drops with `Checks` the rows that they refuse.
 """
 
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from allmrec.core.errors import DataError
 from allmrec.data.files import FileLayout, Problems, Rows, Wanted, shown, shown_all
-from allmrec.data.sources.patterns import CONTROL, EXACT_DIGITS, INTEGRAL, MISSING, NUMBER, SCIENTIFIC, WHOLE
+from allmrec.data.sources.patterns import MISSING, NUMBER
 
 __all__ = [
     "Checks",
@@ -29,7 +29,6 @@ __all__ = [
     "RawInteractions",
     "RawItems",
     "ReadRows",
-    "id_column",
     "list_column",
     "number_column",
     "parsed_number",
@@ -117,10 +116,6 @@ class RawData:
         )
 
 
-# Ids that are looked at before all are.
-_FIRST = 100
-
-
 class Checks:
     """Which rows of a file are usable; each refusal fails or is counted, as `Problems` decides."""
 
@@ -187,112 +182,6 @@ def require_columns(rows: Rows, needed: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def id_column(checks: Checks, name: str, word: str) -> pa.DictionaryArray:
-    """Ids without white space around them, each kept once. Missing ones and control characters are refused.
-
-    Where all are numbers and some end with .0, as a column of whole numbers with gaps does in pandas, they are the whole
-    numbers.
-
-    Raises:
-        DataError: such numbers have lost digits; or an id is bad where that fails.
-    """
-    ids = _encoded(checks.rows.columns[name])
-    ids = _replaced(ids, pc.utf8_trim_whitespace(ids.dictionary))
-    ids = _without_points(checks, ids, name)
-    known = ids.dictionary
-    # What holds for an id holds for all its rows, and there are far fewer ids than rows.
-    for bad, kind, describe in (
-        (
-            pc.equal(known, ""),
-            f"empty {word} id",
-            lambda row: f"column {name!r} is empty; expected the id of the {word}",
-        ),
-        (
-            _missing_ids(known),
-            f"missing {word} id",
-            lambda row: (
-                f"column {name!r} holds {shown(ids[row].as_py())}, a missing value; expected the id of the {word}"
-            ),
-        ),
-        (
-            _control_characters(known),
-            f"control character in {word} id",
-            lambda row: f"column {name!r} holds {shown(ids[row].as_py())}; expected an id without control characters",
-        ),
-    ):
-        if _mask(bad).any():
-            checks.reject(_mask(bad)[ids.indices.to_numpy()], kind, describe)
-    return ids
-
-
-def _control_characters(known: pa.Array) -> pa.Array:
-    """Which ids hold one."""
-    # Most ids are printable ASCII, which is known in a tenth of the time.
-    if pc.all(pc.ascii_is_printable(known)).as_py():
-        return pa.array(np.zeros(len(known), dtype=bool))
-    return pc.match_substring_regex(known, CONTROL)
-
-
-def _missing_ids(known: pa.Array) -> pa.Array:
-    """Which ids stand for a missing value."""
-    words = pc.is_in(pc.utf8_lower(known), value_set=pa.array(MISSING, known.type))
-    return pc.or_(words, pc.equal(known, "NA"))
-
-
-def _without_points(checks: Checks, ids: pa.DictionaryArray, name: str) -> pa.DictionaryArray:
-    """Ids such as 12.0 as 12, where all ids of the column are whole numbers and some are written so."""
-    known = ids.dictionary
-    if not pc.all(_numbers_or_missing(known.slice(0, _FIRST))).as_py():
-        return ids
-    rest = pc.or_(pc.equal(known, ""), _missing_ids(known))
-    scientific = pc.match_substring_regex(known, SCIENTIFIC)
-    if pc.any(scientific).as_py() and pc.all(_numbers_or_missing(known)).as_py():
-        raise DataError(
-            f"column {name!r} holds ids such as {known.filter(scientific)[0].as_py()}, as a spreadsheet or R shortens large "
-            "numbers, so that different ids may have become one; write ids as text or whole numbers",
-            checks.rows.path,
-        )
-    pointed = pc.match_substring_regex(known, INTEGRAL)
-    if not pc.any(pointed).as_py():
-        return ids
-    if not pc.all(pc.or_(pc.match_substring_regex(known, WHOLE), rest)).as_py():
-        return ids
-    whole = pc.replace_substring_regex(known, r"\.0*$", "")
-    path = checks.rows.path
-    long = pc.and_(pointed, pc.greater(pc.utf8_length(whole), EXACT_DIGITS))
-    if pc.any(long).as_py():
-        raise DataError(
-            f"column {name!r} holds ids such as {known.filter(long)[0].as_py()}, in which floating point has lost the last "
-            "digits; write ids as text or whole numbers (Int64 in pandas)",
-            path,
-        )
-    example = known.filter(pointed)[0].as_py()
-    checks.problems.note(
-        f"{path.name}: column {name!r} holds whole numbers written as {example}; read as {example.partition('.')[0]}"
-    )
-    return _replaced(ids, whole)
-
-
-def _numbers_or_missing(known: pa.Array) -> pa.Array:
-    """Which ids are whole numbers, perhaps with a point behind or as a spreadsheet writes them, or no ids."""
-    numbers = pc.or_(pc.match_substring_regex(known, WHOLE), pc.match_substring_regex(known, SCIENTIFIC))
-    return pc.or_(numbers, pc.or_(pc.equal(known, ""), _missing_ids(known)))
-
-
-def _replaced(ids: pa.DictionaryArray, known: pa.Array) -> pa.DictionaryArray:
-    """Ids that have become others, each kept once again."""
-    return ids if known.equals(ids.dictionary) else _encoded(known.take(ids.indices))
-
-
-def _encoded(ids: pa.Array) -> pa.DictionaryArray:
-    """Each id once, and which one each row has; a missing id is an empty one."""
-    if pa.types.is_dictionary(ids.type):
-        if not ids.null_count:
-            return ids
-        ids = ids.dictionary_decode()
-    return pc.fill_null(ids, "").dictionary_encode()
-
-
 def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, " rows"]:
     """Finite numbers; anything else is refused (and NaN here)."""
     column = checks.rows.columns[name]
@@ -345,11 +234,6 @@ def list_column(checks: Checks, name: str | None, separator: str | None) -> list
     lists = (value if isinstance(value, list) else [value] for value in values)
     split = (texts[0].split(separator) if separator and len(texts) == 1 and texts[0] else texts for texts in lists)
     return [tuple(text for text in texts if text) for texts in split]
-
-
-def _mask(array: pa.Array) -> Bool[np.ndarray, " rows"]:
-    mask: Bool[np.ndarray, " rows"] = array.to_numpy(zero_copy_only=False).astype(bool)
-    return mask
 
 
 def parsed_number(text: str | None) -> float:

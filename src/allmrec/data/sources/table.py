@@ -21,7 +21,6 @@ from allmrec.data.sources.base import (
     RawInteractions,
     RawItems,
     ReadRows,
-    id_column,
     list_column,
     number_column,
     require_columns,
@@ -34,6 +33,7 @@ from allmrec.data.sources.columns import (
     items_wanted,
     say_order,
 )
+from allmrec.data.sources.id_columns import id_column
 from allmrec.data.sources.times import DateOrder, time_column
 
 __all__ = [
