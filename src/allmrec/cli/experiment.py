@@ -246,6 +246,6 @@ def _show_plans() -> None:
     CONSOLE.print(table)
     announce(
         "cells: for each data set. Of a run: cells that were measured, on which data, and the minutes that it takes to train each stage once "
-        "and to ask, one cell after the other. cut: with fewer samples, epochs, users or seeds (benchmarks/experiments.toml), so all of it takes "
+        "and to ask, one cell after the other. cut: with fewer rows, samples, epochs, users or seeds (benchmarks/experiments.toml), so all of it takes "
         "longer."
     )
