@@ -23,7 +23,7 @@ from allmrec.data.interactions import InteractionDataset
 from allmrec.library import Run
 from allmrec.serve.answers import Events, History, ItemList, ItemsChanged
 from allmrec.serve.export import export
-from allmrec.serve.state import Event, State, StoredItem
+from allmrec.serve.state import Event, State, StoredItem, _insert_events
 from allmrec.serve.untrained import untrained_events
 from tests.support.serve_kills import killed_while_writing
 
@@ -62,6 +62,24 @@ def test_keys_make_repeated_writes_one(url: str) -> None:
     with pytest.raises(ConfigError, match="belongs to another event"):
         state.write_events([Event("u", "c", 9, "k3"), Event("w", "a", 5, "k1")])
     assert len(state.all_events()) == 2
+    state.close()
+
+
+def test_a_write_that_was_cut_off_keeps_nobody_from_it(postgres: Postgres) -> None:
+    """A host is gone between its insert and its commit, and another replica is asked to write the same event."""
+    event = Event("cut off", "a", 5, "cut off")
+    gone, state = State(postgres.url), State(postgres.url)
+    state.write_events([])
+
+    def cut_off() -> None:
+        with gone._connected(writes=True) as connection:
+            _insert_events(connection, [event])
+            assert vars(state.write_events([event])) == {"stored": 1, "repeated": 0}
+
+    with pytest.raises(ServerError, match="Nothing of this call is stored"):
+        cut_off()
+    assert [one for one in state.all_events() if one.user_id == "cut off"] == [event]
+    gone.close()
     state.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import sqlalchemy as sql
@@ -42,11 +43,20 @@ ABOUT = sql.Table(
 )
 
 
+# Milliseconds that a transaction may wait for its own process, and for another's lock.
+_IDLE, _LOCKED = 4_000, 6_000
+
+
 def postgresql_limits(url: URL, seconds: float | None) -> dict[str, Any]:
-    """So that a server that is gone, or hangs, is an error and not silence: seconds to connect, of a query, of a dead connection."""
+    """So that a server that is gone, or hangs, is an error and not silence: seconds to connect, of a query, of a dead connection.
+
+    Nor does a host that was cut off in the middle of a write keep others from it: the database ends what was begun and not gone on with, within less time than a
+    replica that says nothing is held for dead, and who waits for it longer gets an error that names the lock.
+    """
     given = url.query.get("options", "")
     own = given if isinstance(given, str) else " ".join(given)
-    limit = "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
+    limit = f" -c idle_in_transaction_session_timeout={_IDLE} -c lock_timeout={_LOCKED}"
+    limit += "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
     return {
         "connect_timeout": 5,
         "options": f"{own}{limit}".strip(),
@@ -68,7 +78,7 @@ def durable(connection: Any, record: Any) -> None:
 
 def in_words(error: Exception, where: str, writes: bool) -> ServerError:
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    full = "full" in reason or "No space" in reason
+    full = re.search(r"\bfull\b|No space", reason) is not None
     what = "Nothing of this call is stored" if writes else "It cannot be read"
     then = "Free some space, then send it again." if full else "Send it again once the database is back."
     return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
