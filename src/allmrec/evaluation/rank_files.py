@@ -7,9 +7,7 @@ the hash tells whether they are the same.
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float64, Int8, Int16
 
-from allmrec.core.artifacts import atomic_write
+from allmrec.core.arrays import read_arrays, write_arrays
 from allmrec.core.errors import ArtifactError, DataError
 from allmrec.evaluation.protocol import EvaluationProtocol
 
@@ -167,9 +165,7 @@ def write_ranks(path: Path, asked: Asked, ranks: Mapping[str, Kept]) -> None:
         DataError: a system has ranks of more or fewer users than the protocol.
     """
     rows = packed_ranks(asked, ranks)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, about=np.asarray(json.dumps(asked.named() | {"systems": list(ranks)})), ranks=rows)
-    atomic_write(path, buffer.getvalue())
+    write_arrays(path, about=np.asarray(json.dumps(asked.named() | {"systems": list(ranks)})), ranks=rows)
 
 
 def asked_in(path: Path) -> Asked:
@@ -200,13 +196,13 @@ def read_ranks(path: Path, asked: Asked) -> dict[str, Kept]:
 
 def _read(path: Path) -> tuple[Asked, dict[str, Kept]]:
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as stored:
-            about, rows = json.loads(str(stored["about"])), stored["ranks"]
+        stored = read_arrays(path)
+        about, rows = json.loads(str(stored["about"])), stored["ranks"]
         names = about.pop("systems")
         asked = Asked(**about)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; expected ranks that a benchmark wrote.") from None
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path} holds no ranks ({error}); restore it or measure again.") from error
     try:
         ranks = unpacked_ranks(asked, rows)

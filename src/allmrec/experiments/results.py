@@ -8,12 +8,8 @@ configs/HASH.json  what many cells share: settings; command, commit and versions
 
 from __future__ import annotations
 
-import io
 import json
-import struct
 import time
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +20,8 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Bool, Int
 
-from allmrec.core.artifacts import atomic_write, read_json, write_dense_json
+from allmrec.core.arrays import read_arrays, write_arrays
+from allmrec.core.artifacts import read_json, write_dense_json
 from allmrec.core.errors import ArtifactError
 from allmrec.core.hashing import content_hash
 from allmrec.evaluation import EvaluationProtocol
@@ -116,7 +113,7 @@ class Results:
             found: of each user of the protocol.
         """
         asked = Asked.of(protocol)
-        _write_arrays(
+        write_arrays(
             self._protocol(protocol.hash),
             users=_smallest(np.diff(protocol.users, prepend=0)),
             targets=_smallest(protocol.targets),
@@ -132,7 +129,7 @@ class Results:
         own |= {"kind": _KIND, "format": _FORMAT, "key": key, "protocol": asked.named()}
         own |= {"groups": self._kept_groups(groups), "config": self._kept(about["config"])}
         own |= {"measured": self._kept({name: about[name] for name in _SHARED if name in about})}
-        _write_arrays(self._cell(key), about=_text(own), **arrays)
+        write_arrays(self._cell(key), about=_text(own), **arrays)
 
     def read(self, cell: Cell, key: str) -> CellResult | None:
         """What a cell found; none where it is not done.
@@ -147,7 +144,7 @@ class Results:
         """What each cell says of itself but what many share; of whichever experiment, and without those that are damaged."""
         for path in sorted(self._cells.glob("*.npz")):
             try:
-                about = _parsed(_read_arrays(path)["about"])
+                about = _parsed(read_arrays(path)["about"])
                 if (about["kind"], about["format"]) == (_KIND, _FORMAT):
                     yield about
             except _DAMAGE:
@@ -166,7 +163,7 @@ class Results:
         if not path.is_file():
             return None
         try:
-            stored = _read_arrays(path)
+            stored = read_arrays(path)
             about = _about(stored, key)
             asked = Asked(**about["protocol"])
             about["config"] = read_json(self._config(about["config"]))
@@ -180,7 +177,7 @@ class Results:
         protocol = Asked(**about["protocol"])
         path, of_groups = self._protocol(protocol.hash), self._groups / f"{about['groups']}.npz"
         try:
-            stored, masks = _read_arrays(path), _read_arrays(of_groups)
+            stored, masks = read_arrays(path), read_arrays(of_groups)
             groups = {name: np.unpackbits(bits, count=protocol.users).astype(bool) for name, bits in masks.items()}
             users, targets = (np.asarray(stored[name], dtype=np.int64) for name in ("users", "targets"))
             if not users.shape == targets.shape == (protocol.users,):
@@ -218,7 +215,7 @@ class Results:
         needed = set()
         for path, key in kept.items():
             try:
-                about = _about(_read_arrays(path), key)
+                about = _about(read_arrays(path), key)
             except _DAMAGE as error:
                 raise _damaged(path, error) from error
             needed |= {self._protocol(about["protocol"]["hash"]), self._groups / f"{about['groups']}.npz"}
@@ -245,7 +242,7 @@ class Results:
         """Keep groups once; the name of their file."""
         bits = {name: np.packbits(mask) for name, mask in groups.items()}
         name = content_hash(json.dumps({group: part.tolist() for group, part in bits.items()}))[:_LETTERS]
-        _write_arrays(self._groups / f"{name}.npz", **bits)
+        write_arrays(self._groups / f"{name}.npz", **bits)
         return name
 
     def _cell(self, key: str) -> Path:
@@ -259,17 +256,7 @@ class Results:
 
 
 # What a damaged file raises, whatever reads it.
-_DAMAGE = (
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_DAMAGE = (OSError, KeyError, TypeError, ValueError)
 
 
 def _damaged(path: Path, error: Exception) -> ArtifactError:
@@ -281,27 +268,6 @@ def _about(stored: Mapping[str, np.ndarray], key: str) -> dict[str, Any]:
     if (about["kind"], about["format"], about["key"]) != (_KIND, _FORMAT, key):
         raise ValueError(f"{about['kind']} of format {about['format']}; expected {_KIND} of {_FORMAT}")
     return about
-
-
-def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """A compressed file, whole or not at all."""
-    buffer = io.BytesIO()
-    # Any: numpy's type of a name beside its own is that of its flag.
-    named: dict[str, Any] = arrays
-    np.savez_compressed(buffer, **named)
-    atomic_write(path, buffer.getvalue())
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What `_write_arrays` wrote; one of `_DAMAGE` is raised where a byte of it is another."""
-    buffer = io.BytesIO(path.read_bytes())
-    with zipfile.ZipFile(buffer) as archive:
-        # numpy reads what an array is before the sum of its bytes is known.
-        if (wrong := archive.testzip()) is not None:
-            raise ValueError(f"the sum of {wrong}'s bytes is another")
-    buffer.seek(0)
-    with np.load(buffer) as stored:
-        return dict(stored)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
