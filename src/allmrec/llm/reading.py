@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from allmrec.core.errors import ConfigError
 from allmrec.llm.head import OwnHead
@@ -162,8 +163,7 @@ class Reader:
         cache = DynamicCache()
         seen = positions
         if behind is not None:
-            for layer, (keys, values) in enumerate(zip(behind.keys, behind.values, strict=True)):
-                cache.update(keys, values, layer)
+            cache.layers = [_full_layer(keys, values) for keys, values in zip(behind.keys, behind.values, strict=True)]
             seen = torch.cat([behind.positions.to(positions.device), positions], dim=1)
         return self.read(
             embeddings, positions, visible, body=body, seen_positions=seen, cache=cache, keep=True, **options
@@ -205,6 +205,14 @@ def kept_by(output: Any) -> Any:
     if not found:
         raise ConfigError("The model keeps nothing of what it read; it cannot be continued.")
     return found[0]
+
+
+def _full_layer(keys: Tensor, values: Tensor) -> DynamicLayer:
+    """A layer of a cache that holds these, without copying them as its own `update` would."""
+    layer = DynamicLayer()  # type: ignore[no-untyped-call]  # transformers has no types here
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
+    return layer
 
 
 def _body_place(model: Any, name: str) -> str:

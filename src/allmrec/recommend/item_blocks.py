@@ -175,9 +175,14 @@ class ItemBlocks:
         )
 
         def joined(before: Tensor, kept: Tensor) -> Tensor:
-            picked = kept[:, chosen.to(kept.device)]  # layers, users, candidates, heads, places, dim
-            picked = picked.permute(0, 1, 3, 2, 4, 5).flatten(3, 4)
-            return torch.cat([before.expand(-1, len(candidates), -1, -1, -1), picked], dim=3)
+            layers, _, heads, first, dim = before.shape
+            users, items = chosen.shape
+            room = kept.new_empty(layers, users, heads, first + items * self._places, dim)
+            room[..., :first, :] = before
+            picked = kept.index_select(1, chosen.flatten().to(kept.device))
+            picked = picked.view(layers, users, items, heads, self._places, dim).transpose(2, 3)
+            room[..., first:, :].view(picked.shape).copy_(picked)
+            return room
 
         kept = self._kept.states
         assert kept is not None  # noqa: S101  # there are candidates

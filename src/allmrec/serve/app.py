@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from allmrec.core.errors import AllmrecError
+from allmrec.core.memory import reuse_memory
 from allmrec.serve import page
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.describing import describe_keys
@@ -51,6 +52,7 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        reuse_memory()
         with suppress(ValueError, RuntimeError, NotImplementedError):
             # Only the main thread of a process can.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_in_background)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import hashlib
 import logging
@@ -15,6 +14,7 @@ from typing import TypeAlias
 import torch
 
 from allmrec.core.errors import AllmrecError, ConfigError
+from allmrec.core.memory import give_back_memory
 from allmrec.recommend.allmrec import NewItem, NewVectors
 from allmrec.serve.config import ServeConfig
 from allmrec.serve.lanes import Lane
@@ -254,13 +254,9 @@ async def _settle_without(version: weakref.ref[Served]) -> None:
 def _settle() -> None:
     """Take what is loaded out of the garbage collector's sight, so that no request waits while it is looked through.
 
-    What a version left behind that is served no more was out of sight too, and is collected now. glibc keeps what is freed
-    while other threads allocate beside it, so it is told to give whole pages back to the system.
+    What a version left behind that is served no more was out of sight too, and is collected now.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    # Other C libraries (musl, macOS) have no such call, and need none.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back_memory()
