@@ -529,6 +529,31 @@ def test_the_command_serves_drains_and_ends(run: Run, tmp_path: Path) -> None:
     assert not [line for line in server.log.read_text().splitlines() if line.startswith("{") and "traceback" in line]
 
 
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("holder.load", "cannot start: TypeError: broken"),
+        ("state.State.read", "cannot start: TypeError: broken"),
+        ("state.State._prepare", None),
+    ],
+)
+def test_a_server_that_cannot_start_ends_and_says_why(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, words: str | None
+) -> None:
+    """Whatever the reason is: one that nobody thought of must not leave it loading for ever."""
+
+    def fails(*arguments: object, **named: object) -> None:
+        raise TypeError("broken") if words else ConfigError("not this database")
+
+    monkeypatch.setattr(f"allmrec.serve.{broken}", fails)
+    made = Served(ServeConfig(run=run.path, port=0, device="cpu", database=f"sqlite:///{tmp_path}/s.sqlite3"))
+    try:
+        with pytest.raises(AssertionError, match=words or "not this database"):
+            made.start()
+    finally:
+        made.stop()
+
+
 def test_the_command_makes_keys_exports_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     def call(*options: str) -> Any:
         return CliRunner().invoke(app, ["serve", *options], env={"COLUMNS": "200"})

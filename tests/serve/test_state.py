@@ -35,11 +35,8 @@ def postgres() -> Iterator[Postgres]:
     made.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/own.sqlite3"
-    server: Postgres = request.getfixturevalue("postgres")
+def _new_database(server: Postgres, tmp_path: Path, options: str = "") -> str:
+    """Its URL."""
     import sqlalchemy
 
     name = f"t{abs(hash(str(tmp_path))) % 10**9}"
@@ -47,9 +44,39 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         server.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
     )
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} {options}")
     engine.dispose()
     return server.url.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/own.sqlite3"
+    return _new_database(request.getfixturevalue("postgres"), tmp_path)
+
+
+def _encoded(encoding: str) -> str:
+    return f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_a_database_that_holds_every_text_is_taken(postgres: Postgres, tmp_path: Path, encoding: str) -> None:
+    """SQL_ASCII is what a server has whose machine has no locale."""
+    state = State(_new_database(postgres, tmp_path, _encoded(encoding)))
+    event, item = Event("ü☃", "電影", 5, "k\u202e"), StoredItem("電影", "Äpfel 😀", "ß", ("ø",))
+    state.write_events([event])
+    state.write_items([item])
+    assert state.read(["ü☃"])[0] == {"ü☃": [event]}
+    assert state.items()[0] == [item]
+    state.close()
+
+
+def test_a_database_that_cannot_is_refused(postgres: Postgres, tmp_path: Path) -> None:
+    state = State(_new_database(postgres, tmp_path, _encoded("LATIN1")))
+    with pytest.raises(ConfigError, match=r"encoding LATIN1.*createdb --encoding UTF8"):
+        state.write_events([Event("u", "a", 5, "k")])
+    state.close()
 
 
 def test_keys_make_repeated_writes_one(url: str) -> None:

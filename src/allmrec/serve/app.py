@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from allmrec.core.errors import AllmrecError
+from allmrec.core.errors import AllmrecError, ServerError
 from allmrec.core.memory import reuse_memory
 from allmrec.serve import page
 from allmrec.serve.config import ServeConfig
@@ -91,10 +91,13 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
 async def _loaded(service: Service, failed: Callable[[AllmrecError], None] | None) -> None:
     try:
         await service.start()
-    except AllmrecError as error:
-        log("not loaded", logging.ERROR, reason=str(error))
+    except Exception as error:  # whatever it is, the server ends with it; else it would say for ever that it is loading
+        known = error if isinstance(error, AllmrecError) else None
+        log("not loaded", logging.ERROR, None if known else error, reason=str(error))
         if failed is not None:
-            failed(error)
+            failed(
+                known or ServerError(f"The server cannot start: {type(error).__name__}: {error}. Its log says where.")
+            )
 
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:

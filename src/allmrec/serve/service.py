@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from allmrec.core.errors import AllmrecError, ServerError
+from allmrec.core.errors import AllmrecError, ConfigError, ServerError
 from allmrec.ranking import Query
 from allmrec.recommend.request import ResolvedRequest
 from allmrec.serve.config import ServeConfig
@@ -78,13 +78,15 @@ class Service:
         """Load the models and answer a first request with each.
 
         Raises:
-            AllmrecError: a model cannot be loaded.
+            AllmrecError: a model cannot be loaded, or the database is none that can hold the state.
         """
         run = self.config.run
         try:
             _, _, (self.run_number, named) = await self.stored(self.state.read, ())
             if self.config.shared and named:
                 run = Path(named)
+        except ConfigError:
+            raise
         except AllmrecError as error:
             log("state not read", logging.ERROR, reason=str(error))
         await self.holder.start(run)
@@ -222,7 +224,12 @@ class Service:
     def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log("background work failed", logging.ERROR, task.exception())
 
     async def _follow(self, run: str, before: int | None = None) -> None:
         """Take up a run that another process of this server was told to serve; refused ones are logged.

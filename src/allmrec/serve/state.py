@@ -20,7 +20,17 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
-from allmrec.serve.tables import ABOUT, EVENTS, ITEMS, TABLES, WITHDRAWN, durable, in_words, postgresql_limits
+from allmrec.serve.tables import (
+    ABOUT,
+    EVENTS,
+    ITEMS,
+    TABLES,
+    WITHDRAWN,
+    check_encoding,
+    durable,
+    in_words,
+    postgresql_limits,
+)
 
 __all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
 
@@ -123,6 +133,7 @@ class State:
         """A transaction; what goes wrong with the database is an error with words.
 
         Raises:
+            ConfigError: the database cannot hold every text.
             ServerError: 503, or 507 where the disk is full.
         """
         try:
@@ -148,6 +159,8 @@ class State:
                     with self._engine.connect() as connection:
                         if self.kind == "sqlite":
                             connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        else:
+                            check_encoding(connection, self.shown)
                         TABLES.create_all(connection)
                         connection.commit()
                     break

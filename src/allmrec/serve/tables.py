@@ -8,9 +8,19 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import URL
 
-from allmrec.core.errors import ServerError
+from allmrec.core.errors import ConfigError, ServerError
 
-__all__ = ["ABOUT", "EVENTS", "ITEMS", "TABLES", "WITHDRAWN", "durable", "in_words", "postgresql_limits"]
+__all__ = [
+    "ABOUT",
+    "EVENTS",
+    "ITEMS",
+    "TABLES",
+    "WITHDRAWN",
+    "check_encoding",
+    "durable",
+    "in_words",
+    "postgresql_limits",
+]
 
 _BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
 TABLES = sql.MetaData()
@@ -43,6 +53,8 @@ ABOUT = sql.Table(
 )
 
 
+# What every text can be kept in.
+_ENCODINGS = ("UTF8", "SQL_ASCII")
 # Milliseconds that a transaction may wait for its own process, and for another's lock.
 _IDLE, _LOCKED = 4_000, 6_000
 
@@ -58,6 +70,8 @@ def postgresql_limits(url: URL, seconds: float | None) -> dict[str, Any]:
     limit = f" -c idle_in_transaction_session_timeout={_IDLE} -c lock_timeout={_LOCKED}"
     limit += "" if seconds is None else f" -c statement_timeout={round(1000 * seconds)}"
     return {
+        # A database of the encoding SQL_ASCII gives bytes to who does not ask for it.
+        "client_encoding": "utf8",
         "connect_timeout": 5,
         "options": f"{own}{limit}".strip(),
         "keepalives_idle": 5,
@@ -74,6 +88,20 @@ def durable(connection: Any, record: Any) -> None:
     for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {line}")
     cursor.close()
+
+
+def check_encoding(connection: Any, where: str) -> None:
+    """Whether a PostgreSQL database holds every text.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    found = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if found not in _ENCODINGS:
+        raise ConfigError(
+            f"The database {where} has the encoding {found}, which cannot hold every title and id; expected {' or '.join(_ENCODINGS)}. "
+            "Make one with: createdb --encoding UTF8 --template template0 NAME."
+        )
 
 
 def in_words(error: Exception, where: str, writes: bool) -> ServerError:
