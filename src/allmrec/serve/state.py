@@ -20,22 +20,9 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
-from allmrec.serve.tables import (
-    ABOUT,
-    EVENTS,
-    ITEMS,
-    TABLES,
-    WITHDRAWN,
-    check_encoding,
-    durable,
-    in_words,
-    postgresql_limits,
-)
+from allmrec.serve.tables import ABOUT, EVENTS, ITEMS, WITHDRAWN, durable, in_words, make_tables, postgresql_limits
 
 __all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
-
-# How often the tables are tried to be made while others make them too.
-_TRIES = 5
 
 # Values of one query; databases have a limit.
 _AT_ONCE = 500
@@ -154,20 +141,7 @@ class State:
         if self._ready:
             return
         with self._preparing:
-            for attempt in range(_TRIES):
-                try:
-                    with self._engine.connect() as connection:
-                        if self.kind == "sqlite":
-                            connection.exec_driver_sql("BEGIN IMMEDIATE")
-                        else:
-                            check_encoding(connection, self.shown)
-                        TABLES.create_all(connection)
-                        connection.commit()
-                    break
-                except SQLAlchemyError:
-                    # Another process makes them at the same time, table by table.
-                    if attempt == _TRIES - 1:
-                        raise
+            make_tables(self._engine, self.shown)
             for name in ("items", self._run):
                 with suppress(IntegrityError), self._engine.begin() as connection:
                     connection.execute(sql.insert(ABOUT), {"name": name, "number": 0})

@@ -6,21 +6,12 @@ import re
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, ServerError
 
-__all__ = [
-    "ABOUT",
-    "EVENTS",
-    "ITEMS",
-    "TABLES",
-    "WITHDRAWN",
-    "check_encoding",
-    "durable",
-    "in_words",
-    "postgresql_limits",
-]
+__all__ = ["ABOUT", "EVENTS", "ITEMS", "WITHDRAWN", "durable", "in_words", "make_tables", "postgresql_limits"]
 
 _BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
 TABLES = sql.MetaData()
@@ -53,6 +44,8 @@ ABOUT = sql.Table(
 )
 
 
+# How often the tables are tried to be made while others make them too.
+_TRIES = 5
 # What every text can be kept in.
 _ENCODINGS = ("UTF8", "SQL_ASCII")
 # Milliseconds that a transaction may wait for its own process, and for another's lock.
@@ -90,7 +83,42 @@ def durable(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def check_encoding(connection: Any, where: str) -> None:
+def make_tables(engine: Engine, where: str) -> None:
+    """Make the tables where they are not there.
+
+    Args:
+        engine: of the database.
+        where: what it is called, for errors.
+
+    Raises:
+        ConfigError: it is in PostgreSQL, and cannot hold every text.
+        SQLAlchemyError: it fails.
+    """
+    for attempt in range(_TRIES):
+        try:
+            with engine.connect() as connection:
+                if engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    _check_encoding(connection, where)
+                TABLES.create_all(connection)
+                connection.commit()
+            return
+        except SQLAlchemyError:
+            # Another process makes them at the same time, table by table.
+            if attempt == _TRIES - 1:
+                raise
+
+
+def in_words(error: Exception, where: str, writes: bool) -> ServerError:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    full = re.search(r"\bfull\b|No space", reason) is not None
+    what = "Nothing of this call is stored" if writes else "It cannot be read"
+    then = "Free some space, then send it again." if full else "Send it again once the database is back."
+    return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
+
+
+def _check_encoding(connection: Any, where: str) -> None:
     """Whether a PostgreSQL database holds every text.
 
     Raises:
@@ -102,11 +130,3 @@ def check_encoding(connection: Any, where: str) -> None:
             f"The database {where} has the encoding {found}, which cannot hold every title and id; expected {' or '.join(_ENCODINGS)}. "
             "Make one with: createdb --encoding UTF8 --template template0 NAME."
         )
-
-
-def in_words(error: Exception, where: str, writes: bool) -> ServerError:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    full = re.search(r"\bfull\b|No space", reason) is not None
-    what = "Nothing of this call is stored" if writes else "It cannot be read"
-    then = "Free some space, then send it again." if full else "Send it again once the database is back."
-    return ServerError(f"The state in {where} fails ({reason}). {what}. {then}", 507 if full else 503, 2.0)
