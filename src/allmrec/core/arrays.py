@@ -23,7 +23,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays, whole or not at all. The same arrays give the same bytes.
 
     Args:
-        path: the file, .npz. Its parts are compressed by LZMA, which takes a fifth less than deflate of ranks.
+        path: the file, .npz. Its parts are compressed by LZMA, which takes a tenth less than deflate of ranks.
         arrays: by name, of any shape.
 
     Raises:
