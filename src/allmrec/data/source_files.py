@@ -15,8 +15,8 @@ __all__ = ["hash_beside", "hashes_beside", "path_fields", "source_options", "sou
 
 
 def hash_beside(path: Path) -> str:
-    """`file_hash` for a thread beside a busy one: in large parts, as each costs a wait for the interpreter."""
-    digest, part = hashlib.sha256(), bytearray(min(1 << 25, path.stat().st_size + 1))
+    """`file_hash` for a thread beside a busy one: parts so large that the waits for the interpreter are few, and that a cache holds."""
+    digest, part = hashlib.sha256(), bytearray(min(1 << 20, path.stat().st_size + 1))
     with open(path, "rb", buffering=0) as handle:
         while size := handle.readinto(part):
             digest.update(memoryview(part)[:size])

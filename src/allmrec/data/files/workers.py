@@ -27,7 +27,12 @@ _LARGE, _LARGE_PACKED = 1 << 27, 1 << 25
 # One process hands over what so many read.
 _MOST = 6
 # glibc keeps the memory of a block for the next one; given back and asked for anew each time, it cost much of the reading.
-_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+# Large pages, where the system has them, took a twentieth from the reading.
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "GLIBC_TUNABLES": ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1"])),
+}
 
 
 def workers_for(path: Path) -> int:

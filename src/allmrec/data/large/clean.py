@@ -30,6 +30,8 @@ _EXACT = 2**53
 _LARGEST = 10**18 - 1
 _WHOLE = "-?[0-9]{1,18}"
 _ROWS = 1 << 18
+# Most ids: letters and digits, at least one of these, which `_all_usual` need not look at.
+_PLAIN_ID = "[0-9A-Za-z_-]*[0-9][0-9A-Za-z_-]*"
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class _Cleaner:
         self.store.sql.execute(
             f"CREATE TABLE {name} AS SELECT {field} AS name, count(*) AS n FROM log GROUP BY {field}"
         )
-        return all(_all_usual(batch.column(0)) for batch in self.store.batches(f"SELECT name FROM {name}"))
+        query = f"SELECT name FROM {name} WHERE NOT coalesce(regexp_full_match(name, '{_PLAIN_ID}'), false)"
+        return all(_all_usual(batch.column(0)) for batch in self.store.batches(query))
 
     def _usual_number(self, name: str) -> str | None:
         """The expression of a column in which every row has a finite number; None where one may not."""

@@ -98,7 +98,7 @@ class Store:
         """Append rows to a table, which is made by its first rows."""
         self.sql.register("incoming", table)
         try:
-            verb = f"INSERT INTO {name}" if name in self._tables else f"CREATE TABLE {name} AS"
+            verb = f"INSERT INTO {name} BY NAME" if name in self._tables else f"CREATE TABLE {name} AS"
             self.sql.execute(f"{verb} SELECT * FROM incoming")
             self._tables.add(name)
         finally:
@@ -108,6 +108,12 @@ class Store:
         """The same in another thread; no other query may run before `settle`."""
         return self._pool.submit(self.insert, name, table)
 
+    def add_columns(self, name: str, columns: Mapping[str, str]) -> None:
+        """Give a table further columns, which are empty in the rows that it has, behind what was handed over."""
+        self.settle()
+        for column, kind in columns.items():
+            self.sql.execute(f"ALTER TABLE {name} ADD COLUMN {column} {kind}")
+
     def settle(self) -> None:
         """Wait until all rows that were handed over are in their tables."""
         self._pool.submit(int).result()  # one thread, which takes one after the other
@@ -116,8 +122,8 @@ class Store:
 class Collecting:
     """A `Collector` that appends the parts of a file to the table `log`.
 
-    A column of numbers is three there: whole numbers, floating point and text, of which each row has one or none, as its
-    part of the file had it; only all of them together tell what the column is.
+    A column of numbers is up to three there: whole numbers, floating point and text, of which each row has one or none, as its
+    part of the file had it; only all of them together tell what the column is. Each is made when a part first has such values.
     """
 
     def __init__(self, store: Store, wanted: Mapping[str, Role]) -> None:
@@ -127,14 +133,17 @@ class Collecting:
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
         self._last: Future[None] | None = None
-        fields = [
-            f"{field} {_SQL_TYPES[kind]}"
+        self._fields = {
+            field: kind
             for place, role in enumerate(self._wanted.values())
             for field, kind in _fields(place, role).items()
-        ]
+        }
+        # Those of ids are there from the beginning, for a table has no rows without a column.
+        self._there = [field for field in self._fields if field.startswith("c")] or list(self._fields)[:1]
+        fields = ", ".join(f"{field} {_SQL_TYPES[self._fields[field]]}" for field in self._there)
         store.settle()  # what another collector began, which its reader gave up
         store.sql.execute("DROP TABLE IF EXISTS log")
-        store.sql.execute(f"CREATE TABLE log ({', '.join(fields)})")
+        store.sql.execute(f"CREATE TABLE log ({fields})")
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -147,18 +156,24 @@ class Collecting:
             return
         arrays: dict[str, pa.Array] = {}
         for place, (name, role) in enumerate(self._wanted.items()):
-            array = part.arrays.get(name, pa.nulls(n))
+            array = part.arrays.get(name)
+            if array is None or pa.types.is_null(array.type):
+                continue
             if is_number(array) and array.type not in _SQL_TYPES:
                 array = written(array)  # beyond 64 bits with a sign; a column that has such is text in memory too
-            if not pa.types.is_null(array.type):
-                self._kinds[name].add(array.type)
+            self._kinds[name].add(array.type)
             stored = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
-            fields = _fields(place, role)
-            if stored.type not in fields.values() and not pa.types.is_null(stored.type):
-                raise TypeError(f"column {name!r} has type {stored.type}; expected one of {list(fields.values())}")
-            for field, kind in fields.items():
-                arrays[field] = stored if stored.type == kind else pa.nulls(n, kind)
-        self._waiting.append(pa.table(arrays))
+            fields = {kind: field for field, kind in _fields(place, role).items()}
+            if stored.type not in fields:
+                raise TypeError(f"column {name!r} has type {stored.type}; expected one of {list(fields)}")
+            arrays[fields[stored.type]] = stored
+        new = [field for field in arrays if field not in self._there]
+        if new:
+            self._flush()
+            self._there += new
+            self._store.add_columns("log", {field: _SQL_TYPES[self._fields[field]] for field in new})
+        nulls = {field: pa.nulls(n, self._fields[field]) for field in self._there if field not in arrays}
+        self._waiting.append(pa.table({field: (arrays | nulls)[field] for field in self._there}))
         self._n_waiting += n
         if self._n_waiting >= _ROWS:
             self._flush()
@@ -168,7 +183,8 @@ class Collecting:
         self._flush()
         if self._last is not None:
             self._last.result()
-        return StoredColumns(self._store, self._wanted, self._kinds, [name for name in self._wanted if name in names])
+        there = [name for name in self._wanted if name in names]
+        return StoredColumns(self._store, self._wanted, self._kinds, there, frozenset(self._there))
 
     def lines(self) -> Sequence[int]:
         """The line of each row."""
@@ -194,10 +210,15 @@ class StoredColumns(Mapping[str, pa.Array]):
     """
 
     def __init__(
-        self, store: Store, wanted: Mapping[str, Role], kinds: Mapping[str, set[pa.DataType]], names: Sequence[str]
+        self,
+        store: Store,
+        wanted: Mapping[str, Role],
+        kinds: Mapping[str, set[pa.DataType]],
+        names: Sequence[str],
+        there: frozenset[str],
     ) -> None:
         self.kinds = kinds
-        self.store, self._wanted, self._names = store, wanted, tuple(names)
+        self.store, self._wanted, self._names, self._there = store, wanted, tuple(names), there
         self._places = {name: place for place, name in enumerate(wanted)}
 
     def __len__(self) -> int:
@@ -216,8 +237,9 @@ class StoredColumns(Mapping[str, pa.Array]):
         return joined(chunks, role) if _stamp(kinds) is None else pa.concat_arrays(chunks)
 
     def fields(self, name: str) -> list[str]:
-        """The fields of the table that hold a column: one of text, or one of whole numbers, of others and of text."""
-        return list(_fields(self._places[name], self._wanted[name]))
+        """Expressions of a column's values: one of text, or one each of whole numbers, of others and of text."""
+        fields = _fields(self._places[name], self._wanted[name])
+        return [field if field in self._there else f"NULL::{_SQL_TYPES[kind]}" for field, kind in fields.items()]
 
 
 def _fields(place: int, role: Role) -> dict[str, pa.DataType]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,24 @@ def write_parts(log: StoredLog, described: Described, last: Step, folder: Path) 
     store, n_users, n_interactions = log.store, last.users, last.interactions
     tensors = _Tensors(folder / "interactions.safetensors", n_users, n_interactions, log.has_time)
     _write_numbers(log, tensors)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        counting = beside.submit(_different_pairs, tensors.mapped("offsets"), tensors.mapped("item_numbers"))
+        content = _write_ids(store, described, folder, tensors)
+        different = counting.result()
+    summary = Summary(
+        users=n_users,
+        items=len(described.ids),
+        interactions=n_interactions,
+        average_length=n_interactions / n_users,
+        density=different / (n_users * len(described.ids)),
+        items_without_title=described.catalogue.missing_titles,
+        items_without_description=described.catalogue.missing_descriptions,
+    )
+    return content, summary
+
+
+def _write_ids(store: Store, described: Described, folder: Path, tensors: _Tensors) -> str:
+    """Write users and items into a folder; the content hash, of them and the tensors."""
     ids = folder / "ids.json"  # what the content hash has of the ids
     _write_users(store, described, folder / "users.parquet", ids)
     pq.write_table(items_table(described.ids, described.catalogue), folder / "items.parquet")
@@ -57,26 +76,12 @@ def write_parts(log: StoredLog, described: Described, last: Step, folder: Path) 
     digest.text(len(CONTENT.encode()), [CONTENT.encode()])
     digest.text(ids.stat().st_size, _pieces(ids))
     ids.unlink()
-    digest.array(_TYPES["I64"], (n_users + 1,), tensors.pieces("offsets"))
-    digest.array(_TYPES["I32"], (n_interactions,), tensors.pieces("item_numbers"))
-    if log.has_time:
-        digest.array(_TYPES["I64"], (n_interactions,), tensors.pieces("times"))
-    else:
-        digest.data(b"")
+    for name in ("offsets", "item_numbers", "times"):
+        tensors.add_to(digest, name)
     catalogue = described.catalogue
     texts = json.dumps([catalogue.titles, catalogue.descriptions, catalogue.categories]).encode()
     digest.text(len(texts), [texts])
-    different = _different_pairs(tensors.mapped("offsets"), tensors.mapped("item_numbers"))
-    summary = Summary(
-        users=n_users,
-        items=len(described.ids),
-        interactions=n_interactions,
-        average_length=n_interactions / n_users,
-        density=different / (n_users * len(described.ids)),
-        items_without_title=catalogue.missing_titles,
-        items_without_description=catalogue.missing_descriptions,
-    )
-    return digest.hexdigest(), summary
+    return digest.hexdigest()
 
 
 def _write_numbers(log: StoredLog, tensors: _Tensors) -> None:
@@ -176,10 +181,14 @@ class _Tensors:
         kind = self._kinds[name]
         return np.memmap(self._path, kind, "r", begin, ((end - begin) // kind.itemsize,))
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """A tensor's bytes."""
+    def add_to(self, digest: ContentDigest, name: str) -> None:
+        """Add a tensor of the closed file to a hash, or nothing where there is none."""
+        if name not in self._ranges:
+            digest.data(b"")
+            return
         begin, end = self._ranges[name]
-        return _pieces(self._path, begin, end)
+        kind = self._kinds[name]
+        digest.array(kind, ((end - begin) // kind.itemsize,), _pieces(self._path, begin, end))
 
 
 def _pieces(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
