@@ -53,8 +53,10 @@ def check_limits(service: Service, requests: Sequence[RecommendOne]) -> None:
         ConfigError: more requests, or more items, than it allows.
     """
     config = service.config
-    if len(requests) > config.max_requests:
-        raise ConfigError(f"{len(requests)} requests in one call; this server takes {config.max_requests} at the most.")
+    # More than may wait would be refused however often they came.
+    most = min(config.max_requests, config.max_queue)
+    if len(requests) > most:
+        raise ConfigError(f"{len(requests)} requests in one call; this server takes {most} at the most.")
     for request in requests:
         most = max(request.k, request.candidates or 0)
         if most > config.max_k:
@@ -96,6 +98,7 @@ async def answered(
 
     taken = await first_that_answers(service, served, offer, about, request.fallback, start + seconds, job)
     found: Recommendations = taken.done.value
+    scored = found
     if request.diversity:
         vectors = await service.call(service.fast, lambda: served.vectors)
         found = _diverse(served, vectors, found, request, asked.k)
@@ -104,7 +107,7 @@ async def answered(
     if request.explain:
         numbers = [served.dataset.items.number(item.item_id) for item in found]
         try:
-            parts = await service.call(service.fast, lambda: parts_of(served, taken.offer, wanted, numbers, found))
+            parts = await service.call(service.fast, lambda: parts_of(served, taken.offer, wanted, numbers, scored))
         except (LateError, QueueFullError) as error:
             notes.append(f"Without parts of the scores: {error}")
     # A system answers by popularity itself where it knows none of a history's items.
@@ -165,8 +168,9 @@ async def first_that_answers(
         UnknownIdError: nothing is known of whom it is about, and others may not take over.
         ConfigError: the same of an empty history.
     """
-    if about.reason is not None and not fallback and offer is not served.last:
-        kind, words = about.reason
+    strange = about.reason or _unknown_to(offer, served, about)
+    if strange is not None and not fallback and offer is not served.last:
+        kind, words = strange
         words = f"{words} {offer.title} cannot answer, and no other system may (fallback is false)."
         raise ConfigError(words) if kind == "empty_history" else UnknownIdError(words)
     others = served.cheaper(offer.name) if fallback else []
@@ -182,6 +186,9 @@ async def first_that_answers(
             gave_up(one, *about.reason)
         order = order[-1:]
     for place, one in enumerate(order):
+        if others and about.reason is None and (strange := _unknown_to(one, served, about)):
+            gave_up(one, *strange)
+            continue
         left = until - time.monotonic()
         is_last = place == len(order) - 1
         # Whoever takes over from a system that took too long has its own share of the time, and a little at least.
@@ -203,6 +210,13 @@ async def first_that_answers(
                 log("system failed", logging.ERROR, system=one.name, reason=str(error))
             gave_up(one, reason, str(error))
     raise AssertionError
+
+
+def _unknown_to(offer: Offer, served: Served, about: Whom) -> tuple[str, str] | None:
+    """Why a system knows nothing of whom a request is about, though others do; none where it does, or can answer anybody."""
+    if offer is served.last or offer.knows(about.query):
+        return None
+    return "unknown_items", f"{offer.title} knows none of the history's items, which came after its training."
 
 
 async def gathered(works: Sequence[Awaitable[Any]]) -> list[Any]:

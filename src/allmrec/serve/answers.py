@@ -30,9 +30,10 @@ class Part(BaseModel):
     system: str = Field(description="Which system says so.")
     score: float | None = Field(description="Its own score; null: it does not know the item.")
     place: int | None = Field(
-        description="The item's place by that score among all that may be recommended; null: not known."
+        description="The item's place by that score among all that may be recommended, of the language model among those that it was "
+        "asked about; null: not known."
     )
-    of: int = Field(description="How many may be recommended.")
+    of: int = Field(description="Among how many.")
 
 
 class Recommended(BaseModel):

@@ -6,10 +6,15 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema
 
-__all__ = ["IdText", "Ids", "In", "Text", "checked_id", "without_nul"]
+__all__ = ["IdText", "Ids", "In", "Text", "checked_id", "has_control", "without_nul"]
 
 _LONGEST_ID = 512
 _LONGEST_TEXT = 20_000
+
+
+def has_control(text: str) -> bool:
+    """Whether a text holds characters that no id has (prepared data has none either)."""
+    return any(character < " " or "\x7f" <= character < "\xa0" for character in text)
 
 
 def checked_id(value: Any) -> str:
@@ -21,8 +26,8 @@ def checked_id(value: Any) -> str:
     text = str(value)
     if not text or len(text) > _LONGEST_ID:
         raise ValueError(f"an id has 1 to {_LONGEST_ID} characters; found {len(text)}")
-    if "\x00" in text:
-        raise ValueError("an id holds no NUL character")
+    if has_control(text):
+        raise ValueError("an id holds no control characters, such as line ends")
     try:
         text.encode()
     except UnicodeEncodeError:

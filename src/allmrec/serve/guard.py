@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from allmrec.core.errors import AllmrecError, ServerError
 from allmrec.serve.config import ServeConfig
+from allmrec.serve.fields import has_control
 from allmrec.serve.keys import Role
 from allmrec.serve.logs import log
 from allmrec.serve.problems import RefusedError, problem_of
@@ -100,6 +101,9 @@ class Guard:
                 421,
             )
         checked_length(headers, config)
+        if has_control(path):
+            # A route's pattern would leave a line end at the end aside, and mean another item.
+            raise RefusedError("The path holds a control character, such as a line end, which no id has.", 404)
         if path == "/" or path.startswith(_PUBLIC) or scope["method"] == "OPTIONS":
             return
         self._check_key(scope["method"], path, headers)

@@ -20,7 +20,7 @@ _WORDS = {"cf": "behaviour", "popularity": "popularity"}
 
 
 def parts_of(
-    served: Served, offer: Offer, request: ResolvedRequest, items: Sequence[int], found: Recommendations
+    served: Served, offer: Offer, request: ResolvedRequest, items: Sequence[int], scored: Recommendations
 ) -> list[list[dict[str, Any]]]:
     """For each item, what each of the simple systems says.
 
@@ -29,7 +29,7 @@ def parts_of(
         offer: who answered.
         request: what was asked.
         items: numbers of the recommended items.
-        found: the answer.
+        scored: all items that the one who answered gave a score.
     """
     data = served.dataset
     numbers = np.arange(1, data.n_items + 1) if request.allow is None else np.asarray(request.allow)
@@ -45,8 +45,8 @@ def parts_of(
             [_part("text", "similarity of texts to the history's", similar, item, len(able)) for item in items]
         )
     if offer.slow:
-        own = {item: one.score for item, one in zip(items, found, strict=True)}
-        columns.append([_own(offer, own[item], place, len(items)) for place, item in enumerate(items, start=1)])
+        own = {data.items.number(one.item_id): one.score for one in scored}
+        columns.append([_part("language model", offer.title, own, item, len(own)) for item in items])
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in items]
 
 
@@ -56,10 +56,6 @@ def _part(part: str, system: str, scores: dict[int, float], item: int, of: int) 
     own = scores[item]
     place = 1 + sum(score > own for score in scores.values())
     return {"part": part, "system": system, "score": own, "place": place, "of": of}
-
-
-def _own(offer: Offer, score: float, place: int, of: int) -> dict[str, Any]:
-    return {"part": "language model", "system": offer.title, "score": score, "place": place, "of": of}
 
 
 def _by_texts(served: Served, request: ResolvedRequest, able: np.ndarray) -> dict[int, float] | None:

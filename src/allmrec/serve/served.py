@@ -48,6 +48,10 @@ class Offer:
     at_a_time: int | None
     n_known: int
 
+    def knows(self, query: Query) -> bool:
+        """Whether any item of a history is known to it."""
+        return bool((query.history <= self.n_known).any())
+
     def answer(self, requests: Sequence[ResolvedRequest]) -> list[Recommendations]:
         """Recommend, all requests together."""
         return self.recommender.answer(requests)

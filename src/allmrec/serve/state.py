@@ -20,7 +20,17 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, MissingExtraError, ServerError
-from allmrec.serve.tables import ABOUT, EVENTS, ITEMS, WITHDRAWN, durable, in_words, make_tables, postgresql_limits
+from allmrec.serve.tables import (
+    ABOUT,
+    EVENTS,
+    ITEMS,
+    WITHDRAWN,
+    durable,
+    file_at,
+    in_words,
+    make_tables,
+    postgresql_limits,
+)
 
 __all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
 
@@ -98,10 +108,12 @@ class State:
             raise ConfigError(f"The database is of the kind {self.kind}; the state is kept in sqlite or postgresql.")
         self.shown = parsed.render_as_string(hide_password=True)
         self._run = f"run {server}"
-        if self.kind == "sqlite" and parsed.database:
-            if must_exist and not Path(parsed.database).exists():
+        self._file = Path(parsed.database) if self.kind == "sqlite" and parsed.database else None
+        self._opened: tuple[int, int] | None = None
+        if self._file is not None:
+            if must_exist and not self._file.exists():
                 raise ConfigError(f"There is no state at {self.shown}: no server has written there. Check --database.")
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         limits = {"timeout": 10} if self.kind == "sqlite" else postgresql_limits(parsed, seconds)
         try:
             self._engine = sql.create_engine(parsed, pool_pre_ping=True, pool_size=CONNECTIONS, connect_args=limits)
@@ -131,21 +143,31 @@ class State:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
+            if writes and file_at(self._file) != self._opened:
+                raise FileNotFoundError("its file was taken away during the call")
         except IntegrityError:
             raise
         except (SQLAlchemyError, OSError) as error:
             raise in_words(error, self.shown, writes) from error
 
     def _prepare(self) -> None:
-        """Make the tables where they are not there; once, when the database is first reached."""
-        if self._ready:
+        """Make the tables where they are not there, when the database is first reached, or another file is in its place.
+
+        Raises:
+            FileNotFoundError: SQLite's file is gone; connections that had it open would go on writing where nobody finds it.
+        """
+        if self._ready and file_at(self._file) == self._opened:
             return
         with self._preparing:
+            if self._opened is not None:
+                if file_at(self._file) is None:
+                    raise FileNotFoundError("its file is gone")
+                self._engine.dispose()
             make_tables(self._engine, self.shown)
             for name in ("items", self._run):
                 with suppress(IntegrityError), self._engine.begin() as connection:
                     connection.execute(sql.insert(ABOUT), {"name": name, "number": 0})
-            self._ready = True
+            self._opened, self._ready = file_at(self._file), True
 
     # --- events ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -11,7 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from allmrec.core.errors import ConfigError, ServerError
 
-__all__ = ["ABOUT", "EVENTS", "ITEMS", "WITHDRAWN", "durable", "in_words", "make_tables", "postgresql_limits"]
+__all__ = [
+    "ABOUT",
+    "EVENTS",
+    "ITEMS",
+    "WITHDRAWN",
+    "durable",
+    "file_at",
+    "in_words",
+    "make_tables",
+    "postgresql_limits",
+]
 
 _BIG = sql.BigInteger().with_variant(sql.Integer(), "sqlite")
 TABLES = sql.MetaData()
@@ -108,6 +119,14 @@ def make_tables(engine: Engine, where: str) -> None:
             # Another process makes them at the same time, table by table.
             if attempt == _TRIES - 1:
                 raise
+
+
+def file_at(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies at a path; none where none does, or it is asked of no path."""
+    try:
+        return None if path is None else (path.stat().st_dev, path.stat().st_ino)
+    except FileNotFoundError:
+        return None
 
 
 def in_words(error: Exception, where: str, writes: bool) -> ServerError:

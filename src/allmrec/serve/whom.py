@@ -13,7 +13,7 @@ from allmrec.recommend.request import Request, ResolvedRequest, resolve
 from allmrec.serve.requests import RecommendOne
 from allmrec.serve.served import Served
 from allmrec.serve.state import Event
-from allmrec.serve.untrained import untrained_events
+from allmrec.serve.untrained import history_of
 
 __all__ = ["Whom", "resolved", "whom"]
 
@@ -57,9 +57,9 @@ def whom(
         if unknown == "fail":
             return Whom(_query(data.items.numbers(ids), -1), (), None if ids else _EMPTY)
     else:
-        own = [event.item_id for event in untrained_events(data, user, events.get(user, ()))]
+        ids = [step.item_id for step in history_of(data, user, events.get(user, ()))]
         found = data.users.get(user)
-        if found is None and not own:
+        if found is None and not ids:
             try:
                 data.users.number(user)
             except UnknownIdError as error:
@@ -67,8 +67,6 @@ def whom(
                     raise
                 return Whom(_query((), -1), (), ("unknown_user", str(error)))
         number = -1 if found is None else found
-        ids = [] if found is None else [data.items.id(int(item)) for item in data.sequence(found)]
-        ids += own
     known = [data.items.number(name) for name in ids if name in data.items]
     skipped = tuple(dict.fromkeys(name for name in ids if name not in data.items))
     reason = None

@@ -16,7 +16,7 @@ from allmrec.serve.requests import EventsIn
 from allmrec.serve.routes.common import Version, service_of, versioned
 from allmrec.serve.served import Served
 from allmrec.serve.state import Event, new_key, now
-from allmrec.serve.untrained import untrained_events
+from allmrec.serve.untrained import Step, history_of
 
 __all__ = ["ROUTER"]
 
@@ -117,20 +117,12 @@ def _users(served: Served, query: str, limit: int, after: int) -> dict[str, Any]
 
 def _history(served: Served, user_id: str, events: list[Event]) -> list[dict[str, Any]]:
     data = served.dataset
-    number = data.users.get(user_id)
-    if number is None and not events:
+    if user_id not in data.users and not events:
         data.users.number(user_id)
-    rows = []
-    if number is not None:
-        times = data.sequence_times(number)
-        for place, item in enumerate(data.sequence(number).tolist()):
-            time = None if times is None else int(times[place])
-            rows.append(_step(served, data.items.id(item), time, "training"))
-    own = untrained_events(data, user_id, events)
-    return rows + [_step(served, event.item_id, event.time, "event") for event in own]
+    return [_step(served, step) for step in history_of(data, user_id, events)]
 
 
-def _step(served: Served, item_id: str, time: int | None, source: str) -> dict[str, Any]:
-    number = served.dataset.items.get(item_id)
+def _step(served: Served, step: Step) -> dict[str, Any]:
+    number = served.dataset.items.get(step.item_id)
     title = None if number is None else served.dataset.catalogue.titles[number]
-    return {"item_id": item_id, "title": title, "known": number is not None, "time": time, "source": source}
+    return {**step._asdict(), "title": title, "known": number is not None}
