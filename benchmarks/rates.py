@@ -93,7 +93,7 @@ def rates() -> dict[str, Rate]:
             "prepare.duckdb.peak",
             large,
             "bytes",
-            "the process of DuckDB at its peak, at the measured size",
+            "the process of DuckDB at its peak, at the measured size, which had no texts of items; those lie in memory on top",
             lambda r: largest(r)["sides"]["duckdb"]["peak_bytes"],
             largest,
         )

@@ -41,6 +41,7 @@ def test_a_wrong_size_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'much'"):
         bytes_of("much", "--memory-limit")
     assert "expected a size such as 4GB" in prepare(tmp_path, "--memory-limit", "-1")
+    assert "is DuckDB's" in prepare(tmp_path, "--memory-limit", "4GB", "--engine", "memory")
 
 
 def test_the_rule_that_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_new_interactions_a_new_user_and_a_new_item(before: Path, new: tuple[Pat
     assert hashes(before) == then
     assert "6 new interactions, 1 new users, 1 new items" in result.stdout
     assert "1 interactions were there already" in result.stdout
+    assert f"{new[0].name}: user is " in result.stdout, "how the files were read is said as by prepare"
     for stage in ("pretrain", "reference", "text-tower"):
         assert f"{stage}: goes on from {before.resolve()}" in result.stdout
     for stage in ("align", "tune"):

@@ -144,3 +144,19 @@ def test_times_that_are_missing_are_an_error(first: InteractionDataset, tmp_path
     read = read_table_files(TableConfig(interactions=path, time=None))
     with pytest.raises(DataError, match=r"more\.csv: has no times"):
         grown(first, read)
+
+
+@pytest.mark.parametrize(("known", "new"), [("5.0", "5"), ("5", "5.0")])
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_ids_that_are_written_otherwise_are_refused(tmp_path: Path, known: str, new: str, column: str) -> None:
+    def row(name: str) -> tuple[Any, ...]:
+        return (name, "x", 1, 5) if column == "user" else ("a", name, 1, 5)
+
+    # Beside an id that is no number each is taken as it is written.
+    other = ("b", "z", 2, 5)
+    data = read_table(table(tmp_path / "first.csv", [row(known), other]))
+    assert known in (data.users if column == "user" else data.items)
+    with pytest.raises(DataError, match=rf"{column} id '{new}' is new, and the run's data has '{known}'"):
+        more(data, table(tmp_path / "more.csv", [row(new), other]))
+    # Of any other number nothing is thought.
+    assert more(data, table(tmp_path / "more.csv", [row("15"), other]))[1].interactions == 1

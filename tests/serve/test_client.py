@@ -163,6 +163,44 @@ def test_client_writes(fresh: Callable[..., Any]) -> None:
             client.get_item("new/ä")
 
 
+@pytest.mark.parametrize("name", [".", "..", "../i1", "a/../b"])
+def test_ids_of_dots_are_ids_and_no_steps_in_a_path(fresh: Callable[..., Any], name: str) -> None:
+    with fresh() as server, Client(server.url) as client:
+        client.add_events([{"user_id": name, "item_id": "i1"}])
+        assert client.history(name) == ["i1"]
+        with pytest.raises(UnknownIdError):
+            client.get_item(name)
+        client.add_items([{"item_id": name, "title": "Item 50"}])
+        assert client.get_item(name).item_id == name
+        client.change_item(name, title="Item 60")
+        assert client.get_item(name).title == "Item 60"
+        client.remove_item(name)
+        with pytest.raises(UnknownIdError):
+            client.get_item(name)
+
+
+@pytest.mark.parametrize("value", ["schlüssel", "key\n", " key", "a\x7fb", ""])
+def test_what_no_header_can_hold_is_named(value: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text="{}"))
+    kinds: tuple[Any, ...] = (Client, AsyncClient)
+    for name in ("key", "version"):
+        for kind in kinds:
+            with pytest.raises(ConfigError, match=f"The {name} .* printable ASCII") as refused:
+                kind("http://elsewhere", **{name: value})
+            assert "schl" not in str(refused.value)
+    events = [{"user_id": "u1", "item_id": "i1"}]
+    refusing = pytest.raises(ConfigError, match=r"The idempotency_key .* printable ASCII")
+    with Client("http://elsewhere", transport=transport) as client, refusing:
+        client.add_events(events, idempotency_key=value)
+
+    async def asked() -> None:
+        async with AsyncClient("http://elsewhere") as client:
+            await client.add_events(events, idempotency_key=value)
+
+    with pytest.raises(ConfigError, match=r"The idempotency_key .* printable ASCII"):
+        asyncio.run(asked())
+
+
 def test_a_repeated_call_stores_its_events_once(server: Served) -> None:
     events = [{"user_id": "twice", "item_id": "i1"}, {"user_id": "twice", "item_id": "i2"}]
     with Client(server.url) as client:

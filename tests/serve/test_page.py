@@ -139,6 +139,182 @@ def test_what_was_said_of_a_missing_key_goes_away_after_a_good_one(browser: Any,
         page.close()
 
 
+# Answers of the language model that come when the test says so, and that an abort ends as it ends a real one.
+_STREAMS = """() => {
+  window.streams = [];
+  const real = window.fetch;
+  window.fetch = (path, settings) => {
+    if (!path.includes("explain")) return real(path, settings);
+    const one = { aborted: false };
+    window.streams.push(one);
+    one.say = (name, data) => {
+      if (!one.aborted) one.to.enqueue(new TextEncoder().encode(`event: ${name}\\ndata: ${JSON.stringify(data)}\\n\\n`));
+    };
+    const body = new ReadableStream({ start: (to) => { one.to = to; } });
+    settings.signal?.addEventListener("abort", () => {
+      one.aborted = true;
+      one.to.error(new DOMException("aborted", "AbortError"));
+    });
+    return Promise.resolve(new Response(body));
+  };
+}"""
+
+
+def test_two_answers_of_the_language_model_never_share_a_quote(browser: Any, shown: Served) -> None:
+    page, complaints = opened(browser, shown)
+    rows = page.locator("#lists > section").first.locator(".item")
+    first, second = rows.nth(0), rows.nth(1)
+    for row in (first, second):
+        row.locator("summary").click()
+    words = first.locator(".words")
+    # The server's own stream can be aborted too.
+    first.locator(".speak").dblclick()
+    sync_api.expect(first.locator(".note")).to_be_visible()
+    page.evaluate(_STREAMS)
+    first.locator(".speak").click()
+    page.evaluate("streams[0].say('piece', {text: 'old words'})")
+    sync_api.expect(words).to_have_text("old words")
+    first.locator(".speak").click()
+    page.evaluate("streams[0].say('piece', {text: ' and more of them'})")
+    page.evaluate("streams[1].say('piece', {text: 'new <b>words</b>'})")
+    sync_api.expect(words).to_have_text("new <b>words</b>")
+    second.locator(".speak").click()
+    sync_api.expect(words).to_have_text("(Stopped: something else was asked for.)")
+    page.evaluate(
+        "streams[2].say('piece', {text: 'of another'}), streams[2].say('end', {ms: 1}), streams[2].to.close()"
+    )
+    sync_api.expect(second.locator(".words")).to_have_text("of another")
+    assert page.evaluate("streams.map((one) => one.aborted)") == [True, True, False]
+    first.locator(".speak").click()
+    page.evaluate(
+        "streams[3].say('piece', {text: 'It'}), setTimeout(() => streams[3].to.error(new TypeError('network error')), 50)"
+    )
+    sync_api.expect(words).to_have_text("It (The connection was lost before the answer ended.)")
+    # New recommendations end what streams for the old ones.
+    second.locator(".speak").click()
+    page.click("#settings button")
+    page.wait_for_function("streams[4].aborted")
+    assert [one for one in complaints if "404" not in one] == []
+    page.close()
+
+
+def test_an_answer_that_is_cut_or_refused_says_so_in_its_place(browser: Any, shown: Served) -> None:
+    page, _ = opened(browser, shown)
+    row = page.locator("#lists > section").first.locator(".item").first
+    row.locator("summary").click()
+    words, lost = row.locator(".words"), "(The connection was lost before the answer ended.)"
+    begun = 'event: start\ndata: {"note": "It may be wrong."}\n\nevent: piece\ndata: {"text": "Because"}\n\n'
+    failed = 'event: error\ndata: {"detail": "It failed."}\n\n'
+    for named, shows in (
+        ({"body": begun}, f"Because {lost}"),
+        ({"body": begun + failed}, "Because (It failed.)"),
+        ({"body": begun + 'event: end\ndata: {"ms": 1}\n\n'}, "Because"),
+        ({"body": ""}, lost),
+        ({"status": 429, "json": {"detail": "Too many <i>wait</i>."}}, "(Too many <i>wait</i>.)"),
+        (None, lost),
+    ):
+        page.route("**/v1/explain", lambda route, _, named=named: route.fulfill(**named) if named else route.abort())
+        row.locator(".speak").click()
+        sync_api.expect(words).to_have_text(shows)
+        # The model's name stands over its own words only.
+        own = "language model" in words.evaluate("(one) => getComputedStyle(one, '::before').content")
+        assert own == shows.startswith("Because")
+        page.unroute("**/v1/explain")
+    assert words.get_attribute("aria-live") == "polite"
+    page.close()
+
+
+def test_one_long_word_does_not_move_the_page_sideways(browser: Any, shown: Served) -> None:
+    page, _ = opened(browser, shown, viewport={"width": 360, "height": 740})
+    page.fill("#new-title", "Q" * 300)
+    page.fill("#new-categories", "Z" * 90)
+    page.click("#add-form button")
+    page.wait_for_selector("#added:has-text('is in the catalogue')")
+    page.locator("#found button").first.click()
+    sync_api.expect(page.locator("#status")).to_contain_text("Added QQQ")
+    page.wait_for_selector("#lists:not([aria-busy])")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_a_key_that_lacks_a_role_can_be_replaced(browser: Any, run: Run, tmp_path: Path) -> None:
+    blind = add_key(tmp_path / "keys.json", "blind", ["write"])
+    reader = add_key(tmp_path / "keys.json", "reader", ["read"])
+    with serving(run.path, keys=tmp_path / "keys.json", database=f"sqlite:///{tmp_path}/state.sqlite3") as keyed:
+        page = browser.new_page()
+        page.goto(keyed.url)
+        status, form = page.locator("#status"), page.locator("#key-form")
+        kept = "sessionStorage.getItem('allmrec-key')"
+        sync_api.expect(form).to_be_visible()
+        page.fill("#key", blind)
+        page.click("#key-form button")
+        sync_api.expect(status).to_contain_text("lacks the role 'read'")
+        sync_api.expect(form).to_be_visible()
+        assert page.evaluate(kept) is None
+        # One that stood there from before is forgotten too.
+        page.evaluate("(key) => sessionStorage.setItem('allmrec-key', key)", blind)
+        page.reload()
+        sync_api.expect(status).to_contain_text("lacks the role 'read'")
+        sync_api.expect(form).to_be_visible()
+        assert page.evaluate(kept) is None
+        page.fill("#key", reader)
+        page.click("#key-form button")
+        page.wait_for_selector("#lists .item")
+        sync_api.expect(form).to_be_hidden()
+        assert page.evaluate(kept) == reader
+        page.reload()
+        page.wait_for_selector("#lists .item")
+        page.fill("#new-title", "A film")
+        page.click("#add-form button")
+        sync_api.expect(status).to_contain_text("lacks the role 'write'")
+        sync_api.expect(form).to_be_visible()
+        assert page.evaluate(kept) is None
+        page.close()
+
+
+def test_the_focus_stays_in_the_history_when_an_item_is_removed(browser: Any, shown: Served) -> None:
+    page, _ = opened(browser, shown)
+    page.fill("#user", "u3")
+    page.press("#user", "Enter")
+    chosen = page.locator("#chosen button")
+    sync_api.expect(chosen).to_have_count(6)
+    labels = [one.get_attribute("aria-label") for one in chosen.all()]
+    chosen.nth(1).focus()
+    # The next one, again and again; then the one before; then nothing is left.
+    for expected in [*labels[2:], labels[0]]:
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == expected
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.close()
+
+
+def test_notes_and_what_a_new_item_brings_are_shown(browser: Any, shown: Served) -> None:
+    page, complaints = opened(browser, shown)
+    items = shown.ask("/v1/model", None, "GET")["versions"][0]["items"]
+    header = page.locator("#model")
+    sync_api.expect(header).to_contain_text(f" {items} items")
+    page.select_option("#category", "War")
+    page.wait_for_selector("#lists:not([aria-busy])")
+    page.fill("#new-title", "A film with songs")
+    page.fill("#new-categories", "Musical")
+    page.click("#add-form button")
+    sync_api.expect(header).to_contain_text(f" {items + 1} items")
+    page.wait_for_selector("#lists:not([aria-busy])")
+    assert page.input_value("#category") == "War"
+    page.select_option("#category", "Musical")
+    sync_api.expect(page.locator("#lists > section").first).to_contain_text("1 of 8 items: no other was found")
+
+    def noted(route: Any) -> None:
+        route.fulfill(json={**route.fetch().json(), "note": "<b>Fewer</b> items."})
+
+    page.route("**/v1/recommend", noted)
+    page.click("#settings button")
+    sync_api.expect(page.locator("#lists > section").first).to_contain_text("<b>Fewer</b> items.")
+    assert [one for one in complaints if "404" not in one] == []
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 900), (360, 740)])
 def test_axe_finds_nothing_serious(browser: Any, shown: Served, scheme: str, size: tuple[int, int]) -> None:

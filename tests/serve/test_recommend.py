@@ -287,6 +287,38 @@ def test_documents_come_as_cohere_writes_them(server: Served) -> None:
     assert len({one["relevance_score"] for one in found["results"]}) == 3
 
 
+def test_reranking_ignores_what_means_nothing_here(server: Served) -> None:
+    new = {"text": "A thing that nobody knows"}
+    plain = {"query": "Item 1\nItem 2", "documents": ["i20", new, {"title": "Item 6"}]}
+    wanted = server.ask("/v1/rerank", plain)["results"]
+    names = ("model", "top_n", "return_documents", "user", "deadline_ms", "fallback", "rank_fields")
+    documents = ["i20", {**new, "year": 1979, "id": None}, {"title": "Item 6", "text": None, "tags": {"a": [None]}}]
+    for given in (
+        {"documents": documents},
+        dict.fromkeys(names),
+        {"query": {"text": plain["query"]}},
+        {"query": {"text": plain["query"], "image": None}},
+    ):
+        assert server.ask("/v1/rerank", {**plain, **given})["results"] == wanted
+    shown = server.ask("/v1/rerank", {**plain, "documents": documents, "return_documents": True})["results"]
+    assert {one["index"]: one["document"] for one in shown}[1] == new
+
+
+def test_a_null_leaves_reranking_its_fallback(server: Served) -> None:
+    asked = {"query": {"text": ""}, "documents": ["i20", "i4"]}
+    assert server.ask("/v1/rerank", {**asked, "fallback": None})["meta"]["fallbacks"]
+    server.refused("/v1/rerank", {**asked, "fallback": False}, 422)
+
+
+def test_the_documented_shape_of_reranking_has_what_is_taken(server: Served) -> None:
+    schemas = server.http.get("/openapi.json").json()["components"]["schemas"]
+    fields, document = schemas["RerankIn"]["properties"], schemas["DocumentIn"]
+    assert {"type": "null"} in fields["return_documents"]["anyOf"]
+    assert {"type": "null"} in fields["fallback"]["anyOf"]
+    assert "'object'" in str(fields["query"])
+    assert document.get("additionalProperties") is not False
+
+
 def test_a_document_of_an_unknown_id_is_not_ranked_by_the_id(server: Served) -> None:
     documents = [{"id": f"gone{n}"} for n in (1, 2, 2, 3, 4)]
     found = server.ask("/v1/rerank", {"query": HISTORY, "documents": [*documents, "i4"], "return_documents": True})
@@ -310,6 +342,13 @@ def test_a_document_of_an_unknown_id_is_not_ranked_by_the_id(server: Served) -> 
         ("/v1/rerank", {"query": 5, "documents": ["a"]}, "query", "a list of item ids, or a text"),
         ("/v1/rerank", {"query": ["a", []], "documents": ["a"]}, "query.1", "a text or a whole number"),
         ("/v1/rerank", {"documents": ["a"]}, "query", "Field required"),
+        ("/v1/rerank", {"query": None, "documents": ["a"]}, "query", "a list of item ids, or a text"),
+        ("/v1/rerank", {"query": {}, "documents": ["a"]}, "query", "an object that is a query has a text"),
+        ("/v1/rerank", {"query": {"image": "x"}, "documents": ["a"]}, "query", "an object that is a query has a text"),
+        ("/v1/rerank", {"query": {"text": ["a"]}, "documents": ["a"]}, "query.text", "valid string"),
+        ("/v1/rerank", {"query": "x", "documents": [{"year": 1979}]}, "documents.0", "an id, a title or a text"),
+        ("/v1/rerank", {"query": "x", "documents": [None]}, "documents.0", "a document is a text, or an object"),
+        ("/v1/rerank", {"query": "x", "documents": ["a"], "fallback": 5}, "fallback", "valid boolean"),
         ("/v1/recommend", {"requests": [{"user": "u", "k": 0}]}, "requests.0.k", "greater than or equal to 1"),
         ("/v1/recommend", {"user": "u", "categories": ["a", 5]}, "categories.1", "valid string"),
         ("/v1/events", {"events": [{"user_id": "u"}]}, "events.0.item_id", "Field required"),

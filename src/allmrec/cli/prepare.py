@@ -19,6 +19,7 @@ from allmrec.data.large import prepare_to
 from allmrec.data.provenance import Provenance, Summary
 from allmrec.data.sources import SOURCES
 from allmrec.data.sources.amazon import PRESETS, AmazonPreset
+from allmrec.data.sources.base import RawData
 from allmrec.recipes.files import parse_changes
 
 __all__ = ["register", "show_summary"]
@@ -193,6 +194,13 @@ def show_summary(summary: Summary, about: Provenance) -> None:
     CONSOLE.print(table)
     for step in about.steps[1:]:
         announce(f"  {step}")
+    show_reading(about)
+    if about.items_without_interactions and not about.kept_items_without_interactions:
+        announce(f"  left out {about.items_without_interactions:,} items that nobody interacted with (--keep-items)")
+
+
+def show_reading(about: Provenance | RawData) -> None:
+    """Print what the columns of files were used for, what was recognised in them without being told, and which lines were left out."""
     for file, columns in about.columns.items():
         announce(f"  {file}: " + ", ".join(f"{option} is {shown(name)}" for option, name in columns.items()))
     for note in about.notes:
@@ -200,5 +208,3 @@ def show_summary(summary: Summary, about: Provenance) -> None:
     for kind, count in about.skipped.items():
         where = f" (lines {about.skipped_lines[kind]})" if kind in about.skipped_lines else ""
         announce(f"  skipped {count:,} lines: {kind}{where}")
-    if about.items_without_interactions and not about.kept_items_without_interactions:
-        announce(f"  left out {about.items_without_interactions:,} items that nobody interacted with (--keep-items)")

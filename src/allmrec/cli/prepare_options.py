@@ -89,7 +89,15 @@ class Shared:
     ] = None
 
     def limit(self) -> int | None:
-        """The memory limit in bytes, None where nothing was said."""
+        """The memory limit in bytes, None where nothing was said.
+
+        Raises:
+            ConfigError: it cannot be read, or was said of the engine memory, which has none.
+        """
+        if self.memory_limit is not None and self.engine == "memory":
+            raise ConfigError(
+                "--memory-limit is DuckDB's, and --engine memory has none. Leave it out, or say --engine duckdb."
+            )
         return None if self.memory_limit is None else bytes_of(self.memory_limit, "--memory-limit")
 
     def filters(self, preset: Mapping[str, Any] | None = None) -> PrepareConfig:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from allmrec.cli.options import ChangeOption, DeviceOption, RunArgument, SaveEveryOption, announce, chosen_device
+from allmrec.cli.prepare import show_reading
 from allmrec.cli.prepare_options import Columns, Layouts, MaxSkippedOption, OnErrorOption, said, with_groups
 from allmrec.core.config import parse_config
 from allmrec.core.errors import ConfigError
@@ -63,9 +64,7 @@ def register(app: typer.Typer) -> None:
         options = {"interactions": interactions, "items": items, "on_error": on_error, **said(max_skipped=max_skipped)}
         options |= columns.options() | layouts.options()
         raw = read_newer_files(parse_config(NewerConfig, options, "The table"))
-        for kind, count in raw.skipped.items():
-            where = f" (lines {raw.skipped_lines[kind]})" if kind in raw.skipped_lines else ""
-            announce(f"skipped {count:,} lines: {kind}{where}")
+        show_reading(raw)
         config = checked_settings(earlier.config.changed(parse_changes(change or [])))
         found = update_run(
             earlier, raw, output, config=config, keep_within=keep_within, save_every=save_every, log=announce

@@ -38,6 +38,7 @@ class Client(Base):
 
     Raises:
         MissingExtraError: httpx is not installed.
+        ConfigError: a key or a version that no header can hold: they are printable ASCII.
     """
 
     def __init__(
@@ -108,6 +109,9 @@ class Client(Base):
         Args:
             events: `user_id`, `item_id`, and `time`, `key` where there are any.
             idempotency_key: of the call. The same call with the same key again stores nothing twice.
+
+        Raises:
+            ConfigError: `idempotency_key` is not printable ASCII, or the server refuses an event.
         """
         return self._call(calls.add_events(events, idempotency_key))
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
 
-from allmrec.client.wire import ServedRecommendations, answers_of, body_of, checked, one_request
+from allmrec.client.wire import ServedRecommendations, answers_of, body_of, checked, in_header, one_request
 from allmrec.core.errors import ServerError
 from allmrec.recommend.request import Request
 from allmrec.serve import answers, status
@@ -123,8 +123,12 @@ def similar(item_id: str, k: int, by: str | None) -> Call[list[tuple[str, float]
 
 
 def add_events(events: Sequence[Mapping[str, Any]], idempotency_key: str | None) -> Call[answers.Events]:
-    """Interactions."""
-    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    """Interactions.
+
+    Raises:
+        ConfigError: a key that no header can hold.
+    """
+    headers = {} if idempotency_key is None else {"Idempotency-Key": in_header(idempotency_key, "idempotency_key")}
     body = {"events": [dict(event) for event in events]}
     return Call("POST", "/v1/events", answers.Events.model_validate, body, headers)
 
@@ -194,5 +198,6 @@ def _asked(path: str, query: str, limit: int, after: int) -> str:
 
 
 def _quoted(name: str) -> str:
-    """An id as a part of a path."""
-    return quote(str(name), safe="")
+    """An id as a part of a path. Where it is dots alone they are quoted too, for in paths they mean a step up, or none."""
+    text = quote(str(name), safe="")
+    return text.replace(".", "%2E") if text in (".", "..") else text

@@ -26,6 +26,7 @@ __all__ = [
     "checked",
     "error_of",
     "httpx_module",
+    "in_header",
     "one_request",
     "question_of",
     "said",
@@ -103,15 +104,29 @@ class Base:
 
     def __init__(self, url: str, key: str | None, version: str | None) -> None:
         self._url = url.rstrip("/")
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._headers = {} if key is None else {"Authorization": f"Bearer {in_header(key, 'key')}"}
         if version is not None:
-            self._headers["X-Allmrec-Version"] = version
+            self._headers["X-Allmrec-Version"] = in_header(version, "version")
 
     def unreached(self, error: Exception) -> ServerError:
         """What is raised where no answer came."""
         return ServerError(
             f"{self._url} was not reached ({type(error).__name__}: {error}). Is `allmrec serve` running there?"
         )
+
+
+def in_header(value: str, name: str) -> str:
+    """A value as headers can hold it. The error does not show it, for it may be a secret.
+
+    Raises:
+        ConfigError: it holds what no header can.
+    """
+    text = str(value)
+    if not (text and text.isascii() and text.isprintable() and text == text.strip()):
+        raise ConfigError(
+            f"The {name} given to the client must be printable ASCII, not empty and without spaces or line ends around it."
+        )
+    return text
 
 
 def httpx_module() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -94,7 +94,7 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
         The data set, and what came to it.
 
     Raises:
-        DataError: the data has times, and the table has none.
+        DataError: the data has times, and the table has none; or the table writes ids otherwise than the data.
     """
     options = data.provenance.options.get("prepare")
     config = parse_config(PrepareConfig, options if isinstance(options, dict) else {}, "The data's own preparation")
@@ -110,6 +110,8 @@ def grown(data: InteractionDataset, raw: RawData) -> tuple[InteractionDataset, G
     user_names, named = _new_names(data.users, log.user_ids, kept), _new_names(data.items, log.item_ids, kept)
     unmet = _unmet(data.items, raw.items, named)
     item_names = sorted({*named, *(unmet if config.keep_items_without_interactions else ())})
+    for known, new_names in ((data.users, user_names), (data.items, item_names)):
+        _check_forms(known, new_names, raw)
     more_users, more_items = data.users.extended(user_names), data.items.extended(item_names)
     new = _ordered(log, _codes(more_users, log.user_ids), _codes(more_items, log.item_ids), np.flatnonzero(kept))
     old = _rows_of(data)
@@ -152,6 +154,22 @@ def _new_names(known: Vocabulary, ids: pa.Array, kept: Bool[np.ndarray, " rows"]
     encoded = ids.dictionary_encode()
     used = np.unique(encoded.indices.to_numpy()[kept])
     return sorted(name for name in encoded.dictionary.take(pa.array(used)).to_pylist() if name not in known)
+
+
+def _check_forms(known: Vocabulary, new: Sequence[str], raw: RawData) -> None:
+    """A new id that a known one becomes with or without .0 behind it: each file by itself is judged whether its ids are numbers.
+
+    Raises:
+        DataError: there is one.
+    """
+    for name in new:
+        other = name.removesuffix(".0") if name.endswith(".0") else f"{name}.0"
+        if other in known and name.removesuffix(".0").isdigit():
+            raise DataError(
+                f"the {known.kind} id {name!r} is new, and the run's data has {other!r}, which is probably the same and would become "
+                "two; write ids as the run's data has them",
+                raw.files[0] if raw.files else None,
+            )
 
 
 def _codes(vocabulary: Vocabulary, ids: pa.Array) -> Int64[np.ndarray, " rows"]:

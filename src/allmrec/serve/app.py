@@ -103,7 +103,8 @@ async def _loaded(service: Service, failed: Callable[[AllmrecError], None] | Non
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, LateError):
         error = HTTPException(
-            429, f"{error} Ask again later, give more time (deadline_ms), or let a cheaper system answer."
+            429,
+            f"{error} Ask again later, give more time (deadline_ms, to the limit that GET /v1/model names), or let a cheaper system answer.",
         )
     if isinstance(error, HTTPException) and error.status_code == 405:
         error = HTTPException(405, error.detail, {"Allow": ", ".join(_methods(request.scope["path"]))})

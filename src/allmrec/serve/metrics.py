@@ -40,7 +40,7 @@ class Metrics:
         )
         self.answers = Histogram(
             "allmrec_answer_seconds",
-            "Latency of a recommendation by the part that answered",
+            "Latency of a recommendation or a ranking by the part that answered",
             ("part",),
             buckets=_SECONDS,
             registry=many,

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictStr,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
 
 from allmrec.serve.fields import Ids, IdText, In, Text, without_nul
 
@@ -110,7 +122,9 @@ RecommendIn: TypeAlias = Annotated[
 
 
 class DocumentIn(In):
-    """A document as Jina and Cohere write it: an item by its id, or what is known of one."""
+    """A document as Jina and Cohere write it: an item by its id, or what is known of one. Other fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
 
     id: IdText | None = Field(None, description="An item's id.")
     title: Text | None = Field(None, description="An item's title, or that of an item that is not in the catalogue.")
@@ -131,6 +145,26 @@ def _text_or(kind: type | UnionType) -> Callable[[Any], str | None]:
     return lambda value: "text" if isinstance(value, str) else "other" if isinstance(value, kind) else None
 
 
+def _inside(value: Any) -> Any:
+    """The text of a query that is an object, as Jina writes it."""
+    if not isinstance(value, dict):
+        return value
+    if "text" not in value:
+        raise ValueError("an object that is a query has a text")
+    return value["text"]
+
+
+def _null_is(default: bool) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Takes null for a switch that is absent."""
+    return (
+        BeforeValidator(lambda value: default if value is None else value),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]}),
+    )
+
+
+_TEXT = TypeAdapter(Text).json_schema()
+_OBJECT = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"]}
+
 Document: TypeAlias = Annotated[
     Annotated[Text, Tag("text")] | Annotated[DocumentIn, Tag("other")],
     Discriminator(
@@ -140,9 +174,10 @@ Document: TypeAlias = Annotated[
     ),
 ]
 History: TypeAlias = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[Ids, Tag("other")],
+    Annotated[Text, BeforeValidator(_inside), WithJsonSchema({"anyOf": [_TEXT, _OBJECT]}), Tag("text")]
+    | Annotated[Ids, Tag("other")],
     Discriminator(
-        _text_or(list),
+        lambda value: "text" if isinstance(value, dict) else _text_or(list)(value),
         custom_error_type="query",
         custom_error_message="a query is a list of item ids, or a text with an item a line",
     ),
@@ -169,15 +204,17 @@ class RerankIn(BaseModel):
     model: Annotated[StrictStr, Field(max_length=200)] | None = Field(
         None, description="A system's name; any other name means the server's own system."
     )
-    query: History = Field(description="A history: item ids, or a text with an item a line, by id or by title.")
+    query: History = Field(
+        description="A history: item ids, or a text with an item a line, by id or by title, which may stand in an object as its `text`."
+    )
     documents: list[Document] = Field(
         min_length=1, max_length=10_000, description="Items by id, by title, or new ones by their text."
     )
     top_n: int | None = Field(None, ge=1, le=1_000_000, description="How many come back; none: all.")
-    return_documents: bool = Field(False, description="Whether texts come back too.")
+    return_documents: Annotated[bool, *_null_is(False)] = Field(False, description="Whether texts come back too.")
     user: IdText | None = Field(None, description="The user whose history `query` is, where the data holds it.")
     deadline_ms: float | None = Field(None, gt=0, le=600_000, description="As in a recommendation.")
-    fallback: bool = Field(True, description="As in a recommendation.")
+    fallback: Annotated[bool, *_null_is(True)] = Field(True, description="As in a recommendation.")
 
 
 class SimilarIn(In):

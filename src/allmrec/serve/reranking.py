@@ -106,6 +106,7 @@ async def reranked(
         return ("rerank", id(one)), lambda asked: [one.rank(*each) for each in asked], (about.query, items)
 
     taken = await first_that_answers(service, served, offer, about, request.fallback, until, job)
+    service.metrics.answers.labels(taken.offer.part).observe(time.monotonic() - start)
     results, unranked = _results(documents, taken.done.value)
     if request.return_documents:
         for result in results:

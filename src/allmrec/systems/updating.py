@@ -119,6 +119,8 @@ def update_run(
     about = {
         "from": str(earlier.path.resolve()),
         "joined": growth.as_dict(),
+        "columns": raw.columns,
+        "notes": list(raw.notes),
         "skipped": raw.skipped,
         "skipped_lines": raw.skipped_lines,
         "keep_within": keep_within,

@@ -22,6 +22,7 @@ from allmrec.data import InteractionDataset, PrepareConfig
 from allmrec.data.files import delimited_parts, lines, records
 from allmrec.data.large import prepare_to
 from allmrec.data.large import store as store_module
+from allmrec.data.large.choice import Engine
 
 LIMIT = 256 << 20
 
@@ -337,6 +338,19 @@ def test_a_small_memory_limit_gives_the_same(tmp_path: Path, monkeypatch: pytest
         prepare_to(tmp_path / "memory", "table", options, engine="memory")
         and InteractionDataset.load(tmp_path / "memory").content_hash
     )
+
+
+@pytest.mark.parametrize("engine", ["memory", "duckdb"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_whole_numbers_beyond_what_floating_point_holds_are_rounded(tmp_path: Path, engine: Engine, form: str) -> None:
+    path, ratings = tmp_path / f"log.{form}", [5, 2**53 + 1, -(2**62) - 1]
+    rows = [{"user_id": f"u{n}", "item_id": "i", "rating": rating, "timestamp": n} for n, rating in enumerate(ratings)]
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    made = prepare_to(tmp_path / "data", "table", {"interactions": path}, PrepareConfig(min_rating=5), engine)
+    assert made.summary.interactions == 2
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def number_column(checks: Checks, name: str, word: str) -> Float64[np.ndarray, "
             values.to_numpy() if values is not None else np.array([parsed_number(text) for text in texts], dtype=float)
         )
     else:
-        numbers = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
+        numbers = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")).to_numpy(zero_copy_only=False)
     checks.reject(
         ~np.isfinite(numbers),
         f"{word} is no number",

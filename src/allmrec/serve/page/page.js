@@ -2,7 +2,7 @@
 // Texts of the catalogue and of the model only ever become text nodes; nothing here makes markup of a string.
 
 const at = (id) => document.getElementById(id);
-const shown = { user: null, history: [], titles: new Map(), systems: [], speaking: new Set(), asked: 0 };
+const shown = { user: null, history: [], titles: new Map(), systems: [], speaking: new Set(), asked: 0, listening: null, key: sessionStorage.getItem("allmrec-key") };
 
 function node(name, text, className) {
   const made = document.createElement(name);
@@ -12,16 +12,26 @@ function node(name, text, className) {
 }
 
 function headers() {
-  const key = sessionStorage.getItem("allmrec-key");
-  return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  return { "Content-Type": "application/json", ...(shown.key ? { Authorization: `Bearer ${shown.key}` } : {}) };
 }
 
-async function call(path, method = "GET", body) {
-  const answer = await fetch(path, { method, headers: headers(), body: body === undefined ? undefined : JSON.stringify(body) });
+// The server answered, and its answer is no.
+class Refused extends Error {}
+
+async function call(path, method = "GET", body, signal) {
+  const key = shown.key;
+  const answer = await fetch(path, { method, headers: headers(), body: body === undefined ? undefined : JSON.stringify(body), signal });
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({ detail: `The server answered ${answer.status}.` }));
-  if (answer.status === 401) at("key-form").hidden = false;
-  throw new Error(problem.detail);
+  if ((answer.status === 401 || answer.status === 403) && key === shown.key) askForKey(problem.detail);
+  throw new Refused(problem.detail);
+}
+
+// A key that was refused goes on being used for what it may do, but a reload starts without it.
+function askForKey(why) {
+  if (sessionStorage.getItem("allmrec-key") === shown.key) sessionStorage.removeItem("allmrec-key");
+  at("key-form").hidden = false;
+  say(why);
 }
 
 const asked = async (...parts) => (await call(...parts)).json();
@@ -36,27 +46,38 @@ function button(text, label, act, className) {
   return made;
 }
 
-async function start() {
+// What the header and the choice of categories say changes with the items.
+async function showModel() {
   const model = await asked("v1/model");
   // Of the versions side by side one may have a language model and the other none.
   shown.speaking = new Set(model.versions.filter((one) => one.language_model).map((one) => one.label));
-  say("");
   const version = model.versions[0];
   shown.systems = version.systems;
   const words = [`version ${version.version}`, `${version.items} items`, version.language_model, version.encoder];
   at("model").textContent = words.filter(Boolean).join(" · ");
-  at("system").replaceChildren(...version.systems.map((one) => {
-    const option = node("option", one.title);
-    option.value = one.name;
-    return option;
-  }));
-  at("system").value = version.default_system;
+  const chosen = at("category").value;
   at("category").replaceChildren(...["", ...version.categories].map((name) => {
     const option = node("option", name || "any");
     option.value = name;
     return option;
   }));
   at("category").disabled = !version.categories.length;
+  at("category").value = version.categories.includes(chosen) ? chosen : "";
+  return version;
+}
+
+async function start() {
+  const version = await showModel();
+  // The server took the key, so it is worth keeping.
+  if (shown.key) sessionStorage.setItem("allmrec-key", shown.key);
+  at("key-form").hidden = true;
+  say("");
+  at("system").replaceChildren(...version.systems.map((one) => {
+    const option = node("option", one.title);
+    option.value = one.name;
+    return option;
+  }));
+  at("system").value = version.default_system;
   at("add-form").querySelector("button").disabled = !version.takes_new_items;
   if (!version.takes_new_items) at("added").textContent = "Nothing that reads texts is served, so items cannot be added.";
   const users = await asked("v1/users?limit=50");
@@ -72,6 +93,9 @@ function showChosen() {
       shown.user = null;
       shown.history.splice(place, 1);
       changed(`Removed ${title}.`);
+      // The button that was pressed is gone: the next one gets the focus, or the last, or what adds titles.
+      const left = at("chosen").querySelectorAll("button");
+      (left[Math.min(place, left.length - 1)] || at("search")).focus();
     }, "plain"));
     return row;
   });
@@ -118,6 +142,7 @@ async function takeUser(event) {
 
 async function recommend(event) {
   if (event) event.preventDefault();
+  hush();
   const turn = ++shown.asked;
   const whom = shown.user === null ? { history: shown.history } : { user: shown.user };
   const category = at("category").value;
@@ -151,7 +176,7 @@ function showAnswer(panel, answer) {
   for (const one of answer.fallbacks) {
     panel.append(node("p", `${title(one.system)} did not answer (${one.reason.replaceAll("_", " ")}). ${one.detail} ${title(answer.system)} answers.`, "fallback"));
   }
-  for (const note of answer.notes) panel.append(node("p", note, "fallback"));
+  for (const note of [answer.note, ...answer.notes].filter(Boolean)) panel.append(node("p", note, "fallback"));
   const list = node("ol", undefined, "answers");
   for (const item of answer.items) list.append(itemRow(item, shown.speaking.has(answer.label)));
   panel.append(list);
@@ -188,30 +213,60 @@ function itemRow(item, speaks) {
   return row;
 }
 
+// One answer at a time: what streams for an older click ends here, and its quote says so.
+function hush() {
+  if (!shown.listening) return;
+  const { stop, words } = shown.listening;
+  shown.listening = null;
+  stop.abort();
+  words.textContent = "";
+  remark(words, "Stopped: something else was asked for.");
+}
+
+// Says in a quote's place what are not the model's words.
+function remark(words, text) {
+  words.classList.toggle("unsaid", !words.textContent);
+  words.append(node("span", `${words.textContent ? " " : ""}(${text})`, "remark"));
+}
+
 async function listen(itemId, row) {
+  hush();
   const words = row.querySelector(".words");
   const note = row.querySelector(".note");
+  const stop = new AbortController();
+  const mine = { stop, words };
+  shown.listening = mine;
   words.hidden = false;
   words.textContent = "";
+  words.classList.remove("unsaid");
+  note.hidden = true;
   const whom = shown.user === null ? { history: shown.history } : { user: shown.user };
-  const answer = await call("v1/explain", "POST", { ...whom, item_id: itemId, about: "reason" });
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    rest += value;
-    const events = rest.split("\n\n");
-    rest = events.pop();
-    for (const event of events) {
-      const name = /^event: (.*)$/m.exec(event)[1];
-      const data = JSON.parse(/^data: (.*)$/m.exec(event)[1]);
-      if (name === "piece") words.append(data.text);
-      if (name === "start") { note.textContent = data.note; note.hidden = false; }
-      if (name === "error") { note.textContent = data.detail; note.hidden = false; }
+  let trouble = "The connection was lost before the answer ended.";
+  try {
+    const answer = await call("v1/explain", "POST", { ...whom, item_id: itemId, about: "reason" }, stop.signal);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done || stop.signal.aborted) break;
+      rest += value;
+      const events = rest.split("\n\n");
+      rest = events.pop();
+      for (const event of events) {
+        const name = /^event: (.*)$/m.exec(event)[1];
+        const data = JSON.parse(/^data: (.*)$/m.exec(event)[1]);
+        if (name === "piece") words.append(data.text);
+        if (name === "start") { note.textContent = data.note; note.hidden = false; }
+        if (name === "error") trouble = data.detail;
+        if (name === "end") trouble = words.textContent ? "" : "It said nothing.";
+      }
     }
+  } catch (error) {
+    if (error instanceof Refused) trouble = error.message;
   }
-  if (!words.textContent) { words.hidden = true; note.textContent = "It said nothing."; note.hidden = false; }
+  if (shown.listening !== mine) return;
+  shown.listening = null;
+  if (trouble) remark(words, trouble);
 }
 
 async function addItem(event) {
@@ -223,7 +278,7 @@ async function addItem(event) {
   at("added").textContent = `${title} is in the catalogue, with the id ${id}.`;
   at("add-form").reset();
   at("search").value = title;
-  await search(event);
+  await Promise.all([showModel(), search(event)]);
   await recommend();
 }
 
@@ -265,11 +320,10 @@ for (const [id, work] of [["search-form", search], ["user-form", takeUser], ["se
 }
 for (const id of ["system", "category", "diversity"]) at(id).addEventListener("change", guarded(() => recommend()));
 at("diversity").addEventListener("input", () => { at("diversity-value").textContent = at("diversity").value; });
-at("clear").addEventListener("click", () => { shown.user = null; shown.history = []; at("user").value = ""; changed("Started anew."); });
+at("clear").addEventListener("click", () => { shown.user = null; shown.history = []; at("user").value = ""; changed("Started anew."); at("search").focus(); });
 at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("allmrec-key", at("key").value);
-  at("key-form").hidden = true;
+  shown.key = at("key").value;
   guarded(start)();
 });
 guarded(start)();
