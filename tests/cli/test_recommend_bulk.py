@@ -80,6 +80,7 @@ def test_a_list_of_users_lists_of_items_and_whom_nothing_is_left_for(workplace: 
     out = tmp_path / "out"
     message = fails("recommend", workplace / "run", "--users", listed, "-o", out, *CF)
     assert message.startswith("There is no user 'nobody'")
+    assert "--skip-unknown" in message
     assert not out.exists()
     seen = [run.dataset.items.id(int(item)) for item in run.dataset.sequence(run.dataset.users.number("u3"))]
     allowed = ",".join([*seen[:2], "i1"])

@@ -50,6 +50,25 @@ def test_a_sqlite_file_that_is_gone_takes_no_writes(fresh: Callable[..., Any], t
             assert server.ask("/v1/users/zoe/history", None, "GET")["length"] == 13
 
 
+def test_what_is_said_of_nobody_says_that_nothing_is_known(server: Served) -> None:
+    for who, words in (({"history": []}, "The history is empty"), ({"history": ["i1"]}, "own words")):
+        asked = {**who, "item_id": "i5", "about": "reason"}
+        with server.http.stream("POST", "/v1/explain", json=asked) as answer:
+            first = "".join(answer.iter_text()).split("\n\n")[0]
+        assert words in first
+        assert ("nothing is known" in first) == (who == {"history": []})
+
+
+def test_failed_writes_are_counted(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    with fresh() as server:
+        server.ask("/v1/events", _event(0))
+        for file in tmp_path.glob("state.sqlite3*"):
+            file.unlink()
+        server.refused("/v1/events", _event(1), 503)
+        lines = server.http.get("/metrics").text.splitlines()
+        assert 'allmrec_state_errors_total{what="write"} 1.0' in lines
+
+
 def test_a_backup_in_the_place_of_a_sqlite_file_is_taken_up(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     state = State(f"sqlite:///{path}")

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from allmrec.bulk.block import Block, BlockScorer
 from allmrec.bulk.folder import BulkFolder
 from allmrec.bulk.job import BulkJob, usual_block
-from allmrec.core.errors import ConfigError
+from allmrec.core.errors import ConfigError, UnknownIdError
 from allmrec.core.interrupts import interrupts_postponed
 from allmrec.core.locking import held
 from allmrec.core.log import logger
@@ -163,7 +163,13 @@ def _numbers(
         skipped = tuple(dict.fromkeys(name for name in names if name not in data.users))
         names = [name for name in names if name in data.users]
     once = list(dict.fromkeys(names))
-    return np.array(data.users.numbers(once), dtype=np.int64), skipped, len(names) - len(once)
+    try:
+        numbers = data.users.numbers(once)
+    except UnknownIdError as error:
+        raise UnknownIdError(
+            f"{error} Correct the list, or leave out whom the data does not hold: unknown='skip' (--skip-unknown)."
+        ) from None
+    return np.array(numbers, dtype=np.int64), skipped, len(names) - len(once)
 
 
 def _positive(block: int) -> int:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 _READ = 2.0
 # For so long a database that was silent is not asked again, so that not every request waits for it.
 _SILENT = 2.0
+# What of the state changes nothing.
+_READINGS = ("read", "items", "item")
 # What waited less for the database says nothing of it.
 _PATIENT = 1.0
 # After so long a run that was refused is tried again, of which another process says that it is served.
@@ -120,6 +122,13 @@ class Service:
         Raises:
             ServerError: it fails, or says nothing for so long; whether a write is stored is then not known.
         """
+        try:
+            return await self._stored(work, arguments, seconds)
+        except ServerError:
+            self.metrics.state_errors.labels("read" if work.__name__ in _READINGS else "write").inc()
+            raise
+
+    async def _stored(self, work: Callable[..., T], arguments: Sequence[Any], seconds: float | None) -> T:
         if time.monotonic() < self._silent_until:
             raise ServerError(
                 f"The state in {self.state.shown} said nothing just now. Nothing was sent to it.", 503, _SILENT
@@ -151,7 +160,6 @@ class Service:
         try:
             events, items, (number, run) = await self.stored(self.state.read, users, seconds=min(_READ, whole / 4))
         except AllmrecError as error:
-            self.metrics.state_errors.labels("read").inc()
             log("state not read", logging.ERROR, reason=str(error))
             return {}, [f"Answered without events at run time, and with the items last known: {error}"]
         if number > self.run_number and run:

@@ -25,11 +25,17 @@ _NOTE = "The language model's own words. It may be wrong, and what it says is no
 
 
 async def spoken(
-    service: Service, served: Served, request: ExplainIn, events: Mapping[str, Sequence[Event]], request_id: str
+    service: Service,
+    served: Served,
+    request: ExplainIn,
+    events: Mapping[str, Sequence[Event]],
+    notes: Sequence[str],
+    request_id: str,
 ) -> AsyncIterator[str]:
     """Events of the answer: start, piece by piece, then end or error.
 
-    What can be refused is refused now, before the first event.
+    What can be refused is refused now, before the first event. The start's note says what is not as usual: `notes`, and that nothing is
+    known of whom it is about.
 
     Raises:
         ConfigError: nothing that speaks is served.
@@ -42,6 +48,7 @@ async def spoken(
     about = await asyncio.to_thread(whom, served, request.user, request.history, events, "fail")
     if request.item_id is not None:
         await asyncio.to_thread(served.dataset.items.number, request.item_id)
+    note = " ".join([_NOTE, *notes, *([about.reason[1]] if about.reason else [])])
     loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[str | None, BaseException | None]]()
     listening = True
 
@@ -59,7 +66,7 @@ async def spoken(
         until = start + 4 * service.config.deadline_ms / 1000
         try:
             yield _event(
-                "start", {"request_id": request_id, "version": served.version, "about": request.about, "note": _NOTE}
+                "start", {"request_id": request_id, "version": served.version, "about": request.about, "note": note}
             )
             while True:
                 try:

@@ -91,7 +91,7 @@ def prepare_to(
         raise ConfigError(f"There is no source {source!r}; sources are {', '.join(SOURCES)}.")
     if memory_limit is not None and memory_limit < _LEAST:
         raise ConfigError(
-            f"A memory limit of {memory_limit:,} bytes is too little; expected {_LEAST >> 20} MiB or more."
+            f"A memory limit (--memory-limit) of {memory_limit:,} bytes is too little; expected {_LEAST >> 20} MiB or more."
         )
     known = parse_config(SOURCES[source].config, options, f"source {source}")
     chosen = chosen_engine(engine, source, source_paths(known))

@@ -107,9 +107,9 @@ async def explain(request: Request, asked: ExplainIn, version: Version = None) -
     It was not taught to speak of items, and what it says is not the cause of a recommendation.
     """
     service = service_of(request)
-    events, _ = await service.known([asked.user] if asked.user is not None else [])
+    events, notes = await service.known([asked.user] if asked.user is not None else [])
     served = service.holder.pick(version, asked.user or "\n".join(asked.history or ()))
-    pieces = await spoken(service, served, asked, events, request_id_of(request))
+    pieces = await spoken(service, served, asked, events, notes, request_id_of(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Allmrec-Version": served.version}
     return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
 
