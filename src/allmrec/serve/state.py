@@ -7,8 +7,6 @@ its own synchronous commit.
 from __future__ import annotations
 
 import threading
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ from allmrec.serve.tables import (
     postgresql_limits,
 )
 
-__all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written", "new_key", "now"]
+__all__ = ["CONNECTIONS", "Event", "State", "StoredItem", "Written"]
 
 # Values of one query; databases have a limit.
 _AT_ONCE = 500
@@ -341,13 +339,3 @@ def _raise(connection: Connection, name: str, text: str | None = None) -> int:
     """A number of `ABOUT` and one more; the row is held until the transaction ends."""
     connection.execute(sql.update(ABOUT).where(ABOUT.c.name == name).values(number=ABOUT.c.number + 1, text=text))
     return int(connection.execute(sql.select(ABOUT.c.number).where(ABOUT.c.name == name)).scalar_one())
-
-
-def new_key(call: str | None, place: int) -> str:
-    """A key for an event that came without one: the same for the same place in the same call, where the call has a key."""
-    return f"auto-{uuid.uuid4()}" if call is None else f"call-{call}-{place}"
-
-
-def now() -> int:
-    """Unix seconds."""
-    return int(time.time())

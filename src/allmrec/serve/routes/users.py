@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -15,7 +17,7 @@ from allmrec.serve.problems import PROBLEMS, request_id_of
 from allmrec.serve.requests import EventsIn
 from allmrec.serve.routes.common import Version, service_of, versioned
 from allmrec.serve.served import Served
-from allmrec.serve.state import Event, new_key, now
+from allmrec.serve.state import Event
 from allmrec.serve.untrained import Step, history_of
 
 __all__ = ["ROUTER"]
@@ -46,7 +48,12 @@ async def events(
             f"{len(asked.events)} events in one call; this server takes {service.config.max_rows} at the most."
         )
     rows = [
-        Event(one.user_id, one.item_id, now() if one.time is None else one.time, one.key or new_key(call, place))
+        Event(
+            one.user_id,
+            one.item_id,
+            int(time.time()) if one.time is None else one.time,
+            one.key or _new_key(call, place),
+        )
         for place, one in enumerate(asked.events)
     ]
     await service.known([])
@@ -126,3 +133,8 @@ def _step(served: Served, step: Step) -> dict[str, Any]:
     number = served.dataset.items.get(step.item_id)
     title = None if number is None else served.dataset.catalogue.titles[number]
     return {**step._asdict(), "title": title, "known": number is not None}
+
+
+def _new_key(call: str | None, place: int) -> str:
+    """A key for an event that came without one: the same for the same place in the same call, where the call has a key."""
+    return f"auto-{uuid.uuid4()}" if call is None else f"call-{call}-{place}"
