@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,8 @@ from allmrec.recommend.request import Request
 from allmrec.serve.state import Event, State
 from allmrec.serve.untrained import history_of
 from allmrec.systems.recommending import recommender
-from tests.serve.conftest import Served
+from tests.serve.conftest import Process, Served
+from tests.support.ports import free_port
 
 
 def _event(n: int) -> dict[str, Any]:
@@ -159,3 +163,34 @@ def test_histories_are_in_the_order_of_times(trained: list[int], later: list[int
         assert [step.time for step in steps] == sorted([*trained, *later])
     else:
         assert [step.item_id for step in steps] == ["a"] * len(trained) + ["b"] * len(later)
+
+
+def test_a_worker_that_was_killed_takes_connections_once_it_has_loaded(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    options = (
+        "--port",
+        str(port),
+        "--workers",
+        "2",
+        "--database",
+        f"sqlite:///{tmp_path}/state.sqlite3",
+        "--device",
+        "cpu",
+    )
+    server = Process(run.path, *options, log=tmp_path / "log")
+    try:
+        server.ready(url)
+        psutil.Process(server.process.pid).children()[0].kill()
+        time.sleep(0.1)  # what it had accepted is lost
+        statuses = []
+        until = time.monotonic() + 60
+        while server.log.read_text().count('"version taken"') < 3 and time.monotonic() < until:
+            statuses.append(httpx.get(f"{url}/health/ready", timeout=60).status_code)
+        assert server.log.read_text().count('"version taken"') == 3
+        assert set(statuses) == {200}
+        # Then it answers as well.
+        metrics = [httpx.post(f"{url}/v1/recommend", json={"user": "u3"}, timeout=60).status_code for _ in range(20)]
+        assert set(metrics) == {200}
+    finally:
+        server.end()

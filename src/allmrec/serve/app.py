@@ -38,12 +38,13 @@ Every answer has a `request_id`, the `version` of the weights, timings, and whic
 _ROUTERS = tuple(module.ROUTER for module in (ask, users, items, operations, page))
 
 
-def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None = None) -> FastAPI:
+def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None = None, waits: bool = False) -> FastAPI:
     """The application. It begins to load its models when it starts, and answers 503 until they are there.
 
     Args:
         config: its settings.
         failed: takes the error where the models cannot be loaded.
+        waits: take no connection before they are there, which other processes take meanwhile.
 
     Raises:
         ConfigError: the database or the file of keys cannot be used.
@@ -57,6 +58,8 @@ def make_app(config: ServeConfig, failed: Callable[[AllmrecError], None] | None 
             # Only the main thread of a process can.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_in_background)
         loading = asyncio.create_task(_loaded(service, failed))
+        if waits:
+            await loading
         yield
         loading.cancel()
         await service.stop()

@@ -105,8 +105,8 @@ def http_settings(app: Any, config: ServeConfig) -> uvicorn.Config:
     )
 
 
-def serve_here(config: ServeConfig, listening: socket.socket) -> None:
-    """Serve in this process; raises what `serve` raises."""
+def serve_here(config: ServeConfig, listening: socket.socket, waits: bool = False) -> None:
+    """Serve in this process, with `waits` once the models are loaded; raises what `serve` raises."""
     from allmrec.serve.app import (
         make_app,
     )  # after PROMETHEUS_MULTIPROC_DIR is set, which the metrics read when imported
@@ -114,7 +114,7 @@ def serve_here(config: ServeConfig, listening: socket.socket) -> None:
     made: list[FastAPI] = []
 
     def make(failed: Callable[[AllmrecError], None]) -> FastAPI:
-        made.append(make_app(config, failed))
+        made.append(make_app(config, failed, waits))
         return made[0]
 
     def stopping() -> None:
@@ -207,12 +207,14 @@ class _Workers:
                     self._stop(signal.SIGTERM, None)
                     self._wait()
                     raise ConfigError("The workers end as soon as they start; the log above says why.")
-                self._children[place] = self._start()
+                # Who came while it loads would get 503, and another process can answer.
+                self._children[place] = self._start(any(one.poll() is None for one, _ in self._children))
         self._wait()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], float]:
+    def _start(self, waits: bool = False) -> tuple[subprocess.Popen[bytes], float]:
         command = [sys.executable, "-m", "allmrec.serve.worker"]
-        child = subprocess.Popen(command, env=self._environment, pass_fds=(self._socket,))  # noqa: S603  # our own module
+        environment = self._environment | ({"ALLMREC_SERVE_WAITS": "1"} if waits else {})
+        child = subprocess.Popen(command, env=environment, pass_fds=(self._socket,))  # noqa: S603  # our own module
         return child, time.monotonic()
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:

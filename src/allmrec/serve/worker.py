@@ -19,7 +19,7 @@ def _main() -> None:
     listening = socket.socket(fileno=int(os.environ["ALLMREC_SERVE_SOCKET"]))
     try:
         with logging_as_json():
-            serve_here(config, listening)
+            serve_here(config, listening, "ALLMREC_SERVE_WAITS" in os.environ)
     except AllmrecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
