@@ -157,8 +157,11 @@ class State:
         if self._ready and file_at(self._file) == self._opened:
             return
         with self._preparing:
+            found = file_at(self._file)
+            if self._ready and found == self._opened:  # another thread was here first
+                return
             if self._opened is not None:
-                if file_at(self._file) is None:
+                if found is None:
                     raise FileNotFoundError("its file is gone")
                 self._engine.dispose()
             make_tables(self._engine, self.shown)

@@ -123,10 +123,13 @@ def make_tables(engine: Engine, where: str) -> None:
 
 def file_at(path: Path | None) -> tuple[int, int] | None:
     """Which file lies at a path; none where none does, or it is asked of no path."""
+    if path is None:
+        return None
     try:
-        return None if path is None else (path.stat().st_dev, path.stat().st_ino)
+        found = path.stat()
     except FileNotFoundError:
         return None
+    return found.st_dev, found.st_ino
 
 
 def in_words(error: Exception, where: str, writes: bool) -> ServerError:

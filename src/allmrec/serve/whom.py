@@ -57,8 +57,11 @@ def whom(
         if unknown == "fail":
             return Whom(_query(data.items.numbers(ids), -1), (), None if ids else _EMPTY)
     else:
-        ids = [step.item_id for step in history_of(data, user, events.get(user, ()))]
-        found = data.users.get(user)
+        found, own, ids = data.users.get(user), events.get(user, ()), list[str]()
+        if own:
+            ids = [step.item_id for step in history_of(data, user, own)]
+        elif found is not None:  # most requests, in a third of the time
+            ids = [data.items.id(int(item)) for item in data.sequence(found)]
         if found is None and not ids:
             try:
                 data.users.number(user)
